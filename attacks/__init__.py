@@ -1,0 +1,34 @@
+"""The table of attacks. To add one: write the file, add its card, write its test."""
+
+from simulator.world.cards import Card
+
+CARDS: dict[str, Card] = {
+    "hrec": Card(
+        target="attacks.hrec:Hrec",
+        summary="reconstruction from the parameter change and the public sample's Hessian",
+        models=("ridge", "softmax", "svm"),
+        needs=("public sample", "lambda", "n", "unlearning rule"),
+        promises="reconstruction",
+        source="Bertran et al., NeurIPS 2024",
+    ),
+    "raw-difference": Card(
+        target="attacks.raw_difference:RawDifference",
+        summary="baseline: the dominant direction of the parameter change itself",
+        models=("ridge", "softmax", "svm", "mlp"),
+        needs=("public sample",),
+        promises="reconstruction",
+    ),
+    "average": Card(
+        target="attacks.average:Average",
+        summary="baseline: the mean of the public sample, whatever was released",
+        needs=("public sample",),
+        promises="reconstruction",
+    ),
+    "max-difference": Card(
+        target="attacks.max_difference:MaxDifference",
+        summary="baseline: the public record whose prediction changed most",
+        needs=("public sample",),
+        promises="reconstruction",
+        source="Bertran et al., NeurIPS 2024",
+    ),
+}

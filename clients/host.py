@@ -1,0 +1,199 @@
+"""A host: many virtual clients behind one Flower SuperNode.
+
+Everything here is a pure function of (models, blocks, round, seed), except for the tombstones, which only ever refuse.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+from clients.batches import batches_of
+from clients.reader import Reader
+from clients.tombstones import Tombstones
+from simulator.world.models import Model, model_of
+from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.records import Array, Params
+from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.training import Slot, fit
+
+
+class Host:
+    """Serves the clients of one population.
+
+    Args:
+        reader: of the clients' data.
+        seed: the scenario's seed.
+        arm: whose tombstones bind.
+        tombstones: what the clients have deleted.
+    """
+
+    def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones) -> None:
+        self._reader = reader
+        self._population = reader.population
+        self._seed = seed
+        self._arm = arm
+        self._tombstones = tombstones
+
+    def train(
+        self, spec: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+    ) -> list[BlockResult]:
+        """Train every client of every block; see ``Federation.train``."""
+        model = model_of(spec)
+        starts = _stack(model, models)
+        slots, weights = [], []
+        for block in blocks:
+            for client in block.clients:
+                kept = self._kept(block, client)
+                key = (*block.batches, client, round)
+                forgotten = block.forget.get(client, ())
+                size = int(self._population.sizes[client])
+                local = batches_of(size, forgotten, recipe, self._seed, key, block.compact)
+                rows = np.where(local >= 0, local + int(self._population.offsets[client]), -1)
+                slots.append(Slot(block.model, rows))
+                weights.append(len(kept))
+        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
+        trained, losses = fit(model, starts, slots, x, y, recipe)
+        results: list[BlockResult] = []
+        begin = 0
+        for block in blocks:
+            own = slice(begin, begin + len(block.clients))
+            block_trained = {name: value[own] for name, value in trained.items()}
+            results.append(_weighted_sum(model, starts, block, block_trained, weights[own], losses[own]))
+            begin = own.stop
+        return results
+
+    def gradient(
+        self, spec: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str
+    ) -> list[BlockResult]:
+        """Sums of loss gradients over each block; see ``Federation.gradient``."""
+        model = model_of(spec)
+        stacked = _stack(model, models)
+        results = []
+        for block in blocks:
+            params = {name: value[block.model] for name, value in stacked.items()}
+            if of == "forgotten":
+                rows = self._forgotten_rows(block)
+                used = torch.ones(len(rows), dtype=torch.bool)
+                results.append(_gradient_sum(model, params, self._reader.read(model, rows), used))
+            else:
+                used = torch.from_numpy(self._kept_mask(block))
+                results.append(_gradient_sum(model, params, self._reader.read_clients(model, block.clients), used))
+        return results
+
+    def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
+        """Ridge statistics of what each block retains; see ``Federation.statistics``."""
+        model = model_of(spec)
+        results = []
+        for block in blocks:
+            used = torch.from_numpy(self._kept_mask(block))
+            gram, moment, seen = torch.zeros(()), torch.zeros(()), 0
+            for x, y in self._reader.read(model, self._reader.rows_of(block.clients)):
+                mask = used[seen : seen + len(x), None]
+                rows = torch.where(mask, _with_intercept(x.double()), 0.0)
+                gram = gram + rows.T @ rows
+                moment = moment + rows.T @ _targets(spec, y)
+                seen += len(x)
+            results.append(Statistics(gram.numpy(), moment.numpy(), int(used.sum())))
+        return results
+
+    def factors(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
+        """Ridge statistics of what each block forgets; see ``Federation.factors``."""
+        model = model_of(spec)
+        results = []
+        for block in blocks:
+            parts = list(self._reader.read(model, self._forgotten_rows(block)))
+            rows = torch.cat([_with_intercept(x.double()) for x, _ in parts])
+            moment = rows.T @ torch.cat([_targets(spec, y) for _, y in parts])
+            # The triangular factor says what X^T X says and no more; of one record it is the record, up to sign.
+            root = torch.linalg.qr(rows, mode="r").R if len(rows) > 1 else rows
+            results.append(Factor(root.numpy(), moment.numpy(), len(rows)))
+        return results
+
+    def _kept(self, block: Block, client: int) -> Array:
+        """Local indices of a client's records that the block may read; refuses if deleted ones are among them."""
+        kept = np.setdiff1d(np.arange(self._population.sizes[client]), block.forget.get(client, ()))
+        self._tombstones.check(self._arm, block.branch, client, kept.tolist())
+        return kept
+
+    def _kept_mask(self, block: Block) -> Array:
+        """``[records of the block]`` whether each is retained, in the order of ``Reader.rows_of``."""
+        masks = []
+        for client in block.clients:
+            mask = np.zeros(int(self._population.sizes[client]), dtype=bool)
+            mask[self._kept(block, client)] = True
+            masks.append(mask)
+        return np.concatenate(masks)
+
+    def _forgotten_rows(self, block: Block) -> Array:
+        for client in block.clients:
+            self._tombstones.check(self._arm, block.branch, client, block.forget.get(client, ()))
+        return np.concatenate([self._population.rows(client, block.forget[client]) for client in block.clients])
+
+
+def _stack(model: Model, models: Sequence[Params]) -> dict[str, Tensor]:
+    """name -> ``[models, ...]``."""
+    return {
+        name: torch.from_numpy(np.stack([params[name] for params in models])).to(model.dtype) for name in model.names
+    }
+
+
+def _weighted_sum(
+    model: Model,
+    starts: dict[str, Tensor],
+    block: Block,
+    trained: dict[str, Tensor],
+    weights: list[int],
+    losses: Array,
+) -> BlockResult:
+    """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
+    scale = torch.tensor(weights, dtype=torch.float64)
+    sums = {}
+    for name in model.names:
+        update = (trained[name] - starts[name][block.model]).double()
+        sums[name] = (scale.view(-1, *[1] * (update.dim() - 1)) * update).sum(0).numpy()
+    return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
+
+
+def _gradient_sum(
+    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor
+) -> BlockResult:
+    """Add up the loss gradients of the used records, chunk by chunk."""
+    sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
+    total, seen = 0.0, 0
+    for features, y in chunks:
+        mask = used[seen : seen + len(y)]
+        gradients, loss = _chunk_gradient(model, params, features, y, mask)
+        for name, value in gradients.items():
+            sums[name] += value.double()
+        total += float(loss)
+        seen += len(y)
+    return BlockResult({name: value.numpy() for name, value in sums.items()}, float(used.sum()), {"loss": total})
+
+
+def _chunk_gradient(
+    model: Model, params: dict[str, Tensor], features: Tensor, y: Tensor, used: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    if model.linear:
+        scores = features @ params["weight"].T + params["bias"]
+        pull = torch.where(used[:, None], model.residual(scores, y), 0.0)
+        loss = torch.where(used, model.losses(scores, y), 0.0).sum()
+        return {"weight": -(pull.T @ features), "bias": -pull.sum(0)}, loss
+
+    def total(one: dict[str, Tensor]) -> Tensor:
+        return torch.where(used, model.losses(model.scores(one, features), y), 0.0).sum()
+
+    return grad_and_value(total)(params)
+
+
+def _with_intercept(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+
+
+def _targets(spec: ModelSpec, y: Tensor) -> Tensor:
+    """``[n, Q]`` float64: one-hot classes, or the targets."""
+    if spec.task == "regression":
+        return y.double().unsqueeze(1)
+    return torch.nn.functional.one_hot(y, spec.outputs).double()

@@ -1,0 +1,49 @@
+"""Reading the clients' records, as the features that a model sees."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator.world.data import Population
+from simulator.world.models import Model
+from simulator.world.records import Array
+from simulator.world.specs import ModelSpec
+
+CHUNK = 512
+"""Rows of a full-batch product: sums are cut at fixed places, so that their bits depend on the block alone."""
+
+CACHE_BYTES = 2**30
+"""What a process keeps in memory of its clients' features."""
+
+
+class Reader:
+    """Reads one population; keeps what full-batch optimisers come back for."""
+
+    def __init__(self, population: Population) -> None:
+        self.population = population
+        self._cache: dict[tuple[ModelSpec, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
+        self._cached_bytes = 0
+
+    def rows_of(self, clients: tuple[int, ...]) -> Array:
+        """Rows of all records of some clients, before any deletion."""
+        return np.concatenate([self.population.rows(client) for client in clients])
+
+    def read(self, model: Model, rows: Array) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the features and labels of rows, ``CHUNK`` at a time."""
+        for begin in range(0, len(rows), CHUNK):
+            part = rows[begin : begin + CHUNK]
+            x = torch.from_numpy(self.population.train_x[part]).to(model.dtype)
+            yield model.embed(x), torch.from_numpy(self.population.train_y[part])
+
+    def read_clients(self, model: Model, clients: tuple[int, ...]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""
+        rows = self.rows_of(clients)
+        width = model.spec.features.dimension if model.spec.features else self.population.schema.width
+        size = len(rows) * width * model.dtype.itemsize
+        key = (model.spec, clients)
+        if key not in self._cache and self._cached_bytes + size <= CACHE_BYTES:
+            self._cache[key] = list(self.read(model, rows))
+            self._cached_bytes += size
+        return self._cache[key] if key in self._cache else self.read(model, rows)

@@ -1,0 +1,45 @@
+"""Federated SGD: one full-batch gradient of the cohort a round, stepped by the server."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from server.algorithms.step import Step
+from server.blocks import add_up, cohort, cut
+from server.setup import Lineage, Setup
+from simulator.world.protocols import Federation
+from simulator.world.records import Params
+
+
+def rounds(
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+) -> Iterator[Step]:
+    """Yield each round's models: v <- momentum v + mean gradient + l2 theta; theta <- theta - learning rate v.
+
+    The mean is over the cohort's retained records. Training that goes on from a release starts with v = 0.
+    """
+    recipe = setup.plan.recipe
+    models = list(starts)
+    velocity: list[Params] = [{name: np.zeros(value.shape) for name, value in model.items()} for model in models]
+    ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
+    for round in range(first, max(ends)):
+        moving = [i for i in range(len(lineages)) if ends[i] > round]
+        blocks = [
+            block
+            for position, i in enumerate(moving)
+            for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
+        ]
+        results = federation.gradient(setup.spec, [models[i] for i in moving], blocks) if blocks else []
+        for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
+            if total is None or total.weight == 0.0:
+                continue
+            old, speed = models[i], velocity[i]
+            speed = {
+                name: recipe.momentum * speed[name] + total.sums[name] / total.weight + recipe.l2 * old[name]
+                for name in old
+            }
+            velocity[i] = speed
+            models[i] = {
+                name: (value - recipe.learning_rate * speed[name]).astype(value.dtype) for name, value in old.items()
+            }
+        yield Step(moving, [models[i] for i in moving], round + 1)

@@ -1,0 +1,130 @@
+"""Federated L-BFGS to convergence, of many convex models at once.
+
+Each model's optimiser is a coroutine that asks for the objective's gradient at a point; the driver collects what all of
+them ask, has the clients answer in one message, and hands the answers back. So a model's path depends on its own
+gradients alone, whoever is optimised beside it.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from server.algorithms.step import Step
+from server.blocks import add_up, everyone
+from server.setup import Lineage, Setup
+from simulator.world.models import model_of
+from simulator.world.protocols import Federation
+from simulator.world.records import Array, Params
+
+MEMORY = 20
+
+
+class NotConvergedError(RuntimeError):
+    """The optimiser stopped short of the gradient norm that was asked for."""
+
+
+Query = Generator[Array, tuple[float, Array], Array]
+
+
+def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
+    """L-BFGS (Nocedal and Wright, algorithm 7.5) with a weak Wolfe line search, as a coroutine.
+
+    Yields points; is sent (objective, gradient) there; returns the minimiser.
+
+    Raises:
+        NotConvergedError: the gradient's norm is above ``tolerance`` after ``max_evaluations``, or the line search
+            found no decrease that float64 can resolve.
+    """
+    point, pairs = start, deque[tuple[Array, Array]](maxlen=MEMORY)
+    value, gradient = yield point
+    used = 1
+    while np.linalg.norm(gradient) > tolerance:
+        direction = -_inverse_hessian_times(gradient, pairs)
+        slope = float(gradient @ direction)
+        step, low, high = 1.0 if pairs else 1.0 / float(np.linalg.norm(gradient)), 0.0, np.inf
+        while True:
+            if used >= max_evaluations or high - low < 1e-14:
+                norm = np.linalg.norm(gradient)
+                raise NotConvergedError(
+                    f"lbfgs stopped after {used} evaluations at a gradient norm of {norm:.1e}, above {tolerance:.1e}: "
+                    "raise training.stop.gradient_norm or model.l2"
+                )
+            trial = point + step * direction
+            trial_value, trial_gradient = yield trial
+            used += 1
+            # Near the optimum the objective's change drowns in rounding; the gradient still tells.
+            noise = 1e-13 * max(1.0, abs(value))
+            if trial_value > value + 1e-4 * step * slope + noise:
+                high = step
+            elif float(trial_gradient @ direction) < 0.9 * slope:
+                low = step
+            else:
+                break
+            step = 2.0 * step if high == np.inf else 0.5 * (low + high)
+        pairs.append((trial - point, trial_gradient - gradient))
+        point, value, gradient = trial, trial_value, trial_gradient
+    return point
+
+
+def rounds(
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+) -> Iterator[Step]:
+    """Yield the converged models (and, where asked for, the iterates that were broadcast on the way)."""
+    model = model_of(setup.spec)
+    blocks = everyone(setup, lineages)
+    searches = [
+        minimise(_flatten(start, model.names), setup.plan.gradient_norm, setup.plan.max_evaluations) for start in starts
+    ]
+    asked = {i: next(search) for i, search in enumerate(searches)}
+    solutions: dict[int, Array] = {}
+    while asked:
+        waiting = sorted(asked)
+        positions = {i: position for position, i in enumerate(waiting)}
+        models = [_unflatten(asked[i], model.names, model.shapes) for i in waiting]
+        if setup.keep_working:
+            yield Step(waiting, models, 1, phase="working")
+        mine = [replace(block, model=positions[block.model]) for block in blocks if block.model in positions]
+        totals = add_up(mine, federation.gradient(setup.spec, models, mine), len(waiting))
+        for i, total in zip(waiting, totals, strict=True):
+            if total is None:
+                raise ValueError("training needs at least one client")
+            point = asked.pop(i)
+            penalty = setup.spec.regularisation
+            value = total.metrics["loss"] + 0.5 * penalty * float(point @ point)
+            gradient = _flatten(total.sums, model.names) + penalty * point
+            try:
+                asked[i] = searches[i].send((value, gradient))
+            except StopIteration as done:
+                solutions[i] = done.value
+    order = sorted(solutions)
+    yield Step(order, [_unflatten(solutions[i], model.names, model.shapes) for i in order], 1)
+
+
+def _inverse_hessian_times(gradient: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
+    """The two-loop recursion."""
+    q, weights = gradient.copy(), []
+    for s, y in reversed(pairs):
+        weight = (s @ q) / (s @ y)
+        weights.append(weight)
+        q = q - weight * y
+    if pairs:
+        s, y = pairs[-1]
+        q = q * ((s @ y) / (y @ y))
+    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
+        q = q + (weight - (y @ q) / (s @ y)) * s
+    return q
+
+
+def _flatten(params: Params, names: Sequence[str]) -> Array:
+    return np.concatenate([np.asarray(params[name], np.float64).ravel() for name in names])
+
+
+def _unflatten(vector: Array, names: Sequence[str], shapes: dict[str, tuple[int, ...]]) -> Params:
+    params, begin = {}, 0
+    for name in names:
+        size = int(np.prod(shapes[name]))
+        params[name] = vector[begin : begin + size].reshape(shapes[name])
+        begin += size
+    return params

@@ -1,0 +1,26 @@
+"""What every training algorithm yields."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simulator.world.protocols import Statistics
+from simulator.world.records import Params, Phase
+
+
+@dataclass(frozen=True)
+class Step:
+    """New models of some lineages.
+
+    Attributes:
+        lineages: positions of the lineages that moved.
+        models: their models, in that order.
+        round: rounds of training behind them.
+        phase: ``training``, or ``working`` for what is broadcast without being a release.
+        statistics: what the server keeps of each (closed form only).
+    """
+
+    lineages: Sequence[int]
+    models: Sequence[Params]
+    round: int
+    phase: Phase = "training"
+    statistics: Sequence[Statistics] = ()

@@ -1,0 +1,62 @@
+"""Who takes part in a round, and how the participants are cut into blocks."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from server.setup import Lineage, Setup
+from simulator.world.protocols import Block, BlockResult
+from simulator.world.records import Params
+from simulator.world.seeding import generator
+
+
+def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
+    """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
+    rng = generator(setup.seed, *lineage.cohorts, round)
+    eligible = np.arange(len(setup.sizes))
+    if lineage.cohorts_of_rest:
+        left = setup.sizes.copy()
+        for client, records in lineage.forget.items():
+            left[client] -= len(records)
+        eligible = np.flatnonzero(left > 0)
+    plan = setup.plan
+    if plan.sampling_rate:
+        return tuple(eligible[rng.random(len(eligible)) < plan.sampling_rate].tolist())
+    wanted = min(plan.clients_per_round or len(eligible), len(eligible))
+    return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
+
+
+def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
+    """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
+    ordered = sorted(clients, key=lambda client: (-int(setup.sizes[client]), client))
+    for begin in range(0, len(ordered), setup.block_size):
+        members = tuple(ordered[begin : begin + setup.block_size])
+        yield Block(
+            model=model,
+            branch=lineage.branch,
+            clients=members,
+            forget={client: lineage.forget[client] for client in members if client in lineage.forget},
+            batches=lineage.batches,
+            compact=lineage.compact,
+        )
+
+
+def everyone(setup: Setup, lineages: Sequence[Lineage]) -> list[Block]:
+    """Blocks over all clients, for every lineage: model i is lineage i's."""
+    clients = range(len(setup.sizes))
+    return [block for i, lineage in enumerate(lineages) for block in cut(setup, lineage, i, clients)]
+
+
+def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int) -> list[BlockResult | None]:
+    """Add block results in block order, for each model; None where a model had no block."""
+    totals: list[BlockResult | None] = [None] * models
+    for block, result in zip(blocks, results, strict=True):
+        so_far = totals[block.model]
+        totals[block.model] = result if so_far is None else _plus(so_far, result)
+    return totals
+
+
+def _plus(one: BlockResult, other: BlockResult) -> BlockResult:
+    sums: Params = {name: one.sums[name] + other.sums[name] for name in one.sums}
+    metrics = {name: one.metrics[name] + other.metrics[name] for name in one.metrics}
+    return BlockResult(sums, one.weight + other.weight, metrics)

@@ -1,0 +1,179 @@
+"""A server's life: it trains, requests arrive, it unlearns, and everything it broadcasts is published in order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from server.history import History, train
+from server.ledger import Ledger
+from server.setup import Lineage
+from simulator.world.protocols import Federation, Outcome, Statistics, Unlearner, UnlearningCase
+from simulator.world.records import DeletionRequest, Forget, Params, Release
+
+Publish = Callable[[Release, int | None], int]
+"""Broadcast one release, given its parent's id where it starts a branch; returns the release's id."""
+
+
+@dataclass(frozen=True)
+class Processed:
+    """One completed request.
+
+    Attributes:
+        case: what was processed.
+        before: id of the last release seen before the unlearning.
+        after: id of the last release of it.
+        released: the model of ``after``.
+    """
+
+    case: UnlearningCase
+    before: int
+    after: int
+    released: Params
+
+
+@dataclass(frozen=True)
+class Session:
+    """One arm's server.
+
+    Attributes:
+        history: the trunk, trained.
+        unlearner: the method.
+        federation: the clients, under this arm's tombstones.
+        ledger: where requests are written down.
+        publish: the only way out.
+        sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
+        rounds_between: ordinary rounds, unseen, between a request and its unlearning.
+    """
+
+    history: History
+    unlearner: Unlearner
+    federation: Federation
+    ledger: Ledger
+    publish: Publish
+    sequential: bool
+    rounds_between: int
+
+    def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
+        """Publish the trunk, process every request, and return those that were accepted, in order."""
+        if self.sequential:
+            return list(self._one_after_the_other(requests))
+        return self._as_alternatives(requests)
+
+    def _as_alternatives(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
+        """Process each request on a branch that leaves the trunk after the request's round, all of them together."""
+        ids = [self.publish(release, None) for release in self.history.releases]
+        cases, parents = [], []
+        moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
+        for request in requests:
+            if not self._admit(request, {}):
+                continue
+            parents.append(ids[self.history.after(request.round)])
+            cases.append(
+                UnlearningCase(
+                    branch=request.index + 1,
+                    request=request,
+                    forgotten=request.forget,
+                    round=request.round + self.rounds_between,
+                    before=moved[request.round],
+                    statistics=self.history.statistics,
+                )
+            )
+        return self._unlearn(cases, parents)
+
+    def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
+        """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
+        arrivals = sorted(requests, key=lambda request: (request.round, request.index))
+        shared = self.history.after(arrivals[0].round if arrivals else self.history.rounds)
+        for release in self.history.releases[: shared + 1]:
+            newest = self.publish(release, None)
+        model, round = self.history.releases[shared].params, self.history.releases[shared].round
+        forgotten: Forget = {}
+        statistics: Statistics | None = self.history.statistics
+        for request in arrivals:
+            for release in self._training_on(model, round, request.round, forgotten):
+                newest, model, round = self.publish(release, None), release.params, release.round
+            if not self._admit(request, forgotten):
+                continue
+            for release in self._training_on(model, round, round + self.rounds_between, forgotten):
+                model, round = release.params, release.round
+            forgotten = _union(forgotten, request.forget)
+            case = UnlearningCase(0, request, forgotten, round, model, statistics)
+            outcomes: list[Outcome] = []
+            [processed] = self._unlearn([case], [newest], outcomes)
+            newest, model, statistics = processed.after, processed.released, outcomes[-1].statistics
+            yield processed
+        for release in self._training_on(model, round, self.history.rounds, forgotten):
+            self.publish(release, None)
+
+    def _unlearn(
+        self, cases: Sequence[UnlearningCase], before: Sequence[int], kept: list[Outcome] | None = None
+    ) -> list[Processed]:
+        """Run the method on cases, publish what it yields, and complete the requests.
+
+        Args:
+            cases: what to unlearn.
+            before: id of the last release seen before each.
+            kept: is given the newest outcome, for what the server keeps to itself.
+        """
+        parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
+        last: dict[int, tuple[int, Release]] = {}
+        for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
+            branch = outcome.release.branch
+            number = self.publish(outcome.release, parents[branch])
+            if outcome.release.phase != "working":
+                last[branch] = number, outcome.release
+            if kept is not None:
+                kept[:] = [outcome]
+        for case in cases:
+            self._complete(case, last[case.branch][0])
+        return [
+            Processed(case, number, last[case.branch][0], last[case.branch][1].params)
+            for case, number in zip(cases, before, strict=True)
+        ]
+
+    def _ordinary_rounds(self, round: int) -> Params:
+        """The trunk's model after ``rounds_between`` more rounds that nobody outside sees."""
+        model = self.history.releases[self.history.after(round)].params
+        for release in self._training_on(model, round, round + self.rounds_between, {}):
+            model = release.params
+        return model
+
+    def _training_on(self, model: Params, done: int, until: int, forgotten: Forget) -> Iterator[Release]:
+        """Ordinary rounds on the trunk's streams, without what is forgotten."""
+        if until <= done:
+            return
+        lineage = Lineage(branch=0, forget=forgotten, last=until)
+        for step in train(self.history.setup, [lineage], self.federation, starts=[model], first=done):
+            yield Release(0, step.round, step.phase, step.models[0])
+
+    def _admit(self, request: DeletionRequest, gone: Forget) -> bool:
+        """Write a request down and decide on it."""
+        self.ledger.write(
+            "requested",
+            request.index,
+            round=request.round,
+            level=request.level,
+            label=request.label,
+            records={str(client): list(records) for client, records in request.forget.items()},
+        )
+        twice = {
+            client: sorted(set(records).intersection(gone.get(client, ())))
+            for client, records in request.forget.items()
+        }
+        if any(twice.values()):
+            named = ", ".join(f"{records} of client {client}" for client, records in twice.items() if records)
+            self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
+            return False
+        self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
+        return True
+
+    def _complete(self, case: UnlearningCase, release: int) -> None:
+        """Bury the records, then say that the request is done."""
+        if self.unlearner.deletes:
+            self.federation.tombstone(case.branch, case.request.forget)
+        self.ledger.write(
+            "completed", case.request.index, branch=case.branch, release=release, tombstones=self.unlearner.deletes
+        )
+
+
+def _union(one: Forget, other: Forget) -> Forget:
+    return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}

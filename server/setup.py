@@ -1,0 +1,77 @@
+"""What the server needs to know to train: no data, only sizes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from simulator.world.records import Array, Forget
+from simulator.world.seeding import Key
+from simulator.world.specs import Frozen, ModelSpec, Recipe
+
+Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
+
+
+class TrainingPlan(Frozen):
+    """How the global model is trained.
+
+    Attributes:
+        rounds: of fedavg and fedsgd; lbfgs and closed-form count as one.
+        clients_per_round: drawn without replacement, where ``sampling_rate`` is 0.
+        sampling_rate: each client takes part with this probability (Poisson sampling).
+        recipe: local training; fedsgd takes its learning rate, momentum and l2 for the server's step.
+        gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
+            regulariser) is at most this.
+        max_evaluations: lbfgs gives up, loudly, after so many gradients.
+    """
+
+    algorithm: Algorithm
+    rounds: int = 1
+    clients_per_round: int = 0
+    sampling_rate: float = 0.0
+    recipe: Recipe = Recipe()
+    gradient_norm: float = 1e-6
+    max_evaluations: int = 2000
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A training of one model on one population.
+
+    Attributes:
+        spec: the model.
+        plan: how it is trained.
+        sizes: ``[clients]`` records of each client before any deletion.
+        block_size: clients in a block at most.
+        seed: the scenario's seed.
+        keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
+    """
+
+    spec: ModelSpec
+    plan: TrainingPlan
+    sizes: Array
+    block_size: int
+    seed: int
+    keep_working: bool = False
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One model in training: what it must not read, and where its randomness comes from.
+
+    Attributes:
+        branch: whose tombstones bind, and where its releases go.
+        forget: records left out from the start.
+        init, cohorts, batches: purpose and instance of the three streams.
+        compact: whether batches are drawn over what is left (see ``Block``).
+        cohorts_of_rest: whether cohorts are drawn among clients with records left; False keeps the original draw, in
+            which a client without records takes part with weight 0.
+        last: the round it stops at; ``None``: the plan's.
+    """
+
+    branch: int
+    forget: Forget
+    init: Key = ("init",)
+    cohorts: Key = ("cohorts",)
+    batches: Key = ("batches",)
+    compact: bool = False
+    cohorts_of_rest: bool = False
+    last: int | None = None

@@ -1,0 +1,31 @@
+"""The request is recorded and ignored."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.records import Release
+from simulator.world.specs import Frozen
+
+
+class Ignore(Frozen):
+    """Releases the model as it is: the baseline that tells the eavesdropper nothing and forgets nothing.
+
+    Guarantee: none; no tombstone is set.
+    """
+
+    method: Literal["none"] = "none"
+
+    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = False
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the unchanged model, once a case."""
+        for case in cases:
+            yield Outcome(Release(case.branch, case.round, "unlearning", case.before), statistics=case.statistics)
+
+    def public_rule(self) -> tuple[str, float]:
+        """Nothing changes."""
+        return "hessian", 1.0

@@ -1,0 +1,37 @@
+"""Exact unlearning by training again."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.specs import Frozen
+
+
+class Retrain(Frozen):
+    """The whole training again without the deleted records; the reference for every other method.
+
+    Guarantee: exact. What is released afterwards is a function of the retained records, their clients' sizes and the
+    scenario's seed only. Cost: a whole training a request; the server keeps nothing for it.
+
+    Attributes:
+        coupling: how its randomness relates to the first training's. ``same-order``: same initialisation, cohorts and
+            batches, the deleted records' slots left empty; ``reshuffled``: same initialisation and cohorts, a fresh
+            permutation of what is left; ``independent``: initialisation, cohorts and batches drawn anew for each
+            request. The attack's success depends on it more than on anything else.
+    """
+
+    method: Literal["retrain"] = "retrain"
+    coupling: Literal["same-order", "reshuffled", "independent"] = "independent"
+
+    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    promises: ClassVar[str] = "exact"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield every release of every retraining; the rounds of all cases run together."""
+        yield from history.retrain(cases, self.coupling)
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0

@@ -1,0 +1,1 @@
+"""Palimpsest: federated unlearning under an eavesdropper."""

@@ -1,0 +1,184 @@
+"""The federation behind the protocol: blocks go out to hosts as Flower messages, and results come back in block order.
+
+It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (simulator/grids.py), or the one that ``flwr run`` hands
+to a ServerApp.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from simulator import wire
+from simulator.world.models import model_of
+from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.records import Array, Forget, Params
+from simulator.world.specs import ModelSpec, Recipe
+
+ATTEMPTS = 3
+"""How often blocks are sent before a host that does not answer becomes an error."""
+
+Result = TypeVar("Result", BlockResult, Statistics, Factor)
+
+
+class FederationError(RuntimeError):
+    """A host refused or failed, or did not answer."""
+
+
+@dataclass
+class Costs:
+    """What was asked of clients since the start.
+
+    Attributes:
+        client_updates: local trainings and full-batch answers of single clients.
+        bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
+    """
+
+    client_updates: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+@dataclass
+class GridFederation:
+    """``Federation`` on a Flower grid.
+
+    Attributes:
+        grid: Flower's way to the hosts.
+        population: what hosts need to find their clients' data: ``{"data": ..., "seed": ..., "root": ...}``.
+        sizes: ``[clients]`` records of each client before any deletion, to balance hosts.
+        seed: the scenario's seed.
+        arm: whose tombstones bind.
+        costs: what has been asked of clients.
+    """
+
+    grid: Grid
+    population: Mapping[str, Any]
+    sizes: Array
+    seed: int
+    arm: str
+    costs: Costs = field(default_factory=Costs)
+    _nodes: list[int] = field(default_factory=list)
+
+    def train(
+        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+    ) -> list[BlockResult]:
+        """See ``Federation.train``."""
+        header = {"spec": model.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json"), "round": round}
+        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
+        return self._ask("train", header, blocks, wire.results_from_record, models)
+
+    def gradient(
+        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+    ) -> list[BlockResult]:
+        """See ``Federation.gradient``."""
+        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
+        header = {"spec": model.model_dump(mode="json"), "of": of}
+        return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
+
+    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
+        """See ``Federation.statistics``."""
+        header = {"spec": model.model_dump(mode="json")}
+        answers = self._ask("query.statistics", header, blocks, wire.statistics_from_record)
+        self._charge(blocks, 0, max((a.gram.nbytes + a.moment.nbytes for a in answers), default=0))
+        return answers
+
+    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
+        """See ``Federation.factors``."""
+        header = {"spec": model.model_dump(mode="json")}
+        answers = self._ask("query.factors", header, blocks, wire.factors_from_record)
+        self._charge(blocks, 0, max((a.root.nbytes + a.moment.nbytes for a in answers), default=0))
+        return answers
+
+    def tombstone(self, branch: int, forget: Forget) -> None:
+        """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
+        header = {"arm": self.arm, "branch": branch, "forget": [[c, list(records)] for c, records in forget.items()]}
+        nodes = self._hosts()
+        replies = self._exchange("query.tombstone", {node: wire.pack(header, {}) for node in nodes})
+        if missing := set(nodes).difference(replies):
+            raise FederationError(f"hosts {sorted(missing)} did not confirm a deletion on branch {branch}")
+
+    def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
+        clients = sum(len(block.clients) for block in blocks)
+        self.costs.client_updates += clients
+        self.costs.bytes_down += clients * down
+        self.costs.bytes_up += clients * up
+
+    def _ask(
+        self,
+        message_type: str,
+        header: Mapping[str, Any],
+        blocks: Sequence[Block],
+        read: Callable[[RecordDict], list[Result]],
+        models: Sequence[Params] = (),
+    ) -> list[Result]:
+        """Send every block to some host, once more to another if no answer comes; return results in block order."""
+        results: dict[int, Result] = {}
+        for _ in range(ATTEMPTS):
+            pending = [i for i in range(len(blocks)) if i not in results]
+            if not pending:
+                break
+            shares = self._share(blocks, pending, self._hosts())
+            messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
+            for node, reply in self._exchange(message_type, messages).items():
+                results.update(zip(shares[node], read(reply), strict=True))
+        if len(results) < len(blocks):
+            raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
+        return [results[i] for i in range(len(blocks))]
+
+    def _message(self, header: Mapping[str, Any], blocks: Sequence[Block], models: Sequence[Params]) -> RecordDict:
+        """A call about some blocks, with the models that they need and no others."""
+        used = sorted({block.model for block in blocks}) if models else []
+        position = {model: i for i, model in enumerate(used)} or {0: 0}
+        plain = wire.blocks_to_json(blocks)
+        for value in plain:
+            value["model"] = position[value["model"]] if models else 0
+        call = {**header, "arm": self.arm, "seed": self.seed, "population": self.population, "blocks": plain}
+        return wire.pack(call, wire.stack_models([models[i] for i in used]))
+
+    def _share(self, blocks: Sequence[Block], pending: Sequence[int], nodes: Sequence[int]) -> dict[int, list[int]]:
+        """Give each host about the same number of records; blocks of the same clients go to the same host.
+
+        Hosts keep the features of such blocks in memory. Who computes what changes no bit of the result.
+        """
+        together: dict[tuple[int, ...], list[int]] = {}
+        for i in pending:
+            together.setdefault(blocks[i].clients, []).append(i)
+        cost = {clients: len(own) * int(self.sizes[list(clients)].sum()) for clients, own in together.items()}
+        load = dict.fromkeys(nodes, 0)
+        shares: dict[int, list[int]] = {node: [] for node in nodes}
+        for clients in sorted(together, key=lambda clients: (-cost[clients], clients)):
+            node = min(load, key=lambda node: load[node])
+            load[node] += cost[clients]
+            shares[node] += together[clients]
+        return {node: sorted(own) for node, own in shares.items() if own}
+
+    def _hosts(self) -> list[int]:
+        """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
+        if not self._nodes:
+            nodes = list(self.grid.get_node_ids())
+            replies = self._exchange("query.hello", {node: wire.pack({}, {}) for node in nodes})
+            partition = {node: int(wire.unpack(reply)[0]["partition"]) for node, reply in replies.items()}
+            self._nodes = sorted(partition, key=lambda node: partition[node])
+        if not self._nodes:
+            raise FederationError("no host is connected")
+        return self._nodes
+
+    def _exchange(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
+        """Send one message to each node; return the answers by node.
+
+        Raises:
+            FederationError: a host answered with an error (a refusal, or a fault in its own code).
+        """
+        messages = [
+            self.grid.create_message(content, message_type, node, group_id=self.arm)
+            for node, content in contents.items()
+        ]
+        answers = {}
+        for reply in self.grid.send_and_receive(messages):
+            if reply.has_error():
+                raise FederationError(f"host {reply.metadata.src_node_id} failed: {reply.error.reason}")
+            answers[reply.metadata.src_node_id] = reply.content
+        return answers

@@ -1,0 +1,258 @@
+"""Flower grids inside this process: ``RayGrid``, a pool of Ray actors, and its serial twin.
+
+Flower's stock simulation polls its in-memory link and restarts Ray at the end of every run. These grids hand Flower
+messages to Flower ClientApps directly, and otherwise behave as any ``Grid``. Only this file imports ray.
+"""
+
+import importlib
+import time
+import uuid
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from flwr.app import DEFAULT_TTL, Context, Error, Message, Metadata, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from ray.exceptions import RayActorError, RayTaskError
+
+CLIENT_APP = "simulator.apps:client_app"
+SERVER_NODE = 1
+STATEFUL = "query.tombstone"
+"""Messages that change what a host remembers: a restarted host hears them again."""
+
+MAX_DEATHS = 3
+"""How many hosts may die over one message before it is the message that is at fault."""
+
+
+class LocalGrid(Grid):
+    """What both grids share. Node ids are 2, 3, ...; partition ids count from 0.
+
+    Args:
+        hosts: number of nodes.
+    """
+
+    def __init__(self, hosts: int) -> None:
+        self._run = Run.create_empty(run_id=1)
+        self._nodes = list(range(SERVER_NODE + 1, SERVER_NODE + 1 + hosts))
+        self._sent: dict[str, Message] = {}
+
+    def set_run(self, run: Run) -> None:
+        """Take over a run's description."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run's description."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Create a message to a node."""
+        metadata = Metadata(
+            run_id=self._run.run_id,
+            message_id=str(uuid.uuid4()),
+            src_node_id=SERVER_NODE,
+            dst_node_id=dst_node_id,
+            reply_to_message_id="",
+            group_id=group_id,
+            created_at=time.time(),
+            ttl=ttl or DEFAULT_TTL,
+            message_type=message_type,
+        )
+        return Message(content=content, metadata=metadata)  # type: ignore[call-overload, no-any-return]
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the ids of all hosts."""
+        return list(self._nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Start work on messages; return their ids."""
+        pushed = list(messages)
+        for message in pushed:
+            self._sent[message.metadata.message_id] = message
+            self._start(message)
+        return [message.metadata.message_id for message in pushed]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are ready."""
+        return [self._finish(number) for number in message_ids if number in self._sent and self._ready(number)]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Send messages and wait for all replies, or for those that come within ``timeout`` seconds."""
+        waiting = list(self.push_messages(messages))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        replies = []
+        for number in waiting:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self._wait(number, left):
+                replies.append(self._finish(number))
+        return replies
+
+    @abstractmethod
+    def _start(self, message: Message) -> None: ...
+
+    @abstractmethod
+    def _ready(self, number: str) -> bool: ...
+
+    @abstractmethod
+    def _wait(self, number: str, timeout: float | None) -> bool: ...
+
+    @abstractmethod
+    def _finish(self, number: str) -> Message: ...
+
+
+def _host_context(node: int, hosts: int) -> Context:
+    config: dict[str, Any] = {"partition-id": node - SERVER_NODE - 1, "num-partitions": hosts}
+    return Context(run_id=1, node_id=node, node_config=config, state=RecordDict(), run_config={})
+
+
+def _load_app() -> ClientApp:
+    module, name = CLIENT_APP.split(":")
+    app: ClientApp = getattr(importlib.import_module(module), name)
+    return app
+
+
+def _error(message: Message, reason: str) -> Message:
+    return Message(Error(code=0, reason=reason), reply_to=message)
+
+
+class SerialGrid(LocalGrid):
+    """Every host in this process, one message after the other."""
+
+    def __init__(self, hosts: int = 1) -> None:
+        super().__init__(hosts)
+        self._app = _load_app()
+        self._contexts = {node: _host_context(node, hosts) for node in self._nodes}
+        self._replies: dict[str, Message] = {}
+
+    def _start(self, message: Message) -> None:
+        node = message.metadata.dst_node_id
+        try:
+            reply = self._app(message, self._contexts[node])
+        except Exception as fault:  # a fault of the app is a host's answer, as it is on Ray and in Flower's runtime
+            reply = _error(message, f"{type(fault).__name__}: {fault}")
+        self._replies[message.metadata.message_id] = reply
+
+    def _ready(self, number: str) -> bool:
+        return True
+
+    def _wait(self, number: str, timeout: float | None) -> bool:
+        return True
+
+    def _finish(self, number: str) -> Message:
+        del self._sent[number]
+        return self._replies.pop(number)
+
+
+@ray.remote(max_restarts=0)  # a dead host is replaced by the grid, which also tells the new one what is deleted
+class _RayHost:
+    """One host: the ClientApp and its context in a process of its own, with a single torch and BLAS thread."""
+
+    def __init__(self, node: int, hosts: int) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._app = _load_app()
+        self._context = _host_context(node, hosts)
+
+    def handle(self, message: Message) -> Message:
+        return self._app(message, self._context)
+
+
+class RayGrid(LocalGrid):
+    """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again."""
+
+    def __init__(self, hosts: int) -> None:
+        super().__init__(hosts)
+        self._hosts = len(self._nodes)
+        self._remembered: dict[int, list[Message]] = {node: [] for node in self._nodes}
+        self._actors = {node: self._new_actor(node) for node in self._nodes}
+        self._futures: dict[str, ray.ObjectRef[Message]] = {}
+        self.replaced = 0
+
+    def _new_actor(self, node: int) -> Any:
+        actor = _RayHost.options(num_cpus=1).remote(node, self._hosts)
+        for message in self._remembered[node]:
+            actor.handle.remote(message)
+        return actor
+
+    def _start(self, message: Message) -> None:
+        node = message.metadata.dst_node_id
+        self._futures[message.metadata.message_id] = self._actors[node].handle.remote(message)
+
+    def _ready(self, number: str) -> bool:
+        return self._wait(number, 0.0)
+
+    def _wait(self, number: str, timeout: float | None) -> bool:
+        ready, _ = ray.wait([self._futures[number]], timeout=timeout)
+        return bool(ready)
+
+    def _finish(self, number: str) -> Message:
+        message = self._sent.pop(number)
+        node = message.metadata.dst_node_id
+        for _ in range(MAX_DEATHS):
+            future = self._futures.pop(number)
+            try:
+                reply: Message = ray.get(future)
+            except RayTaskError as fault:
+                return _error(message, f"{type(fault.cause).__name__}: {fault.cause}")
+            except RayActorError:
+                self._replace(node)
+                self._start(message)
+                continue
+            if message.metadata.message_type == STATEFUL:
+                self._remembered[node].append(message)
+            return reply
+        return _error(message, f"{MAX_DEATHS} hosts died over this message (out of memory?)")
+
+    def _replace(self, node: int) -> None:
+        """Start a new actor for a node, unless an earlier message of the same death has done so."""
+        try:
+            ray.get(self._actors[node].__ray_ready__.remote())
+        except RayActorError:
+            self._actors[node] = self._new_actor(node)
+            self.replaced += 1
+
+    def close(self) -> None:
+        """Stop the hosts."""
+        for actor in self._actors.values():
+            ray.kill(actor)
+
+
+@contextmanager
+def ray_session(hosts: int, address: str = "") -> Iterator[None]:
+    """Join the Ray cluster at ``address``, or start one on this machine's loopback for as long as the context lasts."""
+    if address:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    else:
+        ray.init(
+            num_cpus=hosts,
+            include_dashboard=False,
+            object_store_memory=2**28,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def open_grid(backend: str, hosts: int, address: str = "") -> Iterator[LocalGrid]:
+    """Open a grid of so many hosts, ``ray`` or ``serial``."""
+    if backend == "serial":
+        yield SerialGrid(hosts)
+        return
+    with ray_session(hosts, address):
+        grid = RayGrid(hosts)
+        try:
+            yield grid
+        finally:
+            grid.close()

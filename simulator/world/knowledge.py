@@ -1,0 +1,157 @@
+"""What the eavesdropper knows beside the models: written by the run, granted by the scenario, read by attacks.
+
+``knowledge.json`` and ``knowledge.safetensors`` beside a transcript hold all of it. No ground truth is among it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from simulator.world.models import Model, model_of
+from simulator.world.records import Array, Case, Params
+from simulator.world.specs import Frozen, ModelSpec, Schema
+from simulator.world.transcript import Transcript, TranscriptError, write_atomically
+
+
+class CaseView(Frozen):
+    """Which releases enclose one deletion, by id, and what else was granted about it."""
+
+    before: int
+    after: int
+    size: int
+    labels: tuple[float, ...] | None = None
+    client: int | None = None
+
+
+class Facts(Frozen):
+    """The public facts of one arm.
+
+    Attributes:
+        schema_: public form of the data.
+        model: architecture, loss and lambda (computed with the adversary's idea of n where the scenario gave l2).
+        n: the adversary's idea of the number of training records before any deletion.
+        algorithm: training algorithm.
+        training: its public hyper-parameters (rounds, learning rate, ...).
+        unlearning: the unlearning rule with its public step size, as ``{"method": ..., ...}``.
+        operator: what one unlearning leaves in the parameters, public knowledge of the rule: ``identity`` after a
+            gradient step (D = step * gradient), ``hessian`` at an optimum.
+        step: the size of that gradient step; 1 where there is none.
+        preprocessing: statistics of the public sample that standardised the columns.
+        granted: what was granted beyond the default (labels, client, seeds).
+        seed: the scenario's seed, where ``seeds`` is granted.
+        round_to: significant bits in which parameters were read; 0: exact.
+        cases: the deletions; ``before`` and ``after`` are inferred from the tree where ``knows_bracket`` is false.
+    """
+
+    format: int = 1
+    scenario: str
+    schema_: Schema
+    model: ModelSpec
+    n: int
+    algorithm: str
+    training: dict[str, Any]
+    unlearning: dict[str, Any]
+    operator: str
+    step: float
+    preprocessing: dict[str, list[float]]
+    granted: tuple[str, ...] = ()
+    seed: int | None = None
+    round_to: int = 0
+    cases: tuple[CaseView, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublicKnowledge:
+    """Facts and the public sample.
+
+    Attributes:
+        facts: see ``Facts``.
+        x: ``[m, d]`` float64 public records, disjoint from everything else.
+        y: ``[m]`` int64 classes or float64 targets.
+        box_low, box_high: ``[d]`` float64 range of each input column.
+    """
+
+    facts: Facts
+    x: Array
+    y: Array
+    box_low: Array
+    box_high: Array
+
+    @property
+    def model(self) -> Model:
+        """The architecture, ready to evaluate."""
+        return model_of(self.facts.model)
+
+    @property
+    def mean(self) -> Array:
+        """``[d]`` the public mean, the best guess without any model."""
+        average: Array = self.x.mean(axis=0)
+        return average
+
+    def save(self, directory: Path) -> None:
+        """Write ``knowledge.json`` and ``knowledge.safetensors``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        arrays = {"x": self.x, "y": self.y, "box_low": self.box_low, "box_high": self.box_high}
+        draft = directory / "knowledge.safetensors.draft"
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, draft)
+        draft.replace(directory / "knowledge.safetensors")
+        write_atomically(directory / "knowledge.json", self.facts.model_dump_json(indent=1))
+
+    @classmethod
+    def open(cls, path: Path) -> "PublicKnowledge":
+        """Read a ``knowledge.json`` and the arrays beside it.
+
+        Raises:
+            TranscriptError: a file is missing or broken.
+        """
+        try:
+            facts = Facts.model_validate(json.loads(path.read_text()))
+            arrays = load_file(path.with_suffix(".safetensors"))
+        except (OSError, ValueError) as error:
+            raise TranscriptError(f"public knowledge {path} cannot be read: {error}") from None
+        return cls(facts, arrays["x"], arrays["y"], arrays["box_low"], arrays["box_high"])
+
+
+def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
+    """Put each deletion's models together, as exactly as the adversary reads them."""
+    cases = []
+    for index, view in enumerate(facts.cases):
+        chain = _between(transcript, view.before, view.after)
+        cases.append(
+            Case(
+                index=index,
+                size=view.size,
+                before=_read(transcript, view.before, facts.round_to),
+                after=_read(transcript, view.after, facts.round_to),
+                between=tuple(_read(transcript, number, facts.round_to) for number in chain),
+                labels=view.labels,
+                client=view.client,
+            )
+        )
+    return cases
+
+
+def _between(transcript: Transcript, before: int, after: int) -> list[int]:
+    """Ids on the way from ``before`` to ``after``, both ends left out, oldest first."""
+    chain: list[int] = []
+    number = transcript.heard[after].parent
+    while number is not None and number != before:
+        chain.append(number)
+        number = transcript.heard[number].parent
+    return chain[::-1]
+
+
+def _read(transcript: Transcript, number: int, bits: int) -> Params:
+    params = transcript.load(number)
+    return params if bits == 0 else {name: significant_bits(value, bits) for name, value in params.items()}
+
+
+def significant_bits(value: Array, bits: int) -> Array:
+    """Round to so many significant binary digits."""
+    mantissa, exponent = np.frexp(value)
+    rounded: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
+    return rounded

@@ -1,0 +1,187 @@
+"""The models, as functions of explicit parameters, so that many of them can be trained and attacked at once.
+
+Linear kinds (ridge, softmax, svm) are one ``[outputs, d]`` weight and a bias on the record or on its random Fourier
+features. With x~ = [phi(x); 1] and scores s = Theta^T x~, the gradient of a record's loss is -x~ r^T, where r is the
+``residual``: this rank-1 form is what the eavesdropper lives on.
+"""
+
+import math
+from collections import OrderedDict
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from simulator.world.records import Params
+from simulator.world.seeding import generator
+from simulator.world.specs import LINEAR, FeatureSpec, ModelSpec
+
+
+class RandomFourier(nn.Module):
+    """phi(x) = sqrt(2/D) cos(W x + b): the feature map of ``FeatureSpec``, ``[n, d] -> [n, D]``."""
+
+    weight: Tensor
+    phase: Tensor
+
+    def __init__(self, spec: FeatureSpec, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        rng = generator(spec.seed, "random-fourier")
+        frequencies = rng.standard_normal((spec.dimension, width)) / spec.bandwidth
+        phases = rng.uniform(0.0, 2.0 * math.pi, spec.dimension)
+        self.scale = math.sqrt(2.0 / spec.dimension)
+        self.register_buffer("weight", torch.from_numpy(frequencies).to(dtype))
+        self.register_buffer("phase", torch.from_numpy(phases).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map records to features."""
+        return self.scale * torch.cos(x @ self.weight.T + self.phase)
+
+
+class Model:
+    """One architecture; holds no trainable state of its own.
+
+    Attributes:
+        spec: what was built.
+        names: of the parameters, in the order in which they are released.
+        dtype: of the parameters.
+        linear: whether scores are linear in the parameters.
+        embed: the fixed feature map in front of a linear head; the identity where there is none.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
+        self.linear = spec.kind in LINEAR
+        self.embed, self._body = _build(spec, self.dtype)
+        self.names = tuple(name for name, _ in self._body.named_parameters())
+        self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters()}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one model on the wire."""
+        return self.size * self.dtype.itemsize
+
+    def init(self, rng: np.random.Generator) -> Params:
+        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike (the default of ``torch.nn``)."""
+        params = {}
+        for name, module in self._body.named_modules():
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                continue
+            bound = 1.0 / math.sqrt(module.weight[0].numel())
+            for part in ("weight", "bias"):
+                key = f"{name}.{part}" if name else part
+                drawn = rng.uniform(-bound, bound, self.shapes[key])
+                params[key] = drawn.astype(self.spec.dtype)
+        return {name: params[name] for name in self.names}
+
+    def tensors(self, params: Params) -> dict[str, Tensor]:
+        """Copy released arrays into tensors of this model's type."""
+        return {name: torch.tensor(np.asarray(params[name]), dtype=self.dtype) for name in self.names}
+
+    def scores(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """``[n, d] -> [n, outputs]`` scores (logits, margins or predictions)."""
+        out: Tensor = functional_call(self._body, params, (self.embed(x),))
+        return out
+
+    def predict(self, params: Params, x: np.ndarray) -> np.ndarray:
+        """``[n, d] -> [n, outputs]`` float64 scores of a released model."""
+        with torch.no_grad():
+            return self.scores(self.tensors(params), torch.tensor(np.asarray(x), dtype=self.dtype)).double().numpy()
+
+    def losses(self, scores: Tensor, y: Tensor) -> Tensor:
+        """``[n]`` loss of each record: half the squared error, cross-entropy, or half the squared hinge.
+
+        ``y`` holds classes (integers) or regression targets.
+        """
+        if self.spec.kind in ("ridge", "svm"):
+            return 0.5 * (self.residual(scores, y) ** 2).sum(-1)
+        if self.spec.task == "regression":
+            return 0.5 * ((y.to(scores.dtype).unsqueeze(-1) - scores) ** 2).sum(-1)
+        chosen = scores.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+        return torch.logsumexp(scores, -1) - chosen
+
+    def residual(self, scores: Tensor, y: Tensor) -> Tensor:
+        """``[n, outputs]`` minus the gradient of each loss by its scores.
+
+        Ridge: y - s (one-hot y for classes); softmax: e_y - softmax(s); svm (one against the rest, t in {-1, 1}):
+        t max(0, 1 - t s).
+        """
+        if self.spec.task == "regression":
+            return y.to(scores.dtype).unsqueeze(-1) - scores
+        one_hot = nn.functional.one_hot(y, self.spec.outputs).to(scores.dtype)
+        if self.spec.kind == "ridge":
+            return one_hot - scores
+        if self.spec.kind == "svm":
+            sign = 2.0 * one_hot - 1.0
+            return sign * torch.clamp(1.0 - sign * scores, min=0.0)
+        return one_hot - torch.softmax(scores, -1)
+
+    def module(self, params: Params) -> nn.Module:
+        """Return an ordinary ``torch.nn`` module, flat records to scores, holding the released parameters."""
+        embed, body = _build(self.spec, self.dtype)
+        body.load_state_dict(self.tensors(params))
+        return nn.Sequential(OrderedDict(features=embed, body=body))
+
+
+@lru_cache(maxsize=16)
+def model_of(spec: ModelSpec) -> Model:
+    """Build a model once a process."""
+    return Model(spec)
+
+
+def theta(params: Params) -> np.ndarray:
+    """``[d + 1, outputs]`` float64 Theta of a linear model, the intercept as its last row."""
+    weight, bias = np.asarray(params["weight"], np.float64), np.asarray(params["bias"], np.float64)
+    return np.concatenate([weight.T, bias[None, :]])
+
+
+def linear_params(matrix: np.ndarray, dtype: str = "float64") -> Params:
+    """Inverse of ``theta``."""
+    weight = np.ascontiguousarray(matrix[:-1].T).astype(dtype)
+    return {"weight": weight, "bias": np.ascontiguousarray(matrix[-1]).astype(dtype)}
+
+
+def flat(params: Params) -> np.ndarray:
+    """All parameters as one float64 vector, in the order of their sorted names."""
+    return np.concatenate([np.asarray(params[name], np.float64).ravel() for name in sorted(params)])
+
+
+def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    """Return (feature map, trainable body). No BatchNorm: its statistics would mix records and leak them."""
+    width = math.prod(spec.shape)
+    embed: nn.Module = nn.Identity()
+    if spec.features is not None:
+        embed = RandomFourier(spec.features, width, dtype)
+        width = spec.features.dimension
+    if spec.kind in LINEAR:
+        body: nn.Module = nn.Linear(width, spec.outputs, dtype=dtype)
+    elif spec.kind == "mlp":
+        first = nn.Linear(width, spec.hidden, dtype=dtype)
+        body = nn.Sequential(first, nn.ReLU(), nn.Linear(spec.hidden, spec.outputs, dtype=dtype))
+    else:
+        body = _convolutional(spec, dtype)
+    return embed, body
+
+
+def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
+    """conv(8)-relu-conv(16)-relu-linear; 5 x 5 kernels of stride 2, or padded 3 x 3 ones below 20 pixels."""
+    channels, *sides = spec.shape
+    kernel, padding = (5, 0) if min(sides) >= 20 else (3, 1)
+    for _ in range(2):
+        sides = [(side + 2 * padding - kernel) // 2 + 1 for side in sides]
+    return nn.Sequential(
+        nn.Unflatten(-1, spec.shape),
+        nn.Conv2d(channels, 8, kernel, stride=2, padding=padding, dtype=dtype),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, kernel, stride=2, padding=padding, dtype=dtype),
+        nn.ReLU(),
+        nn.Flatten(-3),
+        nn.Linear(16 * sides[0] * sides[1], spec.outputs, dtype=dtype),
+    )

@@ -1,0 +1,190 @@
+"""From a data configuration and a seed to a population."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from simulator.world.data import Population
+from simulator.world.datasets import DataError, Raw, check_source, load_source, version_of
+from simulator.world.encoding import Encoder
+from simulator.world.partition import PartitionConfig, partition
+from simulator.world.records import Array
+from simulator.world.seeding import generator
+from simulator.world.specs import Frozen, Schema
+
+_FORMAT = 1
+"""Raised when equal configurations come to mean other populations, so that cached ones are not taken for them."""
+
+
+class DataConfig(Frozen):
+    """Which records there are, and who holds them.
+
+    Attributes:
+        source: a shipped data set, or the path of an npz file.
+        clients: how many; 0 with the natural partition, which has as many as the source has ids.
+        test_fraction: of all records, for measuring utility; 0: no test data. Where the source has a split, they are
+            taken from its test part, as far as it goes.
+        public_fraction: of all records, the public sample; from the training part of a source that has a split.
+        sites: ids or names of natural clients to keep; empty: all. A test part of the source's own is kept whole.
+    """
+
+    source: str = "mnist5k"
+    clients: int = Field(default=100, ge=0)
+    partition: PartitionConfig = PartitionConfig()
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    public_fraction: float = Field(default=0.3, gt=0, lt=1)
+    sites: tuple[int | str, ...] = ()
+
+    @field_validator("source")
+    @classmethod
+    def _loadable(cls, source: str) -> str:
+        check_source(source)
+        return source
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "DataConfig":
+        if self.test_fraction + self.public_fraction >= 1:
+            raise ValueError(
+                f"test_fraction = {self.test_fraction:g} and public_fraction = {self.public_fraction:g} leave nothing "
+                f"for the clients; their sum must be below 1"
+            )
+        natural = self.partition.scheme == "natural"
+        if natural and self.clients:
+            raise ValueError(
+                f"clients = {self.clients} with partition.scheme = 'natural', which has as many clients as the source "
+                f"has ids; leave clients out (or 0), and choose some by sites"
+            )
+        if not natural and not self.clients:
+            raise ValueError("clients = 0 is for partition.scheme = 'natural'; give at least 1")
+        return self
+
+
+def build_population(data: DataConfig, seed: int) -> Population:
+    """Load, split, partition and encode. A pure function of (data, seed, the source's content).
+
+    What of a private record's content reaches anything else: its label decides which client holds it (dirichlet,
+    pathological), nothing more. Statistics and category levels come from the public sample.
+
+    Raises:
+        DataError: the source is unusable, or the records do not suffice.
+    """
+    raw = load_source(data.source)
+    private, public, test = _split(raw, data, seed)
+    sites = None if raw.client is None else raw.client[private]
+    shares, ids = partition(data.partition, raw.y[private], sites, data.clients, seed)
+    held = np.concatenate([private[share] for share in shares])
+    encoder = Encoder.fit(raw, public)
+    public_x = encoder(raw.x[public])
+    box_low, box_high = encoder.box(public_x)
+    return Population(
+        schema=_schema(raw, encoder, ids),
+        train_x=encoder(raw.x[held]),
+        train_y=raw.y[held],
+        offsets=np.concatenate([[0], np.cumsum([len(share) for share in shares])]).astype(np.int64),
+        public_x=public_x,
+        public_y=raw.y[public],
+        test_x=encoder(raw.x[test]),
+        test_y=raw.y[test],
+        box_low=box_low,
+        box_high=box_high,
+        preprocessing=encoder.statistics(),
+    )
+
+
+def population_directory(data: DataConfig, seed: int, root: Path) -> Path:
+    """Where the population of (data, seed, the source's content) is kept below ``root``; equal names, equal bits."""
+    about = {
+        "format": _FORMAT,
+        "data": data.model_dump(mode="json") | {"source": Path(data.source).stem},
+        "version": version_of(data.source),
+        "seed": seed,
+    }
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return root / key[:32]
+
+
+def load_population(data: DataConfig, seed: int, root: Path) -> Population:
+    """Memory-map the population, built and written below ``root`` first where it is not there yet."""
+    directory = population_directory(data, seed, root)
+    if not directory.exists():
+        build_population(data, seed).save(directory)
+    return Population.open(directory)
+
+
+def median_bandwidth(public_x: Array) -> float:
+    """Median distance between two public records, over the first 1,000: the usual kernel width.
+
+    Raises:
+        DataError: there is no such distance, or it is 0.
+    """
+    from scipy.spatial.distance import pdist
+
+    distances = pdist(np.asarray(public_x[:1000], dtype=np.float64))
+    width = float(np.median(distances)) if len(distances) else 0.0
+    if width <= 0.0:
+        raise DataError(
+            f"bandwidth = 'median' is 0 on {len(public_x)} public records; give a number, or raise public_fraction"
+        )
+    return width
+
+
+def _split(raw: Raw, data: DataConfig, seed: int) -> tuple[Array, Array, Array]:
+    """Return disjoint rows (private, public, test) by one random permutation of all records."""
+    order = generator(seed, "split").permutation(len(raw.y))
+    kept = order[_of_sites(raw, data.sites)[order]]
+    if raw.split is None:
+        n = len(kept)
+        train, tests = kept, kept[: round(data.test_fraction * n)]
+        train = kept[len(tests) :]
+    else:
+        train, tests = kept[raw.split[kept] == 0], order[raw.split[order] == 1]
+        n = len(train) + len(tests)
+        tests = tests[: round(data.test_fraction * n)]
+    publics = max(1, round(data.public_fraction * n))
+    if publics >= len(train):
+        raise DataError(
+            f"public_fraction = {data.public_fraction:g} of {n} records asks for {publics} of the {len(train)} that are "
+            f"not test data, and leaves none for the clients; lower it"
+        )
+    return train[publics:], train[:publics], tests
+
+
+def _of_sites(raw: Raw, sites: tuple[int | str, ...]) -> Array:
+    """``[n]`` whether a record belongs to one of the sites; True everywhere where none are named."""
+    if not sites:
+        return np.ones(len(raw.y), dtype=bool)
+    if raw.client is None:
+        raise DataError(f"sites = {list(sites)} needs a `client` column, and {raw.name!r} has none; leave sites out")
+    names = {name: number for number, name in enumerate(raw.site_names)}
+    present = set(np.unique(raw.client).tolist())
+    chosen = []
+    for site in sites:
+        number = names.get(site, site) if isinstance(site, str) else site
+        if number not in present:
+            some = list(raw.site_names) or sorted(present)
+            shown = ", ".join(str(name) for name in some[:10]) + (", ..." if len(some) > 10 else "")
+            raise DataError(f"sites holds {site!r}, and {raw.name!r} has no such client; it has {shown}")
+        chosen.append(number)
+    return np.isin(raw.client, chosen)
+
+
+def _schema(raw: Raw, encoder: Encoder, ids: tuple[int, ...]) -> Schema:
+    named = raw.site_names and all(number < len(raw.site_names) for number in ids)
+    return Schema(
+        name=raw.name,
+        task="regression" if raw.is_regression else "classification",
+        shape=encoder.shape,
+        outputs=raw.classes,
+        class_names=_class_names(raw),
+        feature_names=encoder.names,
+        site_names=tuple(raw.site_names[number] for number in ids) if named else (),
+    )
+
+
+def _class_names(raw: Raw) -> tuple[str, ...]:
+    if raw.is_regression:
+        return ()
+    return raw.class_names or tuple(str(label) for label in range(raw.classes))

@@ -1,0 +1,202 @@
+"""The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.seeding import Key
+from simulator.world.specs import ModelSpec, Recipe
+
+# --- what the server asks of the clients -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """At most ``block_size`` clients of one branch: the unit of speed, determinism and recovery.
+
+    Attributes:
+        model: index into the models sent with the round.
+        branch: whose tombstones bind.
+        clients: ids, in the order in which results are added up.
+        forget: records left out, by client.
+        batches: purpose and instance of the batch orders; the client's id and the round are appended.
+        compact: False: batches are cut from the original order and forgotten slots stay empty (``same-order``);
+            True: a fresh permutation of what is left.
+    """
+
+    model: int
+    branch: int
+    clients: tuple[int, ...]
+    forget: Forget
+    batches: Key = ("batches",)
+    compact: bool = False
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a host returns for one block.
+
+    Attributes:
+        sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
+        weight: the total weight, in records.
+        metrics: sums of scalars, such as ``loss``.
+    """
+
+    sums: Params
+    weight: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sufficient statistics of ridge: gram ``[d+1, d+1]`` X~^T X~ and moment ``[d+1, Q]`` X~^T Y, float64."""
+
+    gram: Array
+    moment: Array
+    count: int
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The same of few records in factored form: root ``[r, d+1]`` with root^T root = X~^T X~, r = min(k, d+1)."""
+
+    root: Array
+    moment: Array
+    count: int
+
+
+class Federation(Protocol):
+    """What the server's loop and every unlearner talk to; on Flower and Ray, or serial in-process.
+
+    Results come back in the order of the blocks, whatever order the hosts answered in, and are the same bits for any
+    number of hosts.
+    """
+
+    def train(
+        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+    ) -> list[BlockResult]:
+        """Local training: for each block the sum of n_k (local model - global model) and of n_k."""
+        ...
+
+    def gradient(
+        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+    ) -> list[BlockResult]:
+        """Sums of per-record loss gradients (no regulariser) over each block; metric ``loss``, the sum of losses.
+
+        Args:
+            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones.
+        """
+        ...
+
+    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
+        """Ridge statistics of each block's retained records."""
+        ...
+
+    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
+        """Ridge statistics of each block's forgotten records, in factored form."""
+        ...
+
+    def tombstone(self, branch: int, forget: Forget) -> None:
+        """Have the clients refuse, from now on, to read these records for this branch."""
+        ...
+
+
+# --- unlearning --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UnlearningCase:
+    """One request to process on one branch.
+
+    Attributes:
+        branch: where its releases go.
+        request: what is asked.
+        forgotten: everything deleted on this branch once this request is done, earlier requests included.
+        round: rounds of training that ``before`` has behind it, rounds between request and unlearning included.
+        before: the model to unlearn from.
+        statistics: what the server keeps of the branch (closed form only).
+    """
+
+    branch: int
+    request: DeletionRequest
+    forgotten: Forget
+    round: int
+    before: Params
+    statistics: Statistics | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One step of an unlearning: what is broadcast, and what the server keeps to itself."""
+
+    release: Release
+    statistics: Statistics | None = None
+
+
+class History(Protocol):
+    """What the server kept of the training: enough to train again, and no data."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        ...
+
+    def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
+        """Run the whole training again for every case without what it forgets, all cases together."""
+        ...
+
+
+class Unlearner(Protocol):
+    """A frozen configuration that can act.
+
+    ``deletes`` says whether the records are tombstoned once it is done.
+
+    It takes all requests that can be processed together (alternative branches), so that they share the block engine.
+    Whatever it yields is broadcast and recorded, in that order within a branch.
+    """
+
+    method: str
+    levels: ClassVar[frozenset[str]]
+    needs: ClassVar[frozenset[str]]
+    promises: ClassVar[str]
+    deletes: ClassVar[bool]
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the releases of every case."""
+        ...
+
+    def public_rule(self) -> tuple[str, float]:
+        """Return (operator, step), public knowledge of the method: ("identity", step) after a gradient step, else ("hessian", 1)."""
+        ...
+
+
+# --- the adversary -----------------------------------------------------------------------------------------------
+
+
+class Attack(Protocol):
+    """A frozen configuration that can act; declares which knowledge it uses."""
+
+    kind: str
+    models: ClassVar[frozenset[str]]
+    needs: ClassVar[frozenset[str]]
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+        ...
+
+
+# --- defenses ----------------------------------------------------------------------------------------------------
+
+
+class Defense(Protocol):
+    """No-op by default; a defense overrides where it acts."""
+
+    kind: str
+
+    def release(self, release: Release) -> Release:
+        """Change what is broadcast."""
+        ...

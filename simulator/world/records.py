@@ -1,0 +1,107 @@
+"""The records that pass between the stages: requests, releases, cases, reconstructions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Params: TypeAlias = Mapping[str, Array]
+"""The parameters of one model by name, in the order of the model's ``names``."""
+
+Forget: TypeAlias = Mapping[int, tuple[int, ...]]
+"""Client id -> ascending local record indices (positions among the client's records before any deletion)."""
+
+Level = Literal["record", "label", "client"]
+Phase = Literal["training", "between", "unlearning", "recovery", "working"]
+"""``between``: ordinary rounds between request and unlearning; ``working``: broadcast, but not a release."""
+
+
+@dataclass(frozen=True)
+class DeletionRequest:
+    """One deletion, possibly of several clients at once.
+
+    Attributes:
+        index: position among the scenario's requests; branch ``index + 1`` when requests are independent.
+        round: training round after which it arrives (the number of rounds already done).
+        level: record, label or client.
+        forget: what is to be deleted, by client.
+        label: the class that goes, for level ``label``.
+    """
+
+    index: int
+    round: int
+    level: Level
+    forget: Forget
+    label: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of records to delete."""
+        return sum(len(records) for records in self.forget.values())
+
+
+@dataclass(frozen=True)
+class Release:
+    """A global model that the server broadcasts.
+
+    Attributes:
+        branch: 0 for the trunk, i + 1 for the alternative deletion i.
+        round: rounds of training this model has behind it.
+        phase: what the server was doing.
+        params: the model.
+    """
+
+    branch: int
+    round: int
+    phase: Phase
+    params: Params
+
+
+@dataclass(frozen=True)
+class Case:
+    """One deletion as the eavesdropper sees it: the models around it and what it was granted to know.
+
+    Attributes:
+        index: number of the case, the only link to ground truth (which joins in scoring).
+        size: how many records were deleted (k).
+        before: the last model seen before the unlearning.
+        after: the last model of the unlearning.
+        between: the models seen in between, oldest first.
+        labels: labels of the deleted records, ascending, where granted.
+        client: the client that asked, where granted.
+    """
+
+    index: int
+    size: int
+    before: Params
+    after: Params
+    between: tuple[Params, ...] = ()
+    labels: tuple[float, ...] | None = None
+    client: int | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the deletion changed nothing: no bit of the released model moved."""
+        return all(np.array_equal(self.before[name], self.after[name]) for name in self.before)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attack says the deleted records of one case were.
+
+    Attributes:
+        case: index of the case.
+        x: ``[size, d]`` float64 records in the model's input units (images in [0, 1], tables standardised).
+        y: ``[size]`` labels (class indices) or targets, in the order of ``x``.
+        no_signal: True where the models did not differ and the public mean was returned instead.
+        notes: numbers worth reporting, such as ``sign_flipped``.
+    """
+
+    case: int
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    no_signal: bool = False
+    notes: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,94 @@
+"""What a model, a data set and a training are: plain values that travel as JSON between server, hosts, adversary."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Task = Literal["classification", "regression"]
+ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn"]
+LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
+
+
+class Frozen(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schema(Frozen):
+    """What is publicly known of a data set's form.
+
+    Attributes:
+        name: the source's name.
+        task: classification or regression.
+        shape: of one record: ``(channels, height, width)`` for images, ``(d,)`` for tables. Records are stored flat.
+        outputs: number of classes; 1 for regression.
+        class_names: as many as classes; empty for regression.
+        feature_names: of the flat record's columns; empty for images.
+        site_names: of natural clients, in id order; empty where the source names none.
+    """
+
+    name: str
+    task: Task
+    shape: tuple[int, ...]
+    outputs: int
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    site_names: tuple[str, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether records are images in [0, 1]."""
+        return len(self.shape) == 3
+
+    @property
+    def width(self) -> int:
+        """Length d of a flat record."""
+        size = 1
+        for side in self.shape:
+            size *= side
+        return size
+
+
+class FeatureSpec(Frozen):
+    """Random Fourier features phi(x) = sqrt(2/D) cos(W x + b), W ~ N(0, 1/bandwidth^2) (Rahimi and Recht 2007).
+
+    The seed is public: the model cannot be used without it.
+    """
+
+    dimension: int
+    bandwidth: float
+    seed: int
+
+
+class ModelSpec(Frozen):
+    """All that is needed to build a model, and nothing about private data.
+
+    Attributes:
+        hidden: width of the hidden layer (mlp).
+        regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
+    """
+
+    kind: ModelKind
+    task: Task
+    shape: tuple[int, ...]
+    outputs: int
+    regularisation: float
+    hidden: int = 64
+    features: FeatureSpec | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Recipe(Frozen):
+    """How a client trains locally: plain SGD on the mean of the batch's losses + l2/2 ||theta||^2.
+
+    Attributes:
+        l2: lambda / n at the start of training; deletions leave it unchanged.
+    """
+
+    local_epochs: int = 1
+    batch_size: int = 10
+    learning_rate: float = 0.05
+    momentum: float = 0.0
+    l2: float = 0.0
