@@ -45,15 +45,15 @@ class Host:
         starts = _stack(model, models)
         slots, weights = [], []
         for block in blocks:
+            self._ask_tombstones(block, "retained")
             for client in block.clients:
-                kept = self._kept(block, client)
                 key = (*block.batches, client, round)
                 forgotten = block.forget.get(client, ())
                 size = int(self._population.sizes[client])
                 local = batches_of(size, forgotten, recipe, self._seed, key, block.compact)
-                rows = np.where(local >= 0, local + int(self._population.offsets[client]), -1)
-                slots.append(Slot(block.model, rows))
-                weights.append(len(kept))
+                local[local >= 0] += self._population.offsets[client]
+                slots.append(Slot(block.model, local))
+                weights.append(size - len(forgotten))
         x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
         trained, losses = fit(model, starts, slots, x, y, recipe)
         results: list[BlockResult] = []
@@ -112,24 +112,21 @@ class Host:
             results.append(Factor(root.numpy(), moment.numpy(), len(rows)))
         return results
 
-    def _kept(self, block: Block, client: int) -> Array:
-        """Local indices of a client's records that the block may read; refuses if deleted ones are among them."""
-        kept = np.setdiff1d(np.arange(self._population.sizes[client]), block.forget.get(client, ()))
-        self._tombstones.check(self._arm, block.branch, client, kept.tolist())
-        return kept
+    def _ask_tombstones(self, block: Block, of: str) -> None:
+        self._tombstones.check(self._arm, block.branch, block.clients, block.forget, of)
 
     def _kept_mask(self, block: Block) -> Array:
         """``[records of the block]`` whether each is retained, in the order of ``Reader.rows_of``."""
-        masks = []
+        self._ask_tombstones(block, "retained")
+        mask = np.ones(int(self._population.sizes[list(block.clients)].sum()), dtype=bool)
+        begin = 0
         for client in block.clients:
-            mask = np.zeros(int(self._population.sizes[client]), dtype=bool)
-            mask[self._kept(block, client)] = True
-            masks.append(mask)
-        return np.concatenate(masks)
+            mask[[begin + record for record in block.forget.get(client, ())]] = False
+            begin += int(self._population.sizes[client])
+        return mask
 
     def _forgotten_rows(self, block: Block) -> Array:
-        for client in block.clients:
-            self._tombstones.check(self._arm, block.branch, client, block.forget.get(client, ()))
+        self._ask_tombstones(block, "forgotten")
         return np.concatenate([self._population.rows(client, block.forget[client]) for client in block.clients])
 
 

@@ -37,15 +37,24 @@ class Tombstones:
         for client, records in forget.items():
             place.setdefault(client, set()).update(records)
 
-    def check(self, arm: str, branch: int, client: int, reads: Iterable[int]) -> None:
+    def check(self, arm: str, branch: int, clients: Iterable[int], forget: Forget, of: str) -> None:
         """Refuse a read of deleted records.
 
+        Args:
+            arm, branch: where the read happens.
+            clients: whose records are read.
+            forget: local indices by client.
+            of: ``retained``: everything but ``forget`` is read; ``forgotten``: exactly that.
+
         Raises:
-            Refusal: some of ``reads`` are deleted on that branch.
+            Refusal: some of what is read is deleted on that branch.
         """
-        dead = self._dead.get(_place(arm, branch), {}).get(client)
-        if dead and (touched := sorted(dead.intersection(reads))):
-            raise Refusal(f"client {client} has deleted its records {touched} on branch {branch} of {arm}")
+        dead = self._dead.get(_place(arm, branch), {})
+        for client in dead.keys() & set(clients):
+            named = set(forget.get(client, ()))
+            touched = dead[client] & named if of == "forgotten" else dead[client] - named
+            if touched:
+                raise Refusal(f"client {client} has deleted its records {sorted(touched)} on branch {branch} of {arm}")
 
 
 def _place(arm: str, branch: int) -> str:

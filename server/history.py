@@ -1,7 +1,7 @@
 """What the server keeps of a training, and how it trains again."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.step import Step
@@ -63,6 +63,10 @@ class History:
     def rounds(self) -> int:
         """Rounds of a whole training: 1 where the optimum is solved for."""
         return self.setup.plan.rounds if self.setup.plan.algorithm in ("fedavg", "fedsgd") else 1
+
+    def under(self, federation: Federation) -> "History":
+        """The same history, with clients that know other tombstones."""
+        return replace(self, federation=federation)
 
     def run(self) -> Iterator[Release]:
         """Train the trunk, keeping what it releases."""

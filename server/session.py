@@ -95,8 +95,8 @@ class Session:
                 continue
             for release in self._training_on(model, round, round + self.rounds_between, forgotten):
                 model, round = release.params, release.round
-            forgotten = _union(forgotten, request.forget)
-            case = UnlearningCase(0, request, forgotten, round, model, statistics)
+            case = UnlearningCase(0, request, _union(forgotten, request.forget), round, model, statistics)
+            forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
             newest, model, statistics = processed.after, processed.released, outcomes[-1].statistics

@@ -5,6 +5,7 @@ messages to Flower ClientApps directly, and otherwise behave as any ``Grid``. On
 """
 
 import importlib
+import logging
 import time
 import uuid
 from abc import abstractmethod
@@ -149,7 +150,6 @@ class SerialGrid(LocalGrid):
         return self._replies.pop(number)
 
 
-@ray.remote(max_restarts=0)  # a dead host is replaced by the grid, which also tells the new one what is deleted
 class _RayHost:
     """One host: the ClientApp and its context in a process of its own, with a single torch and BLAS thread."""
 
@@ -164,6 +164,10 @@ class _RayHost:
         return self._app(message, self._context)
 
 
+# Ray itself must not restart a dead host: the grid does, and tells the new one what is deleted.
+_REMOTE_HOST: Any = ray.remote(max_restarts=0)(_RayHost)
+
+
 class RayGrid(LocalGrid):
     """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again."""
 
@@ -176,7 +180,7 @@ class RayGrid(LocalGrid):
         self.replaced = 0
 
     def _new_actor(self, node: int) -> Any:
-        actor = _RayHost.options(num_cpus=1).remote(node, self._hosts)
+        actor = _REMOTE_HOST.options(num_cpus=1).remote(node, self._hosts)
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor
@@ -228,13 +232,13 @@ class RayGrid(LocalGrid):
 def ray_session(hosts: int, address: str = "") -> Iterator[None]:
     """Join the Ray cluster at ``address``, or start one on this machine's loopback for as long as the context lasts."""
     if address:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     else:
         ray.init(
             num_cpus=hosts,
             include_dashboard=False,
             object_store_memory=2**28,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
         )

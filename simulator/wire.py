@@ -71,7 +71,7 @@ def results_from_record(record: RecordDict) -> list[BlockResult]:
     return [BlockResult(sums, weight, metrics) for sums, weight, metrics in answers]
 
 
-def ridge_to_record(results: Sequence[Statistics] | Sequence[Factor]) -> RecordDict:
+def ridge_to_record(results: Sequence[Statistics | Factor]) -> RecordDict:
     """What ``statistics`` and ``factors`` answer; their matrices differ in height, so each has a name of its own."""
     arrays = {}
     for i, result in enumerate(results):

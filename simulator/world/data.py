@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class Population:
         """Number of clients."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def sizes(self) -> Array:
         """``[clients]`` records of each client before any deletion."""
         return np.diff(self.offsets)
@@ -86,5 +87,6 @@ class Population:
         """Memory-map what ``save`` wrote, copy-on-write: torch takes no read-only arrays, and no write reaches the disk."""
         about = json.loads((directory / "population.json").read_text())
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _ARRAYS}
+        arrays["offsets"] = np.array(arrays["offsets"])  # small, and asked for all the time
         schema = Schema.model_validate(about["schema"])
         return cls(schema=schema, preprocessing=about["preprocessing"], **arrays)

@@ -125,18 +125,24 @@ def _descend(
     started: Tensor,
     recipe: Recipe,
 ) -> None:
-    """One step of SGD in place, as ``torch.optim.SGD`` takes it; slots that did not move keep every bit."""
+    """One step of SGD in place, as ``torch.optim.SGD`` takes it; slots that did not move keep every bit.
+
+    ``gradients`` are used up.
+    """
     everyone = bool(moved.all())
     for name, value in params.items():
         change = gradients[name]
         if recipe.l2:
-            change = change + recipe.l2 * value
+            change.add_(value, alpha=recipe.l2)
         if recipe.momentum:
             first = ~started.view(-1, *[1] * (value.dim() - 1))
             change = torch.where(first, change, recipe.momentum * velocity[name] + change)
             velocity[name].copy_(change if everyone else _keep(moved, change, velocity[name]))
-        stepped = value - recipe.learning_rate * change
-        value.copy_(stepped if everyone else _keep(moved, stepped, value))
+        # The same kernel either way: a slot's bits must not depend on whether a neighbour stood still.
+        if everyone:
+            value.add_(change, alpha=-recipe.learning_rate)
+        else:
+            value.copy_(_keep(moved, value.add(change, alpha=-recipe.learning_rate), value))
 
 
 def _keep(moved: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""The two Flower entry points. ``palimpsest run``, ``flwr run .`` and a Flower deployment run these same apps."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from clients.host import Host
+from clients.reader import Reader
+from clients.tombstones import Tombstones
+from simulator import wire
+from simulator.world.data import Population
+from simulator.world.population import DataConfig, build_population
+from simulator.world.specs import ModelSpec, Recipe
+
+client_app = ClientApp()
+server_app = ServerApp()
+
+
+@client_app.query("hello")
+def hello(message: Message, context: Context) -> Message:
+    """Say which part of the federation this host is."""
+    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0)}, {}), reply_to=message)
+
+
+@client_app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the clients of some blocks."""
+    call, arrays = wire.unpack(message.content)
+    results = _host(call, context).train(
+        ModelSpec.model_validate(call["spec"]),
+        wire.unstack_models(arrays),
+        wire.blocks_from_json(call["blocks"]),
+        call["round"],
+        Recipe.model_validate(call["recipe"]),
+    )
+    return Message(wire.results_to_record(results), reply_to=message)
+
+
+@client_app.query("gradient")
+def gradient(message: Message, context: Context) -> Message:
+    """Add up loss gradients over some blocks."""
+    call, arrays = wire.unpack(message.content)
+    spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
+    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"])
+    return Message(wire.results_to_record(results), reply_to=message)
+
+
+@client_app.query("statistics")
+def statistics(message: Message, context: Context) -> Message:
+    """Compute ridge statistics of what some blocks retain."""
+    call, _ = wire.unpack(message.content)
+    spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
+    return Message(wire.ridge_to_record(_host(call, context).statistics(spec, blocks)), reply_to=message)
+
+
+@client_app.query("factors")
+def factors(message: Message, context: Context) -> Message:
+    """Compute ridge statistics of what some blocks forget."""
+    call, _ = wire.unpack(message.content)
+    spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
+    return Message(wire.ridge_to_record(_host(call, context).factors(spec, blocks)), reply_to=message)
+
+
+@client_app.query("tombstone")
+def tombstone(message: Message, context: Context) -> Message:
+    """Remember, in this host's own state, that records are deleted."""
+    call, _ = wire.unpack(message.content)
+    tombstones = _tombstones(context)
+    tombstones.bury(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
+    context.state["tombstones"] = ConfigRecord({"json": tombstones.as_text()})
+    return Message(wire.pack({}, {}), reply_to=message)
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the scenario that the run configuration names, on the hosts that Flower provides."""
+    from simulator.runner import run_on_grid
+    from simulator.scenario import load_scenario
+
+    out = str(context.run_config.get("out", ""))
+    run_on_grid(load_scenario(str(context.run_config["scenario"])), grid, Path(out) if out else None)
+
+
+def _host(call: dict[str, Any], context: Context) -> Host:
+    """The clients of one call's population, with what they remember to have deleted."""
+    about = call["population"]
+    reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    return Host(reader, call["seed"], call["arm"], _tombstones(context))
+
+
+def _tombstones(context: Context) -> Tombstones:
+    record = context.state.config_records.get("tombstones")
+    return Tombstones("" if record is None else str(record["json"]))
+
+
+@lru_cache(maxsize=8)
+def _reader(data: str, seed: int, directory: str) -> Reader:
+    """Open a population; a host that does not find it on its disk builds it from the same configuration and seed."""
+    place = Path(directory)
+    if not place.is_dir():
+        build_population(DataConfig.model_validate_json(data), seed).save(place)
+    return Reader(Population.open(place))

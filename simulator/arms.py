@@ -1,0 +1,279 @@
+"""One arm: its server unlearns, its transcript goes to the adversary, and ground truth meets the answers."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save_file
+
+from attacks.session import Answer, attack_transcript
+from server.ledger import Ledger
+from server.session import Processed, Session
+from simulator.evaluation import Judged, distance, judge, membership_auc
+from simulator.plan import Arm
+from simulator.scenario import Scenario
+from simulator.scoring import Truth, save_reconstructions, score_attack, summarise
+from simulator.trunk import Trunk, penalty
+from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
+from simulator.world.models import Model, model_of
+from simulator.world.records import Array, Params, Release
+from simulator.world.seeding import generator
+from simulator.world.transcript import Transcript, TranscriptWriter, write_atomically
+
+
+@dataclass
+class ArmRun:
+    """Runs one arm in a run's directory.
+
+    Attributes:
+        directory: of the run.
+        scenario: what the user wrote.
+        arm: which combination this is.
+        trunk: the trained model that it branches from.
+    """
+
+    directory: Path
+    scenario: Scenario
+    arm: Arm
+    trunk: Trunk
+
+    def run(self) -> dict[str, Any]:
+        """Unlearn, attack, score; return this arm's entry of ``results.json``."""
+        federation = self.trunk.scoped(self.arm.id)
+        began = time.perf_counter()
+        processed = self._serve(federation)
+        seconds = time.perf_counter() - began
+        knowledge = self._knowledge(processed)
+        knowledge.save(self._transcript)
+        answers = attack_transcript(self._transcript, self.arm.attacks, seed=self.arm.seed)
+        scores = self._scores(processed, answers, knowledge)
+        self._keep(processed, answers, scores)
+        costs = federation.costs
+        kept = self.trunk.history.statistics
+        return {
+            "arm": self.arm.id,
+            "variant": self.arm.setting.variant,
+            "unlearning": self.arm.unlearning.model_dump(mode="json"),
+            "defense": self.arm.defense.model_dump(mode="json"),
+            "seed": self.arm.seed,
+            "data": self._data(),
+            "requests": {"made": len(self.trunk.requests), "completed": len(processed)},
+            "transcript_digest": Transcript.open(self._transcript).digest(),
+            **self._worth(processed),
+            "attacks": {
+                kind: summarise(scores[kind], answer.seconds, generator(self.arm.seed, f"bootstrap/{kind}"))
+                for kind, answer in answers.items()
+                if processed
+            },
+            "privacy": {"unit": "record", "epsilon_max": None, "delta": self.scenario.privacy.delta},
+            "cost": {
+                "unlearning_seconds": seconds,
+                "retraining_seconds": self.trunk.reference_seconds,
+                "rounds": max((p.case.round for p in processed), default=0),
+                "client_updates": costs.client_updates,
+                "bytes_up": costs.bytes_up,
+                "bytes_down": costs.bytes_down,
+                "server_bytes_stored": 0 if kept is None else kept.gram.nbytes + kept.moment.nbytes,
+            },
+        }
+
+    @property
+    def _transcript(self) -> Path:
+        return self.directory / "transcripts" / self.arm.id
+
+    @cached_property
+    def _model(self) -> Model:
+        return model_of(self.trunk.setup.spec)
+
+    def _serve(self, federation: Any) -> list[Processed]:
+        """Let the arm's server process all requests; everything it broadcasts goes through the defense."""
+        writer = TranscriptWriter(self._transcript, with_phases=self.scenario.adversary.knows_bracket)
+        deletion = self.arm.setting.deletion
+
+        def publish(release: Release, parent: int | None) -> int:
+            return writer.append(self.arm.defense.release(release), parent)
+
+        session = Session(
+            history=self.trunk.history.under(federation),
+            unlearner=self.arm.unlearning,
+            federation=federation,
+            ledger=Ledger(self.directory / "ledger.jsonl", self.arm.id),
+            publish=publish,
+            sequential=deletion.pattern == "sequential",
+            rounds_between=deletion.rounds_between,
+        )
+        return session.serve(self.trunk.requests)
+
+    def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
+        """What the scenario grants the adversary, and no more."""
+        adversary, population, setup = self.scenario.adversary, self.trunk.population, self.trunk.setup
+        n = max(1, round(len(population.train_x) * adversary.n_factor))
+        operator, step = self.arm.unlearning.public_rule()
+        chosen = np.arange(len(population.public_x))
+        if 0 < adversary.public_records < len(chosen):
+            drawn = generator(self.arm.seed, "adversary-sample").permutation(chosen)
+            chosen = np.sort(drawn[: adversary.public_records])
+        facts = Facts(
+            scenario=self.scenario.name,
+            schema_=population.schema,
+            model=setup.spec.model_copy(update={"regularisation": penalty(self.arm.setting, n)}),
+            n=n,
+            algorithm=setup.plan.algorithm,
+            training=self.arm.setting.training.model_dump(mode="json"),
+            unlearning=self.arm.unlearning.model_dump(mode="json"),
+            operator=operator,
+            step=step,
+            preprocessing=population.preprocessing,
+            granted=tuple(adversary.knows),
+            seed=self.arm.seed if "seeds" in adversary.knows else None,
+            round_to=adversary.round_to,
+            cases=tuple(self._view(p) for p in processed),
+        )
+        x = np.asarray(population.public_x[chosen], dtype=np.float64)
+        y = np.asarray(population.public_y[chosen])
+        return PublicKnowledge(facts, x, y, np.asarray(population.box_low), np.asarray(population.box_high))
+
+    def _view(self, processed: Processed) -> CaseView:
+        """One deletion, as far as it is granted."""
+        request, knows = processed.case.request, self.scenario.adversary.knows
+        _, y = self._forgotten(processed)
+        return CaseView(
+            before=processed.before,
+            after=processed.after,
+            size=request.size,
+            labels=tuple(sorted(float(label) for label in y)) if "labels" in knows else None,
+            client=min(request.forget) if "client" in knows else None,
+        )
+
+    def _forgotten(self, processed: Processed) -> tuple[Array, Array]:
+        """The records of one request: ground truth, for scoring only."""
+        population = self.trunk.population
+        forget = processed.case.request.forget
+        rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
+        return population.train_x[rows], population.train_y[rows]
+
+    def _scores(
+        self, processed: Sequence[Processed], answers: dict[str, Answer], knowledge: PublicKnowledge
+    ) -> dict[str, pd.DataFrame]:
+        truths = []
+        for case, p in enumerate(processed):
+            x, y = self._forgotten(p)
+            truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
+        candidates = np.asarray(self.trunk.population.test_x, dtype=np.float64)
+        schema = self.trunk.population.schema
+        return {
+            kind: score_attack(
+                truths,
+                answer.reconstructions,
+                knowledge,
+                schema,
+                candidates,
+                generator(self.arm.seed, "candidates"),
+            )
+            for kind, answer in answers.items()
+        }
+
+    def _worth(self, processed: Sequence[Processed]) -> dict[str, Any]:
+        """Utility and forgetting, as far as there is test data, and always beside retraining."""
+        references = [self.trunk.references[p.case.request.index] for p in processed]
+        released = [p.released for p in processed]
+        trained = [p.case.before for p in processed]
+        forgotten = [self._forgotten(p) for p in processed]
+        entry: dict[str, Any] = {}
+        test = self.trunk.population
+        forgetting: dict[str, Any] = {"exact": self.arm.unlearning.promises == "exact"}
+        own = self._judge_all(released, forgotten)
+        of_reference = self._judge_all(references, forgotten)
+        if self._model.spec.task == "classification" and processed:
+            forgetting["forget_accuracy"] = float(np.mean([judged.utility for judged in own]))
+            forgetting["forget_accuracy_retrained"] = float(np.mean([judged.utility for judged in of_reference]))
+        if processed:
+            distances = [distance(one, other) for one, other in zip(released, references, strict=True)]
+            forgetting["distance_to_retrained"] = float(np.median(distances))
+        if len(test.test_x):
+            held_out = [(test.test_x, test.test_y)] * len(processed)
+            on_test = self._judge_all(released, held_out)
+            before_on_test = self._judge_all(trained, held_out)
+            last = judge(self._model, self.trunk.history.releases[-1].params, test.test_x, test.test_y)
+            entry["utility"] = {
+                "metric": "accuracy" if self._model.spec.task == "classification" else "r2",
+                "trained": last.utility,
+            }
+            if processed:
+                reference_on_test = self._judge_all(references, held_out)
+                before = self._judge_all(trained, forgotten)
+                entry["utility"]["unlearned"] = float(np.median([judged.utility for judged in on_test]))
+                entry["utility"]["retrained"] = float(np.median([j.utility for j in reference_on_test]))
+                forgetting["membership_auc"] = _auc(own, on_test)
+                forgetting["membership_auc_trained"] = _auc(before, before_on_test)
+        return {**entry, "forgetting": forgetting}
+
+    def _judge_all(self, models: Sequence[Params], records: Sequence[tuple[Array, Array]]) -> list[Judged]:
+        return [judge(self._model, model, x, y) for model, (x, y) in zip(models, records, strict=True)]
+
+    def _data(self) -> dict[str, Any]:
+        schema = self.trunk.population.schema
+        about = {"source": schema.name, "task": schema.task, "shape": schema.shape, "class_names": schema.class_names}
+        population = self.trunk.population
+        counts = {"clients": population.clients, "records": len(population.train_x)}
+        return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
+
+    def _keep(
+        self, processed: Sequence[Processed], answers: dict[str, Answer], scores: dict[str, pd.DataFrame]
+    ) -> None:
+        """Write what figures, reports and tracking draw from."""
+        places = {name: self.directory / name for name in ("scores", "reconstructions", "truth", "rounds", "models")}
+        for place in places.values():
+            place.mkdir(exist_ok=True)
+        name = self.arm.id
+        frames = [frame.assign(attack=kind) for kind, frame in scores.items()]
+        if frames:
+            draft = places["scores"] / f".{name}.parquet"
+            pd.concat(frames, ignore_index=True).to_parquet(draft)
+            draft.replace(places["scores"] / f"{name}.parquet")
+        save_reconstructions(places["reconstructions"] / f"{name}.safetensors", answers)
+        records = [self._forgotten(p) for p in processed]
+        if records:
+            _save_arrays(
+                places["truth"] / f"{name}.safetensors",
+                {
+                    "x": np.concatenate([x for x, _ in records]).astype(np.float64),
+                    "y": np.concatenate([y for _, y in records]).astype(np.float64),
+                    "case": np.concatenate([np.full(len(y), case) for case, (_, y) in enumerate(records)]),
+                },
+            )
+            _save_arrays(places["models"] / f"{name}.safetensors", dict(processed[0].released))
+            write_atomically(places["models"] / f"{name}.json", self.trunk.setup.spec.model_dump_json())
+        write_atomically(places["rounds"] / f"{name}.json", json.dumps(self._rounds()))
+
+    def _rounds(self) -> list[dict[str, Any]]:
+        """Utility, loss and movement at each release of the trunk."""
+        population = self.trunk.population
+        lines: list[dict[str, Any]] = []
+        previous: Params | None = None
+        for release in self.trunk.history.releases:
+            line: dict[str, Any] = {"round": release.round, "phase": release.phase}
+            if len(population.test_x):
+                judged = judge(self._model, release.params, population.test_x, population.test_y)
+                line |= {"utility": judged.utility, "loss": float(judged.losses.mean())}
+            if previous is not None:
+                line["update_norm"] = distance(release.params, previous)
+            previous = release.params
+            lines.append(line)
+        return lines
+
+
+def _auc(on_forgotten: Sequence[Judged], on_test: Sequence[Judged]) -> float:
+    return membership_auc([judged.losses for judged in on_forgotten], [judged.losses for judged in on_test])
+
+
+def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    draft = path.with_name(f".{path.name}")
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, draft)
+    draft.replace(path)

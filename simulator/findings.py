@@ -1,0 +1,212 @@
+"""What a run found, in words: from ``results.json`` alone, and importing nothing heavy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+Arm: TypeAlias = Mapping[str, Any]
+"""One entry of ``arms`` in ``results.json``."""
+
+Grade: TypeAlias = Literal["back", "part", "nothing", "silent", "unclear"]
+
+BASELINES = ("average", "max-difference", "raw-difference", "updates-leak")
+FEWEST = 6
+"""Below so many deletions no interval for a median holds 95 % (smallest to largest of n covers 1 - 2^(1 - n))."""
+_MARGIN = 0.1
+"""A centred cosine below this is no reconstruction, however certain it is that it is not 0."""
+_BACK = (0.9, 0.8)
+"""Median cosine, raw and centred, from which one sees the record itself."""
+_RANK: dict[Grade, int] = {"back": 4, "part": 3, "unclear": 2, "nothing": 1, "silent": 0}
+
+
+def grade(attack: Arm, average: Arm | None) -> Grade:
+    """Say how much an attack got back.
+
+    It beats the public mean only if both hold: the 95 % interval of its median centred cosine lies above 0 (what the
+    public mean scores by definition) by a margin, and that of its raw cosine lies above the public mean's interval.
+
+    Args:
+        attack: its figures in ``results.json``.
+        average: those of the public mean; None where it was not run.
+    """
+    if attack["n"] > 0 and attack.get("no_signal", 0) == attack["n"]:
+        return "silent"
+    if attack["n"] < FEWEST:
+        return "unclear"
+    bar = -1.0 if average is None else average["cosine_ci95"][1]
+    if attack["cosine_centred_ci95"][0] < _MARGIN or attack["cosine_ci95"][0] <= bar:
+        return "nothing"
+    whole = attack["cosine_median"] >= _BACK[0] and attack["cosine_centred_median"] >= _BACK[1]
+    return "back" if whole else "part"
+
+
+def leading(arm: Arm) -> tuple[str, Grade] | None:
+    """The attack that got most back, and how much; None where no reconstruction was tried.
+
+    Where several did equally well, one that is no baseline, then the one with the higher centred median.
+    """
+    found = reconstructions(arm)
+    average = found.pop("average", None)
+    if not found:
+        return None
+    grades = {name: grade(attack, average) for name, attack in found.items()}
+    best = max(
+        found, key=lambda name: (_RANK[grades[name]], name not in BASELINES, found[name]["cosine_centred_median"])
+    )
+    return best, grades[best]
+
+
+def reconstructions(arm: Arm) -> dict[str, Arm]:
+    """The attacks of an arm that answer with records; attacks before baselines, the public mean last."""
+    found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack.get("kind") == "reconstruction"}
+    return dict(sorted(found.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
+
+
+def verdict(arm: Arm) -> str:
+    """One sentence: what was got back, against the public mean, at what utility."""
+    led = leading(arm)
+    if led is None:
+        return _sentence("no reconstruction was tried", arm)
+    name, how = led
+    attack = reconstructions(arm)[name]
+    average = reconstructions(arm).get("average")
+    against = "" if average is None else f" against {average['cosine_median']:.2f} for the public mean"
+    numbers = f"median cosine {attack['cosine_median']:.2f}{against}"
+    if how == "silent":
+        return _sentence("nothing to read: the released model did not change", arm)
+    if how == "unclear":
+        return _sentence(f"too few deletions to tell ({attack['n']}): {name} has {numbers}", arm)
+    if how == "nothing":
+        return _sentence(f"nothing beyond the public mean: {name} has {numbers}{_tail(attack)}", arm)
+    if how == "back":
+        return _sentence(f"{name} gives {_deleted(arm)} back: {numbers}{_quiet_cases(attack)}", arm)
+    low, high = attack["cosine_ci95"]
+    interval = f"median cosine {attack['cosine_median']:.2f} (95 % interval {low:.2f} to {high:.2f}){against}"
+    return _sentence(f"{name} gets part of {_deleted(arm)}: {interval}{_quiet_cases(attack)}", arm)
+
+
+def finding(settings: Sequence[tuple[str, Sequence[Arm]]]) -> str:
+    """The title of a figure: after which ways of unlearning the records come back, and after which they do not.
+
+    Args:
+        settings: phrases such as ``gradient ascent``, each with its arms (one a seed). Arms that disagree count as
+            giving back a part.
+    """
+    groups: dict[Grade, list[str]] = {}
+    for phrase, arms in settings:
+        grades = {found[1] for found in map(leading, arms) if found is not None}
+        if grades:
+            groups.setdefault(grades.pop() if len(grades) == 1 else "part", []).append(phrase)
+    if not groups:
+        return "No reconstruction was tried"
+    noun = _deleted(settings[0][1][0])
+    how = {
+        "back": "",
+        "part": "in part ",
+        "nothing": "no better than the public mean ",
+        "silent": "not at all ",
+        "unclear": "from too few deletions to tell ",
+    }
+    said = [f"{words}after {_listed(groups[key])}" for key, words in how.items() if key in groups]
+    verb = "come" if noun.endswith("s") else "comes"
+    return f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
+
+
+def phrase_of(arm: Arm, arms: Sequence[Arm]) -> str:
+    """How the data were unlearned and defended, in words that follow ``after``."""
+    rule = arm["unlearning"]
+    words: str = {
+        "retrain": {
+            "same-order": "retraining with the same batch order",
+            "reshuffled": "retraining with reshuffled batches",
+            "independent": "retraining with fresh randomness",
+        }.get(rule.get("coupling", ""), "retraining"),
+        "downdate": "downdating",
+        "ascent": "gradient ascent",
+        "none": "ignoring the request",
+    }.get(rule["method"], rule["method"])
+    return words + _details(arm, arms)
+
+
+def label_of(arm: Arm, arms: Sequence[Arm]) -> str:
+    """The same, short: for axes and tables. Equal for arms that differ by variant or seed only."""
+    rule = arm["unlearning"]
+    words: str = {
+        "retrain": f"retrain, {rule.get('coupling', '')}".replace("-", " ").rstrip(", "),
+        "none": "no unlearning",
+    }.get(rule["method"], rule["method"])
+    return words + _details(arm, arms)
+
+
+def _details(arm: Arm, arms: Sequence[Arm]) -> str:
+    """The defense, if there is one, and the fields that tell this arm from others of the same method or defense."""
+    inner = _varying(arm["unlearning"], [other["unlearning"] for other in arms], "method")
+    text = f" ({inner})" if inner else ""
+    if arm["defense"]["kind"] == "none":
+        return text
+    inner = _varying(arm["defense"], [other["defense"] for other in arms], "kind")
+    return f"{text} under {arm['defense']['kind']}" + (f" ({inner})" if inner else "")
+
+
+def _varying(one: Arm, others: Sequence[Arm], name: str) -> str:
+    """``field value`` of every field that differs among entries of the same ``name``; couplings are named elsewhere."""
+    same = [other for other in others if other[name] == one[name]]
+    fields = [key for key in one if key != "coupling" and any(other.get(key) != one[key] for other in same)]
+    return ", ".join(f"{key.replace('_', ' ')} {number(one[key])}" for key in fields)
+
+
+def _deleted(arm: Arm) -> str:
+    """What was deleted, as a noun."""
+    about = arm.get("deletion", {})
+    if about.get("level") == "client":
+        return "the client's records"
+    if about.get("level") == "label":
+        return "the deleted class's records"
+    return "the deleted records" if about.get("records", 1) > 1 else "the deleted record"
+
+
+def _tail(attack: Arm) -> str:
+    """Where the median hides it: the best tenth came back."""
+    high = attack["cosine_p90"] >= _BACK[0] and attack["cosine_centred_p90"] >= _BACK[1]
+    return f", yet one in ten reaches {attack['cosine_p90']:.2f}" if high else ""
+
+
+def _quiet_cases(attack: Arm) -> str:
+    """How many cases changed nothing."""
+    count = attack.get("no_signal", 0)
+    return f", {count} of {attack['n']} without a signal" if count else ""
+
+
+def _sentence(found: str, arm: Arm) -> str:
+    """Add the utility, and epsilon where privacy was asked for."""
+    return "; ".join(part for part in (found, _utility(arm), _epsilon(arm)) if part) + "."
+
+
+def _utility(arm: Arm) -> str:
+    """Utility before and after, with retraining's where it differs by a hundredth."""
+    utility = arm.get("utility") or {}
+    if utility.get("unlearned") is None:
+        return ""
+    text = f"{metric(arm)} {utility['trained']:.2f} -> {utility['unlearned']:.2f}"
+    retrained = utility.get("retrained")
+    apart = retrained is not None and abs(retrained - utility["unlearned"]) >= 0.01
+    return f"{text} (retrained {retrained:.2f})" if apart else text
+
+
+def metric(arm: Arm) -> str:
+    """Name of the utility."""
+    return {"r2": "R2"}.get(arm["utility"]["metric"], str(arm["utility"]["metric"]))
+
+
+def _epsilon(arm: Arm) -> str:
+    epsilon = (arm.get("privacy") or {}).get("epsilon_max")
+    return "" if epsilon is None else f"epsilon {number(epsilon)}"
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def number(value: Any) -> str:
+    """A hyper-parameter's value, short."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,103 @@
+"""What a run found, as the table at its end; from ``results.json`` alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from simulator.findings import Arm, Grade, label_of, leading, metric, reconstructions, verdict
+
+__all__ = ["markdown", "table", "verdict"]
+
+_STYLE: dict[Grade, str] = {"back": "bold red", "part": "yellow", "nothing": "green", "silent": "dim", "unclear": "dim"}
+
+
+def table(results: Mapping[str, Any], width: int = 120) -> Table:
+    """The table at the end of a run, grouped by variant.
+
+    Args:
+        results: content of ``results.json``.
+        width: columns of the terminal; below 110 the verdicts stand under the figures instead of beside them.
+    """
+    arms: Sequence[Arm] = results["arms"]
+    outer = Table.grid(padding=(0, 0, 1, 0))
+    for variant in dict.fromkeys(arm.get("variant", "") for arm in arms):
+        chosen = [arm for arm in arms if arm.get("variant", "") == variant]
+        if variant:
+            outer.add_row(Text(variant, style="bold"))
+        outer.add_row(_figures(chosen, arms, beside=width >= 110))
+        if width < 110:
+            outer.add_row(_verdicts(chosen, arms))
+    return outer
+
+
+def _figures(chosen: Sequence[Arm], arms: Sequence[Arm], beside: bool) -> Table:
+    """One row an arm; each attack has a line of its own inside it."""
+    figures = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True, pad_edge=False)
+    figures.add_column("unlearning", min_width=12, max_width=24)
+    figures.add_column("utility", no_wrap=True)
+    figures.add_column("attack", no_wrap=True)
+    for header in ("cosine", "centred", "label", "top 1"):
+        figures.add_column(header, justify="right", no_wrap=True)
+    if beside:
+        figures.add_column("verdict", min_width=30)
+    for arm in chosen:
+        names = list(reconstructions(arm))
+        cells = [_name(arm, arms), _utilities(arm), "\n".join(names)]
+        for key in ("cosine_median", "cosine_centred_median", "label_accuracy", "top1_of_1000"):
+            cells.append("\n".join(_two(arm["attacks"][name].get(key)) for name in names))
+        figures.add_row(*map(Text, cells), *([_judged(arm)] if beside else []))
+    return figures
+
+
+def _verdicts(chosen: Sequence[Arm], arms: Sequence[Arm]) -> Table:
+    """The sentences, for narrow terminals."""
+    sentences = Table.grid(padding=(0, 2, 0, 0))
+    for arm in chosen:
+        sentences.add_row(Text(_name(arm, arms), style="bold"), _judged(arm))
+    return sentences
+
+
+def _judged(arm: Arm) -> Text:
+    led = leading(arm)
+    return Text(verdict(arm), style=_STYLE[led[1]] if led else "dim")
+
+
+def _name(arm: Arm, arms: Sequence[Arm]) -> str:
+    """The label, with the seed where there are several."""
+    several = len({other["seed"] for other in arms}) > 1
+    return label_of(arm, arms) + (f", seed {arm['seed']}" if several else "")
+
+
+def _utilities(arm: Arm) -> str:
+    utility = arm.get("utility") or {}
+    lines = [
+        f"{name:<9} {utility[name]:.3f}"
+        for name in ("trained", "unlearned", "retrained")
+        if utility.get(name) is not None
+    ]
+    return "\n".join([metric(arm), *lines]) if lines else "-"
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The same table and the verdicts as markdown, for MLflow's notes."""
+    arms: Sequence[Arm] = results["arms"]
+    text = []
+    for variant in dict.fromkeys(arm.get("variant", "") for arm in arms):
+        chosen = [arm for arm in arms if arm.get("variant", "") == variant]
+        text += [f"### {variant}", ""] if variant else []
+        text += [f"- **{_name(arm, arms)}**: {verdict(arm)}" for arm in chosen]
+        text += ["", "| unlearning | attack | cosine | centred | label | top 1 |", "|---|---|---:|---:|---:|---:|"]
+        for arm in chosen:
+            for name, attack in reconstructions(arm).items():
+                keys = ("cosine_median", "cosine_centred_median", "label_accuracy", "top1_of_1000")
+                cells = [_name(arm, arms), name, *(_two(attack.get(key)) for key in keys)]
+                text.append(f"| {' | '.join(cells)} |")
+        text.append("")
+    return "\n".join(text)

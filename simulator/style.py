@@ -1,0 +1,108 @@
+"""How every figure looks: one colour an attack, a title that is a sentence, and nothing that is not data."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, PALE, RULE = "#222222", "#8A8A8A", "#DDDDDD"
+
+_COLOURS = {
+    "hrec": "#D55E00",
+    "average": "#777777",
+    "max-difference": "#0072B2",
+    "raw-difference": "#009E73",
+    "inversion": "#AA4499",
+    "unmix": "#332288",
+    "updates-leak": "#56B4E9",
+}
+"""After Okabe and Ito 2008 and Tol 2021: told apart in every common form of colour blindness, and in print."""
+_OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")
+
+_LEADING = 1.4 / 72
+
+STYLE: Any = {  # matplotlib's own type lists every key
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "figure.facecolor": "white",
+}
+
+
+def colour(attack: str) -> str:
+    """The colour of an attack, the same in every figure and every run."""
+    return _COLOURS.get(attack) or _OTHERS[sum(attack.encode()) % len(_OTHERS)]
+
+
+def name(attack: str) -> str:
+    """What readers call an attack."""
+    return {"average": "public mean", "max-difference": "max difference", "raw-difference": "raw difference"}.get(
+        attack, attack
+    )
+
+
+def heading(figure: Figure, title: str, detail: str = "") -> None:
+    """Write the title, and the detail below it, at the top left; it takes ``heading_inches``."""
+    width, height = figure.get_size_inches()
+    top = 0.12
+    for text, size, weight, ink in _lines(width, title, detail):
+        figure.text(0.12 / width, 1 - top / height, text, size=size, weight=weight, color=ink, va="top")
+        top += size * _LEADING
+
+
+def heading_inches(width: float, title: str, detail: str = "") -> float:
+    """Height that a heading needs on a figure ``width`` inches wide."""
+    return 0.2 + sum(size * _LEADING for _, size, _, _ in _lines(width, title, detail))
+
+
+def _lines(width: float, title: str, detail: str) -> list[tuple[str, float, str, str]]:
+    """(text, size in points, weight, colour) of each line."""
+    titles = [(line, 11.5, "bold", INK) for line in textwrap.wrap(title, int(width * 9.4))]
+    return titles + [(line, 8.5, "normal", "#555555") for line in textwrap.wrap(detail, int(width * 16.5))]
+
+
+def bare(axes: Axes) -> None:
+    """Take away axes, ticks and frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def spread(values: Sequence[float], apart: float) -> list[float]:
+    """Move ascending label positions up so that neighbours are at least ``apart``, then centre each moved crowd."""
+    crowds: list[list[float]] = []
+    for value in values:
+        crowds.append([value])
+        while len(crowds) > 1 and _places(crowds[-1], apart)[0] - _places(crowds[-2], apart)[-1] < apart:
+            crowds[-2:] = [crowds[-2] + crowds[-1]]
+    return [place for crowd in crowds for place in _places(crowd, apart)]
+
+
+def _places(crowd: Sequence[float], apart: float) -> list[float]:
+    middle = sum(crowd) / len(crowd)
+    return [middle + (k - (len(crowd) - 1) / 2) * apart for k in range(len(crowd))]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG so that a reader finds the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    FigureCanvasAgg(figure)
+    figure.savefig(draft, dpi=160, format="png")
+    draft.replace(path)
+    return path

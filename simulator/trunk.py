@@ -1,0 +1,161 @@
+"""What arms share: the population, the trained model, the requests, and a hidden retraining to compare with."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from server.history import History
+from server.setup import Setup, TrainingPlan
+from simulator.deletion import draw_requests
+from simulator.federation import GridFederation
+from simulator.plan import Prefix, Setting
+from simulator.scenario import Scenario
+from simulator.world.data import Population
+from simulator.world.datasets import DataError
+from simulator.world.population import median_bandwidth, population_directory
+from simulator.world.protocols import UnlearningCase
+from simulator.world.records import DeletionRequest, Forget, Params, Release
+from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
+
+
+@dataclass
+class Trunk:
+    """One training that several arms branch from.
+
+    Attributes:
+        setting: data, model, training and deletion of the variant.
+        seed: the scenario's seed.
+        population: the data.
+        setup: the training.
+        requests: what will be deleted.
+        federation: the clients; each arm scopes it to its own tombstones.
+        history: what the server keeps, once trained.
+        references: model retrained without a request's records (and those of earlier requests, where sequential), by
+            request index. Nobody sees it.
+        reference_seconds: what the retrainings took.
+    """
+
+    setting: Setting
+    seed: int
+    population: Population
+    setup: Setup
+    requests: tuple[DeletionRequest, ...]
+    federation: GridFederation
+    history: History
+    references: dict[int, Params] = field(default_factory=dict)
+    reference_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, scenario: Scenario, prefix: Prefix, population: Population, grid: Grid, root: Path) -> "Trunk":
+        """Prepare a training; nothing is sent yet."""
+        setting, seed = prefix.setting, prefix.seed
+        directory = population_directory(setting.data, seed, root)
+        about = {"data": setting.data.model_dump(mode="json"), "directory": str(directory.resolve())}
+        federation = GridFederation(grid, about, population.sizes, seed, arm=f"trunk-{setting.variant}")
+        setup = Setup(
+            spec=model_spec(setting, population, seed),
+            plan=_training_plan(setting, population),
+            sizes=population.sizes,
+            block_size=scenario.runtime.block_size,
+            seed=seed,
+            keep_working=scenario.adversary.sees == "broadcasts",
+        )
+        history = History(setup, federation)
+        requests = draw_requests(setting.deletion, population, history.rounds, seed)
+        return cls(setting, seed, population, setup, requests, federation, history)
+
+    def train(self) -> Iterator[Release]:
+        """Train; yield releases as they come."""
+        yield from self.history.run()
+
+    def scoped(self, arm: str) -> GridFederation:
+        """The clients under one arm's tombstones, with costs of its own."""
+        return GridFederation(self.federation.grid, self.federation.population, self.population.sizes, self.seed, arm)
+
+    def retrain_reference(self) -> None:
+        """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
+        began = time.perf_counter()
+        hidden = replace(self.history, federation=self.scoped("reference"), stream="reference")
+        for outcome in hidden.retrain(self._cases(), "independent"):
+            if outcome.release.phase == "unlearning":
+                self.references[outcome.release.branch - 1] = outcome.release.params
+        self.reference_seconds = time.perf_counter() - began
+
+    def _cases(self) -> Sequence[UnlearningCase]:
+        """Each request as a branch of its own, with what is gone by then."""
+        gone: dict[int, tuple[int, ...]] = {}
+        cases = []
+        for request in sorted(self.requests, key=lambda request: (request.round, request.index)):
+            forgotten: Forget = request.forget
+            if self.setting.deletion.pattern == "sequential":
+                for client, records in request.forget.items():
+                    gone[client] = tuple(sorted({*gone.get(client, ()), *records}))
+                forgotten = dict(gone)
+            rounds = request.round + self.setting.deletion.rounds_between
+            before = self.history.releases[-1].params
+            cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
+        return cases
+
+
+def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:
+    """Resolve a model for a population.
+
+    Raises:
+        DataError: the model does not fit the data.
+    """
+    model, schema = setting.model, population.schema
+    if schema.task == "regression" and model.kind in ("softmax", "svm"):
+        raise DataError(
+            f"model.kind = {model.kind!r} needs classes, but {schema.name} has a real-valued target: take ridge or mlp"
+        )
+    if model.kind == "cnn" and not schema.is_image:
+        raise DataError(f"model.kind = 'cnn' needs images, but {schema.name} is a table: take a linear model or mlp")
+    features = None
+    if model.features is not None:
+        given = model.features.bandwidth
+        width = median_bandwidth(population.public_x) if given == "median" else float(given)
+        features = FeatureSpec(dimension=model.features.dimension, bandwidth=width, seed=seed)
+    return ModelSpec(
+        kind=model.kind,
+        task=schema.task,
+        shape=schema.shape,
+        outputs=schema.outputs,
+        regularisation=penalty(setting, len(population.train_x)),
+        hidden=model.hidden,
+        features=features,
+        dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
+    )
+
+
+def penalty(setting: Setting, records: int) -> float:
+    """lambda for so many training records: as given, or l2 times their number."""
+    if setting.model.regularisation is not None:
+        return setting.model.regularisation
+    return (setting.model.l2 or 0.0) * records
+
+
+def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
+    training = setting.training
+    records = len(population.train_x)
+    if training.clients_per_round and training.clients_per_round > population.clients:
+        raise DataError(
+            f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"
+        )
+    return TrainingPlan(
+        algorithm=training.algorithm,
+        rounds=training.rounds,
+        clients_per_round=0 if training.sampling else training.clients_per_round or 0,
+        sampling_rate=training.sampling.rate if training.sampling else 0.0,
+        recipe=Recipe(
+            local_epochs=training.local_epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+            l2=penalty(setting, records) / records,
+        ),
+        gradient_norm=training.stop.gradient_norm,
+        max_evaluations=training.stop.max_evaluations,
+    )

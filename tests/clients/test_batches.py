@@ -1,0 +1,34 @@
+"""The order in which a client visits its records."""
+
+import numpy as np
+
+from clients.batches import batches_of
+from simulator.world.specs import Recipe
+
+RECIPE = Recipe(batch_size=4, local_epochs=3)
+
+
+def test_every_epoch_visits_every_record_once() -> None:
+    batches = batches_of(10, (), RECIPE, 0, ("batches", 1), compact=False)
+    assert batches.shape == (9, 4)
+    for epoch in batches.reshape(3, -1):
+        assert sorted(epoch[epoch >= 0]) == list(range(10))
+
+
+def test_same_order_leaves_the_places_of_forgotten_records_empty() -> None:
+    whole = batches_of(10, (), RECIPE, 0, ("batches", 1), compact=False)
+    masked = batches_of(10, (3, 7), RECIPE, 0, ("batches", 1), compact=False)
+    assert np.array_equal(masked, np.where(np.isin(whole, (3, 7)), -1, whole))
+
+
+def test_reshuffled_orders_are_compact() -> None:
+    compact = batches_of(10, (3, 7), RECIPE, 0, ("batches", 1), compact=True)
+    assert compact.shape == (6, 4)
+    for epoch in compact.reshape(3, -1):
+        assert sorted(epoch) == [0, 1, 2, 4, 5, 6, 8, 9]
+
+
+def test_orders_differ_by_client_round_and_seed() -> None:
+    keys = [("batches", 1, 2), ("batches", 2, 1), ("batches", 1, 3), ("other", 1, 2)]
+    orders = [batches_of(30, (), RECIPE, seed, key, compact=False).tobytes() for seed in (0, 1) for key in keys]
+    assert len(set(orders)) == len(orders)

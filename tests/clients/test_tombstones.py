@@ -1,0 +1,28 @@
+"""Deleted records are not read again."""
+
+import pytest
+
+from clients.tombstones import Refusal, Tombstones
+
+
+def test_deleted_records_are_refused_on_their_branch_only() -> None:
+    tombstones = Tombstones()
+    tombstones.bury("arm", 1, {5: (2, 3)})
+    tombstones.check("arm", 1, [5], {5: (1, 2, 3)}, of="retained")
+    tombstones.check("arm", 2, [5], {}, of="retained")
+    tombstones.check("other", 1, [5], {}, of="retained")
+    tombstones.check("arm", 1, [4], {}, of="retained")
+    with pytest.raises(Refusal, match=r"client 5 has deleted its records \[3\] on branch 1 of arm"):
+        tombstones.check("arm", 1, [4, 5], {5: (2,)}, of="retained")
+    with pytest.raises(Refusal):
+        tombstones.check("arm", 1, [5], {5: (2, 9)}, of="forgotten")
+
+
+def test_tombstones_survive_their_text() -> None:
+    tombstones = Tombstones()
+    tombstones.bury("arm", 1, {5: (2, 3)})
+    tombstones.bury("arm", 1, {5: (4,)})
+    again = Tombstones(tombstones.as_text())
+    assert again.as_text() == tombstones.as_text()
+    with pytest.raises(Refusal):
+        again.check("arm", 1, [5], {5: (2, 3)}, of="retained")

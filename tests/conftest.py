@@ -1,0 +1,7 @@
+"""Fixtures of the whole suite."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import simulator.quiet  # noqa: E402, F401 - telemetry is off before anything that has some is imported

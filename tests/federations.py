@@ -1,0 +1,85 @@
+"""A whole server in a few lines, for tests: population, federation, training, deletion."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.history import History
+from server.ledger import Ledger
+from server.session import Processed, Session
+from server.setup import Setup, TrainingPlan
+from simulator.federation import GridFederation
+from simulator.grids import LocalGrid, SerialGrid
+from simulator.world.data import Population
+from simulator.world.protocols import Unlearner
+from simulator.world.records import DeletionRequest, Release
+from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.transcript import digest_of
+
+SOFTMAX = ModelSpec(kind="softmax", task="classification", shape=(1, 8, 8), outputs=10, regularisation=3.0)
+RIDGE = ModelSpec(
+    kind="ridge", task="classification", shape=(1, 8, 8), outputs=10, regularisation=1.0, dtype="float64"
+)
+FEDAVG = TrainingPlan(
+    algorithm="fedavg",
+    rounds=4,
+    clients_per_round=6,
+    recipe=Recipe(batch_size=8, learning_rate=0.1, l2=0.01, local_epochs=2),
+)
+
+
+@dataclass
+class Bench:
+    """Runs sessions and keeps what they broadcast."""
+
+    population: Population
+    directory: Path
+    spec: ModelSpec = SOFTMAX
+    plan: TrainingPlan = FEDAVG
+    grid: LocalGrid = field(default_factory=lambda: SerialGrid(1))
+    block_size: int = 4
+    seed: int = 0
+    arm: str = "arm"
+    broadcast: list[Release] = field(default_factory=list)
+
+    def federation(self) -> GridFederation:
+        self.population.save(self.directory / "population")
+        about: dict[str, Any] = {"data": {}, "directory": str(self.directory / "population")}
+        return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
+
+    def history(self) -> History:
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
+        history = History(setup, self.federation())
+        list(history.run())
+        return history
+
+    def serve(
+        self, unlearner: Unlearner, requests: list[DeletionRequest], sequential: bool = False, rounds_between: int = 0
+    ) -> list[Processed]:
+        """Train, process all requests, and return them; ``broadcast`` holds everything in order."""
+        self.broadcast = []
+
+        def publish(release: Release, parent: int | None) -> int:
+            self.broadcast.append(release)
+            return len(self.broadcast) - 1
+
+        history = self.history()
+        ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
+        session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)
+        return session.serve(requests)
+
+    def digest(self) -> str:
+        return digest_of(release.params for release in self.broadcast)
+
+    def but(self, **changes: Any) -> "Bench":
+        return replace(self, **changes)
+
+
+def record_requests(population: Population, count: int, rounds: int, size: int = 1) -> list[DeletionRequest]:
+    """Requests of different clients that hold more than they delete."""
+    able = np.flatnonzero(population.sizes > size)
+    return [
+        DeletionRequest(i, rounds, "record", {int(able[i % len(able)]): tuple(range(size))}) for i in range(count)
+    ]

@@ -1,0 +1,81 @@
+"""Training algorithms against independent solvers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from server.algorithms.lbfgs import NotConvergedError
+from server.setup import TrainingPlan
+from simulator.world.models import flat, model_of
+from simulator.world.specs import Recipe
+from tests.federations import FEDAVG, SOFTMAX, Bench
+from tests.populations import digits_population
+
+CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm", "ridge"])
+def test_lbfgs_reaches_the_optimum(tmp_path: Path, kind: str) -> None:
+    population = digits_population()
+    spec = CONVERGED.model_copy(update={"kind": kind})
+    model = model_of(spec)
+    plan = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-6)
+    released = Bench(population, tmp_path, spec=spec, plan=plan).history().releases[-1].params
+    x, y = torch.from_numpy(population.train_x).double(), torch.from_numpy(population.train_y)
+
+    def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        bias, weight = vector[:10], vector[10:].reshape(10, 64)
+        leaves = {"weight": torch.tensor(weight, requires_grad=True), "bias": torch.tensor(bias, requires_grad=True)}
+        value = model.losses(model.scores(leaves, x), y).sum()
+        value = value + 0.5 * spec.regularisation * sum((leaf**2).sum() for leaf in leaves.values())
+        value.backward()
+        return value.item(), np.concatenate([leaves["bias"].grad.numpy(), leaves["weight"].grad.numpy().ravel()])
+
+    assert np.linalg.norm(objective(flat(released))[1]) <= 1e-6
+    found = minimize(objective, np.zeros(650), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-7})
+    assert np.abs(found.x - flat(released)).max() < 1e-5
+
+
+def test_lbfgs_says_loudly_that_it_did_not_converge(tmp_path: Path) -> None:
+    plan = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-6, max_evaluations=5)
+    with pytest.raises(NotConvergedError, match=r"after 5 evaluations at a gradient norm of .*raise training.stop"):
+        Bench(digits_population(), tmp_path, spec=CONVERGED, plan=plan).history()
+
+
+def test_fedavg_weighs_clients_by_their_records(tmp_path: Path) -> None:
+    """One round of one full-batch step each is a step along the pooled gradient, whatever the partition."""
+    population = digits_population()
+    everyone = TrainingPlan(
+        algorithm="fedavg", rounds=1, recipe=Recipe(batch_size=300, learning_rate=0.1, l2=0.01)
+    )
+    pooled = TrainingPlan(algorithm="fedsgd", rounds=1, recipe=Recipe(learning_rate=0.1, l2=0.01))
+    for plan in (everyone, pooled):
+        (tmp_path / plan.algorithm).mkdir()
+    averaged = Bench(population, tmp_path / "fedavg", plan=everyone).history().releases[-1].params
+    stepped = Bench(population, tmp_path / "fedsgd", plan=pooled).history().releases[-1].params
+    model = model_of(SOFTMAX)
+    start = Bench(population, tmp_path / "fedsgd", plan=pooled).history().releases[0].params
+    leaves = {name: value.requires_grad_() for name, value in model.tensors(start).items()}
+    x, y = torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
+    (model.losses(model.scores(leaves, x), y).mean() + 0.005 * sum((v**2).sum() for v in leaves.values())).backward()
+    for name, leaf in leaves.items():
+        expected = (leaf - 0.1 * leaf.grad).detach().numpy()
+        assert np.abs(averaged[name] - expected).max() < 1e-6
+        assert np.abs(stepped[name] - expected).max() < 1e-6
+
+
+def test_poisson_sampling_draws_cohorts_of_the_right_size(tmp_path: Path) -> None:
+    plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 0.3, "rounds": 40})
+    bench = Bench(digits_population(), tmp_path, plan=plan)
+    history = bench.history()
+    taken = history.federation.costs.client_updates
+    assert abs(taken - 40 * 12 * 0.3) < 4 * np.sqrt(40 * 12 * 0.3 * 0.7)
+
+
+def test_rounds_without_anybody_leave_the_model_as_it_is(tmp_path: Path) -> None:
+    plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 1e-9})
+    releases = Bench(digits_population(), tmp_path, plan=plan).history().releases
+    assert all(np.array_equal(flat(releases[0].params), flat(release.params)) for release in releases)

@@ -1,0 +1,119 @@
+"""The vectorised fit against plain torch.optim, one client at a time, and the independence of slots."""
+
+import numpy as np
+import pytest
+import torch
+
+from clients.batches import batches_of
+from simulator.world.models import Model, model_of
+from simulator.world.seeding import generator
+from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.training import PACK, Slot, fit
+from tests.populations import digits_population
+
+KINDS = ["softmax", "ridge", "svm", "mlp", "cnn"]
+
+
+def _model(kind: str, **changes: object) -> Model:
+    spec = {"kind": kind, "task": "classification", "shape": (1, 8, 8), "outputs": 10, "regularisation": 0.0, "hidden": 16}
+    return model_of(ModelSpec.model_validate(spec | changes))
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    population = digits_population()
+    return torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
+
+
+def _slots(count: int, recipe: Recipe, models: int = 3) -> list[Slot]:
+    """Slots of different lengths; every third one forgets records, one of them a whole batch and more."""
+    slots = []
+    for i in range(count):
+        size = 5 + 7 * (i % 6)
+        forgotten = tuple(range(0, size, 2)) if i % 3 == 1 else ()
+        local = batches_of(size, forgotten, recipe, 0, ("batches", i), compact=False)
+        slots.append(Slot(i % models, local))
+    slots[1].batches[0] = -1
+    return slots
+
+
+def _starts(model: Model, count: int = 3) -> dict[str, torch.Tensor]:
+    drawn = [model.init(generator(0, "init", i)) for i in range(count)]
+    return {name: torch.from_numpy(np.stack([params[name] for params in drawn])) for name in model.names}
+
+
+def _plainly(model: Model, start: dict[str, torch.Tensor], slot: Slot, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """One client the ordinary way: torch.optim.SGD on a module, an empty batch skipped."""
+    x, y = _data()
+    module = model.module({name: value.numpy() for name, value in start.items()})
+    optimiser = torch.optim.SGD(
+        module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.l2
+    )
+    for batch in slot.batches:
+        rows = batch[batch >= 0]
+        if len(rows) == 0:
+            continue
+        optimiser.zero_grad()
+        model.losses(module(x[rows]), y[rows]).mean().backward()
+        optimiser.step()
+    return {name.removeprefix("body."): value.detach() for name, value in module.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_fit_equals_torch_optim(kind: str, momentum: float) -> None:
+    model = _model(kind)
+    recipe = Recipe(batch_size=6, learning_rate=0.05, momentum=momentum, l2=0.02, local_epochs=2)
+    slots, starts = _slots(7, recipe), _starts(model)
+    trained, _ = fit(model, starts, slots, *_data(), recipe)
+    for i, slot in enumerate(slots):
+        start = {name: value[slot.model] for name, value in starts.items()}
+        plain = _plainly(model, start, slot, recipe)
+        for name, expected in plain.items():
+            torch.testing.assert_close(trained[name][i], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slot_is_the_same_bits_in_any_pack(kind: str) -> None:
+    model = _model(kind)
+    recipe = Recipe(batch_size=6, learning_rate=0.05, momentum=0.5, l2=0.02, local_epochs=1)
+    slots, starts = _slots(PACK + 9, recipe), _starts(model)
+    together, _ = fit(model, starts, slots, *_data(), recipe)
+    rng = np.random.default_rng(1)
+    for width in (1, 2, 3, 17, PACK + 1):
+        chosen = rng.permutation(len(slots))[:width]
+        apart, _ = fit(model, starts, [slots[i] for i in chosen], *_data(), recipe)
+        for name in model.names:
+            assert torch.equal(apart[name], together[name][chosen])
+
+
+def test_an_empty_batch_changes_no_bit() -> None:
+    model = _model("softmax")
+    recipe = Recipe(batch_size=4, momentum=0.9, l2=0.1)
+    empty = Slot(0, np.full((3, 4), -1))
+    starts = _starts(model)
+    trained, losses = fit(model, starts, [empty, _slots(2, recipe)[0]], *_data(), recipe)
+    for name in model.names:
+        assert torch.equal(trained[name][0], starts[name][0])
+    assert losses[0] == 0.0
+
+
+def test_forgotten_records_are_never_read() -> None:
+    """What stands in a forgotten place, even infinity, reaches nothing."""
+    model, recipe = _model("softmax"), Recipe(batch_size=4)
+    x, y = _data()
+    slots = [Slot(0, batches_of(20, (2, 3, 11), recipe, 0, ("batches", 0), compact=False))]
+    clean, _ = fit(model, _starts(model), slots, x, y, recipe)
+    x[[2, 3, 11]] = torch.inf
+    dirty, _ = fit(model, _starts(model), slots, x, y, recipe)
+    for name in model.names:
+        assert torch.equal(clean[name], dirty[name])
+
+
+def test_random_features_stand_in_front_of_the_head() -> None:
+    model = _model("ridge", features={"dimension": 32, "bandwidth": 2.0, "seed": 3})
+    recipe = Recipe(batch_size=6, learning_rate=0.05)
+    slots, starts = _slots(3, recipe), _starts(model)
+    trained, _ = fit(model, starts, slots, *_data(), recipe)
+    start = {name: value[slots[0].model] for name, value in starts.items()}
+    plain = _plainly(model, start, slots[0], recipe)
+    torch.testing.assert_close(trained["weight"][0], plain["weight"], rtol=0, atol=1e-5)
