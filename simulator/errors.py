@@ -1,6 +1,7 @@
 """What is wrong with a scenario, in one sentence: the key's path, the value, and what would be accepted."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,14 +61,22 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
     if kind == "missing":
         return f"{path} is missing"
     if kind == "value_error":
-        reason = str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
-        return f"{path}{_shown(value)}: {reason}" if path else reason
+        return _joined(path, _shown(value), str(first["ctx"]["error"]), _keys(schema, first["loc"]))
     context = first.get("ctx", {})
     if kind in ("literal_error", "enum"):
-        wanted = f"must be one of {context['expected'].replace(' or ', ', ')}"
+        choices = context["expected"].replace(" or ", ", ")
+        wanted = f"must be one of {choices}" if "," in choices else f"must be {choices}"
     else:
         wanted = _EXPECTED.get(kind, first["msg"]).format(**context)
     return f"{path}{_shown(value)}: {wanted}"
+
+
+def _joined(path: str, shown: str, reason: str, keys: set[str]) -> str:
+    """Put a validator's own sentence behind the path; one about a whole table begins with the key that it is about."""
+    if not path:
+        return reason
+    about_key = not shown and re.split(r"[ .]", reason)[0] in keys
+    return f"{path}.{reason}" if about_key else f"{path}{shown}: {reason}"
 
 
 def _shown(value: Any) -> str:

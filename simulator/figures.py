@@ -153,11 +153,16 @@ def _curves(run: RunFiles, settings: Sequence[Setting]) -> dict[str, list[list[t
     curves: dict[str, list[list[tuple[int, float]]]] = {}
     for setting in settings:
         for arm in setting.arms:
-            line = [(release["round"], release["utility"]) for release in run.rounds(arm) if "utility" in release]
+            line = [(release["round"], release["utility"]) for release in run.rounds(arm) if _charted(release)]
             known = curves.setdefault(setting.label.partition(" under ")[2] or "no defense", [])
             if line and line not in known:
                 known.append(line)
     return {label: lines for label, lines in curves.items() if lines}
+
+
+def _charted(release: dict[str, Any]) -> bool:
+    """Whether a release is a round's outcome with a utility: no working model, no value that is undefined."""
+    return release["phase"] != "working" and bool(np.isfinite(release.get("utility", np.nan)))
 
 
 def _levels(axes: Axes, after: dict[str, float]) -> None:

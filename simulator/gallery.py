@@ -1,6 +1,6 @@
 """Single records, deleted and reconstructed, beside one another: images, or the values of a table's columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,6 +147,19 @@ def draw_images(shown: Gallery, shape: Sequence[int], title: str, detail: str) -
             if row.setting == setting and row.attack != "average":
                 top = _strip(figure, name(row.attack), row.x, shape, top, colour(row.attack), row.cosine)
     _unchanged(figure, shown.silent, top)
+    return figure
+
+
+def draw_answers(answers: Mapping[str, NDArray[np.float64]], shape: Sequence[int]) -> Figure:
+    """What attacks answered, the first ``COLUMNS`` records of each, without any ground truth."""
+    count = min(COLUMNS, max(len(x) for x in answers.values()))
+    title = "What the eavesdropper makes of the deletions"
+    width = max(_LEFT + count * (_CELL + _GAP) + 0.1, 5.0)
+    top = heading_inches(width, title)
+    figure = Figure(figsize=(width, top + len(answers) * (_CELL + _GAP) + 0.1))
+    heading(figure, title)
+    for attack, x in answers.items():
+        top = _strip(figure, name(attack), x[:count], shape, top, colour(attack))
     return figure
 
 

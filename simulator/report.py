@@ -9,9 +9,15 @@ from rich.text import Text
 
 from simulator.findings import Arm, Grade, label_of, leading, metric, reconstructions, verdict
 
-__all__ = ["markdown", "table", "verdict"]
+__all__ = ["attack_table", "markdown", "table", "verdict"]
 
 _STYLE: dict[Grade, str] = {"back": "bold red", "part": "yellow", "nothing": "green", "silent": "dim", "unclear": "dim"}
+_MEASURES = {
+    "cosine_median": "cosine",
+    "cosine_centred_median": "centred",
+    "label_accuracy": "label",
+    "top1_of_1000": "top 1",
+}
 
 
 def table(results: Mapping[str, Any], width: int = 120) -> Table:
@@ -39,14 +45,17 @@ def _figures(chosen: Sequence[Arm], arms: Sequence[Arm], beside: bool) -> Table:
     figures.add_column("unlearning", min_width=12, max_width=24)
     figures.add_column("utility", no_wrap=True)
     figures.add_column("attack", no_wrap=True)
-    for header in ("cosine", "centred", "label", "top 1"):
-        figures.add_column(header, justify="right", no_wrap=True)
+    shown = [
+        key for key in _MEASURES if any(key in attack for arm in chosen for attack in reconstructions(arm).values())
+    ]
+    for key in shown:
+        figures.add_column(_MEASURES[key], justify="right", no_wrap=True)
     if beside:
         figures.add_column("verdict", min_width=30)
     for arm in chosen:
         names = list(reconstructions(arm))
         cells = [_name(arm, arms), _utilities(arm), "\n".join(names)]
-        for key in ("cosine_median", "cosine_centred_median", "label_accuracy", "top1_of_1000"):
+        for key in shown:
             cells.append("\n".join(_two(arm["attacks"][name].get(key)) for name in names))
         figures.add_row(*map(Text, cells), *([_judged(arm)] if beside else []))
     return figures
@@ -86,18 +95,22 @@ def _two(value: float | None) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The same table and the verdicts as markdown, for MLflow's notes."""
+    """The verdicts and the figures as markdown, for MLflow's notes."""
     arms: Sequence[Arm] = results["arms"]
     text = []
     for variant in dict.fromkeys(arm.get("variant", "") for arm in arms):
         chosen = [arm for arm in arms if arm.get("variant", "") == variant]
         text += [f"### {variant}", ""] if variant else []
         text += [f"- **{_name(arm, arms)}**: {verdict(arm)}" for arm in chosen]
-        text += ["", "| unlearning | attack | cosine | centred | label | top 1 |", "|---|---|---:|---:|---:|---:|"]
-        for arm in chosen:
-            for name, attack in reconstructions(arm).items():
-                keys = ("cosine_median", "cosine_centred_median", "label_accuracy", "top1_of_1000")
-                cells = [_name(arm, arms), name, *(_two(attack.get(key)) for key in keys)]
-                text.append(f"| {' | '.join(cells)} |")
-        text.append("")
+        text += ["", attack_table(chosen, arms), ""]
     return "\n".join(text)
+
+
+def attack_table(chosen: Sequence[Arm], arms: Sequence[Arm]) -> str:
+    """A markdown row for each attack of the chosen arms; ``arms`` are all, to name them by what differs."""
+    lines = ["| unlearning | attack | cosine | centred | label | top 1 |", "|---|---|---:|---:|---:|---:|"]
+    for arm in chosen:
+        for name, attack in reconstructions(arm).items():
+            cells = [_name(arm, arms), name, *(_two(attack.get(key)) for key in _MEASURES)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

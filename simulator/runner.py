@@ -19,7 +19,7 @@ from simulator.arms import ArmRun
 from simulator.grids import open_grid
 from simulator.plan import Arm, Prefix, plan
 from simulator.progress import Progress, Silent
-from simulator.report import verdict
+from simulator.findings import verdict
 from simulator.scenario import Scenario, dump_toml, load_scenario
 from simulator.trunk import Trunk
 from simulator.versions import machine, versions

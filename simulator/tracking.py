@@ -8,22 +8,24 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file
 
 import simulator.quiet  # noqa: F401  # before MLflow
 from simulator.findings import Arm, leading, verdict
-from simulator.report import markdown
+from simulator.leaves import flattened, numbers
+from simulator.report import attack_table, markdown
 from simulator.runfiles import RunFiles
+from simulator.store import store_file, store_of
+from simulator.versions import git_commit
 from simulator.world.models import model_of
 from simulator.world.specs import ModelSpec
 from simulator.world.transcript import write_atomically
@@ -32,16 +34,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 _LONGEST = {"param": 6000, "tag": 8000}
 _BATCH = {"params": 100, "metrics": 1000}
-_WHILE_UPLOADING = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+_PROBING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""A server that does not answer must not hold up a run: it can be uploaded later."""
+_UPLOADING = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""A server that does not answer must not hold up a run for long: it can be uploaded later."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,6 @@ class Tracked:
     run_id: str = ""
 
 
-def store_of(uri: str) -> str:
-    """The tracking store: the one given, or the local SQLite file in the working directory."""
-    return uri or DEFAULT_STORE
-
-
 def track(directory: Path, uri: str = "") -> Tracked:
     """Upload a finished run directory, or what is missing of it. A store that fails is reported, not raised.
 
@@ -78,23 +75,21 @@ def track(directory: Path, uri: str = "") -> Tracked:
     """
     run = RunFiles.open(directory)
     store = store_of(uri)
-    with _while_uploading():
+    with _hushed():
         import requests
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        _reachable_directory(store)
         try:
-            with _as_tracking_store(store):
-                parent = _Upload(run, MlflowClient(store), store).all()
+            _make_room(store)
+            client = MlflowClient(store)
+            with _environment(_PROBING):
+                client.search_experiments(max_results=1)
+            with _environment(_UPLOADING), _as_tracking_store(store):
+                parent = _Upload(run, client, store).all()
         except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            message = (
-                f"not tracked: {store} failed ({reason}). Nothing is lost: everything is in {directory}; "
-                f"upload it later with: palimpsest report {directory} --track"
-            )
-            return Tracked(False, message, store)
+            return Tracked(False, _failed(store, directory, error), store)
     where = "look at it with: palimpsest ui" if store.startswith("sqlite:") else parent.info.artifact_uri
     if store.startswith("http"):
         where = f"{store.rstrip('/')}/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}"
@@ -115,10 +110,10 @@ class _Upload:
         """Upload the parent, then the arms; the parent counts as finished when all of them are there."""
         experiment = self._experiment()
         known = {str(run.data.tags.get("palimpsest.arm", "")): run for run in self._uploaded(experiment)}
-        parent = known.get("") or self._create(experiment, self._run.directory.name, {}, "")
+        parent = known.get("") or self._create(experiment, self._run.directory.name, {})
         self._describe(parent.info.run_id)
-        for arm in self._run.arms:
-            self._arm(experiment, parent.info.run_id, arm, known.get(arm["arm"]))
+        for place, arm in enumerate(self._run.arms):
+            self._arm(experiment, parent.info.run_id, arm, known.get(arm["arm"]), place)
         self._client.set_terminated(parent.info.run_id, "FINISHED", self._ended())
         return parent
 
@@ -130,8 +125,8 @@ class _Upload:
                 self._client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         about = (
-            f"Federated unlearning under an eavesdropper: scenario **{self._name}**.\n\nA parent run is one `palimpsest "
-            "run`; its children are the arms (variant x unlearning x defense x seed). Sort them by "
+            f"Federated unlearning under an eavesdropper: scenario **{self._name}**.\n\nA parent run is one "
+            "`palimpsest run`; its children are the arms (variant x unlearning x defense x seed). Sort them by "
             "`attacks/hrec/cosine_centred_median`: 0 is what the public mean scores, 1 the deleted record itself."
         )
         tags = {"mlflow.note.content": about, "mlflow.experimentKind": "custom_model_development"}
@@ -149,18 +144,20 @@ class _Upload:
             if not token:
                 return
 
-    def _create(self, experiment: str, name: str, tags: Mapping[str, str], parent: str) -> "Run":
+    def _create(self, experiment: str, name: str, tags: Mapping[str, str], parent: str = "", place: int = 0) -> "Run":
+        """Create a run; arms begin a millisecond apart, last first, as MLflow lists the newest on top."""
         tags = {"palimpsest.run": self._identity, "mlflow.source.name": "palimpsest", **tags}
         if parent:
             tags["mlflow.parentRunId"] = parent
-        return self._client.create_run(experiment, self._began(), tags, name)
+        began = self._began() + (len(self._run.arms) - place if parent else 0)
+        return self._client.create_run(experiment, began, tags, name)
 
     def _describe(self, parent: str) -> None:
         """Everything that concerns the run as a whole."""
         results = self._run.results
         tags = {f"version.{name}": str(version) for name, version in results.get("versions", {}).items()}
-        commit = _commit()
-        if commit:
+        commit = git_commit()
+        if commit is not None:
             tags["mlflow.source.git.commit"] = commit
         tags["mlflow.note.content"] = f"## {self._name}\n\n{markdown(results)}"
         metrics = {"arms": float(len(self._run.arms)), **numbers({"seconds": results.get("seconds")})}
@@ -171,12 +168,12 @@ class _Upload:
         if (self._run.directory / "figures").is_dir():
             self._client.log_artifacts(parent, str(self._run.directory / "figures"), "figures")
 
-    def _arm(self, experiment: str, parent: str, arm: Arm, known: "Run | None") -> None:
+    def _arm(self, experiment: str, parent: str, arm: Arm, known: "Run | None", place: int) -> None:
         """Upload one arm, unless the store has it as it is."""
         content = hashlib.sha256(json.dumps(arm, sort_keys=True).encode()).hexdigest()
         if known is not None and known.data.tags.get("palimpsest.content") == content:
             return
-        run = known or self._create(experiment, arm["arm"], {"palimpsest.arm": arm["arm"]}, parent)
+        run = known or self._create(experiment, arm["arm"], {"palimpsest.arm": arm["arm"]}, parent, place)
         run_id = run.info.run_id
         params = {
             key: arm[key] for key in ("variant", "unlearning", "defense", "seed", "data", "deletion") if key in arm
@@ -186,7 +183,7 @@ class _Upload:
             "transcript.digest": str(arm.get("transcript_digest", "")),
             "verdict": verdict(arm),
             "outcome": led[1] if led else "not attacked",
-            "mlflow.note.content": f"{verdict(arm)}\n\n{markdown({'arms': [arm]})}",
+            "mlflow.note.content": f"{verdict(arm)}\n\n{attack_table([arm], self._run.arms)}",
         }
         spec = self._spec(arm)
         if spec is not None:
@@ -218,7 +215,7 @@ class _Upload:
         from mlflow.entities import Metric
 
         points = [
-            Metric(f"rounds/{key}", float(release[key]), self._ended(), int(release["round"]))
+            Metric(key, float(release[key]), self._ended(), int(release["round"]))
             for release in self._run.rounds(arm)
             for key in ("utility", "loss", "update_norm")
             if release.get(key) is not None
@@ -271,46 +268,7 @@ class _Upload:
 
     def _ended(self) -> int:
         """Milliseconds: when the results were written."""
-        return int((self._run.directory / "results.json").stat().st_mtime * 1000)
-
-
-# --- plain values ----------------------------------------------------------------------------------------------------
-
-
-def flattened(tree: Any, path: str = "") -> dict[str, str]:
-    """Dotted names and texts of the leaves; entries of a list of tables are numbered, other lists are one text."""
-    if isinstance(tree, Mapping):
-        parts = tree.items()
-    elif isinstance(tree, list) and any(isinstance(item, Mapping) for item in tree):
-        parts = {str(index): item for index, item in enumerate(tree)}.items()
-    else:
-        return {path: tree if isinstance(tree, str) else json.dumps(tree)}
-    found: dict[str, str] = {}
-    for key, value in parts:
-        found |= flattened(value, f"{path}.{key}" if path else str(key))
-    return found
-
-
-def numbers(tree: Any, path: str = "") -> dict[str, float]:
-    """Slash-separated names and values of the numeric leaves; an interval has ``low`` and ``high``, seeds are none."""
-    if isinstance(tree, bool | int | float):
-        return {path: float(tree)}
-    if isinstance(tree, Mapping):
-        parts = {key: value for key, value in tree.items() if key not in _NO_METRICS}
-    elif isinstance(tree, list) and path.endswith("ci95") and len(tree) == 2:
-        parts = {"low": tree[0], "high": tree[1]}
-    elif isinstance(tree, list):
-        parts = {str(index): value for index, value in enumerate(tree)}
-    else:
-        return {}
-    found: dict[str, float] = {}
-    for key, value in parts.items():
-        found |= numbers(value, f"{path}/{key}" if path else str(key))
-    return found
-
-
-_NO_METRICS = ("unlearning", "defense", "seed", "data", "deletion")
-"""Settings of an arm: params, not metrics."""
+        return max(self._began(), int((self._run.directory / "results.json").stat().st_mtime * 1000))
 
 
 def _identity(directory: Path) -> str:
@@ -321,39 +279,45 @@ def _identity(directory: Path) -> str:
     return str(json.loads(path.read_text())["id"])
 
 
-def _sqlite_file(store: str) -> Path | None:
-    return Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:///") else None
-
-
 def _artifacts_beside(store: str, experiment: str) -> str | None:
     """Where a new experiment's artifacts go; None leaves it to the server."""
-    file = _sqlite_file(store)
+    file = store_file(store)
     return None if file is None else (file.resolve().parent / "mlartifacts" / experiment).as_uri()
 
 
-def _reachable_directory(store: str) -> None:
+def _make_room(store: str) -> None:
     """Make the directory of a SQLite store: MLflow retries for a minute where it is missing."""
-    file = _sqlite_file(store)
+    file = store_file(store)
     if file is not None:
         file.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 
-def _commit() -> str:
-    """Commit of the code that ran; empty outside a git checkout."""
-    place = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=place, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
+def _failed(store: str, directory: Path, error: Exception) -> str:
+    """Why, and what to do about it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    unreachable = "Max retries exceeded" in lines[0] or "timed out" in lines[0]
+    return (
+        f"not tracked: {store} {'does not answer' if unreachable else f'failed ({lines[0][:160]})'}. Nothing is lost: "
+        f"everything is in {directory}; upload it later with: palimpsest report {directory} --track"
+    )
 
 
 @contextmanager
-def _while_uploading() -> Iterator[None]:
-    """Short timeouts and no chatter, unless the user chose otherwise; everything is put back."""
-    chosen = {name: value for name, value in _WHILE_UPLOADING.items() if name not in os.environ}
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that the user has not set, for a while."""
+    chosen = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(chosen)
-    import mlflow  # noqa: F401  # configures its loggers when it is imported
+    try:
+        yield
+    finally:
+        for name in chosen:
+            del os.environ[name]
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """No chatter from MLflow, its migrations and torch.export, for a while."""
+    import mlflow  # noqa: F401  # sets its loggers up when it is imported
 
     loggers = {name: logging.getLogger(name) for name in ("mlflow", "alembic")}
     levels = {name: logger.level for name, logger in loggers.items()}
@@ -366,8 +330,6 @@ def _while_uploading() -> Iterator[None]:
     finally:
         for name, logger in loggers.items():
             logger.setLevel(levels[name])
-        for name in chosen:
-            del os.environ[name]
 
 
 @contextmanager

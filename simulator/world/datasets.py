@@ -122,6 +122,12 @@ def version_of(source: str) -> str:
         raise DataError(f"{source!r} cannot be read: {error.strerror}") from None
 
 
+def cache_directory() -> Path:
+    """Where what can be computed again is kept: ``$PALIMPSEST_CACHE``, else ``~/.cache/palimpsest``."""
+    named = os.environ.get("PALIMPSEST_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "palimpsest"
+
+
 # --- shipped data sets -------------------------------------------------------------------------------------------
 
 
@@ -179,10 +185,9 @@ _SHIPPED: dict[str, Callable[[], Raw]] = {
 def _cached(name: str, read: Callable[[], Array], shape: tuple[int, ...]) -> Array:
     """Return what ``read`` returns (uint8), from the second time on memory-mapped from the cache directory.
 
-    ``$PALIMPSEST_CACHE``, else ``~/.cache/palimpsest``; without a directory that can be written, nothing is kept.
+    Without a directory that can be written, nothing is kept.
     """
-    home = os.environ.get("PALIMPSEST_CACHE")
-    directory = Path(home) if home else Path.home() / ".cache" / "palimpsest"
+    directory = cache_directory()
     path = directory / f"{name}-{version_of(name).replace(' ', '-')}.npy"
     try:
         kept: Array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -208,7 +213,9 @@ def _from_npz(path: Path) -> Raw:
     arrays = _read_npz(path)
     for key in ("x", "y"):
         if key not in arrays:
-            raise DataError(f"{path} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed")
+            raise DataError(
+                f"{path} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed"
+            )
     raw = Raw(
         name=path.stem,
         x=arrays["x"],
@@ -237,7 +244,9 @@ def _read_npz(path: Path) -> dict[str, Array]:
         raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed") from None
     except ValueError as error:
         if "pickle" in str(error).lower():
-            raise DataError(f"{path} holds Python objects (a pickle), which are never loaded; store plain arrays") from None
+            raise DataError(
+                f"{path} holds Python objects (a pickle), which are never loaded; store plain arrays"
+            ) from None
         raise DataError(f"{path} is broken: {error}") from None
 
 
@@ -266,13 +275,17 @@ def _inputs(x: Array) -> Array:
     if x.dtype == np.uint8 and x.ndim > 2:
         return x
     if x.dtype.kind not in "fiub":
-        raise DataError(f"x holds {x.dtype}; numbers are needed (encode categories as integer codes, see is_categorical)")
+        raise DataError(
+            f"x holds {x.dtype}; numbers are needed (encode categories as integer codes, see is_categorical)"
+        )
     _check_finite("x", x)
     if x.ndim == 2:
         return x.astype(np.float64)
     low, high = float(x.min()), float(x.max())
     if low < 0.0 or high > 1.0:
-        raise DataError(f"x holds images of {x.dtype} from {low:g} to {high:g}; uint8 in 0..255 or floats in [0, 1] are needed")
+        raise DataError(
+            f"x holds images of {x.dtype} from {low:g} to {high:g}; uint8 in 0..255 or floats in [0, 1] are needed"
+        )
     return x.astype(np.float32)
 
 
@@ -281,7 +294,9 @@ def _labels(y: Array) -> Array:
         _check_finite("y", y)
         return y.astype(np.float32)
     if y.dtype.kind not in "iub":
-        raise DataError(f"y holds {y.dtype}; integer classes from 0 (names go to class_names) or float targets are needed")
+        raise DataError(
+            f"y holds {y.dtype}; integer classes from 0 (names go to class_names) or float targets are needed"
+        )
     if y.min() < 0:
         raise DataError(f"y holds the label {int(y.min())}; classes are counted from 0")
     if y.max() >= max(len(y), 2):
@@ -301,20 +316,26 @@ def _check_finite(key: str, values: Array) -> None:
 
 
 def _check_names(raw: Raw, columns: int) -> None:
-    if raw.class_names and not raw.is_regression and raw.y.max() >= len(raw.class_names):
+    if raw.class_names and raw.is_regression:
+        raise DataError("y holds float targets beside class_names; store classes as integers, or leave class_names out")
+    if raw.class_names and raw.y.max() >= len(raw.class_names):
         raise DataError(
             f"y holds the label {int(raw.y.max())}, out of range for {len(raw.class_names)} class_names; "
             f"labels go from 0 to {len(raw.class_names) - 1}"
         )
     if raw.feature_names and columns and len(raw.feature_names) != columns:
-        raise DataError(f"there are {len(raw.feature_names)} feature_names for {columns} columns of x; give one a column")
+        raise DataError(
+            f"there are {len(raw.feature_names)} feature_names for {columns} columns of x; give one a column"
+        )
 
 
 def _categorical(marks: Array, columns: int) -> Array:
     if len(marks) == 0:
         return np.zeros(columns, dtype=bool)
     if marks.dtype != bool or marks.shape != (columns,):
-        raise DataError(f"is_categorical is {marks.dtype} {list(marks.shape)}; one boolean a column of x is needed, [{columns}]")
+        raise DataError(
+            f"is_categorical is {marks.dtype} {list(marks.shape)}; one boolean a column of x is needed, [{columns}]"
+        )
     return marks
 
 
@@ -324,4 +345,3 @@ def _ids(values: Array | None, key: str, n: int) -> Array | None:
     if values.shape != (n,) or values.dtype.kind not in "iub":
         raise DataError(f"{key} is {values.dtype} {list(values.shape)}; one integer a record is needed, [{n}]")
     return np.asarray(values, dtype=np.int64)
-

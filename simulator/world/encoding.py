@@ -1,5 +1,6 @@
 """From raw records to the flat rows that models read; all statistics come from the public sample."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class Encoder:
         """``[n, ...]`` raw to ``[n, d]`` float32; one-hot columns stand where the categorical one stood."""
         if len(self.shape) == 3:
             images = x if x.ndim == 3 else np.moveaxis(x, -1, 1)
-            flat = images.reshape(len(x), -1).astype(np.float32)
+            flat = images.reshape(len(x), math.prod(self.shape)).astype(np.float32)
             return flat / np.float32(255.0) if x.dtype == np.uint8 else flat
         scaled = np.zeros(x.shape)
         scaled[:, self.numeric] = (x[:, self.numeric] - self.mean) / self.scale

@@ -38,7 +38,11 @@ class PartitionConfig(Frozen):
     @model_validator(mode="after")
     def _nothing_ignored(self) -> "PartitionConfig":
         """Refuse a setting of another scheme, unless it says what is the default anyway."""
-        for key, scheme in {"alpha": "dirichlet", "min_records": "dirichlet", "classes_per_client": "pathological"}.items():
+        for key, scheme in {
+            "alpha": "dirichlet",
+            "min_records": "dirichlet",
+            "classes_per_client": "pathological",
+        }.items():
             value = getattr(self, key)
             if self.scheme != scheme and value != type(self).model_fields[key].default:
                 raise ValueError(f"{key} = {value} is for scheme = {scheme!r}, not {self.scheme!r}; leave it out")
@@ -65,7 +69,9 @@ def partition(
     n = len(labels)
     if config.scheme == "natural":
         if sites is None:
-            raise DataError("partition.scheme = 'natural' needs a `client` column, and the source has none; use iid or dirichlet")
+            raise DataError(
+                "partition.scheme = 'natural' needs a `client` column, and the source has none; use iid or dirichlet"
+            )
         return _divide(_natural(), {"by": sites}), tuple(int(site) for site in np.unique(sites))
     least = config.min_records if config.scheme == "dirichlet" else 1
     if clients * least > n:
@@ -74,7 +80,9 @@ def partition(
             f"for clients; have at most {n // least} clients, or lower test_fraction or public_fraction"
         )
     if config.scheme != "iid" and labels.dtype.kind == "f":
-        raise DataError(f"partition.scheme = {config.scheme!r} divides classes, and this is regression; use iid or natural")
+        raise DataError(
+            f"partition.scheme = {config.scheme!r} divides classes, and this is regression; use iid or natural"
+        )
     shares = _divide(_partitioner(config, clients, seed), {"by": labels}, order=_shuffled(n, seed))
     if config.scheme == "dirichlet":
         _top_up(shares, config.min_records)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -24,7 +25,7 @@ class DataConfig(Frozen):
 
     Attributes:
         source: a shipped data set, or the path of an npz file.
-        clients: how many; 0 with the natural partition, which has as many as the source has ids.
+        clients: how many; 0, and by default so, with the natural partition, which has as many as the source has ids.
         test_fraction: of all records, for measuring utility; 0: no test data. Where the source has a split, they are
             taken from its test part, as far as it goes.
         public_fraction: of all records, the public sample; from the training part of a source that has a split.
@@ -43,6 +44,23 @@ class DataConfig(Frozen):
     def _loadable(cls, source: str) -> str:
         check_source(source)
         return source
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _ids_or_names(cls, sites: Any) -> Any:
+        if not isinstance(sites, list | tuple) or not all(isinstance(site, int | str) for site in sites):
+            raise ValueError("must be a list of ids or names of natural clients")
+        return tuple(sites)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_as_ids(cls, given: Any) -> Any:
+        """Natural clients are counted by the source, unless told otherwise."""
+        if not isinstance(given, dict) or "clients" in given:
+            return given
+        division = given.get("partition")
+        scheme = division.get("scheme") if isinstance(division, dict) else getattr(division, "scheme", None)
+        return given | {"clients": 0} if scheme == "natural" else given
 
     @model_validator(mode="after")
     def _fits_together(self) -> "DataConfig":
@@ -146,8 +164,8 @@ def _split(raw: Raw, data: DataConfig, seed: int) -> tuple[Array, Array, Array]:
     publics = max(1, round(data.public_fraction * n))
     if publics >= len(train):
         raise DataError(
-            f"public_fraction = {data.public_fraction:g} of {n} records asks for {publics} of the {len(train)} that are "
-            f"not test data, and leaves none for the clients; lower it"
+            f"public_fraction = {data.public_fraction:g} of {n} records asks for {publics} of the {len(train)} that "
+            f"are not test data, and leaves none for the clients; lower it"
         )
     return train[publics:], train[:publics], tests
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -137,6 +137,14 @@ class Outcome:
     statistics: Statistics | None = None
 
 
+class Config(Protocol):
+    """A frozen pydantic model: its fields are its hyper-parameters."""
+
+    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
+        """Return the hyper-parameters by name."""
+        ...
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -150,7 +158,7 @@ class History(Protocol):
         ...
 
 
-class Unlearner(Protocol):
+class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
     ``deletes`` says whether the records are tombstoned once it is done.
@@ -177,7 +185,7 @@ class Unlearner(Protocol):
 # --- the adversary -----------------------------------------------------------------------------------------------
 
 
-class Attack(Protocol):
+class Attack(Config, Protocol):
     """A frozen configuration that can act; declares which knowledge it uses."""
 
     kind: str
@@ -192,7 +200,7 @@ class Attack(Protocol):
 # --- defenses ----------------------------------------------------------------------------------------------------
 
 
-class Defense(Protocol):
+class Defense(Config, Protocol):
     """No-op by default; a defense overrides where it acts."""
 
     kind: str

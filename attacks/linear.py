@@ -1,0 +1,94 @@
+"""Linear algebra shared by the attacks on linear heads: from the parameter change to the deleted records' gradient.
+
+With x~ = [phi(x); 1], r the residual of a record (``Model.residual``) and Theta = [weights; intercept] as
+``[p + 1, Q]``, the gradient of a sum of losses is -sum_i x~_i r_i^T. Of two optima, before and after a deletion,
+
+    grad L(Theta) - grad L(Theta') + lambda (Theta - Theta') = sum over deleted x~_i r_i(Theta')^T =: G
+
+holds exactly for every loss, L being the sum over the records before the deletion: the left side is the Hessian,
+averaged over the way from Theta' to Theta, times D = Theta - Theta'. The eavesdropper puts n/m times the public sum in
+place of L (Bertran et al., NeurIPS 2024, whose equation it is for ridge).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.models import Model, model_of, theta
+from simulator.world.records import Array, Case
+
+_BLOCK = 4_000_000
+"""Numbers held at once for one block of public records."""
+
+
+def precise_model(knowledge: PublicKnowledge) -> Model:
+    """The architecture in float64, whatever was released: attacks are linear algebra."""
+    return model_of(knowledge.facts.model.model_copy(update={"dtype": "float64"}))
+
+
+def thetas(cases: Sequence[Case]) -> tuple[Array, Array]:
+    """``([c, p + 1, Q], [c, p + 1, Q])`` Theta before and after each deletion."""
+    return np.stack([theta(case.before) for case in cases]), np.stack([theta(case.after) for case in cases])
+
+
+def class_targets(knowledge: PublicKnowledge) -> Tensor:
+    """``[m]`` the public labels as the model's losses want them: int64 classes or float64 targets."""
+    kind = torch.int64 if knowledge.facts.model.task == "classification" else torch.float64
+    return torch.tensor(np.asarray(knowledge.y), dtype=kind)
+
+
+def public_blocks(knowledge: PublicKnowledge, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield x~ ``[b, p + 1]`` and y ``[b]`` of the public sample, in blocks fit for products with so many columns."""
+    model, y = precise_model(knowledge), class_targets(knowledge)
+    features = knowledge.facts.model.features
+    width = features.dimension if features is not None else knowledge.x.shape[1]
+    rows = max(64, _BLOCK // max(width, columns))
+    for start in range(0, len(knowledge.x), rows):
+        x = torch.tensor(np.asarray(knowledge.x[start : start + rows]), dtype=torch.float64)
+        phi = model.embed(x)
+        yield torch.cat([phi, torch.ones(len(phi), 1, dtype=phi.dtype)], 1), y[start : start + rows]
+
+
+def residuals(model: Model, scores: Tensor, y: Tensor) -> Tensor:
+    """Residuals ``[b, c, Q]`` of b records under c models, from ``scores [b, c, Q]`` and ``y [b]``."""
+    return model.residual(scores, y.unsqueeze(1).expand(scores.shape[:2]))
+
+
+def side_by_side(matrices: Array) -> Tensor:
+    """``[c, p, Q] -> [p, c * Q]``, for one product with all of them."""
+    return torch.tensor(matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1))
+
+
+def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Array:
+    """``[c, p + 1, Q]`` G_hat, what the deletions took out of the gradient, for models at their optimum.
+
+    The public Hessian is never formed. It is averaged over the way between the two models by a difference of gradients:
+    exact for every loss where a Hessian at one point is not (a hinge that opens on the way included), at the same cost.
+
+    Args:
+        knowledge: the public sample, n and lambda.
+        before, after: ``[c, p + 1, Q]`` Theta of each case.
+    """
+    model, facts = precise_model(knowledge), knowledge.facts
+    count, width, outputs = before.shape
+    stacked = [side_by_side(before), side_by_side(after)]
+    total = torch.zeros(width, count * outputs, dtype=torch.float64)
+    for phi, y in public_blocks(knowledge, count * outputs):
+        old, new = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in stacked)
+        total += phi.T @ (new - old).reshape(len(phi), -1)
+    curved = total.view(width, count, outputs).permute(1, 0, 2).numpy() * (facts.n / len(knowledge.x))
+    released: Array = curved + facts.model.regularisation * (before - after)
+    return released
+
+
+def dominant(gradients: Array) -> Array:
+    """``[c, p + 1, Q] -> [c, p + 1]`` the unit top left singular vector of each, of either sign."""
+    if gradients.shape[2] == 1:
+        vectors = gradients[:, :, 0]
+        unit: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+    top: Array = np.linalg.svd(gradients, full_matrices=False)[0][:, :, 0]
+    return top

@@ -1,0 +1,60 @@
+"""Baseline: the public record whose prediction changed most."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from attacks.average import guesses
+from attacks.linear import public_blocks, side_by_side, thetas
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array, Case, Reconstruction
+from simulator.world.specs import Frozen
+
+
+class MaxDifference(Frozen):
+    """The k public records whose scores changed most (L2), labels included (Bertran et al., NeurIPS 2024).
+
+    Where more records were deleted than the public sample holds, it is gone through again from the start.
+    """
+
+    kind: Literal["max-difference"] = "max-difference"
+
+    models: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample"})
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        """Compare all models on the whole public sample."""
+        loud = [case for case in cases if not case.silent]
+        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        if loud:
+            for case, change in zip(loud, _changes(loud, knowledge), strict=True):
+                found[case.index] = _most_changed(case, knowledge, change)
+        return [found[case.index] for case in cases]
+
+
+def _most_changed(case: Case, knowledge: PublicKnowledge, change: Array) -> Reconstruction:
+    order = np.argsort(-change, kind="stable")[: case.size]
+    chosen = np.resize(order, case.size)
+    y = np.asarray(knowledge.y, np.float64)[chosen]
+    return Reconstruction(case=case.index, x=np.asarray(knowledge.x, np.float64)[chosen], y=y)
+
+
+def _changes(cases: Sequence[Case], knowledge: PublicKnowledge) -> Array:
+    """``[c, m]`` L2 change of every public record's scores."""
+    model = knowledge.model
+    if not model.linear:
+        return np.stack(
+            [
+                np.linalg.norm(model.predict(case.before, knowledge.x) - model.predict(case.after, knowledge.x), axis=1)
+                for case in cases
+            ]
+        )
+    before, after = thetas(cases)
+    count, _, outputs = before.shape
+    stacked = side_by_side(before - after)
+    blocks = [
+        (phi @ stacked).view(-1, count, outputs).norm(dim=2).T for phi, _ in public_blocks(knowledge, count * outputs)
+    ]
+    return torch.cat(blocks, 1).numpy()

@@ -1,0 +1,59 @@
+"""The adversary alone: a transcript directory and the public knowledge beside it, and nothing else."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.world.knowledge import PublicKnowledge, cases_of
+from simulator.world.protocols import Attack
+from simulator.world.records import Reconstruction
+from simulator.world.seeding import generator
+from simulator.world.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one attack said, one reconstruction a case, in order, and the wall-clock seconds it took over all cases."""
+
+    reconstructions: list[Reconstruction]
+    seconds: float
+
+
+def attack_transcript(
+    directory: Path, attacks: Sequence[Attack], knowledge: PublicKnowledge | None = None, seed: int = 0
+) -> dict[str, Answer]:
+    """Run attacks on one transcript.
+
+    Args:
+        directory: of the transcript.
+        attacks: at most one of each kind.
+        knowledge: what the adversary knows; ``knowledge.json`` beside the transcript where not given.
+        seed: of the attacks' own randomness; each attack has a stream of its own, whatever others run beside it.
+
+    Returns:
+        Answers by the attack's kind.
+
+    Raises:
+        TranscriptError: the transcript or the knowledge cannot be read.
+        ValueError: an attack does not work on this model, or two attacks are of one kind.
+    """
+    known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
+    _check(attacks, known.facts.model.kind)
+    cases = cases_of(Transcript.open(directory), known.facts)
+    answers: dict[str, Answer] = {}
+    for attack in attacks:
+        started = time.perf_counter()
+        found = attack.run(cases, known, generator(seed, f"attack/{attack.kind}")) if cases else []
+        answers[attack.kind] = Answer(found, time.perf_counter() - started)
+    return answers
+
+
+def _check(attacks: Sequence[Attack], model: str) -> None:
+    kinds = [attack.kind for attack in attacks]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
+    for attack in attacks:
+        if attack.models and model not in attack.models:
+            works = ", ".join(sorted(attack.models))
+            raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")

@@ -1,0 +1,5 @@
+"""``python -m simulator`` is ``palimpsest``."""
+
+from simulator.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""The adversary at the command line: a transcript and public knowledge in, reconstructions out, no ground truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+
+from attacks.session import attack_transcript
+from simulator.gallery import draw_answers
+from simulator.methods import expand, resolve
+from simulator.scenario import ScenarioError
+from simulator.scoring import save_reconstructions
+from simulator.style import STYLE, save
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Reconstruction
+from simulator.world.specs import Schema
+from simulator.world.transcript import Transcript, TranscriptError
+
+_SHADES = " .:-=+*#%@"
+_SHOWN = 4
+
+
+def attack(
+    transcript: Path, attacks: Sequence[str], knowledge: Path | None, seed: int, out: Path, console: Console
+) -> list[Path]:
+    """Attack a transcript, show the first answers, and write all of them.
+
+    Args:
+        transcript: directory of one arm's transcript.
+        attacks: names.
+        knowledge: ``knowledge.json``; the one beside the releases where not given.
+        seed: of the attacks' own randomness.
+        out: safetensors file to write; for images, a gallery is drawn beside it.
+        console: is shown the answers.
+
+    Raises:
+        ScenarioError: there is no such attack, or it does not work on this model.
+        TranscriptError: transcript or knowledge cannot be read.
+    """
+    methods = [method for name in attacks for method in expand("attack", resolve("attack", "--attack", {"kind": name}))]
+    Transcript.open(transcript)  # what is wrong with it is said before what is wrong with the knowledge
+    known = PublicKnowledge.open(knowledge or transcript / "knowledge.json")
+    try:
+        answers = attack_transcript(transcript, methods, known, seed)
+    except TranscriptError:
+        raise
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    schema = known.facts.schema_
+    for kind, answer in answers.items():
+        silent = sum(found.no_signal for found in answer.reconstructions)
+        note = f"; {silent} without a signal, where it returns the public mean" if silent else ""
+        console.print(f"\n{kind}: {len(answer.reconstructions)} deletions in {answer.seconds:.2f} s{note}")
+        _show(answer.reconstructions, schema, console)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_reconstructions(out, answers)
+    written = [out]
+    images = {kind: _rows(answer.reconstructions) for kind, answer in answers.items() if answer.reconstructions}
+    if schema.is_image and images:
+        with mpl.rc_context(STYLE):
+            written.append(save(draw_answers(images, schema.shape), out.with_suffix(".png")))
+    return written
+
+
+def _rows(found: Sequence[Reconstruction]) -> NDArray[np.float64]:
+    return np.concatenate([one.x for one in found])
+
+
+def _show(found: Sequence[Reconstruction], schema: Schema, console: Console) -> None:
+    """The first few answers: images side by side as characters, tables as values."""
+    pairs = [(one, row) for one in found for row in range(len(one.y))][:_SHOWN]
+    captions = [_caption(one, row, schema) for one, row in pairs]
+    if not schema.is_image:
+        for caption, (one, row) in zip(captions, pairs, strict=True):
+            names = schema.feature_names or [f"column {k}" for k in range(schema.width)]
+            values = ", ".join(f"{name} {value:+.2f}" for name, value in zip(names, one.x[row], strict=True))
+            console.print(Text(f"{caption}: {values}"))
+        return
+    pictures = [drawn(one.x[row], schema.shape) for one, row in pairs]
+    width = max(len(text) for text in [*captions, *(line for picture in pictures for line in picture)]) + 2
+    fit = max(1, console.width // width)
+    for begin in range(0, len(pictures), fit):
+        chosen = slice(begin, begin + fit)
+        console.print(Text("".join(caption.ljust(width) for caption in captions[chosen])))
+        for lines in zip(*pictures[chosen], strict=True):
+            console.print(Text("".join(line.ljust(width) for line in lines)))
+
+
+def _caption(one: Reconstruction, row: int, schema: Schema) -> str:
+    if schema.task == "regression":
+        label = f"target {one.y[row]:.2f}"
+    else:
+        number = int(one.y[row])
+        label = f"class {schema.class_names[number] if number < len(schema.class_names) else number}"
+    return f"deletion {one.case}, {label}" + (", no signal" if one.no_signal else "")
+
+
+def drawn(record: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
+    """An image as lines of characters, dark to light; a character stands for one column and two rows."""
+    image: NDArray[Any] = np.clip(record, 0.0, 1.0).reshape(shape).mean(axis=0)
+    if image.shape[0] % 2:
+        image = np.concatenate([image, image[-1:]])
+    rows = (image[0::2] + image[1::2]) / 2
+    levels = np.minimum((rows * len(_SHADES)).astype(int), len(_SHADES) - 1)
+    return ["".join(_SHADES[level] for level in row) for row in levels]

@@ -1,0 +1,230 @@
+"""The ``palimpsest`` command. What takes time to import is imported by the command that needs it."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import simulator.quiet  # noqa: F401  # first: before Flower, Ray or MLflow
+
+import typer  # isort: skip
+from rich.console import Console  # isort: skip
+from simulator.progress import Shown  # isort: skip
+
+if TYPE_CHECKING:
+    from simulator.runner import Result
+
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+Scenario = Annotated[
+    str | None, typer.Argument(help="A shipped scenario's name, or a path; the default one if left out.")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as data.clients=1000; repeatable.")]
+
+
+def main() -> None:
+    """Entry point of ``palimpsest``."""
+    app()
+
+
+@app.command()
+def run(
+    scenario: Scenario = None,
+    set_: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Where to leave the results; runs/NAME-TIME if left out.")] = None,
+) -> None:
+    """Train, unlearn, eavesdrop, reconstruct, score and track: one whole scenario."""
+    with _input_errors():
+        from simulator.scenario import load_scenario
+
+        loaded = load_scenario(scenario, set_ or ())
+        directory = out or Path("runs") / f"{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            _fail(f"--out {directory} holds something already: name a new directory, or finish what is there with: "
+                  f"palimpsest resume {directory}")  # fmt: skip
+        with _recoverable(directory), Shown(_err) as progress:
+            from simulator import runner
+
+            result = runner.run(loaded, directory, progress)
+    _conclude(result)
+
+
+@app.command()
+def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run that was interrupted.")]) -> None:
+    """Finish a run that was interrupted; it ends with the digests of an unbroken one."""
+    if not (directory / "scenario.toml").is_file():
+        _fail(f"{directory} holds no run to resume: it has no scenario.toml")
+    with _input_errors(), _recoverable(directory), Shown(_err) as progress:
+        from simulator import runner
+
+        result = runner.resume(directory, progress)
+    _conclude(result)
+
+
+@app.command()
+def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
+    """Show the arms of a scenario and what they will cost, without running."""
+    with _input_errors():
+        from simulator.scenario import load_scenario
+
+        loaded = load_scenario(scenario, set_ or ())
+        from simulator import estimate
+        from simulator.plan import plan as lay_out
+
+        _out.print(estimate.table(lay_out(loaded)))
+
+
+@app.command()
+def attack(
+    transcript: Annotated[Path, typer.Argument(help="One transcript: runs/RUN/transcripts/ARM.")],
+    attacks: Annotated[list[str], typer.Option("--attack", help="An attack's name; repeatable.")],
+    knowledge: Annotated[
+        Path | None, typer.Option(help="knowledge.json; the one beside the releases if left out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; reconstructions-ARM.safetensors if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the attack's own randomness.")] = 0,
+) -> None:
+    """Be the adversary alone: reconstruct from a transcript, with public knowledge and no ground truth."""
+    with _input_errors():
+        from simulator import adversary
+
+        place = out or Path(f"reconstructions-{transcript.resolve().name}.safetensors")
+        for written in adversary.attack(transcript, attacks, knowledge, seed, place, _out):
+            _out.print(f"written: {written}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path | None, typer.Argument(help="Of a run; the newest under runs/ if left out.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Upload to MLflow what is not there yet.")] = False,
+) -> None:
+    """Draw the table and the figures of a run again, from what it left."""
+    with _input_errors():
+        from simulator.figures import draw_all
+        from simulator.report import table
+        from simulator.runfiles import RunFiles
+
+        place = directory or _newest()
+        found = RunFiles.open(place)
+        _out.print(table(found.results, _out.width))
+        for drawn in draw_all(place):
+            _out.print(f"drawn: {drawn}", soft_wrap=True)
+        if track:
+            from simulator.tracking import track as upload
+
+            tracked = upload(place, str(found.scenario().get("tracking", {}).get("uri", "")))
+            _out.print(tracked.message, soft_wrap=True)
+            if not tracked.ok:
+                raise typer.Exit(FAILED)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="scenarios, datasets, models, unlearning, attacks or defenses.")
+    ] = None,
+) -> None:
+    """List what there is to choose from, with what each needs and promises."""
+    from simulator.listing import KINDS, listing
+
+    if kind is not None and kind not in KINDS:
+        _fail(f"there is nothing called {kind!r} to list; give one of {', '.join(KINDS)}")
+    for name in [kind] if kind else KINDS:
+        _out.print(listing(name))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
+    uri: Annotated[
+        str, typer.Option(help="Of the tracking store; mlflow.db in the working directory if left out.")
+    ] = "",
+) -> None:
+    """Open MLflow's user interface on the tracking store, for this machine only."""
+    from simulator.store import serve, store_file
+
+    file = store_file(uri)
+    if file is not None and not file.is_file():
+        _fail(
+            f"there is no tracking store {file} yet: start in the directory where you ran a scenario, or run one first"
+        )
+    _err.print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
+    raise typer.Exit(serve(uri, port))
+
+
+# --- how commands end ------------------------------------------------------------------------------------------------
+
+
+def _fail(message: str) -> NoReturn:
+    """Say what is wrong with the input, and end."""
+    _err.print(f"error: {message}", markup=False, soft_wrap=True)
+    raise typer.Exit(WRONG_INPUT)
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Turn what is wrong with the input into one message; anything else is a bug or a failed run."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_input_error(error):
+            _fail(str(error))
+        raise
+
+
+def _is_input_error(error: Exception) -> bool:
+    from simulator.errors import ScenarioError
+    from simulator.runfiles import RunFilesError
+    from simulator.world.datasets import DataError
+    from simulator.world.transcript import TranscriptError
+
+    return isinstance(error, ScenarioError | RunFilesError | DataError | TranscriptError)
+
+
+@contextmanager
+def _recoverable(directory: Path) -> Iterator[None]:
+    """Where a run stops half-way, say where things are and how to go on."""
+    go_on = f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        _err.print(f"\ninterrupted. {go_on}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if _is_input_error(error):
+            raise
+        traceback.print_exception(error, file=sys.stderr)
+        _err.print(f"error: the run failed: {error}. {go_on}", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+
+
+def _conclude(result: "Result") -> None:
+    """The table, and the place of every output."""
+    from simulator.report import table
+
+    _out.print(table(result.results, _out.width))
+    _out.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
+    _out.print(result.tracked.message, markup=False, soft_wrap=True)
+
+
+def _newest() -> Path:
+    """The run under runs/ that finished last."""
+    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        _fail("there is no finished run under runs/; name a run's directory")
+    return finished[-1].parent

@@ -1,0 +1,145 @@
+"""Combinations that cannot run, refused before anything starts."""
+
+from collections.abc import Mapping, Sequence
+
+from simulator.errors import ScenarioError, listed
+from simulator.methods import NAME_KEY, Entry, Group, applies, card
+from simulator.sections import AdversaryConfig, Setting
+from simulator.world.specs import LINEAR
+
+_OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
+"""Algorithms that solve for the optimum, and the models that have one they find."""
+
+_SINGLE_MESSAGES = {
+    "leaver": "a message of the leaver alone",
+    "client updates": "the updates of single clients",
+    "single-client messages": "messages of single clients",
+}
+_GRANTS = ("labels", "client", "seeds")
+
+
+def check(
+    settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]], adversary: AdversaryConfig, secure: bool
+) -> None:
+    """Refuse what cannot run.
+
+    Args:
+        settings: the variants, or the one setting there is.
+        methods: resolved entries.
+        adversary: what it is granted.
+        secure: whether secure aggregation is declared.
+
+    Raises:
+        ScenarioError: says what does not go together, and what would.
+    """
+    for setting in settings:
+        _check_training(setting)
+        _check_deletion(setting)
+        if setting.deletion.pattern == "sequential" and not adversary.knows_bracket:
+            raise ScenarioError(
+                f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{_of(setting)}: telling "
+                f"where an unlearning begins on one chain of releases is not built yet; take independent, or "
+                f"knows_bracket = true"
+            )
+    for group, entries in methods.items():
+        for position, entry in enumerate(entries):
+            _check_entry(group, f"{group}.{position}", entry, settings, adversary, secure)
+        _check_coverage(group, entries, settings)
+
+
+def _of(setting: Setting) -> str:
+    return f" (variant {setting.variant!r})" if setting.variant else ""
+
+
+def _check_training(setting: Setting) -> None:
+    training, model, clients = setting.training, setting.model, setting.data.clients
+    solvable = _OPTIMISERS.get(training.algorithm)
+    if solvable and model.kind not in solvable:
+        raise ScenarioError(
+            f"training.algorithm = {training.algorithm!r} with model.kind = {model.kind!r}{_of(setting)}: it solves "
+            f"{listed(solvable)}; take one of these, or fedavg or fedsgd"
+        )
+    if solvable and not (model.l2 or model.regularisation):
+        raise ScenarioError(
+            f"training.algorithm = {training.algorithm!r} with no regulariser{_of(setting)}: the optimum need not "
+            f"exist or be unique; give model.l2 or model.lambda above 0"
+        )
+    if clients and training.clients_per_round > clients:
+        raise ScenarioError(
+            f"training.clients_per_round = {training.clients_per_round}{_of(setting)}: must be at most data.clients = "
+            f"{clients} (0: all of them)"
+        )
+
+
+def _check_deletion(setting: Setting) -> None:
+    deletion, training, clients = setting.deletion, setting.training, setting.data.clients
+    rounds = 1 if training.algorithm in _OPTIMISERS else training.rounds
+    if deletion.rounds_between and training.algorithm in _OPTIMISERS:
+        raise ScenarioError(
+            f"deletion.rounds_between = {deletion.rounds_between} with training.algorithm = {training.algorithm!r}"
+            f"{_of(setting)}: it has no rounds to wait for; give 0, or take fedavg or fedsgd"
+        )
+    if clients and deletion.group > clients:
+        raise ScenarioError(
+            f"deletion.group = {deletion.group}{_of(setting)}: must be at most data.clients = {clients}"
+        )
+    for position, request in enumerate(deletion.request):
+        if request.round > rounds:
+            raise ScenarioError(
+                f"deletion.request.{position}.round = {request.round}{_of(setting)}: must be at most {rounds}, the "
+                f"rounds of {training.algorithm} (0: the last)"
+            )
+        if clients and request.client is not None and request.client >= clients:
+            raise ScenarioError(
+                f"deletion.request.{position}.client = {request.client}{_of(setting)}: there is no such client; with "
+                f"data.clients = {clients} ids go from 0 to {clients - 1}"
+            )
+
+
+def _check_entry(
+    group: Group, path: str, entry: Entry, settings: Sequence[Setting], adversary: AdversaryConfig, secure: bool
+) -> None:
+    variants = [setting.variant for setting in settings if setting.variant]
+    unknown = [name for name in entry.get("only", ()) if name not in variants]
+    if unknown:
+        there = f"there are {listed(variants)}" if variants else "the scenario has none; remove `only`"
+        raise ScenarioError(f"{path}.only holds {unknown[0]!r}: there is no such variant; {there}")
+    name, about = entry[NAME_KEY[group]], card(group, entry[NAME_KEY[group]])
+    shown = f"{path}.{NAME_KEY[group]} = {name!r}"
+    for setting in settings:
+        if not applies(entry, setting.variant):
+            continue
+        supported = {
+            "model.kind": (setting.model.kind, about.models),
+            "training.algorithm": (setting.training.algorithm, about.algorithms),
+            "deletion.level": (setting.deletion.level, about.levels),
+        }
+        for key, (value, accepted) in supported.items():
+            if accepted and value not in accepted:
+                narrow = ", or restrict it by `only`" if setting.variant else ""
+                raise ScenarioError(
+                    f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
+                )
+    for need in about.needs:
+        if secure and need in _SINGLE_MESSAGES:
+            raise ScenarioError(
+                f"{shown} with federation.secure_aggregation = true: it needs {_SINGLE_MESSAGES[need]}, which the "
+                f"server then never sees; take retrain, or secure_aggregation = false"
+            )
+        if group == "attack" and need in _GRANTS and need not in adversary.knows:
+            raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
+
+
+def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[Setting]) -> None:
+    for setting in settings:
+        kinds = [entry[NAME_KEY[group]] for entry in entries if applies(entry, setting.variant)]
+        if not kinds:
+            raise ScenarioError(
+                f"{group}: no entry applies to the variant {setting.variant!r}; add one, or widen an `only`"
+            )
+        twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+        if group == "attack" and twice is not None:
+            raise ScenarioError(
+                f"attack.kind = {twice!r} is there twice{_of(setting)}: a transcript is attacked once by each kind; "
+                f"remove one"
+            )

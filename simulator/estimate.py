@@ -1,0 +1,109 @@
+"""What a scenario will cost, from its numbers alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from simulator.plan import Arm, Plan, Prefix
+from simulator.sections import TrainingConfig
+from simulator.trunk import model_spec
+from simulator.world.data import Population
+from simulator.world.datasets import cache_directory
+from simulator.world.models import model_of
+from simulator.world.population import load_population
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimated cost of one arm, its share of common work left out.
+
+    Attributes:
+        rounds: of training that its unlearning runs, over all requests; None where it cannot be known beforehand.
+        client_updates: messages that clients compute for them; None where it cannot be known beforehand.
+        disk: bytes of its transcript.
+    """
+
+    rounds: int | None
+    client_updates: int | None
+    disk: int | None
+
+
+def table(plan: Plan) -> Table:
+    """The arms of a plan and their cost; a line of its own for the training and the reference that arms share."""
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    found.add_column("arm", overflow="fold")
+    for header in ("rounds", "client updates", "transcript"):
+        found.add_column(header, justify="right", no_wrap=True)
+    total = 0
+    for prefix in plan.prefixes:
+        population = load_population(prefix.setting.data, prefix.seed, cache_directory() / "populations")
+        shared = _shared(prefix, population)
+        name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
+        found.add_row(f"{name}: training and reference, shared", *_cells(shared), style="dim")
+        for arm in prefix.arms:
+            cost = of_arm(arm, population)
+            total += cost.disk or 0
+            found.add_row(arm.id, *_cells(cost))
+    found.add_section()
+    found.add_row(f"{len(plan.arms)} arms", "", "", _bytes(total), style="bold")
+    return found
+
+
+def of_arm(arm: Arm, population: Population) -> Cost:
+    """Estimate one arm. Retraining repeats all rounds for each request; other methods ask the leavers only."""
+    training, deletion = arm.setting.training, arm.setting.deletion
+    requests = len(deletion.request) or deletion.requests
+    size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
+    rounds = _rounds(arm.setting.training.algorithm, training.rounds)
+    trunk = rounds + 1 if training.algorithm in ("fedavg", "fedsgd") else 1
+    if arm.unlearning.method == "retrain":
+        per_round = _clients(training, population)
+        updates = None if per_round is None else requests * rounds * per_round
+        return Cost(requests * rounds, updates, (trunk + requests * trunk) * size)
+    if arm.unlearning.method in ("ascent", "downdate"):
+        steps = getattr(arm.unlearning, "steps", 1)
+        return Cost(0, requests * steps * deletion.group, (trunk + requests) * size)
+    if arm.unlearning.method == "none":
+        return Cost(0, 0, (trunk + requests) * size)
+    return Cost(None, None, None)
+
+
+def _shared(prefix: Prefix, population: Population) -> Cost:
+    """The training itself, and a hidden retraining for each request."""
+    training, deletion = prefix.setting.training, prefix.setting.deletion
+    requests = len(deletion.request) or deletion.requests
+    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests)
+    per_round = _clients(training, population)
+    return Cost(rounds, None if per_round is None else rounds * per_round, 0)
+
+
+def _rounds(algorithm: str, rounds: int) -> int:
+    return rounds if algorithm in ("fedavg", "fedsgd") else 1
+
+
+def _clients(training: TrainingConfig, population: Population) -> int | None:
+    """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
+    if training.algorithm == "lbfgs":
+        return None
+    if training.algorithm == "closed-form":
+        return population.clients
+    if training.sampling is not None:
+        return round(training.sampling.rate * population.clients)
+    return min(training.clients_per_round or population.clients, population.clients)
+
+
+def _cells(cost: Cost) -> Sequence[str]:
+    counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
+    return [*counts, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+
+
+def _bytes(count: int) -> str:
+    """In decimal units."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

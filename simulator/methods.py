@@ -1,0 +1,206 @@
+"""The methods that a scenario may name, and what its entries for them mean."""
+
+import importlib
+import importlib.metadata
+import itertools
+import json
+import types
+import typing
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+import attacks
+import defenses
+import server.unlearning
+from simulator.errors import ScenarioError, closest, explain, listed
+from simulator.world.cards import Card
+
+Group = Literal["unlearning", "defense", "attack"]
+Entry = dict[str, Any]
+"""One entry of a scenario: the method's name, its hyper-parameters, and ``only`` where it is for some variants."""
+
+NAME_KEY: Mapping[Group, str] = {"unlearning": "method", "defense": "kind", "attack": "kind"}
+BASELINES = ("average", "max-difference")
+"""Attacks that always run, so that every other one is seen beside them."""
+
+_BUILT_IN: Mapping[Group, Mapping[str, Card]] = {
+    "unlearning": server.unlearning.CARDS,
+    "defense": defenses.CARDS,
+    "attack": attacks.CARDS,
+}
+_ENTRY_POINTS: Mapping[Group, str] = {
+    "unlearning": "palimpsest.unlearners",
+    "defense": "palimpsest.defenses",
+    "attack": "palimpsest.attacks",
+}
+_DEFAULTS: Mapping[Group, tuple[str, ...]] = {
+    "unlearning": ("retrain",),
+    "defense": ("none",),
+    "attack": ("hrec", "raw-difference", *BASELINES),
+}
+
+
+def names(group: Group) -> list[str]:
+    """The methods there are: built-in ones, then those of other packages. Imports none of them."""
+    return [*_BUILT_IN[group], *(name for name in _third_parties(group) if name not in _BUILT_IN[group])]
+
+
+def card(group: Group, name: str) -> Card:
+    """The card of a method; that of another package's is read off its class, which is imported for it."""
+    if name in _BUILT_IN[group]:
+        return _BUILT_IN[group][name]
+    cls = method_class(group, name)
+    return Card(
+        target=_third_parties(group)[name],
+        summary=(cls.__doc__ or name).strip().splitlines()[0],
+        levels=_declared(cls, "levels"),
+        models=_declared(cls, "models"),
+        algorithms=_declared(cls, "algorithms"),
+        needs=_declared(cls, "needs"),
+        promises=str(getattr(cls, "promises", "none")),
+    )
+
+
+@lru_cache(maxsize=64)
+def method_class(group: Group, name: str) -> type[BaseModel]:
+    """Import the class of a method.
+
+    Raises:
+        ScenarioError: another package's method cannot be imported, or is no pydantic model.
+    """
+    built_in = _BUILT_IN[group].get(name)
+    target = built_in.target if built_in else _third_parties(group)[name]
+    module, _, attribute = target.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
+        raise ScenarioError(f"{group} method {name!r} ({target}) is no pydantic model, as every method has to be")
+    return cls
+
+
+def resolve(group: Group, path: str, entry: Any) -> Entry:
+    """Check one entry and fill in every default.
+
+    A list stands where the class has a single value: one arm for each of its items.
+
+    Raises:
+        ScenarioError: an unknown method or hyper-parameter, or a value that the method refuses.
+    """
+    name = _name_of(group, path, entry)
+    cls = method_class(group, name)
+    given = {key: value for key, value in entry.items() if key != "only"}
+    swept = _swept(cls, given)
+    for key in swept:
+        if group == "attack":
+            raise ScenarioError(
+                f"{path}.{key} = {given[key]}: must be a single value; a transcript is attacked once by each kind"
+            )
+        if not given[key]:
+            raise ScenarioError(f"{path}.{key} = []: must have at least one item")
+    points = [_validated(cls, path, point) for point in _grid(given, swept)]
+    defaults = points[0].model_dump(mode="json", exclude_none=True)
+    resolved = {**defaults, **{key: given[key] for key in swept}}
+    return resolved | ({"only": _only(path, entry)} if "only" in entry else {})
+
+
+def expand(group: Group, entry: Entry) -> tuple[Any, ...]:
+    """The method objects of a resolved entry, in the order of its lists."""
+    given = {key: value for key, value in entry.items() if key != "only"}
+    cls = method_class(group, given[NAME_KEY[group]])
+    return tuple(_validated(cls, group, point) for point in _grid(given, _swept(cls, given)))
+
+
+def with_defaults(group: Group, entries: list[Entry], variants: Mapping[str, str]) -> list[Entry]:
+    """Add what always belongs to a scenario: defaults where a section is empty, and the baselines to attacks.
+
+    Args:
+        entries: resolved.
+        variants: model kind of each variant; one of empty name where there are none.
+    """
+    wanted = _DEFAULTS[group] if not entries else BASELINES if group == "attack" else ()
+    added = list(entries)
+    for name in wanted:
+        works_on = card(group, name).models
+        missing = [
+            variant
+            for variant, kind in variants.items()
+            if (not works_on or kind in works_on)
+            and not any(entry[NAME_KEY[group]] == name and applies(entry, variant) for entry in entries)
+        ]
+        if missing:
+            entry = resolve(group, group, {NAME_KEY[group]: name})
+            added.append(entry if len(missing) == len(variants) else entry | {"only": missing})
+    return added
+
+
+def applies(entry: Entry, variant: str) -> bool:
+    """Whether an entry is for a variant."""
+    return "only" not in entry or variant in entry["only"]
+
+
+def _declared(cls: type[BaseModel], key: str) -> tuple[str, ...]:
+    return tuple(sorted(getattr(cls, key, ())))
+
+
+def _name_of(group: Group, path: str, entry: Any) -> str:
+    key, known = NAME_KEY[group], names(group)
+    if not isinstance(entry, dict):
+        raise ScenarioError(f"{path} = {entry!r}: must be a table, [[{group}]] with {key} = one of {listed(known)}")
+    name = entry.get(key)
+    if name is None:
+        raise ScenarioError(f"{path}.{key} is missing; it must be one of {listed(known)}")
+    if name not in known:
+        hint = closest(name, known) if isinstance(name, str) else ""
+        raise ScenarioError(
+            f"{path}.{key} = {json.dumps(name)}: there is no such {group} method;{hint} it must be one of: {listed(known)}"
+        )
+    return str(name)
+
+
+def _only(path: str, entry: Entry) -> list[str]:
+    only = entry["only"]
+    if not isinstance(only, list) or not only or not all(isinstance(name, str) for name in only):
+        raise ScenarioError(f"{path}.only = {only!r}: must be a list of names of variants")
+    return only
+
+
+def _swept(cls: type[BaseModel], given: Entry) -> list[str]:
+    """Keys that hold a list where the class has a single value."""
+    fields = cls.model_fields
+    return [
+        key
+        for key, value in given.items()
+        if isinstance(value, list) and key in fields and not _holds_lists(fields[key].annotation)
+    ]
+
+
+def _holds_lists(annotation: Any) -> bool:
+    """Whether a field of this type takes a list as one value."""
+    origin = typing.get_origin(annotation) or annotation
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        return any(_holds_lists(inner) for inner in typing.get_args(annotation))
+    return isinstance(origin, type) and issubclass(origin, list | tuple | set | frozenset)
+
+
+def _grid(given: Entry, swept: list[str]) -> list[Entry]:
+    """Every combination of the swept values, the first key slowest."""
+    axes = [[(key, value) for value in given[key]] for key in swept]
+    return [given | dict(point) for point in itertools.product(*axes)]
+
+
+def _validated(cls: type[BaseModel], path: str, point: Entry) -> BaseModel:
+    try:
+        return cls.model_validate_json(json.dumps(point), strict=True)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, cls, path)) from None
+
+
+@lru_cache(maxsize=8)
+def _third_parties(group: Group) -> Mapping[str, str]:
+    """Target by name of the methods that other packages announce."""
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=_ENTRY_POINTS[group])}

@@ -1,0 +1,317 @@
+"""The sections of a scenario but for data (``world.population``) and methods (``simulator.methods``)."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from simulator.world.population import DataConfig
+from simulator.world.records import Level
+from simulator.world.specs import Frozen, ModelKind
+
+Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
+Pattern = Literal["independent", "sequential", "simultaneous"]
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0}
+
+
+class FeaturesConfig(Frozen):
+    """Random features in front of a linear model.
+
+    Attributes:
+        dimension: how many.
+        bandwidth: of the Gaussian kernel; ``median``: the median distance between public records.
+    """
+
+    kind: Literal["random-fourier"] = "random-fourier"
+    dimension: Count = 2048
+    bandwidth: Positive | Literal["median"] = "median"
+
+    @field_validator("bandwidth", mode="before")
+    @classmethod
+    def _number_or_median(cls, value: Any) -> Any:
+        if value == "median" or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+            return value
+        raise ValueError("must be 'median' or a number above 0")
+
+
+class ModelConfig(Frozen):
+    """What is trained: SUM of losses + lambda/2 ||theta||^2, intercept included.
+
+    Attributes:
+        l2: lambda / n, n the clients' records at the start of training; by default 1e-2 for linear models, else 0.
+        regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
+        hidden: width of the hidden layer; mlp only.
+        features: of linear models only.
+    """
+
+    kind: ModelKind = "softmax"
+    l2: NotNegative | None = None
+    regularisation: NotNegative | None = Field(default=None, alias="lambda")
+    hidden: Count = 64
+    features: FeaturesConfig | None = None
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _built(cls, value: Any) -> Any:
+        if value == "resnet18":
+            raise ValueError("is not built yet; must be one of ridge, softmax, svm, mlp, cnn")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_lambda(cls, given: Any) -> Any:
+        """Refuse two regularisers, and fill in the kind's where there is none."""
+        if not isinstance(given, dict):
+            return given
+        strengths = {key: given[key] for key in ("l2", "lambda") if given.get(key) is not None}
+        if len(strengths) > 1:
+            both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
+            raise ValueError(f"{both} are two regularisers; give l2 (= lambda / n) or lambda, not both")
+        return given if strengths else given | {"l2": _DEFAULT_L2.get(str(given.get("kind", "softmax")), 0.0)}
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> "ModelConfig":
+        if self.hidden != type(self).model_fields["hidden"].default and self.kind != "mlp":
+            raise ValueError(f"hidden = {self.hidden} is for kind = 'mlp', not {self.kind!r}; leave it out")
+        if self.features is not None and self.kind in ("mlp", "cnn"):
+            raise ValueError(f"features are for ridge, softmax and svm, not kind = {self.kind!r}; leave them out")
+        return self
+
+
+class SamplingConfig(Frozen):
+    """Each client takes part in a round with probability ``rate``, independently of the others."""
+
+    scheme: Literal["poisson"] = "poisson"
+    rate: float = Field(gt=0, le=1)
+
+
+class StopConfig(Frozen):
+    """When lbfgs stops.
+
+    Attributes:
+        gradient_norm: of the objective (a sum over records, so it grows with them).
+        max_evaluations: of the gradient; the run fails where they do not suffice.
+    """
+
+    gradient_norm: Positive = 1e-6
+    max_evaluations: Count = 2000
+
+
+class TrainingConfig(Frozen):
+    """How the model is trained.
+
+    Attributes:
+        algorithm: fedavg and fedsgd run ``rounds`` rounds; lbfgs and closed-form solve for the optimum and read only
+            ``stop``.
+        clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
+        sampling: in place of clients_per_round.
+        local_epochs, batch_size: fedavg only.
+        learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
+        stop: lbfgs only.
+    """
+
+    algorithm: Algorithm = "fedavg"
+    rounds: Count = 20
+    clients_per_round: int = Field(default=20, ge=0)
+    sampling: SamplingConfig | None = None
+    local_epochs: Count = 1
+    batch_size: Count = 10
+    learning_rate: Positive = 0.05
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    stop: StopConfig = StopConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_of_sampling(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("sampling") is None:
+            return given
+        wanted = given.get("clients_per_round", 0)
+        if wanted:
+            raise ValueError(f"clients_per_round = {wanted} and sampling are two ways of drawing clients; give one")
+        return given | {"clients_per_round": 0}
+
+
+class RequestConfig(Frozen):
+    """One deletion, spelled out.
+
+    Attributes:
+        round: training round after which it arrives; 0: the last.
+        client: who asks.
+        records: level record: local indices, from 0 to the client's size.
+        label: level label.
+    """
+
+    round: int = Field(default=0, ge=0)
+    client: int | None = Field(default=None, ge=0)
+    records: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    label: int | None = Field(default=None, ge=0)
+
+
+class DeletionConfig(Frozen):
+    """What is deleted, and when.
+
+    Attributes:
+        level: record: some records of a client; label: a class; client: all records of a client.
+        pattern: independent: each request is an alternative branch from the same checkpoint; sequential: one after the
+            other, each on the last release; simultaneous: ``group`` clients' requests are unlearned together.
+        requests: how many, drawn at random; simultaneous: so many groups.
+        records_per_request: level record only.
+        group: simultaneous only.
+        scope: level label only: the class of all clients, or of one.
+        rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
+        request: the requests spelled out, in place of drawn ones.
+    """
+
+    level: Level = "record"
+    pattern: Pattern = "independent"
+    requests: Count = 50
+    records_per_request: Count = 1
+    group: Count = 1
+    scope: Literal["all", "client"] = "all"
+    rounds_between: int = Field(default=0, ge=0)
+    request: tuple[RequestConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> "DeletionConfig":
+        if self.records_per_request > 1 and self.level != "record":
+            raise ValueError(
+                f"records_per_request = {self.records_per_request} is for level = 'record', not {self.level!r}"
+            )
+        if self.group > 1 and self.pattern != "simultaneous":
+            raise ValueError(f"group = {self.group} is for pattern = 'simultaneous', not {self.pattern!r}")
+        if self.scope != "all" and self.level != "label":
+            raise ValueError(f"scope = {self.scope!r} is for level = 'label', not {self.level!r}")
+        if self.pattern == "simultaneous" and self.level == "label":
+            raise ValueError(
+                "pattern = 'simultaneous' groups clients, and level = 'label' has none; take level record or client"
+            )
+        if self.request and self.pattern == "simultaneous":
+            raise ValueError("request spells deletions out, which needs pattern = 'independent' or 'sequential'")
+        for position, request in enumerate(self.request):
+            self._check_request(f"request.{position}", request)
+        return self
+
+    def _check_request(self, path: str, request: RequestConfig) -> None:
+        given = {
+            "client": request.client is not None,
+            "records": bool(request.records),
+            "label": request.label is not None,
+        }
+        needed = {"record": {"client", "records"}, "label": {"label"}, "client": {"client"}}[self.level]
+        if self.level == "label" and self.scope == "client":
+            needed = {"label", "client"}
+        wanted = f"level = {self.level!r} needs {' and '.join(sorted(needed))} and nothing else"
+        for key, present in given.items():
+            if present != (key in needed):
+                raise ValueError(f"{path}.{key} {'is given' if present else 'is missing'}; {wanted}")
+        if len(set(request.records)) < len(request.records):
+            raise ValueError(f"{path}.records = {list(request.records)} names a record twice")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one training and its deletions are: a variant, or the scenario itself where it has none.
+
+    Attributes:
+        variant: its name; empty where the scenario has no variants.
+    """
+
+    variant: str
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    deletion: DeletionConfig
+
+
+class AdversaryConfig(Frozen):
+    """What the eavesdropper hears and knows.
+
+    Attributes:
+        sees: releases, or all broadcasts (the working models of lbfgs too).
+        knows: granted beyond the default.
+        knows_bracket: whether it is told which releases enclose an unlearning.
+        public_records: a subsample of the public sample for the attack alone; 0: all of it.
+        n_factor: its idea of the number of records, as a multiple of the truth.
+        round_to: significant bits of the parameters that it reads; 0: exact.
+    """
+
+    sees: Literal["releases", "broadcasts"] = "releases"
+    knows: tuple[Literal["labels", "client", "seeds"], ...] = ()
+    knows_bracket: bool = True
+    public_records: int = Field(default=0, ge=0)
+    n_factor: Positive = 1.0
+    round_to: int = Field(default=0, ge=0, le=52)
+
+
+class PrivacyConfig(Frozen):
+    """Differential privacy's accounting.
+
+    Attributes:
+        budget: epsilon that may be spent on a record; 0: no limit.
+        sampling_is_secret: whether the accountant may count on the eavesdropper not knowing who took part.
+    """
+
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    budget: NotNegative = 0.0
+    sampling_is_secret: bool = False
+
+    @model_validator(mode="after")
+    def _built(self) -> "PrivacyConfig":
+        if self.budget > 0:
+            raise ValueError(
+                f"budget = {self.budget:g} needs differential privacy, which is not built yet; leave it at 0"
+            )
+        if self.sampling_is_secret:
+            raise ValueError(
+                "sampling_is_secret = true needs differential privacy, which is not built yet; leave it at false"
+            )
+        return self
+
+
+class FederationConfig(Frozen):
+    """Attributes of the federation.
+
+    Attributes:
+        secure_aggregation: declared: the server sees sums over clients only, and methods that need a client's own
+            message are refused.
+    """
+
+    secure_aggregation: bool = False
+
+
+class RuntimeConfig(Frozen):
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``.
+
+    Attributes:
+        hosts: ``auto``: one a core.
+        block_size: clients that a host trains and adds up at once.
+        ray_address: of a running Ray cluster; empty: a local one is started.
+        backend: serial runs in this process, without Ray.
+    """
+
+    hosts: Count | Literal["auto"] = "auto"
+    block_size: Count = 32
+    ray_address: str = ""
+    backend: Literal["ray", "serial"] = "ray"
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError("must be 'auto' or a whole number, at least 1")
+
+
+class TrackingConfig(Frozen):
+    """Attributes of tracking.
+
+    Attributes:
+        uri: of the MLflow tracking server; empty: a local SQLite store, mlflow.db, in the working directory.
+    """
+
+    uri: str = ""
