@@ -13,10 +13,12 @@ from simulator.world.records import Array
 
 _STARTS = 4
 _STEPS = 300
+_STILL = 1e-5
+"""Largest move of a step, in bandwidths, after which a descent has arrived."""
 _CHUNK = 32
 
 
-def invert(targets: Array, knowledge: PublicKnowledge, rng: np.random.Generator) -> Array:
+def invert(targets: Array, knowledge: PublicKnowledge) -> Array:
     """Return ``x [b, d]`` in the box that minimises 1/2 ||phi(x) - target||^2.
 
     Accelerated projected gradient descent. Near its minimum the loss has the Hessian W^T diag(2/D sin^2) W, about
@@ -26,7 +28,6 @@ def invert(targets: Array, knowledge: PublicKnowledge, rng: np.random.Generator)
     Args:
         targets: ``[b, D]`` estimated features.
         knowledge: the public sample, the box, and the features' public seed.
-        rng: not used: the starts are not drawn.
     """
     embed = precise_model(knowledge).embed
     assert isinstance(embed, RandomFourier)
@@ -52,7 +53,8 @@ def _descend(x: Tensor, wanted: Tensor, embed: RandomFourier, knowledge: PublicK
     """Nesterov's method from ``x [b, s, d]``; return the best end of each record's, ``[b, d]``."""
     low, high = torch.tensor(knowledge.box_low), torch.tensor(knowledge.box_high)
     dimension, width = embed.weight.shape
-    bandwidth = embed.weight.std()
+    assert knowledge.facts.model.features is not None
+    bandwidth = knowledge.facts.model.features.bandwidth
     step = bandwidth**2 / (1.0 + math.sqrt(width / dimension)) ** 2
     target = wanted.unsqueeze(1)
     ahead, momentum = x, 1.0
@@ -63,6 +65,9 @@ def _descend(x: Tensor, wanted: Tensor, embed: RandomFourier, knowledge: PublicK
         moved = torch.clamp(ahead - step * gradient, low, high)
         following = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
         ahead = moved + (momentum - 1.0) / following * (moved - x)
+        distance = float((moved - x).norm(dim=-1).max())
         x, momentum = moved, following
+        if distance < _STILL * bandwidth:
+            break
     loss = ((embed(x) - target) ** 2).sum(-1)
     return x[torch.arange(len(x)), loss.argmin(1)]

@@ -40,14 +40,12 @@ class Hrec(Frozen):
         operator = self.operator
         if operator == "auto":
             operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
-        found = reconstruct([case for case in cases if not case.silent], knowledge, operator, rng)
+        found = reconstruct([case for case in cases if not case.silent], knowledge, operator)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]
 
 
-def reconstruct(
-    cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, rng: np.random.Generator
-) -> dict[int, Reconstruction]:
+def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
     """Read the records of every case, none of them silent, off its G; answers by case index."""
     if not cases:
         return {}
@@ -61,15 +59,15 @@ def reconstruct(
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():
             some = [case for case, wanted in zip(cases, chosen, strict=True) if wanted]
-            found |= read_off(some, knowledge, gradients[chosen], point[chosen], rng)
+            found |= read_off(some, knowledge, gradients[chosen], point[chosen])
     return found
 
 
 def _singles(
-    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array, rng: np.random.Generator
+    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array
 ) -> dict[int, Reconstruction]:
     """One record a case: G has rank one."""
-    records = read(dominant(gradients), knowledge, rng)
+    records = read(dominant(gradients), knowledge)
     size = (records.features**2).sum(axis=1, keepdims=True)
     residual = np.einsum("cp,cpq->cq", records.features, gradients) / size
     scores = np.einsum("cp,cpq->cq", records.features, point)
@@ -78,7 +76,7 @@ def _singles(
 
 
 def _several(
-    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array, rng: np.random.Generator
+    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array
 ) -> dict[int, Reconstruction]:
     """Several records a case: a column of G for each label."""
     sizes = [case.size for case in cases]
@@ -88,7 +86,7 @@ def _several(
         columns = labels.astype(np.int64)
     else:
         columns = np.zeros(len(owner), dtype=np.int64)
-    records = read(gradients[owner, :, columns], knowledge, rng)
+    records = read(gradients[owner, :, columns], knowledge)
     if knowledge.facts.model.task == "regression":
         mean_residual = gradients[:, -1, 0] / sizes
         labels = mean_residual[owner] + np.einsum("bp,bp->b", records.features, point[owner, :, 0])

@@ -85,10 +85,12 @@ def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -
 
 
 def dominant(gradients: Array) -> Array:
-    """``[c, p + 1, Q] -> [c, p + 1]`` the unit top left singular vector of each, of either sign."""
+    """``[c, p + 1, Q] -> [c, p + 1]`` the unit top left singular vector of each, of either sign; zeros for zeros."""
     if gradients.shape[2] == 1:
         vectors = gradients[:, :, 0]
-        unit: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Array = np.divide(vectors, length, out=np.zeros(vectors.shape), where=length > 0)
         return unit
-    top: Array = np.linalg.svd(gradients, full_matrices=False)[0][:, :, 0]
+    left, values, _ = np.linalg.svd(gradients, full_matrices=False)
+    top: Array = left[:, :, 0] * (values[:, :1] > 0)
     return top

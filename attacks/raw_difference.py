@@ -32,25 +32,21 @@ class RawDifference(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         loud = [case for case in cases if not case.silent]
-        if knowledge.model.linear:
-            found = reconstruct(loud, knowledge, "identity", rng)
-        else:
-            found = _layered(loud, knowledge, rng)
+        found = reconstruct(loud, knowledge, "identity") if knowledge.model.linear else _layered(loud, knowledge)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]
 
 
-def _layered(cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> dict[int, Reconstruction]:
+def _layered(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
     """Read records off the first layer, and labels off the last layer's bias."""
     if not cases:
         return {}
     model = precise_model(knowledge)
-    first = np.stack([_layer_change(case, model) for case in cases])
-    directions = [
-        dominant(change[None])[0:1] if case.size == 1 else _loudest_units(change, case.size)
-        for case, change in zip(cases, first, strict=True)
-    ]
-    records = read(np.concatenate(directions), knowledge, rng)
+    directions = []
+    for case in cases:
+        change = _first_layer_change(case, model)
+        directions.append(dominant(change[None]) if case.size == 1 else _loudest_units(change, case.size))
+    records = read(np.concatenate(directions), knowledge)
     answers, start = {}, 0
     for case in cases:
         rows = slice(start, start + case.size)
@@ -59,7 +55,7 @@ def _layered(cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.G
     return answers
 
 
-def _layer_change(case: Case, model: Model) -> Array:
+def _first_layer_change(case: Case, model: Model) -> Array:
     """``[d + 1, hidden]`` change of the first layer, its bias as the last row."""
     weight, bias = model.names[:2]
     change = [np.asarray(case.before[name], np.float64) - case.after[name] for name in (weight, bias)]

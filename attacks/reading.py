@@ -11,6 +11,7 @@ from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array
 
 _TINY = 1e-12
+_LONGEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,18 @@ class Read:
     flipped: Array
 
 
-def read(directions: Array, knowledge: PublicKnowledge, rng: np.random.Generator) -> Read:
+def read(directions: Array, knowledge: PublicKnowledge) -> Read:
     """Return the records whose x~ points along each direction ``[b, p + 1]``.
 
-    The intercept's coordinate is 1 for every record, which gives scale and sign; where it is small, noise can turn its
-    sign, so without a feature map the sign is the one that leaves the data's box least. Images are then clipped to the
-    box, tables are not: a private record may lie outside the public sample's range.
+    The intercept's coordinate is 1 for every record, which gives scale and sign. With a feature map, a record with such
+    features is then searched for; otherwise see ``_settled``. A direction of length 0 says nothing: the public mean.
     """
     if knowledge.facts.model.features is not None:
-        x = invert(_scaled(directions), knowledge, rng)
+        x = invert(_scaled(directions), knowledge)
         flipped = np.zeros(len(x), dtype=bool)
     else:
-        x, flipped = _in_box(_scaled(directions), knowledge.box_low, knowledge.box_high)
-        if knowledge.facts.schema_.is_image:
-            x = np.clip(x, knowledge.box_low, knowledge.box_high)
+        x, flipped = _settled(_scaled(directions), knowledge)
+    x[np.linalg.norm(directions, axis=1) == 0.0] = knowledge.mean
     phi = precise_model(knowledge).embed(torch.tensor(x)).numpy()
     return Read(x, np.concatenate([phi, np.ones((len(x), 1))], axis=1), flipped)
 
@@ -49,16 +48,28 @@ def read(directions: Array, knowledge: PublicKnowledge, rng: np.random.Generator
 def _scaled(directions: Array) -> Array:
     """``[b, p + 1] -> [b, p]`` so that the intercept's coordinate is 1."""
     last = directions[:, -1:]
-    floor = _TINY * np.linalg.norm(directions, axis=1, keepdims=True)
+    floor = _TINY * np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), _TINY)
     safe = np.where(np.abs(last) < floor, np.copysign(floor, last), last)
     scaled: Array = directions[:, :-1] / safe
     return scaled
 
 
-def _in_box(x: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Turn the records that leave the box less when negated; return them all, and which were turned."""
-    flipped = _excess(-x, low, high) < _excess(x, low, high)
-    return np.where(flipped[:, None], -x, x), flipped
+def _settled(x: Array, knowledge: PublicKnowledge) -> tuple[Array, Array]:
+    """Settle length and sign of records ``[b, d]``; return them, and where the box overruled the intercept's sign.
+
+    A small intercept is noise: it gives records longer than any, of either sign. Length: cut to twice that of the
+    longest public record. Sign: for images, whose box only one sign fits, the one that leaves the box less, and then
+    they are clipped. For tables, which lie on both sides of 0, that would be a guess: only a record whose length had to be cut
+    is turned, and none is clipped, for a private record may lie outside the public sample's range.
+    """
+    low, high, image = knowledge.box_low, knowledge.box_high, knowledge.facts.schema_.is_image
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    longest = _LONGEST * np.linalg.norm(knowledge.x, axis=1).max()
+    cut = x * np.minimum(1.0, longest / np.maximum(length, _TINY))
+    outside = _excess(-cut, low, high) < _excess(cut, low, high)
+    flipped = outside & (image | (length[:, 0] > longest))
+    settled = np.where(flipped[:, None], -cut, cut)
+    return (np.clip(settled, low, high) if image else settled), flipped
 
 
 def _excess(x: Array, low: Array, high: Array) -> Array:

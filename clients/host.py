@@ -3,12 +3,12 @@
 Everything here is a pure function of (models, blocks, round, seed), except for the tombstones, which only ever refuse.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
+from torch.func import grad_and_value, vmap
 
 from clients.batches import batches_of
 from clients.reader import Reader
@@ -18,6 +18,9 @@ from simulator.world.protocols import Block, BlockResult, Factor, Statistics
 from simulator.world.records import Array, Params
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.training import Slot, fit
+
+GRADIENT_PACK = 16
+"""Models whose full-batch gradients are computed together."""
 
 
 class Host:
@@ -71,17 +74,20 @@ class Host:
         """Sums of loss gradients over each block; see ``Federation.gradient``."""
         model = model_of(spec)
         stacked = _stack(model, models)
-        results = []
-        for block in blocks:
-            params = {name: value[block.model] for name, value in stacked.items()}
+        results: dict[int, BlockResult] = {}
+        for group in _of_same_records(blocks, of):
+            first = blocks[group[0]]
             if of == "forgotten":
-                rows = self._forgotten_rows(block)
-                used = torch.ones(len(rows), dtype=torch.bool)
-                results.append(_gradient_sum(model, params, self._reader.read(model, rows), used))
+                rows = self._forgotten_rows(first)
+                chunks: Iterable[tuple[Tensor, Tensor]] = self._reader.read(model, rows)
+                used = torch.ones(1, len(rows), dtype=torch.bool)
             else:
-                used = torch.from_numpy(self._kept_mask(block))
-                results.append(_gradient_sum(model, params, self._reader.read_clients(model, block.clients), used))
-        return results
+                chunks = self._reader.read_clients(model, first.clients)
+                used = torch.from_numpy(np.stack([self._kept_mask(blocks[i]) for i in group]))
+            origin = torch.tensor([blocks[i].model for i in group])
+            params = {name: value[origin] for name, value in stacked.items()}
+            results.update(zip(group, _gradient_sums(model, params, chunks, used), strict=True))
+        return [results[i] for i in range(len(blocks))]
 
     def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
         """Ridge statistics of what each block retains; see ``Federation.statistics``."""
@@ -154,35 +160,62 @@ def _weighted_sum(
     return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
 
 
-def _gradient_sum(
+def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:
+    """Group blocks whose gradients are sums over the same clients' records, at most ``GRADIENT_PACK`` together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, block in enumerate(blocks):
+        groups.setdefault(block.clients if of == "retained" else (i,), []).append(i)
+    for group in groups.values():
+        for begin in range(0, len(group), GRADIENT_PACK):
+            yield group[begin : begin + GRADIENT_PACK]
+
+
+def _gradient_sums(
     model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor
-) -> BlockResult:
-    """Add up the loss gradients of the used records, chunk by chunk."""
+) -> list[BlockResult]:
+    """Add up the loss gradients of the used records, chunk by chunk, for W models at once.
+
+    Args:
+        model: the architecture.
+        params: name -> ``[W, ...]``.
+        chunks: features and labels, the same for all models.
+        used: ``[W, n]`` which records count for which model.
+    """
+    wanted = len(used)
+    if wanted == 1:  # a lone matrix may take another kernel than a stack of them
+        params = {name: value.expand(2, *value.shape[1:]).contiguous() for name, value in params.items()}
+        used = used.expand(2, -1)
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
-    total, seen = 0.0, 0
+    total, seen = torch.zeros(len(used), dtype=torch.float64), 0
     for features, y in chunks:
-        mask = used[seen : seen + len(y)]
-        gradients, loss = _chunk_gradient(model, params, features, y, mask)
+        gradients, loss = _chunk_gradients(model, params, features, y, used[:, seen : seen + len(y)])
         for name, value in gradients.items():
             sums[name] += value.double()
-        total += float(loss)
+        total += loss.double()
         seen += len(y)
-    return BlockResult({name: value.numpy() for name, value in sums.items()}, float(used.sum()), {"loss": total})
+    return [
+        BlockResult(
+            {name: value[i].numpy() for name, value in sums.items()}, float(used[i].sum()), {"loss": float(total[i])}
+        )
+        for i in range(wanted)
+    ]
 
 
-def _chunk_gradient(
+def _chunk_gradients(
     model: Model, params: dict[str, Tensor], features: Tensor, y: Tensor, used: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
     if model.linear:
-        scores = features @ params["weight"].T + params["bias"]
-        pull = torch.where(used[:, None], model.residual(scores, y), 0.0)
-        loss = torch.where(used, model.losses(scores, y), 0.0).sum()
-        return {"weight": -(pull.T @ features), "bias": -pull.sum(0)}, loss
+        shared = features.expand(len(used), -1, -1)
+        scores = torch.baddbmm(params["bias"].unsqueeze(1), shared, params["weight"].transpose(1, 2))
+        labels = y.expand(len(used), -1)
+        pull = torch.where(used.unsqueeze(-1), model.residual(scores, labels), 0.0)
+        loss = torch.where(used, model.losses(scores, labels), 0.0).sum(1)
+        return {"weight": torch.bmm(pull.transpose(1, 2), shared).neg_(), "bias": -pull.sum(1)}, loss
 
-    def total(one: dict[str, Tensor]) -> Tensor:
-        return torch.where(used, model.losses(model.scores(one, features), y), 0.0).sum()
+    def total(one: dict[str, Tensor], counts: Tensor) -> Tensor:
+        return torch.where(counts, model.losses(model.scores(one, features), y), 0.0).sum()
 
-    return grad_and_value(total)(params)
+    return vmap(grad_and_value(total))(params, used)
 
 
 def _with_intercept(x: Tensor) -> Tensor:

@@ -82,8 +82,11 @@ def main(grid: Grid, context: Context) -> None:
     from simulator.runner import run_on_grid
     from simulator.scenario import load_scenario
 
-    out = str(context.run_config.get("out", ""))
-    run_on_grid(load_scenario(str(context.run_config["scenario"])), grid, Path(out) if out else None)
+    config = {name: str(value) for name, value in context.run_config.items()}
+    scenario = load_scenario(config["scenario"], config.get("set", "").split())
+    out = config.get("out", "")
+    result = run_on_grid(scenario, grid, Path(out) if out else None)
+    print(f"Results are in {result.directory.resolve()}")
 
 
 def _host(call: dict[str, Any], context: Context) -> Host:

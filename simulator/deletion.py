@@ -42,7 +42,8 @@ def draw_requests(
 def _records(deletion: DeletionConfig, sizes: Array, seed: int) -> Iterator[Forget]:
     """Requests spread over the clients: each has its turn, in random order, as long as it has records left.
 
-    No record is in two requests, and no client twice in one.
+    No record is in two requests, and no client twice in one. Where groups use up nearly everything, another order of
+    turns might have gone further.
     """
     wanted, group = deletion.records_per_request, deletion.group
     turns = deque(int(client) for client in generator(seed, "deletion").permutation(np.flatnonzero(sizes >= wanted)))

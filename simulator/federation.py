@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flwr.app import RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from simulator import wire
@@ -173,7 +173,7 @@ class GridFederation:
             FederationError: a host answered with an error (a refusal, or a fault in its own code).
         """
         messages = [
-            self.grid.create_message(content, message_type, node, group_id=self.arm)
+            Message(content, dst_node_id=node, message_type=message_type, group_id=self.arm)
             for node, content in contents.items()
         ]
         answers = {}

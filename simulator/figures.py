@@ -118,15 +118,13 @@ def utility(run: RunFiles, variant: str) -> Path | None:
     kind = metric(settings[0].arms[0])
     after = {setting.label: _median(setting.arms, "unlearned") for setting in settings}
     before = _median(settings[0].arms, "trained")
-    title = f"Test {kind} reaches {before:.2f} in training"
+    title = f"Test {kind} reaches {before:.2f}" if before is not None else f"Test {kind} in training"
     left = {label: value for label, value in after.items() if value is not None}
     if before is not None and left:
         worst = min(left, key=lambda label: left[label])
         lost = before - left[worst]
-        title += (
-            f"; {worst} costs {lost:.2f} of it" if lost >= 0.01 else "; no way of unlearning costs a hundredth of it"
-        )
-    title = f"{variant}: {title}" if variant else title
+        title += f"; {worst} costs {lost:.2f}" if lost >= 0.01 else "; no way of unlearning costs a hundredth"
+    title = f"{variant}: {title[:1].lower()}{title[1:]}" if variant else title
     head = heading_inches(7.6, title, _seeds(settings)) + 0.15
     height = head + 3.3
     figure = Figure(figsize=(7.6, height))

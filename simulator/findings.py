@@ -13,6 +13,8 @@ FEWEST = 6
 """Below so many deletions no interval for a median holds 95 % (smallest to largest of n covers 1 - 2^(1 - n))."""
 _MARGIN = 0.1
 """A centred cosine below this is no reconstruction, however certain it is that it is not 0."""
+_PROMISING = 0.3
+"""A median centred cosine from which an interval that reaches down to the public mean leaves the question open."""
 _BACK = (0.9, 0.8)
 """Median cosine, raw and centred, from which one sees the record itself."""
 _RANK: dict[Grade, int] = {"back": 4, "part": 3, "unclear": 2, "nothing": 1, "silent": 0}
@@ -23,6 +25,7 @@ def grade(attack: Arm, average: Arm | None) -> Grade:
 
     It beats the public mean only if both hold: the 95 % interval of its median centred cosine lies above 0 (what the
     public mean scores by definition) by a margin, and that of its raw cosine lies above the public mean's interval.
+    Where it does not, but its medians alone would be worth reporting, the deletions were too few to tell.
 
     Args:
         attack: its figures in ``results.json``.
@@ -34,7 +37,8 @@ def grade(attack: Arm, average: Arm | None) -> Grade:
         return "unclear"
     bar = -1.0 if average is None else average["cosine_ci95"][1]
     if attack["cosine_centred_ci95"][0] < _MARGIN or attack["cosine_ci95"][0] <= bar:
-        return "nothing"
+        promising = attack["cosine_centred_median"] >= _PROMISING and attack["cosine_median"] > bar
+        return "unclear" if promising else "nothing"
     whole = attack["cosine_median"] >= _BACK[0] and attack["cosine_centred_median"] >= _BACK[1]
     return "back" if whole else "part"
 
@@ -42,7 +46,7 @@ def grade(attack: Arm, average: Arm | None) -> Grade:
 def leading(arm: Arm) -> tuple[str, Grade] | None:
     """The attack that got most back, and how much; None where no reconstruction was tried.
 
-    Where several did equally well, one that is no baseline, then the one with the higher centred median.
+    Where several gave the record back, one that is no baseline; then the one with the higher centred median.
     """
     found = reconstructions(arm)
     average = found.pop("average", None)
@@ -50,7 +54,12 @@ def leading(arm: Arm) -> tuple[str, Grade] | None:
         return None
     grades = {name: grade(attack, average) for name, attack in found.items()}
     best = max(
-        found, key=lambda name: (_RANK[grades[name]], name not in BASELINES, found[name]["cosine_centred_median"])
+        found,
+        key=lambda name: (
+            _RANK[grades[name]],
+            grades[name] in ("back", "silent") and name not in BASELINES,
+            found[name]["cosine_centred_median"],
+        ),
     )
     return best, grades[best]
 
@@ -74,14 +83,12 @@ def verdict(arm: Arm) -> str:
     if how == "silent":
         return _sentence("nothing to read: the released model did not change", arm)
     if how == "unclear":
-        return _sentence(f"too few deletions to tell ({attack['n']}): {name} has {numbers}", arm)
+        return _sentence(f"too few deletions to tell ({attack['n']}): {name} has {_interval(attack, against)}", arm)
     if how == "nothing":
         return _sentence(f"nothing beyond the public mean: {name} has {numbers}{_tail(attack)}", arm)
     if how == "back":
         return _sentence(f"{name} gives {_deleted(arm)} back: {numbers}{_quiet_cases(attack)}", arm)
-    low, high = attack["cosine_ci95"]
-    interval = f"median cosine {attack['cosine_median']:.2f} (95 % interval {low:.2f} to {high:.2f}){against}"
-    return _sentence(f"{name} gets part of {_deleted(arm)}: {interval}{_quiet_cases(attack)}", arm)
+    return _sentence(f"{name} gets part of {_deleted(arm)}: {_interval(attack, against)}{_quiet_cases(attack)}", arm)
 
 
 def finding(settings: Sequence[tuple[str, Sequence[Arm]]]) -> str:
@@ -104,9 +111,11 @@ def finding(settings: Sequence[tuple[str, Sequence[Arm]]]) -> str:
         "part": "in part ",
         "nothing": "no better than the public mean ",
         "silent": "not at all ",
-        "unclear": "from too few deletions to tell ",
+        "unclear": "perhaps ",
     }
     said = [f"{words}after {_listed(groups[key])}" for key, words in how.items() if key in groups]
+    if "unclear" in groups:
+        said[-1] += " (too few deletions to tell)"
     verb = "come" if noun.endswith("s") else "comes"
     return f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
 
@@ -152,6 +161,11 @@ def _varying(one: Arm, others: Sequence[Arm], name: str) -> str:
     same = [other for other in others if other[name] == one[name]]
     fields = [key for key in one if key != "coupling" and any(other.get(key) != one[key] for other in same)]
     return ", ".join(f"{key.replace('_', ' ')} {number(one[key])}" for key in fields)
+
+
+def _interval(attack: Arm, against: str) -> str:
+    low, high = attack["cosine_ci95"]
+    return f"median cosine {attack['cosine_median']:.2f} (95 % interval {low:.2f} to {high:.2f}){against}"
 
 
 def _deleted(arm: Arm) -> str:

@@ -26,13 +26,13 @@ class Row:
 
     Attributes:
         x: ``[columns, d]`` in the columns' order.
-        cosine: ``[columns]`` as scored; NaN where a score is missing.
+        caption: ``[columns]`` the cosine as scored, or that there was no signal; empty where a score is missing.
     """
 
     setting: str
     attack: str
     x: NDArray[np.float64]
-    cosine: NDArray[np.float64]
+    caption: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _rows(run: RunFiles, label: str, arm: Arm, truth: Records, picked: NDArray[n
     scores = run.scores(arm)
     answers = run.reconstructions(arm)
     return [
-        Row(label, attack, _matched(answers[attack], truth, picked), _cosines(scores, attack, truth, picked))
+        Row(label, attack, _matched(answers[attack], truth, picked), _captions(scores, attack, truth, picked))
         for attack in reconstructions(arm)
         if attack in answers
     ]
@@ -112,14 +112,19 @@ def _cosine_table(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
     return table
 
 
-def _cosines(scores: pd.DataFrame, attack: str, truth: Records, picked: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The scored cosines: a case's targets are numbered in the order of the truth file."""
-    own = scores[scores["attack"] == attack].set_index(["case", "target"])["cosine"]
+def _captions(scores: pd.DataFrame, attack: str, truth: Records, picked: NDArray[np.int64]) -> tuple[str, ...]:
+    """From the scores: a case's targets are numbered in the order of the truth file."""
+    own = scores[scores["attack"] == attack].set_index(["case", "target"])
     found = []
     for row in picked:
         case = int(truth.case[row])
-        found.append(own.get((case, list(truth.of_case(case)).index(row)), np.nan))
-    return np.asarray(found, dtype=np.float64)
+        key = (case, list(truth.of_case(case)).index(row))
+        if key not in own.index:
+            found.append("")
+        else:
+            cosine = float(own["cosine"].loc[key])
+            found.append("no signal" if own["no_signal"].loc[key] else f"{cosine:.2f}")
+    return tuple(found)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
@@ -139,13 +144,13 @@ def draw_images(shown: Gallery, shape: Sequence[int], title: str, detail: str) -
     top = _strip(figure, "deleted record", shown.x, shape, head, INK)
     for row in shown.rows:
         if row.attack == "average":
-            top = _strip(figure, name(row.attack), row.x, shape, top, colour(row.attack), row.cosine)
+            top = _strip(figure, name(row.attack), row.x, shape, top, colour(row.attack), row.caption)
     for setting in settings:
         top += _BETWEEN
         _caption(figure, setting, top - 0.06)
         for row in shown.rows:
             if row.setting == setting and row.attack != "average":
-                top = _strip(figure, name(row.attack), row.x, shape, top, colour(row.attack), row.cosine)
+                top = _strip(figure, name(row.attack), row.x, shape, top, colour(row.attack), row.caption)
     _unchanged(figure, shown.silent, top)
     return figure
 
@@ -181,20 +186,23 @@ def _strip(
     shape: Sequence[int],
     top: float,
     ink: str,
-    cosine: NDArray[np.float64] | None = None,
+    captions: Sequence[str] = (),
 ) -> float:
-    """Draw one row of images ``top`` inches from the top, cosines under them; return where the next begins."""
+    """Draw one row of images ``top`` inches from the top, captions under them; return where the next begins."""
     width, height = figure.get_size_inches()
+    wide = len(x) * (_CELL + _GAP)
+    axes = figure.add_axes((_LEFT / width, 1 - (top + _CELL) / height, wide / width, _CELL / height))
     for column, record in enumerate(x):
-        left = _LEFT + column * (_CELL + _GAP)
-        axes = figure.add_axes((left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height))
-        axes.imshow(image_of(record, shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        bare(axes)
-        if cosine is not None and np.isfinite(cosine[column]):
-            axes.text(0.5, -0.03, f"{cosine[column]:.2f}", transform=axes.transAxes, ha="center", va="top", size=7.5)
+        left = column * (_CELL + _GAP)
+        place = (left, left + _CELL, 0.0, _CELL)
+        axes.imshow(image_of(record, shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place)
+        if captions:
+            axes.text(left + _CELL / 2, -0.03, captions[column], ha="center", va="top", size=7.5)
+    axes.set(xlim=(0.0, wide), ylim=(0.0, _CELL), aspect="auto")
+    bare(axes)
     middle = 1 - (top + _CELL / 2) / height
     figure.text((_LEFT - 0.1) / width, middle, label, ha="right", va="center", color=ink, size=9, weight="bold")
-    return top + _CELL + (_UNDER if cosine is not None else _GAP)
+    return top + _CELL + (_UNDER if captions else _GAP)
 
 
 def image_of(record: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
@@ -235,12 +243,16 @@ def draw_values(shown: Gallery, features: Sequence[str], title: str, detail: str
             )
             axes = figure.add_axes(place)
             _values(axes, shown.x[record, columns], row.x[record, columns], span, colour(row.attack))
-            axes.set_title(f"cosine {row.cosine[record]:.2f}", size=8, loc="left", pad=2)
+            axes.set_title(_worded(row.caption[record]), size=8, loc="left", pad=2)
             if record == 0:
                 axes.set_yticks(range(len(columns)), [features[c] for c in columns], size=7.5)
                 axes.set_xlabel("standardised value", size=7.5, labelpad=1)
     _unchanged(figure, shown.silent, head + len(rows) * (tall + _BETWEEN))
     return figure
+
+
+def _worded(caption: str) -> str:
+    return caption if caption in ("", "no signal") else f"cosine {caption}"
 
 
 def _values(axes: Axes, true: NDArray[np.float64], guess: NDArray[np.float64], span: float, ink: str) -> None:

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from flwr.app import DEFAULT_TTL, Context, Error, Message, Metadata, RecordDict
+from flwr.app import Context, Error, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
 from ray.exceptions import RayActorError, RayTaskError
 
 CLIENT_APP = "simulator.apps:client_app"
+RUN = 1
 SERVER_NODE = 1
 STATEFUL = "query.tombstone"
 """Messages that change what a host remembers: a restarted host hears them again."""
@@ -37,7 +39,8 @@ class LocalGrid(Grid):
     """
 
     def __init__(self, hosts: int) -> None:
-        self._run = Run.create_empty(run_id=1)
+        self._run = Run.create_empty(run_id=RUN)
+        _identify()
         self._nodes = list(range(SERVER_NODE + 1, SERVER_NODE + 1 + hosts))
         self._sent: dict[str, Message] = {}
 
@@ -53,19 +56,8 @@ class LocalGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """Create a message to a node."""
-        metadata = Metadata(
-            run_id=self._run.run_id,
-            message_id=str(uuid.uuid4()),
-            src_node_id=SERVER_NODE,
-            dst_node_id=dst_node_id,
-            reply_to_message_id="",
-            group_id=group_id,
-            created_at=time.time(),
-            ttl=ttl or DEFAULT_TTL,
-            message_type=message_type,
-        )
-        return Message(content=content, metadata=metadata)  # type: ignore[call-overload, no-any-return]
+        """Create a message to a node (Flower asks a grid for this; ``Message`` itself is the way that is not deprecated)."""
+        return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all hosts."""
@@ -73,7 +65,7 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Start work on messages; return their ids."""
-        pushed = list(messages)
+        pushed = [_numbered(message) for message in messages]
         for message in pushed:
             self._sent[message.metadata.message_id] = message
             self._start(message)
@@ -107,9 +99,31 @@ class LocalGrid(Grid):
     def _finish(self, number: str) -> Message: ...
 
 
+def _identify() -> None:
+    """Tell Flower who this process is: ``Message`` reads it. The one internal of Flower that these grids touch."""
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN, 1, SERVER_NODE
+
+
+def _numbered(message: Message) -> Message:
+    """The message with an id of its own, which a SuperLink would give it."""
+    given = message.metadata
+    metadata = Metadata(
+        run_id=given.run_id,
+        message_id=str(uuid.uuid4()),
+        src_node_id=given.src_node_id,
+        dst_node_id=given.dst_node_id,
+        reply_to_message_id="",
+        group_id=given.group_id,
+        created_at=given.created_at,
+        ttl=given.ttl,
+        message_type=given.message_type,
+    )
+    return Message(content=message.content, metadata=metadata)  # type: ignore[call-overload, no-any-return]
+
+
 def _host_context(node: int, hosts: int) -> Context:
     config: dict[str, Any] = {"partition-id": node - SERVER_NODE - 1, "num-partitions": hosts}
-    return Context(run_id=1, node_id=node, node_config=config, state=RecordDict(), run_config={})
+    return Context(run_id=RUN, node_id=node, node_config=config, state=RecordDict(), run_config={})
 
 
 def _load_app() -> ClientApp:

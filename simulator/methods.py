@@ -157,7 +157,8 @@ def _name_of(group: Group, path: str, entry: Any) -> str:
     if name not in known:
         hint = closest(name, known) if isinstance(name, str) else ""
         raise ScenarioError(
-            f"{path}.{key} = {json.dumps(name)}: there is no such {group} method;{hint} it must be one of: {listed(known)}"
+            f"{path}.{key} = {json.dumps(name)}: there is no such {group} method;{hint} "
+            f"it must be one of: {listed(known)}"
         )
     return str(name)
 
@@ -200,7 +201,6 @@ def _validated(cls: type[BaseModel], path: str, point: Entry) -> BaseModel:
         raise ScenarioError(explain(error, cls, path)) from None
 
 
-@lru_cache(maxsize=8)
 def _third_parties(group: Group) -> Mapping[str, str]:
     """Target by name of the methods that other packages announce."""
     return {point.name: point.value for point in importlib.metadata.entry_points(group=_ENTRY_POINTS[group])}

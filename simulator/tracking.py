@@ -188,10 +188,10 @@ class _Upload:
         spec = self._spec(arm)
         if spec is not None:
             params["model"] = spec.model_dump(exclude={"shape"})
+        if spec is not None:  # before any metric: MLflow would read each one's history, one request a metric
+            self._log_model(run_id, arm, spec)
         self._log(run_id, flattened(params), numbers(arm), tags)
         self._log_rounds(run_id, arm)
-        if spec is not None:
-            self._log_model(run_id, arm, spec)
         self._client.set_tag(run_id, "palimpsest.content", content)  # last: an upload cut short is done again
         self._client.set_terminated(run_id, "FINISHED", self._ended())
 

@@ -14,16 +14,26 @@ from simulator.world.records import Params
 def rounds(
     setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
 ) -> Iterator[Step]:
-    """Yield the exact minimiser once for each lineage, one after the other: a Gram matrix each would not fit at once.
+    """Yield the exact minimiser once for each lineage.
 
-    Clients send X~^T X~ and X~^T Y of what they retain; ``starts`` do not matter, the optimum is unique.
+    Clients send X~^T X~ and X~^T Y of what they retain; ``starts`` do not matter, the optimum is unique. Lineages come
+    one after the other, since a Gram matrix each would not fit at once; a block that forgets nothing is asked once.
     """
+    untouched: dict[tuple[int, ...], Statistics] = {}
     for i, lineage in enumerate(lineages):
-        parts = federation.statistics(setup.spec, everyone(setup, [lineage]))
-        total = Statistics(
-            gram=sum((part.gram for part in parts[1:]), start=parts[0].gram),
-            moment=sum((part.moment for part in parts[1:]), start=parts[0].moment),
-            count=sum(part.count for part in parts),
-        )
+        blocks = everyone(setup, [lineage])
+        asked = [block for block in blocks if block.forget or block.clients not in untouched]
+        answers = dict(zip([block.clients for block in asked], federation.statistics(setup.spec, asked), strict=True))
+        untouched |= {block.clients: answers[block.clients] for block in asked if not block.forget}
+        total = _sum([answers.get(block.clients) or untouched[block.clients] for block in blocks])
         solution = RidgeSolver(total, setup.spec.regularisation).solution()
         yield Step([i], [linear_params(solution)], 1, statistics=[total])
+
+
+def _sum(parts: Sequence[Statistics]) -> Statistics:
+    """Add up in block order."""
+    return Statistics(
+        gram=sum((part.gram for part in parts[1:]), start=parts[0].gram),
+        moment=sum((part.moment for part in parts[1:]), start=parts[0].moment),
+        count=sum(part.count for part in parts),
+    )

@@ -236,18 +236,20 @@ def _from_npz(path: Path) -> Raw:
 def _read_npz(path: Path) -> dict[str, Array]:
     """All arrays of a file, pickles refused."""
     try:
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed")
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
+    except DataError:
+        raise
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError):
-        raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed") from None
-    except ValueError as error:
-        if "pickle" in str(error).lower():
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged archive fails in as many ways as it has bytes
+        if "allow_pickle" in str(error):
             raise DataError(
                 f"{path} holds Python objects (a pickle), which are never loaded; store plain arrays"
             ) from None
-        raise DataError(f"{path} is broken: {error}") from None
+        raise DataError(f"{path} is damaged and cannot be read: {error}") from error
 
 
 def _names(arrays: dict[str, Array], key: str) -> tuple[str, ...]:

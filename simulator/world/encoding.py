@@ -40,7 +40,8 @@ class Encoder:
         levels = {int(column): np.unique(sample[:, column]) for column in np.flatnonzero(raw.categorical)}
         columns = sample[:, numeric]
         varies = columns.max(axis=0) > columns.min(axis=0)
-        mean, scale = columns.mean(axis=0), np.where(varies, columns.std(axis=0), 1.0)
+        mean = np.where(varies, columns.mean(axis=0), columns[0])
+        scale = np.where(varies, columns.std(axis=0), 1.0)
         names = raw.feature_names or tuple(f"x{column}" for column in range(raw.x.shape[1]))
         encoded = _encoded_names(names, levels)
         return cls((len(encoded),), numeric, levels, mean, scale, encoded)
