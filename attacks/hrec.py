@@ -51,9 +51,9 @@ def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Ope
         return {}
     before, after = thetas(cases)
     if operator == "identity":
-        gradients, point = (before - after) / knowledge.facts.step, before
+        gradients, start, point = (before - after) / knowledge.facts.step, before, before
     else:
-        gradients, point = released_gradient(knowledge, before, after), after
+        gradients, start, point = released_gradient(knowledge, before, after), before, after
     single = np.array([case.size == 1 for case in cases])
     found: dict[int, Reconstruction] = {}
     for read_off, chosen in ((_singles, single), (_several, ~single)):

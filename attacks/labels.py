@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from attacks.linear import precise_model, public_blocks, residuals, side_by_side
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model
 from simulator.world.records import Array
 
-_HELD = 20_000_000
-"""Numbers held at once for the typical gradients of some cases."""
+_HELD = 5_000_000
+"""Numbers held at once in the covariances of some cases."""
+_MOMENTS = 400
+"""Length of the vectors by which labels are told apart, at most (or Q, if that is more)."""
 
 
 def explain(model: Model, scores: Array, residual: Array) -> Array:
@@ -31,46 +34,87 @@ def explain(model: Model, scores: Array, residual: Array) -> Array:
     return nearest
 
 
-def infer_labels(knowledge: PublicKnowledge, gradients: Array, point: Array, sizes: Sequence[int]) -> list[Array]:
-    """The labels of deletions of several records, each ascending, from G and Theta, both ``[c, p + 1, Q]``.
+def infer_labels(
+    knowledge: PublicKnowledge, gradients: Array, before: Array, point: Array, sizes: Sequence[int]
+) -> list[Array]:
+    """The labels of deletions of several records, each ascending: which labels explain G = sum of x~ r^T best?
 
-    G is compared as a whole with the sums of ``typical_gradients``: its intercept row alone (label counts less summed
-    predictions) says the same with more noise.
+    G is seen through B^T G, where B spans the public class means of x~ and the intercept: a sum of one vector
+    vec(B^T x~ r^T) a record, whose mean for each class and whose spread the public sample tells. The labels whose means
+    add up to B^T G, within the spread of the records and of the public operator, are found by ``multiset``.
+
+    Args:
+        knowledge: the public sample.
+        gradients: ``[c, p + 1, Q]`` G.
+        before: ``[c, p + 1, Q]`` the Theta that the public operator was averaged from; ``point`` itself without one.
+        point: ``[c, p + 1, Q]`` the Theta that the residuals r belong to.
+        sizes: how many records each case has.
     """
-    count, width, outputs = point.shape
+    basis = _class_basis(knowledge)
+    together = max(1, _HELD // (basis.shape[1] * point.shape[2]) ** 2)
     labels: list[Array] = []
-    together = max(1, _HELD // (width * outputs**2))
-    for start in range(0, count, together):
+    for start in range(0, len(point), together):
         some = slice(start, start + together)
-        typical = typical_gradients(knowledge, point[some])
-        labels += [
-            multiset(total.ravel(), each.reshape(outputs, -1), size)
-            for total, each, size in zip(gradients[some], typical, sizes[some], strict=True)
-        ]
+        means, within, operator = _moments(knowledge, basis, before[some], point[some])
+        seen = np.einsum("pb,cpq->cbq", basis, gradients[some]).reshape(len(means), -1)
+        for i, size in enumerate(sizes[some]):
+            whiten = _whitener(size * within[i] + operator[i], len(knowledge.x))
+            labels.append(multiset(whiten @ seen[i], means[i] @ whiten.T, size))
     return labels
 
 
-def typical_gradients(knowledge: PublicKnowledge, point: Array) -> Array:
-    """``[c, classes, p + 1, Q]`` mean x~ r^T of the public records of each class under each of c linear models.
+def _class_basis(knowledge: PublicKnowledge) -> Array:
+    """``[p + 1, b]`` orthonormal span of the class means of x~ and the intercept, its strongest part for many classes."""
+    outputs = knowledge.facts.model.outputs
+    sums: Tensor | float = 0.0
+    for phi, y in public_blocks(knowledge, outputs):
+        sums = sums + phi.T @ torch.nn.functional.one_hot(y, outputs).to(phi.dtype)
+    assert isinstance(sums, Tensor)
+    means = (sums / sums[-1].clamp(min=1)).numpy()
+    intercept = np.eye(len(means))[:, -1:]
+    left, values, _ = np.linalg.svd(np.concatenate([means, intercept], axis=1), full_matrices=False)
+    width = min(int((values > 1e-9 * values[0]).sum()), max(1, _MOMENTS // outputs))
+    basis: Array = left[:, :width]
+    return basis
 
-    A class without public records gets the public mean of x~ and the residual of scores of zero.
+
+def _moments(knowledge: PublicKnowledge, basis: Array, before: Array, point: Array) -> tuple[Array, Array, Array]:
+    """Means of vec(B^T x~ r^T) by class ``[c, Q, v]``, its covariance within classes, and B^T G_hat's, both ``[c, v, v]``.
+
+    The latter is that of n/m times a sum over public records, which stands for a sum over n private ones:
+    n^2 (1/m + 1/n) times the covariance of vec(B^T x~ (r(point) - r(before))^T).
     """
-    model = precise_model(knowledge)
-    count, width, outputs = point.shape
-    stacked = side_by_side(point)
-    sums = torch.zeros(outputs, width, count * outputs, dtype=torch.float64)
-    features = torch.zeros(outputs, width, dtype=torch.float64)
-    for phi, y in public_blocks(knowledge, count * outputs):
-        of_each = residuals(model, (phi @ stacked).view(-1, count, outputs), y).reshape(len(phi), -1)
-        for label in range(outputs):
-            members = phi[y == label]
-            sums[label] += members.T @ of_each[y == label]
-            features[label] += members.sum(0)
-    counts = features[:, -1].view(-1, 1, 1, 1)
-    means = sums.view(outputs, width, count, outputs) / counts.clamp(min=1)
-    blank = model.residual(torch.zeros(outputs, outputs, dtype=torch.float64), torch.arange(outputs))
-    absent = torch.einsum("p,aq->apq", features.sum(0) / counts.sum(), blank).unsqueeze(2)
-    return torch.where(counts > 0, means, absent).permute(2, 0, 1, 3).numpy()
+    model, n, m = precise_model(knowledge), knowledge.facts.n, len(knowledge.x)
+    count, _, outputs = point.shape
+    size = basis.shape[1] * outputs
+    sums = torch.zeros(count, outputs + 1, size, dtype=torch.float64)
+    squares = torch.zeros(2, count, size, size, dtype=torch.float64)
+    members = torch.zeros(outputs, dtype=torch.float64)
+    sides = [side_by_side(point), side_by_side(before)]
+    for phi, y in public_blocks(knowledge, count * size):
+        seen = phi @ torch.tensor(basis)
+        here, there = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in sides)
+        own, moved = (torch.einsum("mb,mcq->cmbq", seen, part).flatten(2) for part in (here, here - there))
+        member = torch.nn.functional.one_hot(y, outputs).to(torch.float64)
+        members += member.sum(0)
+        sums += torch.cat([member.T @ own, moved.sum(1, keepdim=True)], 1)
+        squares += torch.stack([own.mT @ own, moved.mT @ moved])
+    means = sums[:, :-1] / members.clamp(min=1).view(1, -1, 1)
+    within = (squares[0] - means.mT @ (members.view(1, -1, 1) * means)) / m
+    drift = sums[:, -1] / m
+    spread = squares[1] / m - drift.unsqueeze(2) * drift.unsqueeze(1)
+    return means.numpy(), within.numpy(), (n**2 * (1.0 / m + 1.0 / n) * spread).numpy()
+
+
+def _whitener(covariance: Array, m: int) -> Array:
+    """``[v, v]`` inverse Cholesky factor of a covariance estimated from m records, shrunk towards its diagonal."""
+    size = len(covariance)
+    share = size / (size + m)
+    diagonal = np.diag(np.diag(covariance))
+    floor = 1e-6 * np.trace(covariance) / size + np.finfo(np.float64).tiny
+    shrunk = (1.0 - share) * covariance + share * diagonal + floor * np.eye(size)
+    inverse: Array = np.linalg.inv(np.linalg.cholesky(shrunk))
+    return inverse
 
 
 def multiset(total: Array, typical: Array, size: int) -> Array:

@@ -59,8 +59,8 @@ def _settled(x: Array, knowledge: PublicKnowledge) -> tuple[Array, Array]:
 
     A small intercept is noise: it gives records longer than any, of either sign. Length: cut to twice that of the
     longest public record. Sign: for images, whose box only one sign fits, the one that leaves the box less, and then
-    they are clipped. For tables, which lie on both sides of 0, that would be a guess: only a record whose length had to be cut
-    is turned, and none is clipped, for a private record may lie outside the public sample's range.
+    they are clipped. For tables, which lie on both sides of 0, that would be a guess: only a record whose length was
+    cut is turned, and none is clipped, for a private record may lie outside the public sample's range.
     """
     low, high, image = knowledge.box_low, knowledge.box_high, knowledge.facts.schema_.is_image
     length = np.linalg.norm(x, axis=1, keepdims=True)

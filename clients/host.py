@@ -213,7 +213,7 @@ def _chunk_gradients(
         return {"weight": torch.bmm(pull.transpose(1, 2), shared).neg_(), "bias": -pull.sum(1)}, loss
 
     def total(one: dict[str, Tensor], counts: Tensor) -> Tensor:
-        return torch.where(counts, model.losses(model.scores(one, features), y), 0.0).sum()
+        return torch.where(counts, model.losses(model.head(one, features), y), 0.0).sum()
 
     return vmap(grad_and_value(total))(params, used)
 

@@ -23,6 +23,7 @@ from simulator.world.transcript import Transcript, TranscriptError
 
 _SHADES = " .:-=+*#%@"
 _SHOWN = 4
+_SMALL = 20
 
 
 def attack(
@@ -55,7 +56,8 @@ def attack(
     for kind, answer in answers.items():
         silent = sum(found.no_signal for found in answer.reconstructions)
         note = f"; {silent} without a signal, where it returns the public mean" if silent else ""
-        console.print(f"\n{kind}: {len(answer.reconstructions)} deletions in {answer.seconds:.2f} s{note}")
+        count = len(answer.reconstructions)
+        console.print(f"\n{kind}: {count} deletion{'s' * (count != 1)} in {answer.seconds:.2f} s{note}")
         _show(answer.reconstructions, schema, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_reconstructions(out, answers)
@@ -101,10 +103,15 @@ def _caption(one: Reconstruction, row: int, schema: Schema) -> str:
 
 
 def drawn(record: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
-    """An image as lines of characters, dark to light; a character stands for one column and two rows."""
+    """An image as lines of characters, dark to light, in about its proportions (a character is twice as high as wide).
+
+    A character stands for two rows of one column; of a small image, a pixel is two characters.
+    """
     image: NDArray[Any] = np.clip(record, 0.0, 1.0).reshape(shape).mean(axis=0)
-    if image.shape[0] % 2:
-        image = np.concatenate([image, image[-1:]])
-    rows = (image[0::2] + image[1::2]) / 2
+    if image.shape[1] < _SMALL:
+        rows = np.repeat(image, 2, axis=1)
+    else:
+        even = np.concatenate([image, image[-1:]]) if image.shape[0] % 2 else image
+        rows = (even[0::2] + even[1::2]) / 2
     levels = np.minimum((rows * len(_SHADES)).astype(int), len(_SHADES) - 1)
     return ["".join(_SHADES[level] for level in row) for row in levels]

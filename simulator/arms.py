@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from attacks.session import Answer, attack_transcript
 from server.ledger import Ledger
 from server.session import Processed, Session
-from simulator.evaluation import Judged, distance, judge, membership_auc
+from simulator.evaluation import Judge, distance, worth
 from simulator.plan import Arm
 from simulator.scenario import Scenario
 from simulator.scoring import Truth, save_reconstructions, score_attack, summarise
@@ -180,42 +180,20 @@ class ArmRun:
         }
 
     def _worth(self, processed: Sequence[Processed]) -> dict[str, Any]:
-        """Utility and forgetting, as far as there is test data, and always beside retraining."""
-        references = [self.trunk.references[p.case.request.index] for p in processed]
-        released = [p.released for p in processed]
-        trained = [p.case.before for p in processed]
-        forgotten = [self._forgotten(p) for p in processed]
-        entry: dict[str, Any] = {}
-        test = self.trunk.population
-        forgetting: dict[str, Any] = {"exact": self.arm.unlearning.promises == "exact"}
-        own = self._judge_all(released, forgotten)
-        of_reference = self._judge_all(references, forgotten)
-        if self._model.spec.task == "classification" and processed:
-            forgetting["forget_accuracy"] = float(np.mean([judged.utility for judged in own]))
-            forgetting["forget_accuracy_retrained"] = float(np.mean([judged.utility for judged in of_reference]))
+        """Utility and forgetting; of the trained model alone where no request was completed."""
+        population = self.trunk.population
+        entry: dict[str, Any] = {"forgetting": {}}
         if processed:
-            distances = [distance(one, other) for one, other in zip(released, references, strict=True)]
-            forgetting["distance_to_retrained"] = float(np.median(distances))
-        if len(test.test_x):
-            held_out = [(test.test_x, test.test_y)] * len(processed)
-            on_test = self._judge_all(released, held_out)
-            before_on_test = self._judge_all(trained, held_out)
-            last = judge(self._model, self.trunk.history.releases[-1].params, test.test_x, test.test_y)
-            entry["utility"] = {
-                "metric": "accuracy" if self._model.spec.task == "classification" else "r2",
-                "trained": last.utility,
-            }
-            if processed:
-                reference_on_test = self._judge_all(references, held_out)
-                before = self._judge_all(trained, forgotten)
-                entry["utility"]["unlearned"] = float(np.median([judged.utility for judged in on_test]))
-                entry["utility"]["retrained"] = float(np.median([j.utility for j in reference_on_test]))
-                forgetting["membership_auc"] = _auc(own, on_test)
-                forgetting["membership_auc_trained"] = _auc(before, before_on_test)
-        return {**entry, "forgetting": forgetting}
-
-    def _judge_all(self, models: Sequence[Params], records: Sequence[tuple[Array, Array]]) -> list[Judged]:
-        return [judge(self._model, model, x, y) for model, (x, y) in zip(models, records, strict=True)]
+            entry = worth(
+                self._model,
+                trained=[p.case.before for p in processed],
+                unlearned=[p.released for p in processed],
+                retrained=[self.trunk.references[p.case.request.index] for p in processed],
+                forgotten=[self._forgotten(p) for p in processed],
+                test=(population.test_x, population.test_y),
+            )
+        entry["forgetting"]["exact"] = self.arm.unlearning.promises == "exact"
+        return entry
 
     def _data(self) -> dict[str, Any]:
         schema = self.trunk.population.schema
@@ -255,22 +233,19 @@ class ArmRun:
     def _rounds(self) -> list[dict[str, Any]]:
         """Utility, loss and movement at each release of the trunk."""
         population = self.trunk.population
+        judge = Judge(self._model, population.test_x, population.test_y) if len(population.test_x) else None
         lines: list[dict[str, Any]] = []
         previous: Params | None = None
         for release in self.trunk.history.releases:
             line: dict[str, Any] = {"round": release.round, "phase": release.phase}
-            if len(population.test_x):
-                judged = judge(self._model, release.params, population.test_x, population.test_y)
+            if judge is not None:
+                judged = judge(release.params)
                 line |= {"utility": judged.utility, "loss": float(judged.losses.mean())}
             if previous is not None:
                 line["update_norm"] = distance(release.params, previous)
             previous = release.params
             lines.append(line)
         return lines
-
-
-def _auc(on_forgotten: Sequence[Judged], on_test: Sequence[Judged]) -> float:
-    return membership_auc([judged.losses for judged in on_forgotten], [judged.losses for judged in on_test])
 
 
 def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +24,33 @@ class Judged:
     losses: Array
 
 
-def judge(model: Model, params: Params, x: Array, y: Array) -> Judged:
-    """Evaluate a model on records; ``x`` must not be empty."""
-    with torch.no_grad():
-        scores = model.scores(model.tensors(params), torch.tensor(np.asarray(x), dtype=model.dtype))
-        losses = model.losses(scores, torch.from_numpy(np.asarray(y))).double().numpy()
-    predicted = scores.double().numpy()
-    if model.spec.task == "classification":
-        return Judged(float((predicted.argmax(1) == y).mean()), losses)
-    spread = float(((y - y.mean()) ** 2).sum())
-    error = float(((y - predicted[:, 0]) ** 2).sum())
-    return Judged(1.0 - error / spread if spread > 0.0 else float("nan"), losses)
+class Judge:
+    """Evaluates models on the same records, which go through a fixed feature map only once.
+
+    Args:
+        model: the architecture.
+        x: ``[n, d]`` records, at least one.
+        y: ``[n]`` labels or targets.
+    """
+
+    def __init__(self, model: Model, x: Array, y: Array) -> None:
+        self._model = model
+        self._y = np.asarray(y)
+        with torch.no_grad():
+            self._features = model.embed(torch.tensor(np.asarray(x), dtype=model.dtype))
+
+    def __call__(self, params: Params) -> Judged:
+        """Evaluate one model."""
+        model, y = self._model, self._y
+        with torch.no_grad():
+            scores = model.head(model.tensors(params), self._features)
+            losses = model.losses(scores, torch.from_numpy(y)).double().numpy()
+        predicted = scores.double().numpy()
+        if model.spec.task == "classification":
+            return Judged(float((predicted.argmax(1) == y).mean()), losses)
+        spread = float(((y - y.mean()) ** 2).sum())
+        error = float(((y - predicted[:, 0]) ** 2).sum())
+        return Judged(1.0 - error / spread if spread > 0.0 else float("nan"), losses)
 
 
 def membership_auc(members: Sequence[Array], others: Sequence[Array]) -> float:
@@ -53,6 +70,55 @@ def membership_auc(members: Sequence[Array], others: Sequence[Array]) -> float:
     return float(np.mean(shares))
 
 
+def worth(
+    model: Model,
+    trained: Sequence[Params],
+    unlearned: Sequence[Params],
+    retrained: Sequence[Params],
+    forgotten: Sequence[tuple[Array, Array]],
+    test: tuple[Array, Array],
+) -> dict[str, Any]:
+    """Utility and forgetting of one arm, always beside retraining.
+
+    Args:
+        model: the architecture.
+        trained: the model before each request.
+        unlearned: the model that each request ended in.
+        retrained: a retraining without each request's records that nobody saw.
+        forgotten: each request's records.
+        test: held-out records; none: what needs them is absent.
+
+    Returns:
+        The entries ``utility`` and ``forgetting`` of ``results.json``. Utility is the median over requests.
+    """
+    classes = model.spec.task == "classification"
+    after = [Judge(model, *own)(params) for own, params in zip(forgotten, unlearned, strict=True)]
+    forgetting: dict[str, Any] = {
+        "distance_to_retrained": float(np.median([distance(a, b) for a, b in zip(unlearned, retrained, strict=True)]))
+    }
+    if classes:
+        reference = [Judge(model, *own)(params) for own, params in zip(forgotten, retrained, strict=True)]
+        forgetting["forget_accuracy"] = float(np.mean([judged.utility for judged in after]))
+        forgetting["forget_accuracy_retrained"] = float(np.mean([judged.utility for judged in reference]))
+    if len(test[0]) == 0:
+        return {"forgetting": forgetting}
+    judge = Judge(model, *test)
+    on_test = {
+        "trained": [judge(params) for params in trained],
+        "unlearned": [judge(params) for params in unlearned],
+        "retrained": [judge(params) for params in retrained],
+    }
+    utility = {name: float(np.median([judged.utility for judged in all_])) for name, all_ in on_test.items()}
+    before = [Judge(model, *own)(params) for own, params in zip(forgotten, trained, strict=True)]
+    forgetting["membership_auc"] = _auc(after, on_test["unlearned"])
+    forgetting["membership_auc_trained"] = _auc(before, on_test["trained"])
+    return {"utility": {"metric": "accuracy" if classes else "r2", **utility}, "forgetting": forgetting}
+
+
 def distance(one: Params, other: Params) -> float:
     """Euclidean distance of two models' parameters."""
     return float(np.linalg.norm(flat(one) - flat(other)))
+
+
+def _auc(on_forgotten: Sequence[Judged], on_test: Sequence[Judged]) -> float:
+    return membership_auc([judged.losses for judged in on_forgotten], [judged.losses for judged in on_test])

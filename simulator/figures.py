@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from simulator.findings import BASELINES, Arm, finding, leading, metric, phrase_of, reconstructions
+from simulator.findings import BASELINES, Arm, finding, headline, metric, phrase_of, reconstructions
 from simulator.gallery import collect, draw_images, draw_values
 from simulator.runfiles import RunFiles, Setting
 from simulator.style import INK, PALE, RULE, STYLE, colour, heading, heading_inches, name, save, spread
@@ -199,7 +199,7 @@ def summary(run: RunFiles) -> Path | None:
     settings = [setting for setting in settings if len(run.scores(*setting.arms))]
     if not settings:
         return None
-    title = finding(_by_phrase(run, settings))
+    title = headline([arm for setting in settings for arm in setting.arms])
     detail = (
         "Median centred cosine similarity of reconstruction and deleted record, and its 10th to 90th percentile. "
         f"0 is what the public mean scores, 1 the record itself. {_seeds(settings)}"
@@ -253,21 +253,6 @@ def _group(axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], 
 def _title(run: RunFiles, settings: Sequence[Setting], variant: str) -> str:
     text = finding([(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings])
     return f"{variant}: {text[:1].lower()}{text[1:]}" if variant else text
-
-
-def _by_phrase(run: RunFiles, settings: Sequence[Setting]) -> list[tuple[str, list[Arm]]]:
-    """Settings by what was done; variants are named only where they turned out differently."""
-    groups: dict[str, list[Setting]] = {}
-    for setting in settings:
-        groups.setdefault(phrase_of(setting.arms[0], run.arms), []).append(setting)
-    found: list[tuple[str, list[Arm]]] = []
-    for phrase, members in groups.items():
-        arms = [arm for setting in members for arm in setting.arms]
-        if len({led[1] for arm in arms if (led := leading(arm)) is not None}) == 1:
-            found.append((phrase, arms))
-        else:
-            found += [(f"{phrase} ({setting.variant})".replace(" ()", ""), list(setting.arms)) for setting in members]
-    return found
 
 
 def _seeds(settings: Sequence[Setting]) -> str:

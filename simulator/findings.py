@@ -120,6 +120,21 @@ def finding(settings: Sequence[tuple[str, Sequence[Arm]]]) -> str:
     return f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
 
 
+def headline(arms: Sequence[Arm]) -> str:
+    """The finding of a whole run; variants are named only where they turned out differently."""
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault(phrase_of(arm, arms), []).append(arm)
+    found: list[tuple[str, list[Arm]]] = []
+    for phrase, members in groups.items():
+        variants = list(dict.fromkeys(arm.get("variant", "") for arm in members))
+        if len({led[1] for led in map(leading, members) if led is not None}) <= 1 or len(variants) == 1:
+            found.append((phrase, members))
+        else:
+            found += [(f"{phrase} ({name})", [a for a in members if a.get("variant", "") == name]) for name in variants]
+    return finding(found)
+
+
 def phrase_of(arm: Arm, arms: Sequence[Arm]) -> str:
     """How the data were unlearned and defended, in words that follow ``after``."""
     rule = arm["unlearning"]

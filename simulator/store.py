@@ -1,7 +1,10 @@
 """Where runs are tracked: MLflow's store and its user interface, without importing MLflow."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -16,6 +19,31 @@ def store_file(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other store."""
     store = store_of(uri)
     return Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:///") else None
+
+
+def artifacts_beside(store: str, experiment: str) -> str | None:
+    """Where a new experiment's artifacts go; None leaves it to the server."""
+    file = store_file(store)
+    return None if file is None else (file.resolve().parent / "mlartifacts" / experiment).as_uri()
+
+
+def make_room(store: str) -> None:
+    """Make the directory of a SQLite store: MLflow retries for a minute where it is missing."""
+    file = store_file(store)
+    if file is not None:
+        file.resolve().parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that the user has not set, for a while."""
+    chosen = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name in chosen:
+            del os.environ[name]
 
 
 def serve(uri: str, port: int) -> int:

@@ -7,7 +7,6 @@ One experiment a scenario, one parent run a run directory, one child run an arm.
 import hashlib
 import json
 import logging
-import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,11 +19,11 @@ import numpy as np
 from safetensors.numpy import load_file
 
 import simulator.quiet  # noqa: F401  # before MLflow
-from simulator.findings import Arm, leading, verdict
+from simulator.findings import Arm, headline, leading, verdict
 from simulator.leaves import flattened, numbers
 from simulator.report import attack_table, markdown
 from simulator.runfiles import RunFiles
-from simulator.store import store_file, store_of
+from simulator.store import artifacts_beside, environment, make_room, store_of
 from simulator.versions import git_commit
 from simulator.world.models import model_of
 from simulator.world.specs import ModelSpec
@@ -82,11 +81,11 @@ def track(directory: Path, uri: str = "") -> Tracked:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            _make_room(store)
+            make_room(store)
             client = MlflowClient(store)
-            with _environment(_PROBING):
+            with environment(_PROBING):
                 client.search_experiments(max_results=1)
-            with _environment(_UPLOADING), _as_tracking_store(store):
+            with environment(_UPLOADING), _as_tracking_store(store):
                 parent = _Upload(run, client, store).all()
         except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
             return Tracked(False, _failed(store, directory, error), store)
@@ -130,7 +129,7 @@ class _Upload:
             "`attacks/hrec/cosine_centred_median`: 0 is what the public mean scores, 1 the deleted record itself."
         )
         tags = {"mlflow.note.content": about, "mlflow.experimentKind": "custom_model_development"}
-        return self._client.create_experiment(self._name, _artifacts_beside(self._store, self._name), tags)
+        return self._client.create_experiment(self._name, artifacts_beside(self._store, self._name), tags)
 
     def _uploaded(self, experiment: str) -> Iterator["Run"]:
         """Runs of this directory that the store has already."""
@@ -159,7 +158,7 @@ class _Upload:
         commit = git_commit()
         if commit is not None:
             tags["mlflow.source.git.commit"] = commit
-        tags["mlflow.note.content"] = f"## {self._name}\n\n{markdown(results)}"
+        tags["mlflow.note.content"] = f"**{headline(self._run.arms)}.**\n\n{markdown(results)}"
         metrics = {"arms": float(len(self._run.arms)), **numbers({"seconds": results.get("seconds")})}
         self._log(parent, flattened(self._run.scenario()), metrics, tags)
         for file in ("scenario.toml", "results.json", "ledger.jsonl"):
@@ -279,19 +278,6 @@ def _identity(directory: Path) -> str:
     return str(json.loads(path.read_text())["id"])
 
 
-def _artifacts_beside(store: str, experiment: str) -> str | None:
-    """Where a new experiment's artifacts go; None leaves it to the server."""
-    file = store_file(store)
-    return None if file is None else (file.resolve().parent / "mlartifacts" / experiment).as_uri()
-
-
-def _make_room(store: str) -> None:
-    """Make the directory of a SQLite store: MLflow retries for a minute where it is missing."""
-    file = store_file(store)
-    if file is not None:
-        file.resolve().parent.mkdir(parents=True, exist_ok=True)
-
-
 def _failed(store: str, directory: Path, error: Exception) -> str:
     """Why, and what to do about it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -300,18 +286,6 @@ def _failed(store: str, directory: Path, error: Exception) -> str:
         f"not tracked: {store} {'does not answer' if unreachable else f'failed ({lines[0][:160]})'}. Nothing is lost: "
         f"everything is in {directory}; upload it later with: palimpsest report {directory} --track"
     )
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that the user has not set, for a while."""
-    chosen = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name in chosen:
-            del os.environ[name]
 
 
 @contextmanager

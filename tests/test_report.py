@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from simulator.findings import finding, grade, label_of, leading, verdict
+from simulator.findings import finding, grade, headline, label_of, leading, verdict
 from simulator.report import markdown, table
 
 
@@ -101,6 +101,18 @@ def test_finding_groups_ways_of_unlearning_by_outcome() -> None:
         "The deleted record comes back after ascent and downdating; no better than the public mean after retraining"
     )
     assert "in part after ascent" in finding([("ascent", [*back, *nothing])])  # seeds that disagree
+
+
+def test_headline_names_variants_only_where_they_differ() -> None:
+    def of(variant: str, way: str, found: dict[str, Any]) -> dict[str, Any]:
+        return {**arm(way, hrec=found), "variant": variant}
+
+    back, nothing = attack(0.98, 0.97), attack(0.6, 0.0)
+    arms = [of("a", "ascent", back), of("b", "ascent", back), of("a", "downdate", back), of("b", "downdate", nothing)]
+    assert headline(arms) == (
+        "The deleted record comes back after gradient ascent and downdating (a); "
+        "no better than the public mean after downdating (b)"
+    )
 
 
 def test_labels_name_what_varies_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -141,10 +142,8 @@ def test_two_runs_of_one_scenario_share_an_experiment(run: Path, store: str, tmp
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("fabricated")
     assert experiment is not None
-    parents = client.search_runs([experiment.experiment_id], "tags.`palimpsest.arm` = ''")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(r.info.run_name for r in runs if "mlflow.parentRunId" not in r.data.tags) == ["other", "the-run"]
-    assert not parents
 
 
 @pytest.fixture
@@ -177,7 +176,10 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     uri = f"http://127.0.0.1:{port}"
-    with (tmp_path / "server.log").open("w") as log, subprocess.Popen(command, cwd=place, stdout=log, stderr=log) as it:
+    with (
+        (tmp_path / "server.log").open("w") as log,
+        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, start_new_session=True) as it,
+    ):
         try:
             for _ in range(300):
                 assert it.poll() is None, (tmp_path / "server.log").read_text()
@@ -188,7 +190,7 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
                     time.sleep(0.2)
             yield uri
         finally:
-            it.terminate()
+            os.killpg(it.pid, signal.SIGKILL)  # its workers too: it holds nothing worth a graceful end
 
 
 def test_a_run_is_uploaded_to_a_server(run: Path, server: str) -> None:

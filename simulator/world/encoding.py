@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.world.datasets import Raw
+from simulator.world.raw import Raw
 from simulator.world.records import Array
 
 

@@ -87,7 +87,11 @@ class Model:
 
     def scores(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """``[n, d] -> [n, outputs]`` scores (logits, margins or predictions)."""
-        out: Tensor = functional_call(self._body, params, (self.embed(x),))
+        return self.head(params, self.embed(x))
+
+    def head(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
+        """The same from records that went through ``embed`` already."""
+        out: Tensor = functional_call(self._body, params, (features,))
         return out
 
     def predict(self, params: Params, x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.world.datasets import DataError
+from simulator.world.raw import DataError
 from simulator.world.records import Array
 from simulator.world.seeding import generator
 from simulator.world.specs import Frozen

@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from simulator.world.data import Population
-from simulator.world.datasets import DataError, Raw, check_source, load_source, version_of
+from simulator.world.datasets import check_source, load_source, version_of
 from simulator.world.encoding import Encoder
 from simulator.world.partition import PartitionConfig, partition
+from simulator.world.raw import DataError, Raw
 from simulator.world.records import Array
 from simulator.world.seeding import generator
 from simulator.world.specs import Frozen, Schema
