@@ -7,22 +7,20 @@ import numpy as np
 
 from attacks.average import guesses
 from attacks.labels import explain, infer_labels
-from attacks.linear import dominant, precise_model, released_gradient, thetas
+from attacks.linear import Operator, Released, dominant, precise_model, released_gradients
 from attacks.reading import Read, read
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
 from simulator.world.specs import Frozen
-
-Operator = Literal["identity", "hessian"]
 
 
 class Hrec(Frozen):
     """G = H_pub (theta - theta') = sum of x~ r^T over the deleted records (Bertran et al., NeurIPS 2024).
 
     One record: x~ is the top left singular vector of G, scaled so that its intercept is 1; the label is the one whose
-    residual explains G best. Several: simple matching. The labels are those whose typical gradients add up best to G,
-    and each label's record is its class's column of G (records of one class get the same answer). Regression has
-    one column: every record gets the residual-weighted mean of all. Where nothing changed: the public mean, flagged.
+    residual explains G best. Several: simple matching. The labels are those that explain G best (``infer_labels``), and
+    each label's record is its class's column of G (records of one class get the same answer). Regression has one
+    column: every record gets the residual-weighted mean of all. Where nothing changed: the public mean, flagged.
 
     Attributes:
         operator: what the rule leaves in the parameters: ``identity``, a gradient times a step; ``hessian``, an
@@ -49,47 +47,39 @@ def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Ope
     """Read the records of every case, none of them silent, off its G; answers by case index."""
     if not cases:
         return {}
-    before, after = thetas(cases)
-    if operator == "identity":
-        gradients, start, point = (before - after) / knowledge.facts.step, before, before
-    else:
-        gradients, start, point = released_gradient(knowledge, before, after), before, after
+    released = released_gradients(cases, knowledge, operator)
     single = np.array([case.size == 1 for case in cases])
     found: dict[int, Reconstruction] = {}
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():
             some = [case for case, wanted in zip(cases, chosen, strict=True) if wanted]
-            found |= read_off(some, knowledge, gradients[chosen], point[chosen])
+            found |= read_off(some, knowledge, released.some(chosen))
     return found
 
 
-def _singles(
-    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array
-) -> dict[int, Reconstruction]:
+def _singles(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:
     """One record a case: G has rank one."""
-    records = read(dominant(gradients), knowledge)
+    records = read(dominant(released.gradients), knowledge)
     size = (records.features**2).sum(axis=1, keepdims=True)
-    residual = np.einsum("cp,cpq->cq", records.features, gradients) / size
-    scores = np.einsum("cp,cpq->cq", records.features, point)
+    residual = np.einsum("cp,cpq->cq", records.features, released.gradients) / size
+    scores = np.einsum("cp,cpq->cq", records.features, released.point)
     labels = explain(precise_model(knowledge), scores, residual)
     return {case.index: _answer(case, records, slice(i, i + 1), labels[i : i + 1]) for i, case in enumerate(cases)}
 
 
-def _several(
-    cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array
-) -> dict[int, Reconstruction]:
+def _several(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:
     """Several records a case: a column of G for each label."""
     sizes = [case.size for case in cases]
     owner = np.repeat(np.arange(len(cases)), sizes)
     if knowledge.facts.model.task == "classification":
-        labels = _labels(cases, knowledge, gradients, point)
+        labels = _labels(cases, knowledge, released)
         columns = labels.astype(np.int64)
     else:
         columns = np.zeros(len(owner), dtype=np.int64)
-    records = read(gradients[owner, :, columns], knowledge)
+    records = read(released.gradients[owner, :, columns], knowledge)
     if knowledge.facts.model.task == "regression":
-        mean_residual = gradients[:, -1, 0] / sizes
-        labels = mean_residual[owner] + np.einsum("bp,bp->b", records.features, point[owner, :, 0])
+        mean_residual = released.gradients[:, -1, 0] / sizes
+        labels = mean_residual[owner] + np.einsum("bp,bp->b", records.features, released.point[owner, :, 0])
     ends = np.cumsum(sizes)
     return {
         case.index: _answer(case, records, slice(end - case.size, end), labels[end - case.size : end])
@@ -97,13 +87,13 @@ def _several(
     }
 
 
-def _labels(cases: Sequence[Case], knowledge: PublicKnowledge, gradients: Array, point: Array) -> Array:
+def _labels(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> Array:
     """``[sum of sizes]`` the labels of each case in ascending order: granted, or inferred."""
     unknown = [i for i, case in enumerate(cases) if case.labels is None]
     labels = {i: np.array(case.labels, np.float64) for i, case in enumerate(cases) if case.labels is not None}
     if unknown:
-        sizes = [cases[i].size for i in unknown]
-        labels |= zip(unknown, infer_labels(knowledge, gradients[unknown], point[unknown], sizes), strict=True)
+        inferred = infer_labels(knowledge, released.some(unknown), [cases[i].size for i in unknown])
+        labels |= zip(unknown, inferred, strict=True)
     return np.concatenate([labels[i] for i in range(len(cases))])
 
 

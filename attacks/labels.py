@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.linear import precise_model, public_blocks, residuals, side_by_side
+from attacks.linear import Released, precise_model, public_blocks, residuals, side_by_side
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model
 from simulator.world.records import Array
@@ -34,37 +34,37 @@ def explain(model: Model, scores: Array, residual: Array) -> Array:
     return nearest
 
 
-def infer_labels(
-    knowledge: PublicKnowledge, gradients: Array, before: Array, point: Array, sizes: Sequence[int]
-) -> list[Array]:
+def infer_labels(knowledge: PublicKnowledge, released: Released, sizes: Sequence[int]) -> list[Array]:
     """The labels of deletions of several records, each ascending: which labels explain G = sum of x~ r^T best?
 
     G is seen through B^T G, where B spans the public class means of x~ and the intercept: a sum of one vector
     vec(B^T x~ r^T) a record, whose mean for each class and whose spread the public sample tells. The labels whose means
     add up to B^T G, within the spread of the records and of the public operator, are found by ``multiset``.
 
+    A class without public records is never inferred.
+
     Args:
         knowledge: the public sample.
-        gradients: ``[c, p + 1, Q]`` G.
-        before: ``[c, p + 1, Q]`` the Theta that the public operator was averaged from; ``point`` itself without one.
-        point: ``[c, p + 1, Q]`` the Theta that the residuals r belong to.
+        released: G of each case.
         sizes: how many records each case has.
     """
     basis = _class_basis(knowledge)
-    together = max(1, _HELD // (basis.shape[1] * point.shape[2]) ** 2)
+    classes = np.unique(np.asarray(knowledge.y).astype(np.int64))
+    together = max(1, _HELD // (basis.shape[1] * released.point.shape[2]) ** 2)
     labels: list[Array] = []
-    for start in range(0, len(point), together):
-        some = slice(start, start + together)
-        means, within, operator = _moments(knowledge, basis, before[some], point[some])
-        seen = np.einsum("pb,cpq->cbq", basis, gradients[some]).reshape(len(means), -1)
-        for i, size in enumerate(sizes[some]):
+    for start in range(0, len(sizes), together):
+        chunk = released.some(slice(start, start + together))
+        means, within, operator = _moments(knowledge, basis, chunk)
+        seen = np.einsum("pb,cpq->cbq", basis, chunk.gradients).reshape(len(means), -1)
+        for i, size in enumerate(sizes[start : start + together]):
             whiten = _whitener(size * within[i] + operator[i], len(knowledge.x))
-            labels.append(multiset(whiten @ seen[i], means[i] @ whiten.T, size))
+            found = multiset(whiten @ seen[i], means[i, classes] @ whiten.T, size)
+            labels.append(classes[found].astype(np.float64))
     return labels
 
 
 def _class_basis(knowledge: PublicKnowledge) -> Array:
-    """``[p + 1, b]`` orthonormal span of the class means of x~ and the intercept, its strongest part for many classes."""
+    """``[p + 1, b]`` orthonormal span of the class means of x~ and the intercept; for many classes its main part."""
     outputs = knowledge.facts.model.outputs
     sums: Tensor | float = 0.0
     for phi, y in public_blocks(knowledge, outputs):
@@ -78,19 +78,19 @@ def _class_basis(knowledge: PublicKnowledge) -> Array:
     return basis
 
 
-def _moments(knowledge: PublicKnowledge, basis: Array, before: Array, point: Array) -> tuple[Array, Array, Array]:
-    """Means of vec(B^T x~ r^T) by class ``[c, Q, v]``, its covariance within classes, and B^T G_hat's, both ``[c, v, v]``.
+def _moments(knowledge: PublicKnowledge, basis: Array, released: Released) -> tuple[Array, Array, Array]:
+    """Means of vec(B^T x~ r^T) by class ``[c, Q, v]``, its covariance within classes and B^T G_hat's ``[c, v, v]``.
 
     The latter is that of n/m times a sum over public records, which stands for a sum over n private ones:
-    n^2 (1/m + 1/n) times the covariance of vec(B^T x~ (r(point) - r(before))^T).
+    n^2 (1/m + 1/n) times the covariance of vec(B^T x~ (r(point) - r(start))^T).
     """
     model, n, m = precise_model(knowledge), knowledge.facts.n, len(knowledge.x)
-    count, _, outputs = point.shape
+    count, _, outputs = released.point.shape
     size = basis.shape[1] * outputs
     sums = torch.zeros(count, outputs + 1, size, dtype=torch.float64)
     squares = torch.zeros(2, count, size, size, dtype=torch.float64)
     members = torch.zeros(outputs, dtype=torch.float64)
-    sides = [side_by_side(point), side_by_side(before)]
+    sides = [side_by_side(released.point), side_by_side(released.start)]
     for phi, y in public_blocks(knowledge, count * size):
         seen = phi @ torch.tensor(basis)
         here, there = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in sides)
@@ -118,9 +118,9 @@ def _whitener(covariance: Array, m: int) -> Array:
 
 
 def multiset(total: Array, typical: Array, size: int) -> Array:
-    """``[size]`` ascending labels whose typical vectors add up best to ``total``.
+    """``[size]`` ascending classes whose typical vectors add up best to ``total``.
 
-    Greedy, then exchanges of one label for another while they help.
+    Greedy, then exchanges of one for another while they help.
 
     Args:
         total: ``[v]`` the sum over the deleted records.
@@ -143,4 +143,5 @@ def multiset(total: Array, typical: Array, size: int) -> Array:
         counts[out] -= 1
         counts[into] += 1
         rest += exchange[out, into]
-    return np.repeat(np.arange(len(typical)), counts).astype(np.float64)
+    found: Array = np.repeat(np.arange(len(typical)), counts)
+    return found

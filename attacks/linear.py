@@ -11,6 +11,8 @@ place of L (Bertran et al., NeurIPS 2024, whose equation it is for ridge).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,8 +22,30 @@ from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model, model_of, theta
 from simulator.world.records import Array, Case
 
+Operator = Literal["identity", "hessian"]
+"""What an unlearning rule leaves in the parameters: a gradient times a step, or an optimum's response to it."""
+
 _BLOCK = 4_000_000
 """Numbers held at once for one block of public records."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """What deletions took out of the gradient, as far as the eavesdropper can tell; all ``[c, p + 1, Q]``.
+
+    Attributes:
+        gradients: G, the sum of x~ r^T over the deleted records.
+        start: Theta at the other end of the way over which the public Hessian was averaged; ``point`` without one.
+        point: Theta to which the residuals r belong.
+    """
+
+    gradients: Array
+    start: Array
+    point: Array
+
+    def some(self, chosen: Array | Sequence[int] | slice) -> "Released":
+        """The same of some cases, chosen by a mask, positions or a slice."""
+        return Released(self.gradients[chosen], self.start[chosen], self.point[chosen])
 
 
 def precise_model(knowledge: PublicKnowledge) -> Model:
@@ -82,6 +106,14 @@ def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -
     curved = total.view(width, count, outputs).permute(1, 0, 2).numpy() * (facts.n / len(knowledge.x))
     released: Array = curved + facts.model.regularisation * (before - after)
     return released
+
+
+def released_gradients(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> Released:
+    """G of every case: the change itself over the step (``identity``), or by the public Hessian (``hessian``)."""
+    before, after = thetas(cases)
+    if operator == "identity":
+        return Released((before - after) / knowledge.facts.step, before, before)
+    return Released(released_gradient(knowledge, before, after), before, after)
 
 
 def dominant(gradients: Array) -> Array:

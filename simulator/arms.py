@@ -63,6 +63,7 @@ class ArmRun:
             "defense": self.arm.defense.model_dump(mode="json"),
             "seed": self.arm.seed,
             "data": self._data(),
+            "deletion": {"level": self.arm.setting.deletion.level, "records": max(r.size for r in self.trunk.requests)},
             "requests": {"made": len(self.trunk.requests), "completed": len(processed)},
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **self._worth(processed),
@@ -197,7 +198,8 @@ class ArmRun:
 
     def _data(self) -> dict[str, Any]:
         schema = self.trunk.population.schema
-        about = {"source": schema.name, "task": schema.task, "shape": schema.shape, "class_names": schema.class_names}
+        about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
+        about["feature_names"] = schema.feature_names
         population = self.trunk.population
         counts = {"clients": population.clients, "records": len(population.train_x)}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}

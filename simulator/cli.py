@@ -163,7 +163,9 @@ def ui(
         _fail(
             f"there is no tracking store {file} yet: start in the directory where you ran a scenario, or run one first"
         )
-    _err.print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
+    _err.print(
+        f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)", soft_wrap=True
+    )
     raise typer.Exit(serve(uri, port))
 
 

@@ -16,7 +16,7 @@ class Judged:
     """One model on some records.
 
     Attributes:
-        utility: accuracy, or R^2 for regression (NaN for fewer than two targets or constant ones).
+        utility: accuracy, or R^2 for regression (NaN where the targets are all the same).
         losses: ``[n]`` float64 loss of each record, without the regulariser.
     """
 
@@ -86,7 +86,7 @@ def worth(
         unlearned: the model that each request ended in.
         retrained: a retraining without each request's records that nobody saw.
         forgotten: each request's records.
-        test: held-out records; none: what needs them is absent.
+        test: held-out records; none, or R^2 undefined since their targets are all the same: what needs them is absent.
 
     Returns:
         The entries ``utility`` and ``forgetting`` of ``results.json``. Utility is the median over requests.
@@ -100,7 +100,7 @@ def worth(
         reference = [Judge(model, *own)(params) for own, params in zip(forgotten, retrained, strict=True)]
         forgetting["forget_accuracy"] = float(np.mean([judged.utility for judged in after]))
         forgetting["forget_accuracy_retrained"] = float(np.mean([judged.utility for judged in reference]))
-    if len(test[0]) == 0:
+    if len(test[0]) == 0 or not (classes or np.ptp(test[1]) > 0.0):
         return {"forgetting": forgetting}
     judge = Judge(model, *test)
     on_test = {

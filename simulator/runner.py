@@ -1,6 +1,7 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from simulator import figures, tracking
 from simulator.arms import ArmRun
+from simulator.findings import verdict
 from simulator.grids import open_grid
 from simulator.plan import Arm, Prefix, plan
 from simulator.progress import Progress, Silent
-from simulator.findings import verdict
 from simulator.scenario import Scenario, dump_toml, load_scenario
 from simulator.trunk import Trunk
 from simulator.versions import machine, versions
@@ -55,9 +56,7 @@ def run(scenario: Scenario, out: Path | None = None, progress: Progress | None =
         ScenarioError: the scenario does not fit its data.
         FileExistsError: ``out`` holds something already.
     """
-    directory = _new_directory(scenario, out)
-    write_atomically(directory / "scenario.toml", dump_toml(scenario))
-    return _run_in(directory, scenario, progress or Silent())
+    return _run_in(_new_directory(scenario, out), scenario, progress or Silent())
 
 
 def resume(directory: Path, progress: Progress | None = None) -> Result:
@@ -72,27 +71,25 @@ def resume(directory: Path, progress: Progress | None = None) -> Result:
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
     directory = _new_directory(scenario, out)
-    write_atomically(directory / "scenario.toml", dump_toml(scenario))
-    with _one_thread():
-        return _run_arms(directory, scenario, grid, progress or Silent())
+    return _finish(directory, scenario, simulate(scenario, directory, grid, progress), progress or Silent())
 
 
-def _run_in(directory: Path, scenario: Scenario, progress: Progress) -> Result:
-    hosts = scenario.runtime.hosts
-    count = torch.multiprocessing.cpu_count() if hosts == "auto" else hosts
-    progress.stage("Starting hosts", None)
-    with _one_thread(), open_grid(scenario.runtime.backend, count, scenario.runtime.ray_address) as grid:
-        return _run_arms(directory, scenario, grid, progress)
+def simulate(scenario: Scenario, directory: Path, grid: Grid, progress: Progress | None = None) -> dict[str, Any]:
+    """Run every arm that is not finished yet; write and return ``results.json``.
 
-
-def _run_arms(directory: Path, scenario: Scenario, grid: Grid, progress: Progress) -> Result:
-    """Run what is not finished yet, prefix by prefix; write results after every arm."""
+    Args:
+        scenario: what to run.
+        directory: of the run; exists.
+        grid: the hosts.
+        progress: is told how far the run is.
+    """
     began = time.perf_counter()
     outline = plan(scenario)
-    for prefix in outline.prefixes:
-        left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
-        if left:
-            _run_prefix(directory, scenario, prefix, left, grid, progress)
+    with _one_thread():
+        for prefix in outline.prefixes:
+            left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
+            if left:
+                _run_prefix(directory, scenario, prefix, left, grid, progress or Silent())
     results = {
         "schema": 1,
         "scenario": scenario.name,
@@ -102,11 +99,25 @@ def _run_arms(directory: Path, scenario: Scenario, grid: Grid, progress: Progres
         "arms": [json.loads(_finished(directory, arm).read_text()) for arm in outline.arms],
     }
     write_atomically(directory / "results.json", json.dumps(results, indent=1, allow_nan=False))
+    return results
+
+
+def _run_in(directory: Path, scenario: Scenario, progress: Progress) -> Result:
+    """Open the hosts that the scenario asks for, and run on them."""
+    hosts = scenario.runtime.hosts
+    count = (os.cpu_count() or 1) if hosts == "auto" else hosts
+    progress.stage("Starting hosts", None)
+    with open_grid(scenario.runtime.backend, count, scenario.runtime.ray_address) as grid:
+        results = simulate(scenario, directory, grid, progress)
+    return _finish(directory, scenario, results, progress)
+
+
+def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:
+    """Draw and track what a run has left on disk."""
     progress.stage("Drawing figures", None)
     figures.draw_all(directory)
     progress.stage("Tracking in MLflow", None)
-    tracked = tracking.track(directory, scenario.tracking.uri)
-    return Result(directory, results, tracked)
+    return Result(directory, results, tracking.track(directory, scenario.tracking.uri))
 
 
 def _run_prefix(
@@ -141,6 +152,7 @@ def _new_directory(scenario: Scenario, out: Path | None) -> Path:
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"--out {directory} holds something already: name a new directory, or resume it")
     directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / "scenario.toml", dump_toml(scenario))
     return directory
 
 

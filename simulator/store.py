@@ -1,6 +1,7 @@
 """Where runs are tracked: MLflow's store and its user interface, without importing MLflow."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -48,11 +49,15 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def serve(uri: str, port: int) -> int:
     """Run MLflow's user interface on a store, on the loopback interface, until interrupted; return its exit code."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store_of(uri)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with subprocess.Popen(command) as process:
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store_of(uri), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    # Its job runners judge language models; they are of no use here, and noisy.
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    # A session of its own: Ctrl-C reaches this process alone, which then ends the server and its workers.
+    with subprocess.Popen(command, env=quiet, start_new_session=True) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the server got it too
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             return 0

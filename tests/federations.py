@@ -19,9 +19,7 @@ from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.transcript import digest_of
 
 SOFTMAX = ModelSpec(kind="softmax", task="classification", shape=(1, 8, 8), outputs=10, regularisation=3.0)
-RIDGE = ModelSpec(
-    kind="ridge", task="classification", shape=(1, 8, 8), outputs=10, regularisation=1.0, dtype="float64"
-)
+RIDGE = ModelSpec(kind="ridge", task="classification", shape=(1, 8, 8), outputs=10, regularisation=1.0, dtype="float64")
 FEDAVG = TrainingPlan(
     algorithm="fedavg",
     rounds=4,
@@ -80,6 +78,4 @@ class Bench:
 def record_requests(population: Population, count: int, rounds: int, size: int = 1) -> list[DeletionRequest]:
     """Requests of different clients that hold more than they delete."""
     able = np.flatnonzero(population.sizes > size)
-    return [
-        DeletionRequest(i, rounds, "record", {int(able[i % len(able)]): tuple(range(size))}) for i in range(count)
-    ]
+    return [DeletionRequest(i, rounds, "record", {int(able[i % len(able)]): tuple(range(size))}) for i in range(count)]

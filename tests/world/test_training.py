@@ -15,7 +15,14 @@ KINDS = ["softmax", "ridge", "svm", "mlp", "cnn"]
 
 
 def _model(kind: str, **changes: object) -> Model:
-    spec = {"kind": kind, "task": "classification", "shape": (1, 8, 8), "outputs": 10, "regularisation": 0.0, "hidden": 16}
+    spec = {
+        "kind": kind,
+        "task": "classification",
+        "shape": (1, 8, 8),
+        "outputs": 10,
+        "regularisation": 0.0,
+        "hidden": 16,
+    }
     return model_of(ModelSpec.model_validate(spec | changes))
 
 
