@@ -1,0 +1,162 @@
+"""The adversary alone: a directory in, answers out, and nothing of the rest of the project within reach."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from attacks import CARDS
+from attacks.average import Average
+from attacks.hrec import Hrec
+from attacks.max_difference import MaxDifference
+from attacks.raw_difference import RawDifference
+from attacks.session import attack_transcript
+from simulator.scoring import load_reconstructions, save_reconstructions
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array
+from simulator.world.specs import FeatureSpec
+from simulator.world.transcript import TranscriptError
+from tests.attacks.eavesdropped import ascending, cosines, digits, forgetting, read_back, write
+
+FORBIDDEN = ("flwr", "ray", "mlflow", "opacus", "server", "clients", "defenses")
+ALONE = """
+import json, sys
+from importlib import import_module
+from pathlib import Path
+
+root, directory, forbidden = Path(sys.argv[1]), Path(sys.argv[2]), set(json.loads(sys.argv[3]))
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in forbidden:
+            raise ImportError(f"the adversary asked for {name}")
+
+sys.meta_path.insert(0, Block())
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+
+from safetensors.numpy import save_file
+from attacks import CARDS
+from attacks.session import attack_transcript
+
+made = []
+for card in CARDS.values():
+    module, _, name = card.target.partition(":")
+    made.append(getattr(import_module(module), name)())
+answers = attack_transcript(directory, made)
+save_file(
+    {f"{kind}/{i}": one.x for kind, answer in answers.items() for i, one in enumerate(answer.reconstructions)},
+    sys.argv[4],
+)
+heard = [path for path in opened if path.startswith(str(directory))]
+others = [path for path in opened if path.startswith(str(root)) and path not in heard and path != sys.argv[4]]
+print(json.dumps([len(heard), others]))
+"""
+
+
+def overheard(directory: Path) -> PublicKnowledge:
+    data = digits(private=150, public=120)
+    spec = data.spec("ridge", 4.0)
+    return write(directory, data.knowledge(spec), forgetting(data, spec, [[0], [1], [2, 3, 4]]))
+
+
+def alone(root: Path, directory: Path, out: Path) -> dict[str, Array]:
+    """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(root), str(directory), json.dumps(FORBIDDEN), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    heard, others = json.loads(done.stdout)
+    assert heard > 0
+    assert others == []
+    return load_file(out)
+
+
+def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp_path: Path) -> None:
+    """Replacing ground truth beside the transcript changes no bit: nothing but the transcript's directory is opened."""
+    directory = tmp_path / "run" / "transcripts" / "arm"
+    overheard(directory)
+    truth = tmp_path / "run" / "truth" / "arm.safetensors"
+    truth.parent.mkdir()
+    outcomes = []
+    for fill in (0.0, 1.0):
+        save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
+        outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}"))
+    assert set(outcomes[0]) == {f"{kind}/{i}" for kind in CARDS for i in range(3)}
+    for name, value in outcomes[0].items():
+        assert np.array_equal(value, outcomes[1][name])
+
+
+def test_a_transcript_gives_what_the_models_themselves_give(tmp_path: Path) -> None:
+    data = digits(private=150, public=120)
+    spec = data.spec("softmax", 2.0)
+    cases = ascending(data, spec, [[0], [1], [2]], step=0.1)
+    knowledge = write(tmp_path, data.knowledge(spec, "identity", 0.1), cases)
+    for case, read in zip(cases, read_back(tmp_path), strict=True):
+        assert all(np.array_equal(case.after[name], read.after[name]) for name in case.after)
+    for given in (None, knowledge):
+        answers = attack_transcript(tmp_path, [Hrec(), Average()], given)
+        assert list(answers) == ["hrec", "average"]
+        assert answers["hrec"].seconds > 0
+        found = np.concatenate([one.x for one in answers["hrec"].reconstructions])
+        assert cosines(found, data.x[:3]).min() > 0.999
+
+
+def test_an_attacks_answer_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    together = attack_transcript(tmp_path, [MaxDifference(), RawDifference(), Hrec()])
+    for one, other in zip(
+        together["hrec"].reconstructions, attack_transcript(tmp_path, [Hrec()])["hrec"].reconstructions, strict=True
+    ):
+        assert np.array_equal(one.x, other.x)
+
+
+def test_impossible_sessions_are_refused_with_a_reason(tmp_path: Path) -> None:
+    data = digits(private=50, public=50)
+    write(tmp_path / "mlp", data.knowledge(data.spec("mlp", 0.0)), ascending(data, data.spec("mlp", 0.0), [[0]], 0.1))
+    with pytest.raises(ValueError, match="hrec does not work on mlp models: it works on ridge, softmax, svm"):
+        attack_transcript(tmp_path / "mlp", [Hrec()])
+    with pytest.raises(ValueError, match="at most one of each kind"):
+        attack_transcript(tmp_path / "mlp", [Average(), Average()])
+    with pytest.raises(TranscriptError, match="public knowledge"):
+        attack_transcript(tmp_path / "nowhere", [Average()])
+
+
+def test_a_transcript_without_deletions_has_no_answers(tmp_path: Path) -> None:
+    data = digits(private=50, public=50)
+    write(tmp_path, data.knowledge(data.spec("ridge", 1.0)), [])
+    (tmp_path / "releases.jsonl").touch()
+    assert attack_transcript(tmp_path, [Hrec(), Average()])["hrec"].reconstructions == []
+
+
+def test_reconstructions_survive_the_disk(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    answers = attack_transcript(tmp_path, [Hrec(), Average()])
+    save_reconstructions(tmp_path / "arm.safetensors", answers)
+    arrays = load_file(tmp_path / "arm.safetensors")
+    assert arrays["hrec/case"].tolist() == [0, 1, 2, 2, 2]
+    loaded = load_reconstructions(tmp_path / "arm.safetensors")
+    assert set(loaded) == {"hrec", "average"}
+    for kind, answer in answers.items():
+        for one, other in zip(answer.reconstructions, loaded[kind], strict=True):
+            assert one.case == other.case
+            assert one.no_signal == other.no_signal
+            assert dict(one.notes) == dict(other.notes)
+            assert np.array_equal(one.x, other.x)
+            assert np.array_equal(one.y, other.y)
+
+
+def test_a_feature_maps_seed_is_all_that_is_shared(tmp_path: Path) -> None:
+    """Knowledge on disk is enough to rebuild the feature map."""
+    data = digits(private=150, public=120)
+    spec = data.spec("ridge", 4.0, FeatureSpec(dimension=256, bandwidth=3.0, seed=5))
+    write(tmp_path, data.knowledge(spec, "identity", 0.1), ascending(data, spec, [[0], [1]], step=0.1))
+    found = attack_transcript(tmp_path, [Hrec()])["hrec"].reconstructions
+    assert cosines(np.concatenate([one.x for one in found]), data.x[:2]).min() > 0.999
