@@ -59,11 +59,6 @@ class History:
         """The model."""
         return self.setup.spec
 
-    @property
-    def rounds(self) -> int:
-        """Rounds of a whole training: 1 where the optimum is solved for."""
-        return self.setup.plan.rounds if self.setup.plan.algorithm in ("fedavg", "fedsgd") else 1
-
     def under(self, federation: Federation) -> "History":
         """The same history, with clients that know other tombstones."""
         return replace(self, federation=federation)

@@ -82,7 +82,7 @@ class Session:
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
         arrivals = sorted(requests, key=lambda request: (request.round, request.index))
-        shared = self.history.after(arrivals[0].round if arrivals else self.history.rounds)
+        shared = self.history.after(arrivals[0].round if arrivals else self.history.setup.rounds)
         for release in self.history.releases[: shared + 1]:
             newest = self.publish(release, None)
         model, round = self.history.releases[shared].params, self.history.releases[shared].round
@@ -101,7 +101,7 @@ class Session:
             [processed] = self._unlearn([case], [newest], outcomes)
             newest, model, statistics = processed.after, processed.released, outcomes[-1].statistics
             yield processed
-        for release in self._training_on(model, round, self.history.rounds, forgotten):
+        for release in self._training_on(model, round, self.history.setup.rounds, forgotten):
             self.publish(release, None)
 
     def _unlearn(

@@ -52,6 +52,11 @@ class Setup:
     seed: int
     keep_working: bool = False
 
+    @property
+    def rounds(self) -> int:
+        """Rounds of a whole training: 1 where the optimum is solved for."""
+        return self.plan.rounds if self.plan.algorithm in ("fedavg", "fedsgd") else 1
+
 
 @dataclass(frozen=True)
 class Lineage:

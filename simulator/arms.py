@@ -45,7 +45,7 @@ class ArmRun:
 
     def run(self) -> dict[str, Any]:
         """Unlearn, attack, score; return this arm's entry of ``results.json``."""
-        federation = self.trunk.scoped(self.arm.id)
+        federation = self.trunk.ground.federation(self.trunk.grid, self.arm.id)
         began = time.perf_counter()
         processed = self._serve(federation)
         seconds = time.perf_counter() - began
@@ -63,8 +63,11 @@ class ArmRun:
             "defense": self.arm.defense.model_dump(mode="json"),
             "seed": self.arm.seed,
             "data": self._data(),
-            "deletion": {"level": self.arm.setting.deletion.level, "records": max(r.size for r in self.trunk.requests)},
-            "requests": {"made": len(self.trunk.requests), "completed": len(processed)},
+            "deletion": {
+                "level": self.arm.setting.deletion.level,
+                "records": max(r.size for r in self.trunk.ground.requests),
+            },
+            "requests": {"made": len(self.trunk.ground.requests), "completed": len(processed)},
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **self._worth(processed),
             "attacks": {
@@ -90,7 +93,7 @@ class ArmRun:
 
     @cached_property
     def _model(self) -> Model:
-        return model_of(self.trunk.setup.spec)
+        return model_of(self.trunk.ground.setup.spec)
 
     def _serve(self, federation: Any) -> list[Processed]:
         """Let the arm's server process all requests; everything it broadcasts goes through the defense."""
@@ -109,11 +112,11 @@ class ArmRun:
             sequential=deletion.pattern == "sequential",
             rounds_between=deletion.rounds_between,
         )
-        return session.serve(self.trunk.requests)
+        return session.serve(self.trunk.ground.requests)
 
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
-        adversary, population, setup = self.scenario.adversary, self.trunk.population, self.trunk.setup
+        adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
         n = max(1, round(len(population.train_x) * adversary.n_factor))
         operator, step = self.arm.unlearning.public_rule()
         chosen = np.arange(len(population.public_x))
@@ -154,7 +157,7 @@ class ArmRun:
 
     def _forgotten(self, processed: Processed) -> tuple[Array, Array]:
         """The records of one request: ground truth, for scoring only."""
-        population = self.trunk.population
+        population = self.trunk.ground.population
         forget = processed.case.request.forget
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
         return population.train_x[rows], population.train_y[rows]
@@ -166,8 +169,8 @@ class ArmRun:
         for case, p in enumerate(processed):
             x, y = self._forgotten(p)
             truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
-        candidates = np.asarray(self.trunk.population.test_x, dtype=np.float64)
-        schema = self.trunk.population.schema
+        candidates = np.asarray(self.trunk.ground.population.test_x, dtype=np.float64)
+        schema = self.trunk.ground.population.schema
         return {
             kind: score_attack(
                 truths,
@@ -182,7 +185,7 @@ class ArmRun:
 
     def _worth(self, processed: Sequence[Processed]) -> dict[str, Any]:
         """Utility and forgetting; of the trained model alone where no request was completed."""
-        population = self.trunk.population
+        population = self.trunk.ground.population
         entry: dict[str, Any] = {"forgetting": {}}
         if processed:
             entry = worth(
@@ -197,10 +200,10 @@ class ArmRun:
         return entry
 
     def _data(self) -> dict[str, Any]:
-        schema = self.trunk.population.schema
+        schema = self.trunk.ground.population.schema
         about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
         about["feature_names"] = schema.feature_names
-        population = self.trunk.population
+        population = self.trunk.ground.population
         counts = {"clients": population.clients, "records": len(population.train_x)}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
@@ -229,12 +232,12 @@ class ArmRun:
                 },
             )
             _save_arrays(places["models"] / f"{name}.safetensors", dict(processed[0].released))
-            write_atomically(places["models"] / f"{name}.json", self.trunk.setup.spec.model_dump_json())
+            write_atomically(places["models"] / f"{name}.json", self.trunk.ground.setup.spec.model_dump_json())
         write_atomically(places["rounds"] / f"{name}.json", json.dumps(self._rounds()))
 
     def _rounds(self) -> list[dict[str, Any]]:
         """Utility, loss and movement at each release of the trunk."""
-        population = self.trunk.population
+        population = self.trunk.ground.population
         judge = Judge(self._model, population.test_x, population.test_y) if len(population.test_x) else None
         lines: list[dict[str, Any]] = []
         previous: Params | None = None

@@ -19,13 +19,12 @@ from simulator import figures, tracking
 from simulator.arms import ArmRun
 from simulator.findings import verdict
 from simulator.grids import open_grid
-from simulator.plan import Arm, Prefix, plan
+from simulator.plan import Arm, plan
 from simulator.progress import Progress, Silent
 from simulator.scenario import Scenario, dump_toml, load_scenario
-from simulator.trunk import Trunk
+from simulator.trunk import Groundwork, Trunk
 from simulator.versions import machine, versions
 from simulator.world.datasets import cache_directory
-from simulator.world.population import load_population
 from simulator.world.transcript import write_atomically
 
 
@@ -56,7 +55,8 @@ def run(scenario: Scenario, out: Path | None = None, progress: Progress | None =
         ScenarioError: the scenario does not fit its data.
         FileExistsError: ``out`` holds something already.
     """
-    return _run_in(_new_directory(scenario, out), scenario, progress or Silent())
+    ground = prepare(scenario)
+    return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
 
 
 def resume(directory: Path, progress: Progress | None = None) -> Result:
@@ -65,20 +65,35 @@ def resume(directory: Path, progress: Progress | None = None) -> Result:
     Raises:
         ScenarioError: the directory holds no resolved scenario.
     """
-    return _run_in(directory, load_scenario(str(directory / "scenario.toml")), progress or Silent())
+    scenario = load_scenario(str(directory / "scenario.toml"))
+    return _run_in(directory, scenario, prepare(scenario), progress or Silent())
 
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
+    ground = prepare(scenario)
     directory = _new_directory(scenario, out)
-    return _finish(directory, scenario, simulate(scenario, directory, grid, progress), progress or Silent())
+    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, progress), progress or Silent())
 
 
-def simulate(scenario: Scenario, directory: Path, grid: Grid, progress: Progress | None = None) -> dict[str, Any]:
+def prepare(scenario: Scenario) -> list[Groundwork]:
+    """Load the data of every training and check that the scenario fits them, before anything is started or written.
+
+    Raises:
+        DataError, ScenarioError: one sentence that says what does not fit.
+    """
+    root = cache_directory() / "populations"
+    return [Groundwork.of(scenario, prefix, root) for prefix in plan(scenario).prefixes]
+
+
+def simulate(
+    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, progress: Progress | None = None
+) -> dict[str, Any]:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
     Args:
         scenario: what to run.
+        ground: what ``prepare`` said of it.
         directory: of the run; exists.
         grid: the hosts.
         progress: is told how far the run is.
@@ -86,10 +101,10 @@ def simulate(scenario: Scenario, directory: Path, grid: Grid, progress: Progress
     began = time.perf_counter()
     outline = plan(scenario)
     with _one_thread():
-        for prefix in outline.prefixes:
+        for prefix, base in zip(outline.prefixes, ground, strict=True):
             left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
             if left:
-                _run_prefix(directory, scenario, prefix, left, grid, progress or Silent())
+                _run_prefix(directory, scenario, Trunk.of(base, grid), left, progress or Silent())
     results = {
         "schema": 1,
         "scenario": scenario.name,
@@ -102,13 +117,13 @@ def simulate(scenario: Scenario, directory: Path, grid: Grid, progress: Progress
     return results
 
 
-def _run_in(directory: Path, scenario: Scenario, progress: Progress) -> Result:
+def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     hosts = scenario.runtime.hosts
     count = (os.cpu_count() or 1) if hosts == "auto" else hosts
     progress.stage("Starting hosts", None)
     with open_grid(scenario.runtime.backend, count, scenario.runtime.ray_address) as grid:
-        results = simulate(scenario, directory, grid, progress)
+        results = simulate(scenario, ground, directory, grid, progress)
     return _finish(directory, scenario, results, progress)
 
 
@@ -120,17 +135,13 @@ def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progre
     return Result(directory, results, tracking.track(directory, scenario.tracking.uri))
 
 
-def _run_prefix(
-    directory: Path, scenario: Scenario, prefix: Prefix, arms: Sequence[Arm], grid: Grid, progress: Progress
-) -> None:
+def _run_prefix(directory: Path, scenario: Scenario, trunk: Trunk, arms: Sequence[Arm], progress: Progress) -> None:
     """Train once, then let every arm unlearn from there."""
-    cache = cache_directory()
-    population = load_population(prefix.setting.data, prefix.seed, cache / "populations")
-    trunk = Trunk.of(scenario, prefix, population, grid, cache / "populations")
-    label = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
-    progress.stage(f"Training: {label}", trunk.setup.plan.rounds)
-    for _ in trunk.train():
-        progress.advance()
+    ground = trunk.ground
+    label = " ".join(part for part in (ground.setting.variant, f"seed {ground.seed}") if part)
+    progress.stage(f"Training: {label}", ground.setup.rounds)
+    for release in trunk.train():
+        progress.advance(1 if release.round > 0 and release.phase == "training" else 0)
     progress.stage(f"Reference retraining: {label}", None)
     trunk.retrain_reference()
     for arm in arms:

@@ -15,46 +15,42 @@ from simulator.plan import Prefix, Setting
 from simulator.scenario import Scenario
 from simulator.world.data import Population
 from simulator.world.datasets import DataError
-from simulator.world.population import median_bandwidth, population_directory
+from simulator.world.population import load_population, median_bandwidth, population_directory
 from simulator.world.protocols import UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
 
 
-@dataclass
-class Trunk:
-    """One training that several arms branch from.
+@dataclass(frozen=True)
+class Groundwork:
+    """All that a training needs and that can be wrong, before anything is started.
 
     Attributes:
         setting: data, model, training and deletion of the variant.
         seed: the scenario's seed.
         population: the data.
+        directory: where hosts find the population.
         setup: the training.
         requests: what will be deleted.
-        federation: the clients; each arm scopes it to its own tombstones.
-        history: what the server keeps, once trained.
-        references: model retrained without a request's records (and those of earlier requests, where sequential), by
-            request index. Nobody sees it.
-        reference_seconds: what the retrainings took.
     """
 
     setting: Setting
     seed: int
     population: Population
+    directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
-    federation: GridFederation
-    history: History
-    references: dict[int, Params] = field(default_factory=dict)
-    reference_seconds: float = 0.0
 
     @classmethod
-    def of(cls, scenario: Scenario, prefix: Prefix, population: Population, grid: Grid, root: Path) -> "Trunk":
-        """Prepare a training; nothing is sent yet."""
+    def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "Groundwork":
+        """Load the data and resolve everything that depends on it.
+
+        Raises:
+            DataError: the data are unusable, or the scenario does not fit them.
+            ScenarioError: the deletions do not fit the data.
+        """
         setting, seed = prefix.setting, prefix.seed
-        directory = population_directory(setting.data, seed, root)
-        about = {"data": setting.data.model_dump(mode="json"), "directory": str(directory.resolve())}
-        federation = GridFederation(grid, about, population.sizes, seed, arm=f"trunk-{setting.variant}")
+        population = load_population(setting.data, seed, root)
         setup = Setup(
             spec=model_spec(setting, population, seed),
             plan=_training_plan(setting, population),
@@ -63,22 +59,48 @@ class Trunk:
             seed=seed,
             keep_working=scenario.adversary.sees == "broadcasts",
         )
-        history = History(setup, federation)
-        requests = draw_requests(setting.deletion, population, history.rounds, seed)
-        return cls(setting, seed, population, setup, requests, federation, history)
+        requests = draw_requests(setting.deletion, population, setup.rounds, seed)
+        return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
+
+    def federation(self, grid: Grid, arm: str) -> GridFederation:
+        """The clients under one arm's tombstones, with costs of its own."""
+        about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm)
+
+
+@dataclass
+class Trunk:
+    """One training that several arms branch from.
+
+    Attributes:
+        ground: what it is made of.
+        grid: Flower's way to the hosts.
+        history: what the server keeps, once trained.
+        references: model retrained without a request's records (and those of earlier requests, where sequential), by
+            request index. Nobody sees it.
+        reference_seconds: what the retrainings took.
+    """
+
+    ground: Groundwork
+    grid: Grid
+    history: History
+    references: dict[int, Params] = field(default_factory=dict)
+    reference_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, ground: Groundwork, grid: Grid) -> "Trunk":
+        """Prepare a training; nothing is sent yet."""
+        federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
+        return cls(ground, grid, History(ground.setup, federation))
 
     def train(self) -> Iterator[Release]:
         """Train; yield releases as they come."""
         yield from self.history.run()
 
-    def scoped(self, arm: str) -> GridFederation:
-        """The clients under one arm's tombstones, with costs of its own."""
-        return GridFederation(self.federation.grid, self.federation.population, self.population.sizes, self.seed, arm)
-
     def retrain_reference(self) -> None:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
         began = time.perf_counter()
-        hidden = replace(self.history, federation=self.scoped("reference"), stream="reference")
+        hidden = replace(self.history, federation=self.ground.federation(self.grid, "reference"), stream="reference")
         for outcome in hidden.retrain(self._cases(), "independent"):
             if outcome.release.phase == "unlearning":
                 self.references[outcome.release.branch - 1] = outcome.release.params
@@ -88,13 +110,13 @@ class Trunk:
         """Each request as a branch of its own, with what is gone by then."""
         gone: dict[int, tuple[int, ...]] = {}
         cases = []
-        for request in sorted(self.requests, key=lambda request: (request.round, request.index)):
+        for request in sorted(self.ground.requests, key=lambda request: (request.round, request.index)):
             forgotten: Forget = request.forget
-            if self.setting.deletion.pattern == "sequential":
+            if self.ground.setting.deletion.pattern == "sequential":
                 for client, records in request.forget.items():
                     gone[client] = tuple(sorted({*gone.get(client, ()), *records}))
                 forgotten = dict(gone)
-            rounds = request.round + self.setting.deletion.rounds_between
+            rounds = request.round + self.ground.setting.deletion.rounds_between
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
         return cases

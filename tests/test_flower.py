@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from simulator.grids import SerialGrid
-from simulator.runner import simulate
+from simulator.runner import prepare, simulate
 from simulator.scenario import load_scenario
 
 PROJECT = Path(__file__).parents[1]
@@ -64,7 +64,8 @@ def test_flwr_run_gives_the_digests_of_the_serial_twin(tmp_path: Path, superlink
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".git", "runs", "mlruns", "*.db", "tests"))
     settings = f"scenario='mnist-deletions' set='{' '.join(changes)}' out='{out}'"
     command = ["flwr", "run", str(project), "--federation-config", "num-supernodes=2", "--run-config", settings]
-    subprocess.run([*command, "--stream"], env=superlink, check=True, timeout=240, capture_output=True)
+    done = subprocess.run([*command, "--stream"], env=superlink, timeout=240, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     deadline = time.monotonic() + 60
     while not (out / "tracking.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -72,7 +73,7 @@ def test_flwr_run_gives_the_digests_of_the_serial_twin(tmp_path: Path, superlink
 
     (tmp_path / "serial").mkdir()
     scenario = load_scenario("mnist-deletions", CHANGES)
-    serial = simulate(scenario, tmp_path / "serial", SerialGrid(1))
+    serial = simulate(scenario, prepare(scenario), tmp_path / "serial", SerialGrid(1))
     assert _digests(through_flower) == _digests(serial)
 
 

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from simulator.grids import SerialGrid
 from simulator.plan import plan
-from simulator.runner import resume, run, simulate
+from simulator.runner import prepare, resume, run, simulate
 from simulator.scenario import Scenario, dump_toml, scenario_from_dict
 from simulator.world.knowledge import PublicKnowledge, cases_of
 from simulator.world.models import flat
@@ -50,7 +50,7 @@ def _scenario(**changes: Any) -> Scenario:
 
 def _simulate(scenario: Scenario, directory: Path) -> dict[str, Any]:
     directory.mkdir(parents=True)
-    return simulate(scenario, directory, SerialGrid(1))
+    return simulate(scenario, prepare(scenario), directory, SerialGrid(1))
 
 
 def _digests(results: dict[str, Any]) -> dict[str, str]:

@@ -114,6 +114,8 @@ def test_the_public_mean_scores_zero_centred_and_ranks_at_random() -> None:
     assert (frame["cosine_centred"] == 0.0).all()
     assert (frame["candidates"] == 100).all()
     assert frame["rank"].between(1, 100).all()
+    rounded = scored(x, np.tile(public.mean(axis=0) * (1 + 1e-15), (400, 1)), np.zeros(400), np.zeros(400), public)
+    assert (rounded["cosine_centred"] == 0.0).all()
     assert frame["rank"].mean() == pytest.approx(50.5, abs=4 * 28.9 / 20)
     assert (frame["rank"] == 1).mean() <= 0.01 + 4 * np.sqrt(0.01 * 0.99 / 400)
 

@@ -192,9 +192,13 @@ class Unlearner(Config, Protocol):
 class Attack(Config, Protocol):
     """A frozen configuration that can act; declares which knowledge it uses."""
 
-    kind: str
     models: ClassVar[frozenset[str]]
     needs: ClassVar[frozenset[str]]
+
+    @property
+    def kind(self) -> str:
+        """Its name in the table of attacks."""
+        ...
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
