@@ -41,6 +41,15 @@ def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> I
         )
 
 
+def of_round(setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int) -> list[Block]:
+    """Blocks of the cohorts of one round; model i is that of the i-th lineage in ``moving``."""
+    return [
+        block
+        for position, i in enumerate(moving)
+        for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
+    ]
+
+
 def everyone(setup: Setup, lineages: Sequence[Lineage]) -> list[Block]:
     """Blocks over all clients, for every lineage: model i is lineage i's."""
     clients = range(len(setup.sizes))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from server.algorithms.step import Step
-from server.blocks import add_up, cohort, cut
+from server.blocks import add_up, of_round
 from server.setup import Lineage, Setup
 from simulator.world.protocols import BlockResult, Federation
 from simulator.world.records import Params
@@ -20,11 +20,7 @@ def rounds(
     ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
     for round in range(first, max(ends)):
         moving = [i for i in range(len(lineages)) if ends[i] > round]
-        blocks = [
-            block
-            for position, i in enumerate(moving)
-            for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
-        ]
+        blocks = of_round(setup, lineages, moving, round)
         current = [models[i] for i in moving]
         results = federation.train(setup.spec, current, blocks, round, setup.plan.recipe) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):

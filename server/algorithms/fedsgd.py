@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from server.algorithms.step import Step
-from server.blocks import add_up, cohort, cut
+from server.blocks import add_up, of_round
 from server.setup import Lineage, Setup
 from simulator.world.protocols import Federation
 from simulator.world.records import Params
@@ -24,11 +24,7 @@ def rounds(
     ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
     for round in range(first, max(ends)):
         moving = [i for i in range(len(lineages)) if ends[i] > round]
-        blocks = [
-            block
-            for position, i in enumerate(moving)
-            for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
-        ]
+        blocks = of_round(setup, lineages, moving, round)
         results = federation.gradient(setup.spec, [models[i] for i in moving], blocks) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
             if total is None or total.weight == 0.0:
