@@ -156,7 +156,7 @@ def _weighted_sum(
     sums = {}
     for name in model.names:
         update = (trained[name] - starts[name][block.model]).double()
-        sums[name] = (scale.view(-1, *[1] * (update.dim() - 1)) * update).sum(0).numpy()
+        sums[name] = torch.tensordot(scale, update, dims=1).numpy()
     return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
 
 

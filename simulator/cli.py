@@ -169,6 +169,43 @@ def ui(
     raise typer.Exit(serve(uri, port))
 
 
+@app.command()
+def bench(
+    model: Annotated[list[str] | None, typer.Option(help="softmax, mlp, cnn; repeatable; all if left out.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="COHORT/POPULATION; repeatable; 1000/1000, 100/1000, 100/100 if left out.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
+    without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Measure client updates a second against plain Flower and plain loops on the same work."""
+    kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
+    for kind in kinds:
+        if kind not in ("softmax", "mlp", "cnn"):
+            _fail(f"--model {kind}: must be one of softmax, mlp, cnn")
+    parsed = [_cohort_and_population(text) for text in sizes]
+    from simulator.bench import table
+
+    for name in without or []:
+        if name not in table.CONTESTANTS[1:]:
+            _fail(f"--without {name!r}: must be one of {', '.join(table.CONTESTANTS[1:])}")
+    contestants = [name for name in table.CONTESTANTS if name not in (without or [])]
+    lines = table.bench(kinds, parsed, rounds, contestants, _err)
+    _out.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    if any(line.apart > table.AGREE for line in lines):
+        _err.print("error: contestants ended with other weights: they did not do the same work")
+        raise typer.Exit(FAILED)
+
+
+def _cohort_and_population(text: str) -> tuple[int, int]:
+    """Read ``COHORT/POPULATION``; return (population, cohort)."""
+    cohort, _, population = text.partition("/")
+    if not (cohort.isdigit() and population.isdigit() and 0 < int(cohort) <= int(population)):
+        _fail(f"--size {text}: must be COHORT/POPULATION, such as 100/1000, the cohort at most the population")
+    return int(population), int(cohort)
+
+
 # --- how commands end ------------------------------------------------------------------------------------------------
 
 

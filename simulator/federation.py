@@ -95,7 +95,7 @@ class GridFederation:
     def tombstone(self, branch: int, forget: Forget) -> None:
         """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
         header = {"arm": self.arm, "branch": branch, "forget": [[c, list(records)] for c, records in forget.items()]}
-        nodes = self._hosts()
+        nodes = self.hosts()
         replies = self._exchange("query.tombstone", {node: wire.pack(header, {}) for node in nodes})
         if missing := set(nodes).difference(replies):
             raise FederationError(f"hosts {sorted(missing)} did not confirm a deletion on branch {branch}")
@@ -120,7 +120,7 @@ class GridFederation:
             pending = [i for i in range(len(blocks)) if i not in results]
             if not pending:
                 break
-            shares = self._share(blocks, pending, self._hosts())
+            shares = self._share(blocks, pending, self.hosts())
             messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
             for node, reply in self._exchange(message_type, messages).items():
                 results.update(zip(shares[node], read(reply), strict=True))
@@ -155,7 +155,7 @@ class GridFederation:
             shares[node] += together[clients]
         return {node: sorted(own) for node, own in shares.items() if own}
 
-    def _hosts(self) -> list[int]:
+    def hosts(self) -> list[int]:
         """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
         if not self._nodes:
             nodes = list(self.grid.get_node_ids())

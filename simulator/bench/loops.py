@@ -1,0 +1,107 @@
+"""The contestants without a framework: a process a core, and in each a plain torch loop or a bare ``vmap``."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from simulator.bench.work import RECIPE, RECORDS, Measured, Work, batches
+from simulator.world.data import Population
+from simulator.world.records import Array, Params
+from simulator.world.specs import ModelKind
+
+WIDTH = 64
+Sum = dict[str, Array]
+
+
+def measure(work: Work, train: Callable[[Work, Params, Sequence[int], int], Sum], processes: int) -> Measured:
+    """Run one of the loops below on so many processes."""
+    began = time.perf_counter()
+    model, times = work.start(), []
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        list(pool.map(_warm, [work.directory] * processes))
+        start = time.perf_counter() - began
+        for round in range(work.rounds + 1):
+            began = time.perf_counter()
+            clients = sorted(work.clients(round))
+            shares = np.array_split(clients, processes)
+            jobs = [pool.submit(train, work, model, share.tolist(), round) for share in shares]
+            sums = [job.result() for job in jobs]
+            model = {
+                name: (value + sum(part[name] for part in sums) / len(clients)).astype(value.dtype)
+                for name, value in model.items()
+            }
+            times.append(time.perf_counter() - began)
+    return Measured(start, times[1:], model)
+
+
+def plainly(work: Work, model: Params, clients: Sequence[int], round: int) -> Sum:
+    """One client after the other, with a module and ``torch.optim.SGD``: what most simulators come down to."""
+    x, y = _arrays(work.directory)
+    module = work.model.module(model)
+    start = {name: value.detach().clone() for name, value in module.named_parameters()}
+    total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
+    loss_of = torch.nn.CrossEntropyLoss()
+    for client in clients:
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                value.copy_(start[name])
+        optimiser = torch.optim.SGD(module.parameters(), lr=RECIPE.learning_rate)
+        for batch in batches(client, round) + client * RECORDS:
+            optimiser.zero_grad()
+            loss_of(module(x[batch]), y[batch]).backward()
+            optimiser.step()
+        for name, value in module.named_parameters():
+            total[name] += value.detach() - start[name]
+    return {name.removeprefix("body."): value.numpy() for name, value in total.items()}
+
+
+def vmapped(work: Work, model: Params, clients: Sequence[int], round: int) -> Sum:
+    """``vmap(grad)`` over stacked clients, and nothing else."""
+    x, y = _arrays(work.directory)
+    start = work.model.tensors(model)
+    step = _step(work.kind)
+    total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
+    for begin in range(0, len(clients), WIDTH):
+        pack = clients[begin : begin + WIDTH]
+        rows = torch.from_numpy(np.stack([batches(client, round) + client * RECORDS for client in pack]))
+        params = {name: value.expand(len(pack), *value.shape).clone() for name, value in start.items()}
+        for i in range(rows.shape[1]):
+            gradients = step(params, x[rows[:, i]], y[rows[:, i]])
+            for name, value in params.items():
+                value.sub_(gradients[name], alpha=RECIPE.learning_rate)
+        for name, value in params.items():
+            total[name] += (value - start[name]).sum(0)
+    return {name: value.numpy() for name, value in total.items()}
+
+
+@lru_cache
+def _step(kind: ModelKind) -> Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]:
+    work = Work(kind=kind, population=1, cohort=1, rounds=1, directory=Path())
+    body = work.model.module(work.start()).get_submodule("body")
+
+    def loss(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(functional_call(body, params, (x,)), y)
+
+    return vmap(grad(loss))
+
+
+@lru_cache
+def _arrays(directory: Path) -> tuple[Tensor, Tensor]:
+    population = Population.open(directory)
+    return torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _warm(directory: Path) -> None:
+    _arrays(directory)

@@ -1,0 +1,98 @@
+"""The work that every contestant does: rounds of federated averaging over clients of 50 MNIST-sized records."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients.batches import batches_of
+from server.blocks import cohort
+from server.setup import Lineage, Setup, TrainingPlan
+from simulator.world.data import Population
+from simulator.world.models import Model, model_of
+from simulator.world.records import Array, Params
+from simulator.world.seeding import generator
+from simulator.world.specs import Frozen, ModelKind, ModelSpec, Recipe, Schema
+
+RECORDS = 50
+SHAPE = (1, 28, 28)
+RECIPE = Recipe(batch_size=10, learning_rate=0.05)
+
+
+class Work(Frozen):
+    """One line of the table.
+
+    Attributes:
+        kind: of the model: softmax, mlp (784-64-10) or cnn.
+        population: how many clients there are.
+        cohort: how many train in a round.
+        rounds: how many are measured; one more comes before them, unmeasured.
+        directory: of the population's arrays.
+    """
+
+    kind: ModelKind
+    population: int
+    cohort: int
+    rounds: int
+    directory: Path
+
+    @property
+    def setup(self) -> Setup:
+        """The same work as Palimpsest's server knows it."""
+        spec = ModelSpec(kind=self.kind, task="classification", shape=SHAPE, outputs=10, regularisation=0.0)
+        plan = TrainingPlan(algorithm="fedavg", rounds=self.rounds + 1, clients_per_round=self.cohort, recipe=RECIPE)
+        return Setup(spec, plan, np.full(self.population, RECORDS), block_size=32, seed=0)
+
+    @property
+    def model(self) -> Model:
+        """The architecture."""
+        return model_of(self.setup.spec)
+
+    def start(self) -> Params:
+        """The first model."""
+        return self.model.init(generator(0, "init"))
+
+    def clients(self, round: int) -> tuple[int, ...]:
+        """Who trains in a round."""
+        return cohort(self.setup, Lineage(branch=0, forget={}), round)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one contestant needed for one piece of work.
+
+    Attributes:
+        start: seconds until it could train.
+        rounds: seconds of each measured round.
+        final: the last model.
+    """
+
+    start: float
+    rounds: list[float]
+    final: Params
+
+
+def batches(client: int, round: int) -> Array:
+    """``[5, 10]`` the records of each of a client's steps in a round: the same for every contestant."""
+    return batches_of(RECORDS, (), RECIPE, 0, ("batches", client, round), compact=False)
+
+
+def make_population(clients: int, directory: Path) -> Path:
+    """Write a population of random images; the records of client k depend on k alone."""
+    rng = np.random.default_rng(0)
+    x = rng.random((clients * RECORDS, 784), dtype=np.float32)
+    y = rng.integers(0, 10, clients * RECORDS)
+    empty: dict[str, Any] = {f"{part}_x": x[:0] for part in ("public", "test")}
+    empty |= {f"{part}_y": y[:0] for part in ("public", "test")}
+    population = Population(
+        schema=Schema(name="random", task="classification", shape=SHAPE, outputs=10),
+        train_x=x,
+        train_y=y,
+        offsets=np.arange(clients + 1) * RECORDS,
+        box_low=np.zeros(784),
+        box_high=np.ones(784),
+        preprocessing={},
+        **empty,
+    )
+    return population.save(directory / f"random-{clients}")
