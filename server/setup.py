@@ -48,8 +48,8 @@ class Setup:
     spec: ModelSpec
     plan: TrainingPlan
     sizes: Array
-    block_size: int
-    seed: int
+    block_size: int = 32
+    seed: int = 0
     keep_working: bool = False
 
     @property

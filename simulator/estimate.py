@@ -1,18 +1,31 @@
 """What a scenario will cost, from its numbers alone."""
 
+import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
+from clients.host import Host
+from clients.reader import Reader
+from clients.tombstones import Tombstones
+from server.blocks import cut
+from server.setup import Lineage
 from simulator.plan import Arm, Plan, Prefix
 from simulator.sections import TrainingConfig
-from simulator.trunk import model_spec
+from simulator.threads import one_thread
+from simulator.trunk import model_spec, setup_of
 from simulator.world.data import Population
 from simulator.world.datasets import cache_directory
 from simulator.world.models import model_of
 from simulator.world.population import load_population
+from simulator.world.seeding import generator
+
+_TRIED = 64
+"""Clients on which the pace of local training is tried out."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +47,21 @@ def table(plan: Plan) -> Table:
     """The arms of a plan and their cost; a line of its own for the training and the reference that arms share."""
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("arm", overflow="fold")
-    for header in ("rounds", "client updates", "transcript"):
+    for header in ("rounds", "client updates", "time", "transcript"):
         found.add_column(header, justify="right", no_wrap=True)
-    total = 0
+    total, cache = 0, cache_directory() / "populations"
     for prefix in plan.prefixes:
-        population = load_population(prefix.setting.data, prefix.seed, cache_directory() / "populations")
+        population = load_population(prefix.setting.data, prefix.seed, cache)
+        pace = _seconds_per_update(prefix, population)
         shared = _shared(prefix, population)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
-        found.add_row(f"{name}: training and reference, shared", *_cells(shared), style="dim")
+        found.add_row(f"{name}: training and reference, shared", *_cells(shared, pace), style="dim")
         for arm in prefix.arms:
             cost = of_arm(arm, population)
             total += cost.disk or 0
-            found.add_row(arm.id, *_cells(cost))
+            found.add_row(arm.id, *_cells(cost, pace))
     found.add_section()
-    found.add_row(f"{len(plan.arms)} arms", "", "", _bytes(total), style="bold")
+    found.add_row(f"{len(plan.arms)} arms", "", "", "", _bytes(total), style="bold")
     return found
 
 
@@ -94,9 +108,29 @@ def _clients(training: TrainingConfig, population: Population) -> int | None:
     return min(training.clients_per_round or population.clients, population.clients)
 
 
-def _cells(cost: Cost) -> Sequence[str]:
+def _seconds_per_update(prefix: Prefix, population: Population) -> float | None:
+    """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
+    if prefix.setting.training.algorithm != "fedavg":
+        return None
+    setup = setup_of(prefix.setting, population, prefix.seed)
+    tried = np.linspace(0, population.clients - 1, num=min(_TRIED, population.clients)).astype(int)
+    [block] = cut(replace(setup, block_size=_TRIED), Lineage(branch=0, forget={}), 0, tried.tolist())
+    host = Host(Reader(population), prefix.seed, "estimate", Tombstones())
+    start = model_of(setup.spec).init(generator(prefix.seed, "init"))
+    took = []
+    with one_thread():
+        for _ in range(3):
+            began = time.perf_counter()
+            host.train(setup.spec, [start], [block], 0, setup.plan.recipe)
+            took.append(time.perf_counter() - began)
+    return min(took) / len(tried) / (os.cpu_count() or 1)
+
+
+def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
     counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
-    return [*counts, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+    seconds = None if pace is None or cost.client_updates is None else pace * cost.client_updates
+    took = "-" if seconds is None else "< 1 s" if seconds < 1.0 else f"about {seconds:,.0f} s"
+    return [*counts, took, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
 
 
 def _bytes(count: int) -> str:

@@ -4,16 +4,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.serverapp import Grid
-from threadpoolctl import threadpool_limits
 
 from simulator import figures, tracking
 from simulator.arms import ArmRun
@@ -22,6 +19,7 @@ from simulator.grids import open_grid
 from simulator.plan import Arm, plan
 from simulator.progress import Progress, Silent
 from simulator.scenario import Scenario, dump_toml, load_scenario
+from simulator.threads import one_thread
 from simulator.trunk import Groundwork, Trunk
 from simulator.versions import machine, versions
 from simulator.world.datasets import cache_directory
@@ -100,7 +98,7 @@ def simulate(
     """
     began = time.perf_counter()
     outline = plan(scenario)
-    with _one_thread():
+    with one_thread():
         for prefix, base in zip(outline.prefixes, ground, strict=True):
             left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
             if left:
@@ -165,15 +163,3 @@ def _new_directory(scenario: Scenario, out: Path | None) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / "scenario.toml", dump_toml(scenario))
     return directory
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch and BLAS thread: sums over more threads have other bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

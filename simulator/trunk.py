@@ -51,12 +51,9 @@ class Groundwork:
         """
         setting, seed = prefix.setting, prefix.seed
         population = load_population(setting.data, seed, root)
-        setup = Setup(
-            spec=model_spec(setting, population, seed),
-            plan=_training_plan(setting, population),
-            sizes=population.sizes,
+        setup = replace(
+            setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
-            seed=seed,
             keep_working=scenario.adversary.sees == "broadcasts",
         )
         requests = draw_requests(setting.deletion, population, setup.rounds, seed)
@@ -149,6 +146,17 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
         hidden=model.hidden,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
+    )
+
+
+def setup_of(setting: Setting, population: Population, seed: int) -> Setup:
+    """The training of a setting on a population.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    return Setup(
+        model_spec(setting, population, seed), _training_plan(setting, population), population.sizes, seed=seed
     )
 
 
