@@ -1,9 +1,8 @@
 """Local SGD of many clients at once: the pure, vectorised fit that clients use and that shadow models reuse.
 
-A *pack* stacks the parameters of W local trainings along a first axis and steps them together. No slot sees another:
-linear models use batched matrix products with the gradient written out, others ``vmap(grad)``. The kernels' shapes are
-fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least two wide), so that a slot's
-result is the same bits in whatever pack it runs.
+A *pack* stacks the parameters of W local trainings along a first axis and steps them together. No slot sees another, and
+the kernels' shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least two
+wide), so that a slot's result is the same bits in whatever pack it runs.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
 
+from simulator.world.gradients import gradients
 from simulator.world.models import Model
 from simulator.world.records import Array
 from simulator.world.specs import Recipe
@@ -89,37 +88,18 @@ def _fit_pack(
         picked = chosen.clamp(min=0).flatten()
         batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
-        gradients, loss = _gradients(model, now, batch_x, batch_y, filled, count.clamp(min=1).to(model.dtype))
+        slopes, loss = gradients(model, now, batch_x, batch_y, filled, count.clamp(min=1).to(model.dtype))
         moved = count > 0
         total[:active] += torch.where(moved, loss.double() * count, 0.0)
         old_velocity = {name: value[:active] for name, value in velocity.items()}
-        _descend(now, gradients, old_velocity, moved, started[:active], recipe)
+        _descend(now, slopes, old_velocity, moved, started[:active], recipe)
         started[:active] |= moved
     return {name: value[: len(slots)] for name, value in params.items()}, total[: len(slots)].numpy()
 
 
-def _gradients(
-    model: Model, params: dict[str, Tensor], x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradients ``[W, ...]`` and values ``[W]`` of the mean loss over each slot's filled places."""
-    if model.linear:
-        features = model.embed(x)
-        scores = torch.baddbmm(params["bias"].unsqueeze(1), features, params["weight"].transpose(1, 2))
-        pull = torch.where(filled.unsqueeze(-1), model.residual(scores, y), 0.0) / count.view(-1, 1, 1)
-        loss = torch.where(filled, model.losses(scores, y), 0.0).sum(1) / count
-        weight = torch.bmm(pull.transpose(1, 2), features).neg_()
-        return {"weight": weight, "bias": -pull.sum(1)}, loss
-
-    def mean_loss(one: dict[str, Tensor], x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
-        each = model.losses(model.scores(one, x1), y1)
-        return torch.where(filled1, each, 0.0).sum() / count1
-
-    return vmap(grad_and_value(mean_loss))(params, x, y, filled, count)
-
-
 def _descend(
     params: dict[str, Tensor],
-    gradients: dict[str, Tensor],
+    slopes: dict[str, Tensor],
     velocity: dict[str, Tensor],
     moved: Tensor,
     started: Tensor,
@@ -127,11 +107,11 @@ def _descend(
 ) -> None:
     """One step of SGD in place, as ``torch.optim.SGD`` takes it; slots that did not move keep every bit.
 
-    ``gradients`` are used up.
+    ``slopes`` are used up.
     """
     everyone = bool(moved.all())
     for name, value in params.items():
-        change = gradients[name]
+        change = slopes[name]
         if recipe.l2:
             change.add_(value, alpha=recipe.l2)
         if recipe.momentum:
