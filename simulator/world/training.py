@@ -1,7 +1,7 @@
 """Local SGD of many clients at once: the pure, vectorised fit that clients use and that shadow models reuse.
 
-A *pack* stacks the parameters of W local trainings along a first axis and steps them together. No slot sees another, and
-the kernels' shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least two
+A *pack* stacks the parameters of W local trainings along a first axis and steps them together. No slot sees another,
+and kernel shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least two
 wide), so that a slot's result is the same bits in whatever pack it runs.
 """
 
