@@ -1,14 +1,15 @@
 """What the server keeps of a training, and how it trains again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.step import Step
+from server.blocks import cohort
 from server.setup import Lineage, Setup
 from simulator.world.models import model_of
 from simulator.world.protocols import Federation, Outcome, Statistics, UnlearningCase
-from simulator.world.records import Params, Release
+from simulator.world.records import Forget, Params, Release
 from simulator.world.seeding import generator
 from simulator.world.specs import ModelSpec
 
@@ -25,15 +26,14 @@ def train(
     lineages: Sequence[Lineage],
     federation: Federation,
     starts: Sequence[Params] | None = None,
-    first: int = 0,
 ) -> Iterator[Step]:
-    """Train lineages together, from their initialisations or from ``starts`` with ``first`` rounds behind them."""
+    """Train lineages together, from their initialisations or from ``starts``, each from its ``first`` round."""
     if starts is None:
         model = model_of(setup.spec)
         starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
         if setup.plan.algorithm in ("fedavg", "fedsgd"):
             yield Step(range(len(lineages)), starts, 0)
-    yield from ALGORITHMS[setup.plan.algorithm](setup, lineages, starts, first, federation)
+    yield from ALGORITHMS[setup.plan.algorithm](setup, lineages, starts, federation)
 
 
 @dataclass
@@ -64,6 +64,13 @@ class History:
         """Rounds of a whole training: 1 where the optimum is solved for."""
         return self.setup.plan.rounds if self.setup.plan.algorithm in ("fedavg", "fedsgd") else 1
 
+    def stored_for(self, needs: Collection[str]) -> int:
+        """Bytes that the server keeps on disk or in memory for a method with these needs."""
+        total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes
+        if "releases" in needs:
+            total += sum(value.nbytes for kept in self.releases for value in kept.params.values())
+        return total
+
     def under(self, federation: Federation) -> "History":
         """The same history, with clients that know other tombstones."""
         return replace(self, federation=federation)
@@ -88,6 +95,59 @@ class History:
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
                 yield Outcome(Release(cases[i].branch, step.round, phase, step.models[position]), kept)
+
+    def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train every case again from the last release that nothing it forgets had touched, in the same streams.
+
+        Where none of it was ever used, the model stays as it is, and nothing is asked of anybody.
+        """
+        lineages, restored = [], []
+        for case in cases:
+            if self._first_use(case.request.forget, case.round) == case.round:
+                yield Outcome(Release(case.branch, case.round, "unlearning", case.before))
+                continue
+            clean = min(self._first_use(case.forgotten, case.round), case.request.round)
+            kept = self.releases[self.after(clean)]
+            yield Outcome(Release(case.branch, kept.round, "unlearning", kept.params))
+            lineages.append(replace(self._lineage(case, "same-order"), first=kept.round))
+            restored.append(kept)
+        if not lineages:
+            return
+        for step in train(self.setup, lineages, self.federation, starts=[kept.params for kept in restored]):
+            for position, i in enumerate(step.lineages):
+                yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+
+    def recover(
+        self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0
+    ) -> Iterator[Outcome]:
+        """Run ordinary rounds without what each case forgets, on streams that all methods share."""
+        if not cases or rounds == 0:
+            return
+        lineages = [
+            Lineage(
+                branch=case.branch,
+                forget=case.forgotten,
+                cohorts=(f"{self.stream}-recovery-cohorts", case.request.index),
+                batches=(f"{self.stream}-recovery-batches", case.request.index),
+                compact=True,
+                cohorts_of_rest=True,
+                first=case.round + done,
+                last=case.round + done + rounds,
+            )
+            for case in cases
+        ]
+        for step in train(self.setup, lineages, self.federation, starts=starts):
+            for position, i in enumerate(step.lineages):
+                yield Outcome(Release(lineages[i].branch, step.round, "recovery", step.models[position]))
+
+    def _first_use(self, forget: Forget, until: int) -> int:
+        """The first round of the trunk in which a client read any of these records; ``until`` if none before did.
+
+        A client that takes part reads all its records: every local epoch visits each of them once.
+        """
+        trunk = Lineage(branch=0, forget={})
+        leavers = {client for client, records in forget.items() if records}
+        return next((r for r in range(until) if leavers.intersection(cohort(self.setup, trunk, r))), until)
 
     def _lineage(self, case: UnlearningCase, coupling: str) -> Lineage:
         """Say which streams a retraining shares with the first training."""

@@ -1,7 +1,7 @@
 """A server's life: it trains, requests arrive, it unlearns, and everything it broadcasts is published in order."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from server.history import History, train
 from server.ledger import Ledger
@@ -22,12 +22,14 @@ class Processed:
         before: id of the last release seen before the unlearning.
         after: id of the last release of it.
         released: the model of ``after``.
+        notes: what the method reported of itself.
     """
 
     case: UnlearningCase
     before: int
     after: int
     released: Params
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,11 @@ class Session:
         """
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
         last: dict[int, tuple[int, Release]] = {}
+        notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
         for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
             branch = outcome.release.branch
             number = self.publish(outcome.release, parents[branch])
+            notes[branch] |= outcome.notes
             if outcome.release.phase != "working":
                 last[branch] = number, outcome.release
             if kept is not None:
@@ -126,7 +130,7 @@ class Session:
         for case in cases:
             self._complete(case, last[case.branch][0])
         return [
-            Processed(case, number, last[case.branch][0], last[case.branch][1].params)
+            Processed(case, number, last[case.branch][0], last[case.branch][1].params, notes[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
 
@@ -141,8 +145,8 @@ class Session:
         """Ordinary rounds on the trunk's streams, without what is forgotten."""
         if until <= done:
             return
-        lineage = Lineage(branch=0, forget=forgotten, last=until)
-        for step in train(self.history.setup, [lineage], self.federation, starts=[model], first=done):
+        lineage = Lineage(branch=0, forget=forgotten, first=done, last=until)
+        for step in train(self.history.setup, [lineage], self.federation, starts=[model]):
             yield Release(0, step.round, step.phase, step.models[0])
 
     def _admit(self, request: DeletionRequest, gone: Forget) -> bool:

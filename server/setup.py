@@ -64,6 +64,7 @@ class Lineage:
         compact: whether batches are drawn over what is left (see ``Block``).
         cohorts_of_rest: whether cohorts are drawn among clients with records left; False keeps the original draw, in
             which a client without records takes part with weight 0.
+        first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
     """
 
@@ -74,4 +75,5 @@ class Lineage:
     batches: Key = ("batches",)
     compact: bool = False
     cohorts_of_rest: bool = False
+    first: int = 0
     last: int | None = None

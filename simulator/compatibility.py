@@ -1,6 +1,6 @@
 """Combinations that cannot run, refused before anything starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from simulator.errors import ScenarioError, listed
 from simulator.methods import NAME_KEY, Entry, Group, applies, card
@@ -14,6 +14,35 @@ _SINGLE_MESSAGES = {
     "leaver": "a message of the leaver alone",
     "client updates": "the updates of single clients",
     "single-client messages": "messages of single clients",
+}
+Obstacle = tuple[str, str]
+"""What stands in the way of a need, and why; with a remedy."""
+
+
+def _server_momentum(setting: Setting) -> Obstacle | None:
+    training = setting.training
+    if training.algorithm != "fedsgd" or training.momentum == 0.0:
+        return None
+    return (
+        f"training.algorithm = 'fedsgd' and training.momentum = {training.momentum}",
+        "a restored release lacks the server's velocity, so training from it would not be exact; take momentum = 0, "
+        "or retrain",
+    )
+
+
+def _leaver_gone(setting: Setting) -> Obstacle | None:
+    if setting.deletion.leaver_online:
+        return None
+    return (
+        "deletion.leaver_online = false",
+        "it needs a message of the leaver about what it deletes; take a method that does without (retrain, rollback, "
+        "finetune), or leaver_online = true",
+    )
+
+
+_OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
+    "memoryless server": _server_momentum,
+    "leaver": _leaver_gone,
 }
 _GRANTS = ("labels", "client", "seeds")
 
@@ -120,6 +149,9 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
+        for need in about.needs:
+            if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
+                raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")
     for need in about.needs:
         if secure and need in _SINGLE_MESSAGES:
             raise ScenarioError(

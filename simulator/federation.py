@@ -32,10 +32,12 @@ class Costs:
     """What was asked of clients since the start.
 
     Attributes:
+        rounds: exchanges between server and clients, of however many branches together.
         client_updates: local trainings and full-batch answers of single clients.
         bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
     """
 
+    rounds: int = 0
     client_updates: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
@@ -102,6 +104,7 @@ class GridFederation:
 
     def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
         clients = sum(len(block.clients) for block in blocks)
+        self.costs.rounds += 1
         self.costs.client_updates += clients
         self.costs.bytes_down += clients * down
         self.costs.bytes_up += clients * up

@@ -56,7 +56,7 @@ class LocalGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """Create a message to a node, as Flower asks of a grid; ``Message`` itself is the way that is not deprecated."""
+        """Create a message to a node, as Flower asks of a grid; ``Message`` is the way that is not deprecated."""
         return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:

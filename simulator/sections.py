@@ -164,6 +164,7 @@ class DeletionConfig(Frozen):
         group: simultaneous only.
         scope: level label only: the class of all clients, or of one.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
+        leaver_online: whether clients still answer about what they delete; false: they are gone by then.
         request: the requests spelled out, in place of drawn ones.
     """
 
@@ -174,6 +175,7 @@ class DeletionConfig(Frozen):
     group: Count = 1
     scope: Literal["all", "client"] = "all"
     rounds_between: int = Field(default=0, ge=0)
+    leaver_online: bool = True
     request: tuple[RequestConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -88,6 +88,14 @@ MISTAKES = {
         '[[unlearning]]\nmethod = "ascent"\n[federation]\nsecure_aggregation = true',
         ["unlearning.0.method = 'ascent'", "secure_aggregation", "take retrain"],
     ),
+    "ascent with a leaver who is gone": (
+        '[deletion]\nleaver_online = false\n[[unlearning]]\nmethod = "ascent"',
+        ["unlearning.0.method = 'ascent'", "leaver_online = false", "take a method that does without"],
+    ),
+    "rollback of a server with momentum": (
+        '[training]\nalgorithm = "fedsgd"\nmomentum = 0.5\n[[unlearning]]\nmethod = "rollback"',
+        ["unlearning.0.method = 'rollback'", "momentum = 0.5", "take momentum = 0, or retrain"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],

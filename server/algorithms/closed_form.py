@@ -12,7 +12,7 @@ from simulator.world.records import Params
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield the exact minimiser once for each lineage.
 

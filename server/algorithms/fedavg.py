@@ -10,16 +10,19 @@ from simulator.world.records import Params
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield each round's models: theta <- theta + sum n_k (theta_k - theta) / sum n_k over the round's cohort.
 
-    A lineage stops at its own ``last``. A cohort without a single record left leaves its model as it is.
+    A lineage moves from its own ``first`` round to its own ``last``. A cohort without a single record left leaves its
+    model as it is.
     """
     models = list(starts)
     ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
-    for round in range(first, max(ends)):
-        moving = [i for i in range(len(lineages)) if ends[i] > round]
+    for round in range(min(lineage.first for lineage in lineages), max(ends)):
+        moving = [i for i, lineage in enumerate(lineages) if lineage.first <= round < ends[i]]
+        if not moving:
+            continue
         blocks = [
             block
             for position, i in enumerate(moving)

@@ -69,7 +69,7 @@ def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield the converged models (and, where asked for, the iterates that were broadcast on the way)."""
     model = model_of(setup.spec)

@@ -9,6 +9,15 @@ CARDS: dict[str, Card] = {
         levels=("record", "label", "client"),
         promises="exact",
     ),
+    "rollback": Card(
+        target="server.unlearning.rollback:Rollback",
+        summary="restore the last release that the deleted records never touched, and train again from there",
+        levels=("record", "label", "client"),
+        algorithms=("fedavg", "fedsgd"),
+        needs=("releases", "memoryless server"),
+        promises="exact",
+        source="FATS, PVLDB 2024",
+    ),
     "downdate": Card(
         target="server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
@@ -24,6 +33,12 @@ CARDS: dict[str, Card] = {
         levels=("record", "label", "client"),
         needs=("leaver",),
         source="Hu et al., IEEE S&P 2024",
+    ),
+    "finetune": Card(
+        target="server.unlearning.finetune:Finetune",
+        summary="ordinary rounds without the deleted records: the baseline that approximate methods must beat",
+        levels=("record", "label", "client"),
+        algorithms=("fedavg", "fedsgd"),
     ),
     "none": Card(
         target="server.unlearning.ignore:Ignore",

@@ -131,10 +131,18 @@ class UnlearningCase:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One step of an unlearning: what is broadcast, and what the server keeps to itself."""
+    """One step of an unlearning: what is broadcast, and what the server keeps to itself.
+
+    Attributes:
+        release: what is broadcast.
+        statistics: of the branch from here on (closed form only).
+        notes: numbers that the method reports of itself, such as how often a projection fired; the last of each name
+            counts.
+    """
 
     release: Release
     statistics: Statistics | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 class Config(Protocol):
@@ -155,6 +163,23 @@ class History(Protocol):
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""
+        ...
+
+    def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
+        ...
+
+    def recover(
+        self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0
+    ) -> Iterator[Outcome]:
+        """Run ordinary rounds without what each case forgets; their releases are of phase ``recovery``.
+
+        Args:
+            cases: whose branches go on, all together.
+            starts: the model of each.
+            rounds: how many, for each.
+            done: rounds of recovery behind ``starts``: equal calls would draw equal cohorts and batches.
+        """
         ...
 
 
