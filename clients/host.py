@@ -4,6 +4,7 @@ Everything here is a pure function of (models, blocks, round, seed), except for 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,7 +42,13 @@ class Host:
         self._tombstones = tombstones
 
     def train(
-        self, spec: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        spec: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
@@ -64,7 +71,8 @@ class Host:
         for block in blocks:
             own = slice(begin, begin + len(block.clients))
             block_trained = {name: value[own] for name, value in trained.items()}
-            results.append(_weighted_sum(model, starts, block, block_trained, weights[own], losses[own]))
+            result = _weighted_sum(model, starts, block, block_trained, weights[own], losses[own])
+            results.append(replace(result, each=_each(starts, block, block_trained)) if each else result)
             begin = own.stop
         return results
 
@@ -158,6 +166,11 @@ def _weighted_sum(
         update = (trained[name] - starts[name][block.model]).double()
         sums[name] = (scale.view(-1, *[1] * (update.dim() - 1)) * update).sum(0).numpy()
     return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
+
+
+def _each(starts: dict[str, Tensor], block: Block, trained: dict[str, Tensor]) -> Params:
+    """Local minus global model of every client of a block."""
+    return {name: (value - starts[name][block.model]).numpy() for name, value in trained.items()}
 
 
 def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:

@@ -1,17 +1,21 @@
 """What the server keeps of a training, and how it trains again."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.step import Step
-from server.blocks import cohort
+from server.blocks import cohort, cut, per_client, weighted_mean
 from server.setup import Lineage, Setup
+from server.updates import UpdateStore
 from simulator.world.models import model_of
 from simulator.world.protocols import Federation, Outcome, Statistics, UnlearningCase
-from simulator.world.records import Forget, Params, Release
+from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import generator
-from simulator.world.specs import ModelSpec
+from simulator.world.specs import ModelSpec, Recipe
 
 ALGORITHMS = {
     "fedavg": fedavg.rounds,
@@ -46,6 +50,8 @@ class History:
         stream: purpose of the randomness of retrainings; arms share it, a hidden reference has its own.
         releases: of the trunk, in order.
         statistics: of the trunk (closed form only).
+        updates: of single clients in the trunk, where some method needs them.
+        public: ``[n, d]`` the public sample, without labels.
     """
 
     setup: Setup
@@ -53,11 +59,18 @@ class History:
     stream: str = "unlearning"
     releases: list[Release] = field(default_factory=list)
     statistics: Statistics | None = None
+    updates: UpdateStore | None = None
+    public: Array | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """The model."""
         return self.setup.spec
+
+    @property
+    def sizes(self) -> Array:
+        """``[clients]`` records of each client before any deletion."""
+        return self.setup.sizes
 
     @property
     def rounds(self) -> int:
@@ -69,6 +82,8 @@ class History:
         total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes
         if "releases" in needs:
             total += sum(value.nbytes for kept in self.releases for value in kept.params.values())
+        if "client updates" in needs and self.updates is not None:
+            total += self.updates.bytes
         return total
 
     def under(self, federation: Federation) -> "History":
@@ -77,7 +92,10 @@ class History:
 
     def run(self) -> Iterator[Release]:
         """Train the trunk, keeping what it releases."""
-        for step in train(self.setup, [Lineage(branch=0, forget={})], self.federation):
+        setup = replace(self.setup, keep_updates=self.updates is not None)
+        for step in train(setup, [Lineage(branch=0, forget={})], self.federation):
+            if self.updates is not None and step.updates:
+                self.updates.keep(step.updates[0])
             release = Release(0, step.round, step.phase, step.models[0])
             self.releases.append(release)
             self.statistics = step.statistics[0] if step.statistics else self.statistics
@@ -86,6 +104,54 @@ class History:
     def after(self, round: int) -> int:
         """Position in ``releases`` of the trunk's release after so many rounds."""
         return max(i for i, kept in enumerate(self.releases) if kept.round == round and kept.phase == "training")
+
+    def released(self, round: int) -> Params:
+        """The trunk's model after so many rounds."""
+        return self.releases[self.after(round)].params
+
+    def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
+        """Randomness of the server's own for one case."""
+        return generator(self.setup.seed, f"{self.stream}-{purpose}", case.request.index)
+
+    def calibrate(
+        self,
+        cases: Sequence[UnlearningCase],
+        models: Sequence[Params],
+        clients: Sequence[Sequence[int]],
+        round: int,
+        ratio: float,
+    ) -> list[dict[int, Array]]:
+        """Let clients train again as in one round of the first training, from other models."""
+        recipe = self.setup.plan.recipe
+        shorter = recipe.model_copy(update={"local_epochs": max(1, math.floor(ratio * recipe.local_epochs + 0.5))})
+        lineages = [Lineage(branch=case.branch, forget=case.forgotten) for case in cases]
+        return self._local(lineages, models, clients, round, shorter)
+
+    def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
+        """The ordinary update of each request's clients on all they are about to delete, weighted by their records."""
+        lineages = [
+            Lineage(branch=case.branch, forget={}, batches=(f"{self.stream}-leaver", case.request.index))
+            for case in cases
+        ]
+        leavers = [list(case.request.forget) for case in cases]
+        found = self._local(lineages, models, leavers, 0, self.setup.plan.recipe)
+        return [weighted_mean(updates, self.sizes) for updates in found]
+
+    def _local(
+        self,
+        lineages: Sequence[Lineage],
+        models: Sequence[Params],
+        clients: Sequence[Sequence[int]],
+        round: int,
+        recipe: Recipe,
+    ) -> list[dict[int, Array]]:
+        """For each lineage client -> its update from the lineage's model, float64."""
+        blocks = [b for i, lineage in enumerate(lineages) for b in cut(self.setup, lineage, i, clients[i])]
+        results = self.federation.train(self.spec, models, blocks, round, recipe, each=True) if blocks else []
+        return [
+            {client: update.astype(np.float64) for client, update in updates.items()}
+            for updates in per_client(blocks, results, len(models))
+        ]
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""

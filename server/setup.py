@@ -42,6 +42,7 @@ class Setup:
         sizes: ``[clients]`` records of each client before any deletion.
         block_size: clients in a block at most.
         seed: the scenario's seed.
+        keep_updates: whether fedavg hands on the updates of single clients too.
         keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
     """
 
@@ -51,6 +52,7 @@ class Setup:
     block_size: int
     seed: int
     keep_working: bool = False
+    keep_updates: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def train(message: Message, context: Context) -> Message:
         wire.blocks_from_json(call["blocks"]),
         call["round"],
         Recipe.model_validate(call["recipe"]),
+        call["each"],
     )
     return Message(wire.results_to_record(results), reply_to=message)
 

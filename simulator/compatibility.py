@@ -40,9 +40,25 @@ def _leaver_gone(setting: Setting) -> Obstacle | None:
     )
 
 
+def _no_history(setting: Setting) -> Obstacle | None:
+    deletion = setting.deletion
+    wrong = {
+        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
+        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
+    }
+    found = next((what for what, holds in wrong.items() if holds), None)
+    if found is None:
+        return None
+    return found, (
+        "it needs the updates of single clients, which are kept of the training alone, not of what follows a first "
+        "unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+    )
+
+
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
+    "client updates": _no_history,
 }
 _GRANTS = ("labels", "client", "seeds")
 

@@ -65,10 +65,17 @@ class GridFederation:
     _nodes: list[int] = field(default_factory=list)
 
     def train(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
         """See ``Federation.train``."""
-        header = {"spec": model.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json"), "round": round}
+        how = {"recipe": recipe.model_dump(mode="json"), "round": round, "each": each}
+        header = {"spec": model.model_dump(mode="json"), **how}
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
         return self._ask("train", header, blocks, wire.results_from_record, models)
 

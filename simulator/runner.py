@@ -126,7 +126,9 @@ def _run_prefix(
     """Train once, then let every arm unlearn from there."""
     cache = cache_directory()
     population = load_population(prefix.setting.data, prefix.seed, cache / "populations")
-    trunk = Trunk.of(scenario, prefix, population, grid, cache / "populations")
+    scratch = directory / "checkpoints" / f"{prefix.setting.variant or 'trunk'}-seed{prefix.seed}"
+    shutil.rmtree(scratch, ignore_errors=True)  # of an interrupted attempt
+    trunk = Trunk.of(scenario, prefix, population, grid, cache / "populations", scratch)
     label = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
     progress.stage(f"Training: {label}", trunk.setup.plan.rounds)
     for _ in trunk.train():
@@ -140,6 +142,7 @@ def _run_prefix(
         result["verdict"] = verdict(result)
         _finished(directory, arm).parent.mkdir(exist_ok=True)
         write_atomically(_finished(directory, arm), json.dumps(result, allow_nan=False))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _finished(directory: Path, arm: Arm) -> Path:

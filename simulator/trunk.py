@@ -9,6 +9,7 @@ from flwr.serverapp import Grid
 
 from server.history import History
 from server.setup import Setup, TrainingPlan
+from server.updates import UpdateStore
 from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
@@ -49,8 +50,17 @@ class Trunk:
     reference_seconds: float = 0.0
 
     @classmethod
-    def of(cls, scenario: Scenario, prefix: Prefix, population: Population, grid: Grid, root: Path) -> "Trunk":
-        """Prepare a training; nothing is sent yet."""
+    def of(
+        cls, scenario: Scenario, prefix: Prefix, population: Population, grid: Grid, root: Path, scratch: Path
+    ) -> "Trunk":
+        """Prepare a training; nothing is sent yet.
+
+        Args:
+            scenario, prefix, population: what is trained.
+            grid: the hosts.
+            root: of the populations on disk.
+            scratch: for histories that do not fit into memory; written to only where an arm's method needs one.
+        """
         setting, seed = prefix.setting, prefix.seed
         directory = population_directory(setting.data, seed, root)
         about = {"data": setting.data.model_dump(mode="json"), "directory": str(directory.resolve())}
@@ -63,7 +73,9 @@ class Trunk:
             seed=seed,
             keep_working=scenario.adversary.sees == "broadcasts",
         )
-        history = History(setup, federation)
+        needed = any("client updates" in arm.unlearning.needs for arm in prefix.arms)
+        updates = UpdateStore(scratch) if needed else None
+        history = History(setup, federation, updates=updates, public=population.public_x)
         requests = draw_requests(setting.deletion, population, history.rounds, seed)
         return cls(setting, seed, population, setup, requests, federation, history)
 

@@ -96,6 +96,18 @@ MISTAKES = {
         '[training]\nalgorithm = "fedsgd"\nmomentum = 0.5\n[[unlearning]]\nmethod = "rollback"',
         ["unlearning.0.method = 'rollback'", "momentum = 0.5", "take momentum = 0, or retrain"],
     ),
+    "federaser under secure aggregation": (
+        '[deletion]\nlevel = "client"\n[[unlearning]]\nmethod = "federaser"\n[federation]\nsecure_aggregation = true',
+        ["unlearning.0.method = 'federaser'", "the updates of single clients", "take retrain"],
+    ),
+    "federaser of one record": (
+        '[[unlearning]]\nmethod = "federaser"',
+        ["unlearning.0.method = 'federaser'", "deletion.level = 'record'", "works on client"],
+    ),
+    "a history of a chain": (
+        '[deletion]\nlevel = "client"\npattern = "sequential"\n[[unlearning]]\nmethod = "fedrecovery"',
+        ["unlearning.0.method = 'fedrecovery'", "pattern = 'sequential'", "take pattern = 'independent'"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],

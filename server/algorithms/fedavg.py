@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from server.algorithms.step import Step
-from server.blocks import add_up, cohort, cut
+from server.blocks import add_up, cohort, cut, per_client
 from server.setup import Lineage, Setup
 from simulator.world.protocols import BlockResult, Federation
 from simulator.world.records import Params
@@ -29,10 +29,12 @@ def rounds(
             for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
         ]
         current = [models[i] for i in moving]
-        results = federation.train(setup.spec, current, blocks, round, setup.plan.recipe) if blocks else []
+        ask = (setup.spec, current, blocks, round, setup.plan.recipe, setup.keep_updates)
+        results = federation.train(*ask) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
             models[i] = _moved(models[i], total)
-        yield Step(moving, [models[i] for i in moving], round + 1)
+        updates = per_client(blocks, results, len(moving)) if setup.keep_updates else ()
+        yield Step(moving, [models[i] for i in moving], round + 1, updates=updates)
 
 
 def _moved(model: Params, total: BlockResult | None) -> Params:

@@ -44,11 +44,13 @@ class BlockResult:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
         weight: the total weight, in records.
         metrics: sums of scalars, such as ``loss``.
+        each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
 
     sums: Params
     weight: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    each: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,19 @@ class Federation(Protocol):
     """
 
     def train(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
-        """Local training: for each block the sum of n_k (local model - global model) and of n_k."""
+        """Local training: for each block the sum of n_k (local model - global model) and of n_k.
+
+        Args:
+            each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
+        """
         ...
 
     def gradient(
@@ -153,12 +165,78 @@ class Config(Protocol):
         ...
 
 
+class KeptUpdates(Protocol):
+    """What single clients sent in training, on disk."""
+
+    @property
+    def rounds(self) -> Sequence[int]:
+        """The rounds kept, ascending from 0."""
+        ...
+
+    def read(self, round: int) -> tuple[tuple[int, ...], Array]:
+        """Return the clients of one round and their ``[clients, size]`` updates (memory-mapped, see ``flat``)."""
+        ...
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
     @property
     def spec(self) -> ModelSpec:
         """The model."""
+        ...
+
+    @property
+    def sizes(self) -> Array:
+        """``[clients]`` records of each client before any deletion."""
+        ...
+
+    @property
+    def public(self) -> Array | None:
+        """``[n, d]`` the public sample, without labels; None where there is none."""
+        ...
+
+    @property
+    def updates(self) -> KeptUpdates | None:
+        """What single clients sent in training; None unless the method declares that it needs ``client updates``."""
+        ...
+
+    def released(self, round: int) -> Params:
+        """The model after so many rounds of training."""
+        ...
+
+    def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
+        """Randomness of the server's own for one case."""
+        ...
+
+    def calibrate(
+        self,
+        cases: Sequence[UnlearningCase],
+        models: Sequence[Params],
+        clients: Sequence[Sequence[int]],
+        round: int,
+        ratio: float,
+    ) -> list[dict[int, Array]]:
+        """Let clients train again as in one round of the first training, from other models.
+
+        Args:
+            cases: what they must not read.
+            models: the start model of each case.
+            clients: who trains, for each case.
+            round: of the first training, whose batch orders are used.
+            ratio: of the local epochs of training; at least one epoch is run.
+
+        Returns:
+            For each case client -> ``[size]`` float64 update, in the order of ``flat``.
+        """
+        ...
+
+    def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
+        """The ordinary update of each request's clients, who must be online, on all they are about to delete.
+
+        Returns:
+            For each case the mean over its clients, weighted by their records, in the order of ``flat``.
+        """
         ...
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
