@@ -189,22 +189,27 @@ class History:
         """Run ordinary rounds without what each case forgets, on streams that all methods share."""
         if not cases or rounds == 0:
             return
-        lineages = [
-            Lineage(
-                branch=case.branch,
-                forget=case.forgotten,
-                cohorts=(f"{self.stream}-recovery-cohorts", case.request.index),
-                batches=(f"{self.stream}-recovery-batches", case.request.index),
-                compact=True,
-                cohorts_of_rest=True,
-                first=case.round + done,
-                last=case.round + done + rounds,
-            )
-            for case in cases
-        ]
+        lineages = [self._recovering(case, done, rounds) for case in cases]
         for step in train(self.setup, lineages, self.federation, starts=starts):
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "recovery", step.models[position]))
+
+    def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
+        """The cohort that the round of recovery after ``done`` others would draw."""
+        return cohort(self.setup, self._recovering(case, done, 1), case.round + done)
+
+    def _recovering(self, case: UnlearningCase, done: int, rounds: int) -> Lineage:
+        """Rounds among those who have records left, in streams of their own."""
+        return Lineage(
+            branch=case.branch,
+            forget=case.forgotten,
+            cohorts=(f"{self.stream}-recovery-cohorts", case.request.index),
+            batches=(f"{self.stream}-recovery-batches", case.request.index),
+            compact=True,
+            cohorts_of_rest=True,
+            first=case.round + done,
+            last=case.round + done + rounds,
+        )
 
     def _first_use(self, forget: Forget, until: int) -> int:
         """The first round of the trunk in which a client read any of these records; ``until`` if none before did.

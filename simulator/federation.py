@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from simulator import wire
 from simulator.world.models import model_of
-from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Forget, Params
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -80,12 +80,26 @@ class GridFederation:
         return self._ask("train", header, blocks, wire.results_from_record, models)
 
     def gradient(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str = "retained",
+        loss: Loss = "training",
     ) -> list[BlockResult]:
         """See ``Federation.gradient``."""
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        header = {"spec": model.model_dump(mode="json"), "of": of}
+        header = {"spec": model.model_dump(mode="json"), "of": of, "loss": loss}
         return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
+
+    def hessian(
+        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """See ``Federation.hessian``."""
+        self._charge(blocks, 2 * model_of(model).bytes, model_of(model).bytes)
+        header = {"spec": model.model_dump(mode="json")}
+        pairs = wire.pair_models(models, vectors)
+        return self._ask("query.hessian", header, blocks, wire.results_from_record, pairs)
 
     def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
         """See ``Federation.statistics``."""

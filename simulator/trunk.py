@@ -62,6 +62,7 @@ class Trunk:
             scratch: for histories that do not fit into memory; written to only where an arm's method needs one.
         """
         setting, seed = prefix.setting, prefix.seed
+        _check_classes(prefix, population)
         directory = population_directory(setting.data, seed, root)
         about = {"data": setting.data.model_dump(mode="json"), "directory": str(directory.resolve())}
         federation = GridFederation(grid, about, population.sizes, seed, arm=f"trunk-{setting.variant}")
@@ -110,6 +111,15 @@ class Trunk:
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
         return cases
+
+
+def _check_classes(prefix: Prefix, population: Population) -> None:
+    for arm in prefix.arms:
+        if "classes" in arm.unlearning.needs and population.schema.task != "classification":
+            raise DataError(
+                f"unlearning method {arm.unlearning.method!r} needs classes, but {population.schema.name} has a "
+                f"real-valued target: take another method"
+            )
 
 
 def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:

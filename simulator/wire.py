@@ -14,6 +14,9 @@ from simulator.world.records import Array, Params
 _EACH = "each/"
 """Begins the names of arrays that hold the updates of single clients: ``each/<block>/<parameter>``."""
 
+_VECTOR = "vector/"
+"""Begins the names of arrays that travel with a model and are no part of it."""
+
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> RecordDict:
     """Put a JSON header and named arrays into a Flower record."""
@@ -59,6 +62,22 @@ def unstack_models(arrays: Mapping[str, Array]) -> list[Params]:
     """Inverse of ``stack_models``."""
     count = len(next(iter(arrays.values()))) if arrays else 0
     return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
+
+
+def pair_models(models: Sequence[Params], vectors: Sequence[Params]) -> list[Params]:
+    """Each model with a vector of its shape, as one set of named arrays."""
+    return [
+        {**model, **{f"{_VECTOR}{name}": value for name, value in vector.items()}}
+        for model, vector in zip(models, vectors, strict=True)
+    ]
+
+
+def unpair_models(pairs: Sequence[Params]) -> tuple[list[Params], list[Params]]:
+    """Inverse of ``pair_models``."""
+    models: list[Params] = [{name: pair[name] for name in pair if not name.startswith(_VECTOR)} for pair in pairs]
+    return models, [
+        {name: pair[f"{_VECTOR}{name}"] for name in model} for model, pair in zip(models, pairs, strict=True)
+    ]
 
 
 def results_to_record(results: Sequence[BlockResult]) -> RecordDict:

@@ -71,6 +71,22 @@ CARDS: dict[str, Card] = {
         algorithms=("fedavg", "fedsgd"),
         source="Khalil et al., CVPR 2025",
     ),
+    "pga": Card(
+        target="server.unlearning.pga:Pga",
+        summary="the leaver ascends its loss inside a ball around the model without it, then recovery rounds",
+        levels=("client",),
+        algorithms=("fedavg",),
+        needs=("leaver",),
+        source="Halimi et al. 2022",
+    ),
+    "fedosd": Card(
+        target="server.unlearning.fedosd:FedOsd",
+        summary="the leaver's unlearning steps orthogonal to the others' gradients, then recovery that can't turn back",
+        levels=("client",),
+        algorithms=("fedavg",),
+        needs=("classes", "leaver", "single-client messages"),
+        source="Pan et al., AAAI 2025",
+    ),
     "distil": Card(
         target="server.unlearning.distil:Distil",
         summary="subtract the leaver's accumulated updates, then distil the old model in on public records",

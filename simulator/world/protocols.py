@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
 # --- what the server asks of the clients -------------------------------------------------------------------------
+
+
+Loss = Literal["training", "unlearning"]
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,26 @@ class Federation(Protocol):
         ...
 
     def gradient(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str = "retained",
+        loss: Loss = "training",
     ) -> list[BlockResult]:
         """Sums of per-record loss gradients (no regulariser) over each block; metric ``loss``, the sum of losses.
 
         Args:
-            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones.
+            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones; of classes these also
+                report ``correct``, how many the model gets right.
+            loss: the model's own, or ``unlearning``: -log(1 - p_y / 2), p the softmax of the scores.
         """
+        ...
+
+    def hessian(
+        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """Sums over each block's retained records of the Hessian of the loss at its model, times its vector."""
         ...
 
     def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
@@ -237,6 +253,10 @@ class History(Protocol):
         Returns:
             For each case the mean over its clients, weighted by their records, in the order of ``flat``.
         """
+        ...
+
+    def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
+        """The cohort that the round of recovery after ``done`` others would draw."""
         ...
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
