@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
+from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
-from server.blocks import cohort, cut, per_client, weighted_mean
+from server.blocks import cohort, cut, everyone, per_client, weighted_mean
 from server.setup import Lineage, Setup
 from server.updates import UpdateStore
-from simulator.world.models import model_of
-from simulator.world.protocols import Federation, Outcome, Statistics, UnlearningCase
+from simulator.world.models import flat, model_of
+from simulator.world.protocols import PERTURBATION, Block, Federation, Outcome, Statistics, UnlearningCase
 from simulator.world.records import Array, Forget, Params, Release
-from simulator.world.seeding import generator
+from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, Recipe
 
 ALGORITHMS = {
@@ -160,7 +161,8 @@ class History:
             for position, i in enumerate(step.lineages):
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
-                yield Outcome(Release(cases[i].branch, step.round, phase, step.models[position]), kept)
+                release = Release(cases[i].branch, step.round, phase, step.models[position])
+                yield Outcome(release, kept, perturbation=lineages[i].perturbation)
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams.
@@ -193,6 +195,19 @@ class History:
         for step in train(self.setup, lineages, self.federation, starts=starts):
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "recovery", step.models[position]))
+
+    def everyone(self, cases: Sequence[UnlearningCase]) -> list[Block]:
+        """Blocks over what all clients retain, for every case: model i is case i's."""
+        return everyone(self.setup, [Lineage(branch=case.branch, forget=case.forgotten) for case in cases])
+
+    def slope(self, key: Key) -> Array:
+        """The perturbation b of the objective, in the order of ``flat``."""
+        return flat(drawn(self.setup, key))
+
+    @property
+    def perturbation(self) -> float:
+        """The deviation sigma of b."""
+        return self.setup.plan.perturbation
 
     def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
         """The cohort that the round of recovery after ``done`` others would draw."""
@@ -229,6 +244,7 @@ class History:
             forget=case.forgotten,
             init=(f"{self.stream}-init", fresh) if anew else ("init",),
             cohorts=(f"{self.stream}-cohorts", fresh) if anew else ("cohorts",),
+            perturbation=(f"{self.stream}-perturbation", fresh) if anew else PERTURBATION,
             batches=("batches",) if coupling == "same-order" else (f"{self.stream}-batches", fresh),
             compact=coupling != "same-order",
             cohorts_of_rest=anew,

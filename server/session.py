@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from server.history import History, train
 from server.ledger import Ledger
 from server.setup import Lineage
-from simulator.world.protocols import Federation, Outcome, Statistics, Unlearner, UnlearningCase
+from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 
 Publish = Callable[[Release, int | None], int]
@@ -90,6 +90,7 @@ class Session:
         model, round = self.history.releases[shared].params, self.history.releases[shared].round
         forgotten: Forget = {}
         statistics: Statistics | None = self.history.statistics
+        perturbation = PERTURBATION
         for request in arrivals:
             for release in self._training_on(model, round, request.round, forgotten):
                 newest, model, round = self.publish(release, None), release.params, release.round
@@ -97,11 +98,13 @@ class Session:
                 continue
             for release in self._training_on(model, round, round + self.rounds_between, forgotten):
                 model, round = release.params, release.round
-            case = UnlearningCase(0, request, _union(forgotten, request.forget), round, model, statistics)
+            union = _union(forgotten, request.forget)
+            case = UnlearningCase(0, request, union, round, model, statistics, perturbation)
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
-            newest, model, statistics = processed.after, processed.released, outcomes[-1].statistics
+            newest, model = processed.after, processed.released
+            statistics, perturbation = outcomes[-1].statistics, outcomes[-1].perturbation
             yield processed
         for release in self._training_on(model, round, self.history.rounds, forgotten):
             self.publish(release, None)

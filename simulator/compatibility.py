@@ -55,10 +55,21 @@ def _no_history(setting: Setting) -> Obstacle | None:
     )
 
 
+def _unperturbed(setting: Setting) -> Obstacle | None:
+    if setting.training.perturbation:
+        return None
+    return (
+        "training.perturbation = 0",
+        "its certificate hides what the step leaves behind the objective's perturbation; give training.perturbation "
+        "above 0, or take downdate (ridge) or retrain",
+    )
+
+
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
     "client updates": _no_history,
+    "perturbed objective": _unperturbed,
 }
 _GRANTS = ("labels", "client", "seeds")
 
@@ -108,6 +119,11 @@ def _check_training(setting: Setting) -> None:
         raise ScenarioError(
             f"training.algorithm = {training.algorithm!r} with no regulariser{_of(setting)}: the optimum need not "
             f"exist or be unique; give model.l2 or model.lambda above 0"
+        )
+    if training.perturbation and not solvable:
+        raise ScenarioError(
+            f"training.perturbation = {training.perturbation} with training.algorithm = {training.algorithm!r}"
+            f"{_of(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
         )
     if clients and training.clients_per_round > clients:
         raise ScenarioError(

@@ -113,6 +113,7 @@ class TrainingConfig(Frozen):
         local_epochs, batch_size: fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
     algorithm: Algorithm = "fedavg"
@@ -124,6 +125,7 @@ class TrainingConfig(Frozen):
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    perturbation: NotNegative = 0.0
 
     @model_validator(mode="before")
     @classmethod

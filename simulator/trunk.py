@@ -180,4 +180,5 @@ def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
         ),
         gradient_norm=training.stop.gradient_norm,
         max_evaluations=training.stop.max_evaluations,
+        perturbation=training.perturbation,
     )

@@ -108,6 +108,18 @@ MISTAKES = {
         '[deletion]\nlevel = "client"\npattern = "sequential"\n[[unlearning]]\nmethod = "fedrecovery"',
         ["unlearning.0.method = 'fedrecovery'", "pattern = 'sequential'", "take pattern = 'independent'"],
     ),
+    "newton of a network": (
+        '[model]\nkind = "mlp"\n[[unlearning]]\nmethod = "newton"',
+        ["unlearning.0.method = 'newton'", "model.kind = 'mlp'", "ridge, softmax, svm"],
+    ),
+    "newton without perturbation": (
+        '[training]\nalgorithm = "lbfgs"\n[[unlearning]]\nmethod = "newton"',
+        ["unlearning.0.method = 'newton'", "training.perturbation = 0", "give training.perturbation above 0"],
+    ),
+    "perturbed rounds": (
+        "[training]\nperturbation = 1.0",
+        ["training.perturbation = 1.0", "'fedavg'", "take lbfgs or closed-form"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],

@@ -27,6 +27,16 @@ CARDS: dict[str, Card] = {
         needs=("leaver",),
         promises="exact",
     ),
+    "newton": Card(
+        target="server.unlearning.newton:Newton",
+        summary="one Newton step on what is retained; retrain where its residual passes what the perturbation hides",
+        levels=("record", "label", "client"),
+        models=("ridge", "softmax", "svm"),
+        algorithms=("lbfgs", "closed-form"),
+        needs=("leaver", "perturbed objective"),
+        promises="certified",
+        source="Guo et al., ICML 2020",
+    ),
     "ascent": Card(
         target="server.unlearning.ascent:Ascent",
         summary="gradient ascent on the deleted records' losses",

@@ -16,6 +16,9 @@ from simulator.world.specs import ModelSpec, Recipe
 
 Loss = Literal["training", "unlearning"]
 
+PERTURBATION: Key = ("perturbation",)
+"""Stream of the perturbation of the first training's objective."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -147,6 +150,7 @@ class UnlearningCase:
         round: rounds of training that ``before`` has behind it, rounds between request and unlearning included.
         before: the model to unlearn from.
         statistics: what the server keeps of the branch (closed form only).
+        perturbation: stream of the objective's perturbation that ``before`` was trained with.
     """
 
     branch: int
@@ -155,6 +159,7 @@ class UnlearningCase:
     round: int
     before: Params
     statistics: Statistics | None = None
+    perturbation: Key = PERTURBATION
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,13 @@ class Outcome:
         statistics: of the branch from here on (closed form only).
         notes: numbers that the method reports of itself, such as how often a projection fired; the last of each name
             counts.
+        perturbation: stream of the objective's perturbation that the release was trained with.
     """
 
     release: Release
     statistics: Statistics | None = None
     notes: Mapping[str, float] = field(default_factory=dict)
+    perturbation: Key = PERTURBATION
 
 
 class Config(Protocol):
@@ -253,6 +260,19 @@ class History(Protocol):
         Returns:
             For each case the mean over its clients, weighted by their records, in the order of ``flat``.
         """
+        ...
+
+    def everyone(self, cases: Sequence[UnlearningCase]) -> list[Block]:
+        """Blocks over what all clients retain, for every case: model i is case i's."""
+        ...
+
+    def slope(self, key: Key) -> Array:
+        """The perturbation b of the objective, in the order of ``flat``."""
+        ...
+
+    @property
+    def perturbation(self) -> float:
+        """The deviation sigma of b."""
         ...
 
     def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from simulator.world.specs import ModelSpec
 from tests.federations import FEDAVG, RIDGE, SOFTMAX, Bench
 from tests.populations import digits_population
 
-CLOSED = TrainingPlan(algorithm="closed-form")
-CONVERGED = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8)
+CLOSED = TrainingPlan(algorithm="closed-form", perturbation=0.1)
+CONVERGED = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8, perturbation=0.1)
 FLOAT64 = SOFTMAX.model_copy(update={"dtype": "float64"})
 PLACES: dict[str, tuple[TrainingPlan, ModelSpec]] = {
     "fedavg": (FEDAVG, SOFTMAX),
