@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from server.setup import Lineage, Setup
-from simulator.world.protocols import Block, BlockResult
+from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
 from simulator.world.seeding import generator
 
@@ -61,6 +61,17 @@ def weighted_mean(updates: Mapping[int, Array], sizes: Array) -> Array:
     weights = sizes[list(updates)].astype(np.float64)
     mean: Array = weights @ np.stack(list(updates.values())) / weights.sum()
     return mean
+
+
+def drift(updates: Mapping[int, Array], sizes: Array) -> Drift:
+    """How far one round's mean update moved because of each of its clients."""
+    total = float(sizes[list(updates)].sum()) if updates else 0.0
+    if total == 0.0:
+        return Drift({}, {}, 0.0)
+    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, sizes)
+    shares = {client: float(sizes[client]) / total for client in updates if sizes[client]}
+    pulls = {client: share * float(np.linalg.norm(updates[client] - mean)) for client, share in shares.items()}
+    return Drift(shares, pulls, float(np.linalg.norm(mean)))
 
 
 def per_client(blocks: Sequence[Block], results: Sequence[BlockResult], models: int) -> list[dict[int, Array]]:

@@ -9,11 +9,11 @@ import numpy as np
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
-from server.blocks import cohort, cut, everyone, per_client, weighted_mean
+from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from server.setup import Lineage, Setup
 from server.updates import UpdateStore
 from simulator.world.models import flat, model_of
-from simulator.world.protocols import PERTURBATION, Block, Federation, Outcome, Statistics, UnlearningCase
+from simulator.world.protocols import PERTURBATION, Block, Drift, Federation, Outcome, Statistics, UnlearningCase
 from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, Recipe
@@ -53,6 +53,7 @@ class History:
         statistics: of the trunk (closed form only).
         updates: of single clients in the trunk, where some method needs them.
         public: ``[n, d]`` the public sample, without labels.
+        drifts: what single clients moved in every round of the trunk; None where nobody asks.
     """
 
     setup: Setup
@@ -62,6 +63,7 @@ class History:
     statistics: Statistics | None = None
     updates: UpdateStore | None = None
     public: Array | None = None
+    drifts: list[Drift] | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -85,6 +87,8 @@ class History:
             total += sum(value.nbytes for kept in self.releases for value in kept.params.values())
         if "client updates" in needs and self.updates is not None:
             total += self.updates.bytes
+        if "client drift" in needs and self.drifts is not None:
+            total += sum(8 * (2 * len(of_round.shares) + 1) for of_round in self.drifts)
         return total
 
     def under(self, federation: Federation) -> "History":
@@ -93,10 +97,13 @@ class History:
 
     def run(self) -> Iterator[Release]:
         """Train the trunk, keeping what it releases."""
-        setup = replace(self.setup, keep_updates=self.updates is not None)
+        single = self.updates is not None or self.drifts is not None
+        setup = replace(self.setup, keep_updates=single)
         for step in train(setup, [Lineage(branch=0, forget={})], self.federation):
             if self.updates is not None and step.updates:
                 self.updates.keep(step.updates[0])
+            if self.drifts is not None and step.updates:
+                self.drifts.append(drift(step.updates[0], self.sizes))
             release = Release(0, step.round, step.phase, step.models[0])
             self.releases.append(release)
             self.statistics = step.statistics[0] if step.statistics else self.statistics
@@ -169,19 +176,27 @@ class History:
 
         Where none of it was ever used, the model stays as it is, and nothing is asked of anybody.
         """
-        lineages, restored = [], []
+        used, restored = [], []
         for case in cases:
             if self._first_use(case.request.forget, case.round) == case.round:
                 yield Outcome(Release(case.branch, case.round, "unlearning", case.before))
                 continue
             clean = min(self._first_use(case.forgotten, case.round), case.request.round)
-            kept = self.releases[self.after(clean)]
-            yield Outcome(Release(case.branch, kept.round, "unlearning", kept.params))
-            lineages.append(replace(self._lineage(case, "same-order"), first=kept.round))
-            restored.append(kept)
+            used.append(case)
+            restored.append(Release(case.branch, clean, "unlearning", self.released(clean)))
+        yield from self.resume(used, restored)
+
+    def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
+        """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
+        for release in restored:
+            yield Outcome(release)
+        lineages = [
+            replace(self._lineage(case, "same-order"), first=release.round)
+            for case, release in zip(cases, restored, strict=True)
+        ]
         if not lineages:
             return
-        for step in train(self.setup, lineages, self.federation, starts=[kept.params for kept in restored]):
+        for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
 

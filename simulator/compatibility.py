@@ -12,6 +12,7 @@ _OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
 
 _SINGLE_MESSAGES = {
     "leaver": "a message of the leaver alone",
+    "client drift": "the lengths of single clients' updates",
     "client updates": "the updates of single clients",
     "single-client messages": "messages of single clients",
 }
@@ -27,6 +28,15 @@ def _server_momentum(setting: Setting) -> Obstacle | None:
         f"training.algorithm = 'fedsgd' and training.momentum = {training.momentum}",
         "a restored release lacks the server's velocity, so training from it would not be exact; take momentum = 0, "
         "or retrain",
+    )
+
+
+def _local_momentum(setting: Setting) -> Obstacle | None:
+    if setting.training.momentum == 0.0:
+        return None
+    return (
+        f"training.momentum = {setting.training.momentum}",
+        "its bound holds for steps that bring models no further apart, and those with momentum may; take momentum = 0",
     )
 
 
@@ -50,8 +60,8 @@ def _no_history(setting: Setting) -> Obstacle | None:
     if found is None:
         return None
     return found, (
-        "it needs the updates of single clients, which are kept of the training alone, not of what follows a first "
-        "unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+        "it needs a record of single clients' updates, which is kept of the training alone, not of what follows a "
+        "first unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
     )
 
 
@@ -69,6 +79,8 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
     "client updates": _no_history,
+    "client drift": _no_history,
+    "plain SGD": _local_momentum,
     "perturbed objective": _unperturbed,
 }
 _GRANTS = ("labels", "client", "seeds")

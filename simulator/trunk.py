@@ -17,7 +17,7 @@ from simulator.scenario import Scenario
 from simulator.world.data import Population
 from simulator.world.datasets import DataError
 from simulator.world.population import median_bandwidth, population_directory
-from simulator.world.protocols import UnlearningCase
+from simulator.world.protocols import Drift, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
 
@@ -74,9 +74,9 @@ class Trunk:
             seed=seed,
             keep_working=scenario.adversary.sees == "broadcasts",
         )
-        needed = any("client updates" in arm.unlearning.needs for arm in prefix.arms)
-        updates = UpdateStore(scratch) if needed else None
-        history = History(setup, federation, updates=updates, public=population.public_x)
+        updates = UpdateStore(scratch) if _need(prefix, "client updates") else None
+        drifts: list[Drift] | None = [] if _need(prefix, "client drift") else None
+        history = History(setup, federation, updates=updates, public=population.public_x, drifts=drifts)
         requests = draw_requests(setting.deletion, population, history.rounds, seed)
         return cls(setting, seed, population, setup, requests, federation, history)
 
@@ -111,6 +111,10 @@ class Trunk:
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
         return cases
+
+
+def _need(prefix: Prefix, need: str) -> bool:
+    return any(need in arm.unlearning.needs for arm in prefix.arms)
 
 
 def _check_classes(prefix: Prefix, population: Population) -> None:

@@ -37,6 +37,16 @@ CARDS: dict[str, Card] = {
         promises="certified",
         source="Guo et al., ICML 2020",
     ),
+    "sifu": Card(
+        target="server.unlearning.sifu:Sifu",
+        summary="restore the last release that the leaver cannot have moved far, add noise, and train on without it",
+        levels=("client",),
+        models=("ridge", "softmax", "svm"),
+        algorithms=("fedavg",),
+        needs=("client drift", "plain SGD", "releases"),
+        promises="certified",
+        source="Fraboni et al., AISTATS 2024",
+    ),
     "ascent": Card(
         target="server.unlearning.ascent:Ascent",
         summary="gradient ascent on the deleted records' losses",

@@ -1,6 +1,6 @@
 """The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -201,6 +201,33 @@ class KeptUpdates(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Drift:
+    """How far one round's mean update moved because of its clients.
+
+    Attributes:
+        shares: client -> p_k, its share of the cohort's records.
+        pulls: client -> p_k ||u_k - mean||.
+        step: ||mean||.
+    """
+
+    shares: Mapping[int, float]
+    pulls: Mapping[int, float]
+    step: float
+
+    def because_of(self, clients: Collection[int]) -> float:
+        """Bound on the distance between the mean update and the mean without some clients; for one, that distance.
+
+        The mean without S differs by the sum over S of p_k (u_k - mean), over 1 - the sum of their p_k.
+        """
+        leaving = self.shares.keys() & set(clients)
+        if not leaving:
+            return 0.0
+        if len(leaving) == len(self.shares):
+            return self.step
+        return sum(self.pulls[k] for k in leaving) / (1.0 - sum(self.shares[k] for k in leaving))
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -285,6 +312,15 @@ class History(Protocol):
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
+        ...
+
+    @property
+    def drifts(self) -> Sequence[Drift] | None:
+        """What single clients moved in every round of training; None unless the method needs ``client drift``."""
+        ...
+
+    def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
+        """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
         ...
 
     def recover(
