@@ -4,17 +4,18 @@ Everything here is a pure function of (models, blocks, round, seed), except for 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import grad, grad_and_value, jvp, vmap
 
 from clients.batches import batches_of
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator.world.models import Model, model_of
-from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.training import Slot, fit
@@ -41,7 +42,13 @@ class Host:
         self._tombstones = tombstones
 
     def train(
-        self, spec: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        spec: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
@@ -64,12 +71,18 @@ class Host:
         for block in blocks:
             own = slice(begin, begin + len(block.clients))
             block_trained = {name: value[own] for name, value in trained.items()}
-            results.append(_weighted_sum(model, starts, block, block_trained, weights[own], losses[own]))
+            result = _weighted_sum(model, starts, block, block_trained, weights[own], losses[own])
+            results.append(replace(result, each=_each(starts, block, block_trained)) if each else result)
             begin = own.stop
         return results
 
     def gradient(
-        self, spec: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str
+        self,
+        spec: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str,
+        loss: Loss = "training",
     ) -> list[BlockResult]:
         """Sums of loss gradients over each block; see ``Federation.gradient``."""
         model = model_of(spec)
@@ -86,8 +99,30 @@ class Host:
                 used = torch.from_numpy(np.stack([self._kept_mask(blocks[i]) for i in group]))
             origin = torch.tensor([blocks[i].model for i in group])
             params = {name: value[origin] for name, value in stacked.items()}
-            results.update(zip(group, _gradient_sums(model, params, chunks, used), strict=True))
+            sums = _gradient_sums(model, params, chunks, used, loss)
+            if of == "forgotten" and spec.task == "classification":
+                correct = _correct(model, models[first.model], self._reader.read(model, rows))
+                sums = [replace(result, metrics={**result.metrics, "correct": correct}) for result in sums]
+            results.update(zip(group, sums, strict=True))
         return [results[i] for i in range(len(blocks))]
+
+    def hessian(
+        self, spec: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """Sums of Hessian-vector products over each block; see ``Federation.hessian``."""
+        model = model_of(spec)
+        results = []
+        for block in blocks:
+            used, seen = torch.from_numpy(self._kept_mask(block)), 0
+            params, vector = model.tensors(models[block.model]), model.tensors(vectors[block.model])
+            sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
+            for x, y in self._reader.read_clients(model, block.clients):
+                product = _hessian_times(model, params, vector, x, y, used[seen : seen + len(y)])
+                for name, value in product.items():
+                    sums[name] += value.double()
+                seen += len(y)
+            results.append(BlockResult({name: v.numpy() for name, v in sums.items()}, float(used.sum())))
+        return results
 
     def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
         """Ridge statistics of what each block retains; see ``Federation.statistics``."""
@@ -160,6 +195,11 @@ def _weighted_sum(
     return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
 
 
+def _each(starts: dict[str, Tensor], block: Block, trained: dict[str, Tensor]) -> Params:
+    """Local minus global model of every client of a block."""
+    return {name: (value - starts[name][block.model]).numpy() for name, value in trained.items()}
+
+
 def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:
     """Group blocks whose gradients are sums over the same clients' records, at most ``GRADIENT_PACK`` together."""
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -171,7 +211,7 @@ def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:
 
 
 def _gradient_sums(
-    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor
+    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor, of_loss: Loss
 ) -> list[BlockResult]:
     """Add up the loss gradients of the used records, chunk by chunk, for W models at once.
 
@@ -180,6 +220,7 @@ def _gradient_sums(
         params: name -> ``[W, ...]``.
         chunks: features and labels, the same for all models.
         used: ``[W, n]`` which records count for which model.
+        of_loss: whose gradients.
     """
     wanted = len(used)
     if wanted == 1:  # a lone matrix may take another kernel than a stack of them
@@ -188,7 +229,7 @@ def _gradient_sums(
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
     total, seen = torch.zeros(len(used), dtype=torch.float64), 0
     for features, y in chunks:
-        gradients, loss = _chunk_gradients(model, params, features, y, used[:, seen : seen + len(y)])
+        gradients, loss = _chunk_gradients(model, params, features, y, used[:, seen : seen + len(y)], of_loss)
         for name, value in gradients.items():
             sums[name] += value.double()
         total += loss.double()
@@ -202,9 +243,9 @@ def _gradient_sums(
 
 
 def _chunk_gradients(
-    model: Model, params: dict[str, Tensor], features: Tensor, y: Tensor, used: Tensor
+    model: Model, params: dict[str, Tensor], features: Tensor, y: Tensor, used: Tensor, of_loss: Loss
 ) -> tuple[dict[str, Tensor], Tensor]:
-    if model.linear:
+    if model.linear and of_loss == "training":
         shared = features.expand(len(used), -1, -1)
         scores = torch.baddbmm(params["bias"].unsqueeze(1), shared, params["weight"].transpose(1, 2))
         labels = y.expand(len(used), -1)
@@ -213,9 +254,36 @@ def _chunk_gradients(
         return {"weight": torch.bmm(pull.transpose(1, 2), shared).neg_(), "bias": -pull.sum(1)}, loss
 
     def total(one: dict[str, Tensor], counts: Tensor) -> Tensor:
-        return torch.where(counts, model.losses(model.head(one, features), y), 0.0).sum()
+        scores = model.head(one, features)
+        each = model.losses(scores, y) if of_loss == "training" else _unlearning_losses(scores, y)
+        return torch.where(counts, each, 0.0).sum()
 
     return vmap(grad_and_value(total))(params, used)
+
+
+def _unlearning_losses(scores: Tensor, y: Tensor) -> Tensor:
+    """``[n]`` -log(1 - p_y / 2): 0 where the label is given up, log 2 where the model is sure of it."""
+    sure = torch.softmax(scores, -1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    return -torch.log1p(-0.5 * sure)
+
+
+def _correct(model: Model, params: Params, chunks: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """How many records' labels have the highest score."""
+    tensors = model.tensors(params)
+    with torch.no_grad():
+        return float(sum(int((model.head(tensors, x).argmax(-1) == y).sum()) for x, y in chunks))
+
+
+def _hessian_times(
+    model: Model, params: dict[str, Tensor], vector: dict[str, Tensor], x: Tensor, y: Tensor, used: Tensor
+) -> dict[str, Tensor]:
+    """Derivative along ``vector`` of the gradient of the used records' summed losses."""
+
+    def total(one: dict[str, Tensor]) -> Tensor:
+        return torch.where(used, model.losses(model.head(one, x), y), 0.0).sum()
+
+    product: dict[str, Tensor] = jvp(grad(total), (params,), (vector,))[1]
+    return product
 
 
 def _with_intercept(x: Tensor) -> Tensor:

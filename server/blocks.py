@@ -1,12 +1,12 @@
 """Who takes part in a round, and how the participants are cut into blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from server.setup import Lineage, Setup
-from simulator.world.protocols import Block, BlockResult
-from simulator.world.records import Params
+from simulator.world.protocols import Block, BlockResult, Drift
+from simulator.world.records import Array, Params
 from simulator.world.seeding import generator
 
 
@@ -63,6 +63,33 @@ def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int)
         so_far = totals[block.model]
         totals[block.model] = result if so_far is None else _plus(so_far, result)
     return totals
+
+
+def weighted_mean(updates: Mapping[int, Array], sizes: Array) -> Array:
+    """Mean of clients' updates, at least one, weighted by their records before any deletion."""
+    weights = sizes[list(updates)].astype(np.float64)
+    mean: Array = weights @ np.stack(list(updates.values())) / weights.sum()
+    return mean
+
+
+def drift(updates: Mapping[int, Array], sizes: Array) -> Drift:
+    """How far one round's mean update moved because of each of its clients."""
+    total = float(sizes[list(updates)].sum()) if updates else 0.0
+    if total == 0.0:
+        return Drift({}, {}, 0.0)
+    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, sizes)
+    shares = {client: float(sizes[client]) / total for client in updates if sizes[client]}
+    pulls = {client: share * float(np.linalg.norm(updates[client] - mean)) for client, share in shares.items()}
+    return Drift(shares, pulls, float(np.linalg.norm(mean)))
+
+
+def per_client(blocks: Sequence[Block], results: Sequence[BlockResult], models: int) -> list[dict[int, Array]]:
+    """For each model client -> its own update as one vector, in the order of ``flat``."""
+    found: list[dict[int, Array]] = [{} for _ in range(models)]
+    for block, result in zip(blocks, results, strict=True):
+        rows = np.concatenate([result.each[name].reshape(len(block.clients), -1) for name in sorted(result.each)], 1)
+        found[block.model] |= dict(zip(block.clients, rows, strict=True))
+    return found
 
 
 def _plus(one: BlockResult, other: BlockResult) -> BlockResult:

@@ -1,12 +1,12 @@
 """A server's life: it trains, requests arrive, it unlearns, and everything it broadcasts is published in order."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from server.history import History, train
 from server.ledger import Ledger
 from server.setup import Lineage
-from simulator.world.protocols import Federation, Outcome, Statistics, Unlearner, UnlearningCase
+from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 
 Publish = Callable[[Release, int | None], int]
@@ -22,12 +22,14 @@ class Processed:
         before: id of the last release seen before the unlearning.
         after: id of the last release of it.
         released: the model of ``after``.
+        notes: what the method reported of itself.
     """
 
     case: UnlearningCase
     before: int
     after: int
     released: Params
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Session:
         model, round = self.history.releases[shared].params, self.history.releases[shared].round
         forgotten: Forget = {}
         statistics: Statistics | None = self.history.statistics
+        perturbation = PERTURBATION
         for request in arrivals:
             for release in self._training_on(model, round, request.round, forgotten):
                 newest, model, round = self.publish(release, None), release.params, release.round
@@ -95,11 +98,13 @@ class Session:
                 continue
             for release in self._training_on(model, round, round + self.rounds_between, forgotten):
                 model, round = release.params, release.round
-            case = UnlearningCase(0, request, _union(forgotten, request.forget), round, model, statistics)
+            union = _union(forgotten, request.forget)
+            case = UnlearningCase(0, request, union, round, model, statistics, perturbation)
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
-            newest, model, statistics = processed.after, processed.released, outcomes[-1].statistics
+            newest, model = processed.after, processed.released
+            statistics, perturbation = outcomes[-1].statistics, outcomes[-1].perturbation
             yield processed
         for release in self._training_on(model, round, self.history.setup.rounds, forgotten):
             self.publish(release, None)
@@ -116,9 +121,11 @@ class Session:
         """
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
         last: dict[int, tuple[int, Release]] = {}
+        notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
         for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
             branch = outcome.release.branch
             number = self.publish(outcome.release, parents[branch])
+            notes[branch] |= outcome.notes
             if outcome.release.phase != "working":
                 last[branch] = number, outcome.release
             if kept is not None:
@@ -126,7 +133,7 @@ class Session:
         for case in cases:
             self._complete(case, last[case.branch][0])
         return [
-            Processed(case, number, last[case.branch][0], last[case.branch][1].params)
+            Processed(case, number, last[case.branch][0], last[case.branch][1].params, notes[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
 
@@ -141,8 +148,8 @@ class Session:
         """Ordinary rounds on the trunk's streams, without what is forgotten."""
         if until <= done:
             return
-        lineage = Lineage(branch=0, forget=forgotten, last=until)
-        for step in train(self.history.setup, [lineage], self.federation, starts=[model], first=done):
+        lineage = Lineage(branch=0, forget=forgotten, first=done, last=until)
+        for step in train(self.history.setup, [lineage], self.federation, starts=[model]):
             yield Release(0, step.round, step.phase, step.models[0])
 
     def _admit(self, request: DeletionRequest, gone: Forget) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from simulator.world.protocols import PERTURBATION
 from simulator.world.records import Array, Forget
 from simulator.world.seeding import Key
 from simulator.world.specs import Frozen, ModelSpec, Recipe
@@ -21,6 +22,7 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
     """
 
     algorithm: Algorithm
@@ -30,6 +32,7 @@ class TrainingPlan(Frozen):
     recipe: Recipe = Recipe()
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
+    perturbation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Setup:
         sizes: ``[clients]`` records of each client before any deletion.
         block_size: clients in a block at most.
         seed: the scenario's seed.
+        keep_updates: whether fedavg hands on the updates of single clients too.
         keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
     """
 
@@ -51,6 +55,7 @@ class Setup:
     block_size: int = 32
     seed: int = 0
     keep_working: bool = False
+    keep_updates: bool = False
 
     @property
     def rounds(self) -> int:
@@ -65,10 +70,11 @@ class Lineage:
     Attributes:
         branch: whose tombstones bind, and where its releases go.
         forget: records left out from the start.
-        init, cohorts, batches: purpose and instance of the three streams.
+        init, cohorts, batches, perturbation: purpose and instance of the streams.
         compact: whether batches are drawn over what is left (see ``Block``).
         cohorts_of_rest: whether cohorts are drawn among clients with records left; False keeps the original draw, in
             which a client without records takes part with weight 0.
+        first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
     """
 
@@ -77,6 +83,8 @@ class Lineage:
     init: Key = ("init",)
     cohorts: Key = ("cohorts",)
     batches: Key = ("batches",)
+    perturbation: Key = PERTURBATION
     compact: bool = False
     cohorts_of_rest: bool = False
+    first: int = 0
     last: int | None = None

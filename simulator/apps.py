@@ -37,6 +37,7 @@ def train(message: Message, context: Context) -> Message:
         wire.blocks_from_json(call["blocks"]),
         call["round"],
         Recipe.model_validate(call["recipe"]),
+        call["each"],
     )
     return Message(wire.results_to_record(results), reply_to=message)
 
@@ -46,7 +47,17 @@ def gradient(message: Message, context: Context) -> Message:
     """Add up loss gradients over some blocks."""
     call, arrays = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"])
+    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"], call["loss"])
+    return Message(wire.results_to_record(results), reply_to=message)
+
+
+@client_app.query("hessian")
+def hessian(message: Message, context: Context) -> Message:
+    """Add up Hessian-vector products over some blocks."""
+    call, arrays = wire.unpack(message.content)
+    spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
+    models, vectors = wire.unpair_models(wire.unstack_models(arrays))
+    results = _host(call, context).hessian(spec, models, vectors, blocks)
     return Message(wire.results_to_record(results), reply_to=message)
 
 

@@ -55,7 +55,6 @@ class ArmRun:
         scores = self._scores(processed, answers, knowledge)
         self._keep(processed, answers, scores)
         costs = federation.costs
-        kept = self.trunk.history.statistics
         return {
             "arm": self.arm.id,
             "variant": self.arm.setting.variant,
@@ -76,14 +75,15 @@ class ArmRun:
                 if processed
             },
             "privacy": {"unit": "record", "epsilon_max": None, "delta": self.scenario.privacy.delta},
+            "notes": _notes(processed),
             "cost": {
                 "unlearning_seconds": seconds,
                 "retraining_seconds": self.trunk.reference_seconds,
-                "rounds": max((p.case.round for p in processed), default=0),
+                "rounds": costs.rounds,
                 "client_updates": costs.client_updates,
                 "bytes_up": costs.bytes_up,
                 "bytes_down": costs.bytes_down,
-                "server_bytes_stored": 0 if kept is None else kept.gram.nbytes + kept.moment.nbytes,
+                "server_bytes_stored": self.trunk.history.stored_for(self.arm.unlearning.needs),
             },
         }
 
@@ -251,6 +251,12 @@ class ArmRun:
             previous = release.params
             lines.append(line)
         return lines
+
+
+def _notes(processed: Sequence[Processed]) -> dict[str, float]:
+    """What the method reported of itself: the mean over the requests that reported it."""
+    names = sorted({name for p in processed for name in p.notes})
+    return {name: float(np.mean([p.notes[name] for p in processed if name in p.notes])) for name in names}
 
 
 def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:

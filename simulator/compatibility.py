@@ -1,6 +1,6 @@
 """Combinations that cannot run, refused before anything starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from simulator.errors import ScenarioError, listed
 from simulator.methods import NAME_KEY, Entry, Group, applies, card
@@ -12,8 +12,76 @@ _OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
 
 _SINGLE_MESSAGES = {
     "leaver": "a message of the leaver alone",
+    "client drift": "the lengths of single clients' updates",
     "client updates": "the updates of single clients",
     "single-client messages": "messages of single clients",
+}
+Obstacle = tuple[str, str]
+"""What stands in the way of a need, and why; with a remedy."""
+
+
+def _server_momentum(setting: Setting) -> Obstacle | None:
+    training = setting.training
+    if training.algorithm != "fedsgd" or training.momentum == 0.0:
+        return None
+    return (
+        f"training.algorithm = 'fedsgd' and training.momentum = {training.momentum}",
+        "a restored release lacks the server's velocity, so training from it would not be exact; take momentum = 0, "
+        "or retrain",
+    )
+
+
+def _local_momentum(setting: Setting) -> Obstacle | None:
+    if setting.training.momentum == 0.0:
+        return None
+    return (
+        f"training.momentum = {setting.training.momentum}",
+        "its bound holds for steps that bring models no further apart, and those with momentum may; take momentum = 0",
+    )
+
+
+def _leaver_gone(setting: Setting) -> Obstacle | None:
+    if setting.deletion.leaver_online:
+        return None
+    return (
+        "deletion.leaver_online = false",
+        "it needs a message of the leaver about what it deletes; take a method that does without (retrain, rollback, "
+        "finetune), or leaver_online = true",
+    )
+
+
+def _no_history(setting: Setting) -> Obstacle | None:
+    deletion = setting.deletion
+    wrong = {
+        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
+        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
+    }
+    found = next((what for what, holds in wrong.items() if holds), None)
+    if found is None:
+        return None
+    return found, (
+        "it needs a record of single clients' updates, which is kept of the training alone, not of what follows a "
+        "first unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+    )
+
+
+def _unperturbed(setting: Setting) -> Obstacle | None:
+    if setting.training.perturbation:
+        return None
+    return (
+        "training.perturbation = 0",
+        "its certificate hides what the step leaves behind the objective's perturbation; give training.perturbation "
+        "above 0, or take downdate (ridge) or retrain",
+    )
+
+
+_OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
+    "memoryless server": _server_momentum,
+    "leaver": _leaver_gone,
+    "client updates": _no_history,
+    "client drift": _no_history,
+    "plain SGD": _local_momentum,
+    "perturbed objective": _unperturbed,
 }
 _GRANTS = ("labels", "client", "seeds")
 
@@ -63,6 +131,11 @@ def _check_training(setting: Setting) -> None:
         raise ScenarioError(
             f"training.algorithm = {training.algorithm!r} with no regulariser{_of(setting)}: the optimum need not "
             f"exist or be unique; give model.l2 or model.lambda above 0"
+        )
+    if training.perturbation and not solvable:
+        raise ScenarioError(
+            f"training.perturbation = {training.perturbation} with training.algorithm = {training.algorithm!r}"
+            f"{_of(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
         )
     if clients and training.clients_per_round > clients:
         raise ScenarioError(
@@ -120,6 +193,9 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
+        for need in about.needs:
+            if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
+                raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")
     for need in about.needs:
         if secure and need in _SINGLE_MESSAGES:
             raise ScenarioError(

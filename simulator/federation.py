@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from simulator import wire
 from simulator.world.models import model_of
-from simulator.world.protocols import Block, BlockResult, Factor, Statistics
+from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Forget, Params
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -32,10 +32,12 @@ class Costs:
     """What was asked of clients since the start.
 
     Attributes:
+        rounds: exchanges between server and clients, of however many branches together.
         client_updates: local trainings and full-batch answers of single clients.
         bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
     """
 
+    rounds: int = 0
     client_updates: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
@@ -63,20 +65,41 @@ class GridFederation:
     _nodes: list[int] = field(default_factory=list)
 
     def train(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
         """See ``Federation.train``."""
-        header = {"spec": model.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json"), "round": round}
+        how = {"recipe": recipe.model_dump(mode="json"), "round": round, "each": each}
+        header = {"spec": model.model_dump(mode="json"), **how}
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
         return self._ask("train", header, blocks, wire.results_from_record, models)
 
     def gradient(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str = "retained",
+        loss: Loss = "training",
     ) -> list[BlockResult]:
         """See ``Federation.gradient``."""
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        header = {"spec": model.model_dump(mode="json"), "of": of}
+        header = {"spec": model.model_dump(mode="json"), "of": of, "loss": loss}
         return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
+
+    def hessian(
+        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """See ``Federation.hessian``."""
+        self._charge(blocks, 2 * model_of(model).bytes, model_of(model).bytes)
+        header = {"spec": model.model_dump(mode="json")}
+        pairs = wire.pair_models(models, vectors)
+        return self._ask("query.hessian", header, blocks, wire.results_from_record, pairs)
 
     def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
         """See ``Federation.statistics``."""
@@ -102,6 +125,7 @@ class GridFederation:
 
     def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
         clients = sum(len(block.clients) for block in blocks)
+        self.costs.rounds += 1
         self.costs.client_updates += clients
         self.costs.bytes_down += clients * down
         self.costs.bytes_up += clients * up

@@ -102,7 +102,7 @@ def simulate(
         for prefix, base in zip(outline.prefixes, ground, strict=True):
             left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
             if left:
-                _run_prefix(directory, scenario, Trunk.of(base, grid), left, progress or Silent())
+                _run_prefix(directory, scenario, base, left, grid, progress or Silent())
     results = {
         "schema": 1,
         "scenario": scenario.name,
@@ -133,9 +133,13 @@ def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progre
     return Result(directory, results, tracking.track(directory, scenario.tracking.uri))
 
 
-def _run_prefix(directory: Path, scenario: Scenario, trunk: Trunk, arms: Sequence[Arm], progress: Progress) -> None:
+def _run_prefix(
+    directory: Path, scenario: Scenario, ground: Groundwork, arms: Sequence[Arm], grid: Grid, progress: Progress
+) -> None:
     """Train once, then let every arm unlearn from there."""
-    ground = trunk.ground
+    scratch = directory / "checkpoints" / f"{ground.setting.variant or 'trunk'}-seed{ground.seed}"
+    shutil.rmtree(scratch, ignore_errors=True)  # of an interrupted attempt
+    trunk = Trunk.of(ground, grid, {need for arm in arms for need in arm.unlearning.needs}, scratch)
     label = " ".join(part for part in (ground.setting.variant, f"seed {ground.seed}") if part)
     progress.stage(f"Training: {label}", ground.setup.rounds)
     for release in trunk.train():
@@ -149,6 +153,7 @@ def _run_prefix(directory: Path, scenario: Scenario, trunk: Trunk, arms: Sequenc
         result["verdict"] = verdict(result)
         _finished(directory, arm).parent.mkdir(exist_ok=True)
         write_atomically(_finished(directory, arm), json.dumps(result, allow_nan=False))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _finished(directory: Path, arm: Arm) -> Path:

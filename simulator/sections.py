@@ -113,6 +113,7 @@ class TrainingConfig(Frozen):
         local_epochs, batch_size: fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
     algorithm: Algorithm = "fedavg"
@@ -124,6 +125,7 @@ class TrainingConfig(Frozen):
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    perturbation: NotNegative = 0.0
 
     @model_validator(mode="before")
     @classmethod
@@ -164,6 +166,7 @@ class DeletionConfig(Frozen):
         group: simultaneous only.
         scope: level label only: the class of all clients, or of one.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
+        leaver_online: whether clients still answer about what they delete; false: they are gone by then.
         request: the requests spelled out, in place of drawn ones.
     """
 
@@ -174,6 +177,7 @@ class DeletionConfig(Frozen):
     group: Count = 1
     scope: Literal["all", "client"] = "all"
     rounds_between: int = Field(default=0, ge=0)
+    leaver_online: bool = True
     request: tuple[RequestConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """What arms share: the population, the trained model, the requests, and a hidden retraining to compare with."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from flwr.serverapp import Grid
 
 from server.history import History
 from server.setup import Setup, TrainingPlan
+from server.updates import UpdateStore
 from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
@@ -16,7 +17,7 @@ from simulator.scenario import Scenario
 from simulator.world.data import Population
 from simulator.world.datasets import DataError
 from simulator.world.population import load_population, median_bandwidth, population_directory
-from simulator.world.protocols import UnlearningCase
+from simulator.world.protocols import Drift, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
 
@@ -51,6 +52,7 @@ class Groundwork:
         """
         setting, seed = prefix.setting, prefix.seed
         population = load_population(setting.data, seed, root)
+        _check_classes(prefix, population)
         setup = replace(
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
@@ -85,10 +87,20 @@ class Trunk:
     reference_seconds: float = 0.0
 
     @classmethod
-    def of(cls, ground: Groundwork, grid: Grid) -> "Trunk":
-        """Prepare a training; nothing is sent yet."""
+    def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
+        """Prepare a training; nothing is sent yet.
+
+        Args:
+            ground: what is trained.
+            grid: the hosts.
+            needs: of the arms' methods; what none of them needs is not kept.
+            scratch: for histories that do not fit into memory.
+        """
         federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
-        return cls(ground, grid, History(ground.setup, federation))
+        updates = UpdateStore(scratch) if "client updates" in needs else None
+        drifts: list[Drift] | None = [] if "client drift" in needs else None
+        public = ground.population.public_x
+        return cls(ground, grid, History(ground.setup, federation, updates=updates, public=public, drifts=drifts))
 
     def train(self) -> Iterator[Release]:
         """Train; yield releases as they come."""
@@ -117,6 +129,15 @@ class Trunk:
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
         return cases
+
+
+def _check_classes(prefix: Prefix, population: Population) -> None:
+    for arm in prefix.arms:
+        if "classes" in arm.unlearning.needs and population.schema.task != "classification":
+            raise DataError(
+                f"unlearning method {arm.unlearning.method!r} needs classes, but {population.schema.name} has a "
+                f"real-valued target: take another method"
+            )
 
 
 def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:
@@ -188,4 +209,5 @@ def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
         ),
         gradient_norm=training.stop.gradient_norm,
         max_evaluations=training.stop.max_evaluations,
+        perturbation=training.perturbation,
     )

@@ -11,6 +11,12 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from simulator.world.protocols import Block, BlockResult, Factor, Statistics
 from simulator.world.records import Array, Params
 
+_EACH = "each/"
+"""Begins the names of arrays that hold the updates of single clients: ``each/<block>/<parameter>``."""
+
+_VECTOR = "vector/"
+"""Begins the names of arrays that travel with a model and are no part of it."""
+
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> RecordDict:
     """Put a JSON header and named arrays into a Flower record."""
@@ -58,17 +64,39 @@ def unstack_models(arrays: Mapping[str, Array]) -> list[Params]:
     return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
 
 
+def pair_models(models: Sequence[Params], vectors: Sequence[Params]) -> list[Params]:
+    """Each model with a vector of its shape, as one set of named arrays."""
+    return [
+        {**model, **{f"{_VECTOR}{name}": value for name, value in vector.items()}}
+        for model, vector in zip(models, vectors, strict=True)
+    ]
+
+
+def unpair_models(pairs: Sequence[Params]) -> tuple[list[Params], list[Params]]:
+    """Inverse of ``pair_models``."""
+    models: list[Params] = [{name: pair[name] for name in pair if not name.startswith(_VECTOR)} for pair in pairs]
+    return models, [
+        {name: pair[f"{_VECTOR}{name}"] for name in model} for model, pair in zip(models, pairs, strict=True)
+    ]
+
+
 def results_to_record(results: Sequence[BlockResult]) -> RecordDict:
     """What ``train`` and ``gradient`` answer."""
     header = {"weights": [r.weight for r in results], "metrics": [dict(r.metrics) for r in results]}
-    return pack(header, stack_models([result.sums for result in results]))
+    single = {f"{_EACH}{i}/{name}": value for i, r in enumerate(results) for name, value in r.each.items()}
+    return pack(header, stack_models([result.sums for result in results]) | single)
 
 
 def results_from_record(record: RecordDict) -> list[BlockResult]:
     """Inverse of ``results_to_record``."""
     header, arrays = unpack(record)
-    answers = zip(unstack_models(arrays), header["weights"], header["metrics"], strict=True)
-    return [BlockResult(sums, weight, metrics) for sums, weight, metrics in answers]
+    sums = unstack_models({name: value for name, value in arrays.items() if not name.startswith(_EACH)})
+    each: list[dict[str, Array]] = [{} for _ in sums]
+    for key in arrays.keys() - (sums[0].keys() if sums else ()):
+        position, _, name = key.removeprefix(_EACH).partition("/")
+        each[int(position)][name] = arrays[key]
+    answers = zip(sums, header["weights"], header["metrics"], each, strict=True)
+    return [BlockResult(*answer) for answer in answers]
 
 
 def ridge_to_record(results: Sequence[Statistics | Factor]) -> RecordDict:

@@ -10,10 +10,11 @@ from server.history import History
 from server.ledger import Ledger
 from server.session import Processed, Session
 from server.setup import Setup, TrainingPlan
+from server.updates import UpdateStore
 from simulator.federation import GridFederation
 from simulator.grids import LocalGrid, SerialGrid
 from simulator.world.data import Population
-from simulator.world.protocols import Unlearner
+from simulator.world.protocols import Drift, Unlearner
 from simulator.world.records import DeletionRequest, Release
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.transcript import digest_of
@@ -47,9 +48,11 @@ class Bench:
         about: dict[str, Any] = {"data": {}, "directory": str(self.directory / "population")}
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
-    def history(self) -> History:
+    def history(self, updates: bool = False, drifts: bool = False) -> History:
         setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
-        history = History(setup, self.federation())
+        store = UpdateStore(self.directory / "updates") if updates else None
+        lengths: list[Drift] | None = [] if drifts else None
+        history = History(setup, self.federation(), updates=store, public=self.population.public_x, drifts=lengths)
         list(history.run())
         return history
 
@@ -63,7 +66,7 @@ class Bench:
             self.broadcast.append(release)
             return len(self.broadcast) - 1
 
-        history = self.history()
+        history = self.history("client updates" in unlearner.needs, "client drift" in unlearner.needs)
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
         session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)
         return session.serve(requests)

@@ -177,6 +177,28 @@ def test_every_level_and_pattern_runs(tmp_path: Path, deletion: dict[str, Any]) 
         assert arm["attacks"]["average"]["cosine_centred_median"] == 0.0
 
 
+def test_methods_with_and_without_histories_run_side_by_side(tmp_path: Path) -> None:
+    changes = {"variant": [], "deletion": {"level": "client", "requests": 2}}
+    methods = ["retrain", "rollback", "federaser", "pga", "finetune"]
+    out = tmp_path / "out"
+    results = _simulate(_scenario(**changes, unlearning=[{"method": method} for method in methods]), out)
+    arms = {arm["unlearning"]["method"]: arm for arm in results["arms"]}
+    assert set(arms) == set(methods)
+    stored = {method: arm["cost"]["server_bytes_stored"] for method, arm in arms.items()}
+    model = 4 * (64 * 10 + 10)
+    assert stored["rollback"] == 4 * model  # the releases of three rounds and of the start
+    assert 12 * model < stored["federaser"] < 13 * model  # four clients in three rounds, and the files' heads
+    assert stored["retrain"] == stored["pga"] == stored["finetune"] == 0
+    assert set(arms["pga"]["notes"]) == {"steps", "projections", "radius"}
+    assert arms["retrain"]["notes"] == {}
+    assert arms["finetune"]["cost"]["rounds"] == 5
+    assert not (out / "checkpoints").exists() or not list((out / "checkpoints").iterdir())
+    alone = _scenario(**changes, unlearning=[{"method": "retrain"}])
+    assert _digests(_simulate(alone, tmp_path / "alone")) == {
+        arms["retrain"]["arm"]: arms["retrain"]["transcript_digest"]
+    }
+
+
 def test_without_test_data_utility_is_absent(tmp_path: Path) -> None:
     data = {"source": "digits", "clients": 8, "test_fraction": 0.0, "public_fraction": 0.5}
     for arm in _simulate(_scenario(data=data), tmp_path / "out")["arms"]:

@@ -88,6 +88,38 @@ MISTAKES = {
         '[[unlearning]]\nmethod = "ascent"\n[federation]\nsecure_aggregation = true',
         ["unlearning.0.method = 'ascent'", "secure_aggregation", "take retrain"],
     ),
+    "ascent with a leaver who is gone": (
+        '[deletion]\nleaver_online = false\n[[unlearning]]\nmethod = "ascent"',
+        ["unlearning.0.method = 'ascent'", "leaver_online = false", "take a method that does without"],
+    ),
+    "rollback of a server with momentum": (
+        '[training]\nalgorithm = "fedsgd"\nmomentum = 0.5\n[[unlearning]]\nmethod = "rollback"',
+        ["unlearning.0.method = 'rollback'", "momentum = 0.5", "take momentum = 0, or retrain"],
+    ),
+    "federaser under secure aggregation": (
+        '[deletion]\nlevel = "client"\n[[unlearning]]\nmethod = "federaser"\n[federation]\nsecure_aggregation = true',
+        ["unlearning.0.method = 'federaser'", "the updates of single clients", "take retrain"],
+    ),
+    "federaser of one record": (
+        '[[unlearning]]\nmethod = "federaser"',
+        ["unlearning.0.method = 'federaser'", "deletion.level = 'record'", "works on client"],
+    ),
+    "a history of a chain": (
+        '[deletion]\nlevel = "client"\npattern = "sequential"\n[[unlearning]]\nmethod = "fedrecovery"',
+        ["unlearning.0.method = 'fedrecovery'", "pattern = 'sequential'", "take pattern = 'independent'"],
+    ),
+    "newton of a network": (
+        '[model]\nkind = "mlp"\n[[unlearning]]\nmethod = "newton"',
+        ["unlearning.0.method = 'newton'", "model.kind = 'mlp'", "ridge, softmax, svm"],
+    ),
+    "newton without perturbation": (
+        '[training]\nalgorithm = "lbfgs"\n[[unlearning]]\nmethod = "newton"',
+        ["unlearning.0.method = 'newton'", "training.perturbation = 0", "give training.perturbation above 0"],
+    ),
+    "perturbed rounds": (
+        "[training]\nperturbation = 1.0",
+        ["training.perturbation = 1.0", "'fedavg'", "take lbfgs or closed-form"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],

@@ -1,23 +1,26 @@
 """Ridge solved from federated sufficient statistics."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from server.algorithms.perturbation import drawn
 from server.algorithms.ridge import RidgeSolver
 from server.algorithms.step import Step
 from server.blocks import everyone
 from server.setup import Lineage, Setup
-from simulator.world.models import linear_params
+from simulator.world.models import linear_params, theta
 from simulator.world.protocols import Federation, Statistics
 from simulator.world.records import Params
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield the exact minimiser once for each lineage.
 
-    Clients send X~^T X~ and X~^T Y of what they retain; ``starts`` do not matter, the optimum is unique. Lineages come
-    one after the other, since a Gram matrix each would not fit at once; a block that forgets nothing is asked once.
+    Clients send X~^T X~ and X~^T Y of what they retain; a perturbation b of the objective is taken off X~^T Y, in what
+    the server keeps too. ``starts`` do not matter, the optimum is unique. Lineages come one after the other, since a
+    Gram matrix each would not fit at once; a block that forgets nothing is asked once.
     """
     untouched: dict[tuple[int, ...], Statistics] = {}
     for i, lineage in enumerate(lineages):
@@ -26,6 +29,8 @@ def rounds(
         answers = dict(zip([block.clients for block in asked], federation.statistics(setup.spec, asked), strict=True))
         untouched |= {block.clients: answers[block.clients] for block in asked if not block.forget}
         total = _sum([answers.get(block.clients) or untouched[block.clients] for block in blocks])
+        if setup.plan.perturbation:
+            total = replace(total, moment=total.moment - theta(drawn(setup, lineage.perturbation)))
         solution = RidgeSolver(total, setup.spec.regularisation).solution()
         yield Step([i], [linear_params(solution)], 1, statistics=[total])
 

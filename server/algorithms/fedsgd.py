@@ -12,18 +12,21 @@ from simulator.world.records import Params
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield each round's models: v <- momentum v + mean gradient + l2 theta; theta <- theta - learning rate v.
 
-    The mean is over the cohort's retained records. Training that goes on from a release starts with v = 0.
+    The mean is over the cohort's retained records. A lineage moves from its own ``first`` round to its own ``last``;
+    training that goes on from a release starts with v = 0.
     """
     recipe = setup.plan.recipe
     models = list(starts)
     velocity: list[Params] = [{name: np.zeros(value.shape) for name, value in model.items()} for model in models]
     ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
-    for round in range(first, max(ends)):
-        moving = [i for i in range(len(lineages)) if ends[i] > round]
+    for round in range(min(lineage.first for lineage in lineages), max(ends)):
+        moving = [i for i, lineage in enumerate(lineages) if lineage.first <= round < ends[i]]
+        if not moving:
+            continue
         blocks = of_round(setup, lineages, moving, round)
         results = federation.gradient(setup.spec, [models[i] for i in moving], blocks) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):

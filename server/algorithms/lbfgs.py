@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import add_up, everyone
 from server.setup import Lineage, Setup
@@ -69,7 +70,7 @@ def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
 
 
 def rounds(
-    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], first: int, federation: Federation
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield the converged models (and, where asked for, the iterates that were broadcast on the way)."""
     model = model_of(setup.spec)
@@ -77,6 +78,8 @@ def rounds(
     searches = [
         minimise(_flatten(start, model.names), setup.plan.gradient_norm, setup.plan.max_evaluations) for start in starts
     ]
+    slopes = [_flatten(drawn(setup, lineage.perturbation), model.names) for lineage in lineages]
+    perturbed = setup.plan.perturbation > 0.0
     asked = {i: next(search) for i, search in enumerate(searches)}
     solutions: dict[int, Array] = {}
     while asked:
@@ -94,6 +97,8 @@ def rounds(
             penalty = setup.spec.regularisation
             value = total.metrics["loss"] + 0.5 * penalty * float(point @ point)
             gradient = _flatten(total.sums, model.names) + penalty * point
+            if perturbed:
+                value, gradient = value + float(slopes[i] @ point), gradient + slopes[i]
             try:
                 asked[i] = searches[i].send((value, gradient))
             except StopIteration as done:

@@ -1,10 +1,10 @@
 """What every training algorithm yields."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.world.protocols import Statistics
-from simulator.world.records import Params, Phase
+from simulator.world.records import Array, Params, Phase
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Step:
         round: rounds of training behind them.
         phase: ``training``, or ``working`` for what is broadcast without being a release.
         statistics: what the server keeps of each (closed form only).
+        updates: client -> update as one vector, of each (fedavg, where they are kept).
     """
 
     lineages: Sequence[int]
@@ -24,3 +25,4 @@ class Step:
     round: int
     phase: Phase = "training"
     statistics: Sequence[Statistics] = ()
+    updates: Sequence[Mapping[int, Array]] = ()

@@ -103,7 +103,7 @@ def _palimpsest(work: Work, hosts: int) -> Measured:
         federation = GridFederation(grid, about, work.setup.sizes, 0, "bench")
         federation.hosts()
         start = time.perf_counter() - began
-        steps = fedavg.rounds(work.setup, [Lineage(branch=0, forget={})], [work.start()], 0, federation)
+        steps = fedavg.rounds(work.setup, [Lineage(branch=0, forget={})], [work.start()], federation)
         times = []
         for _ in range(work.rounds + 1):
             began = time.perf_counter()

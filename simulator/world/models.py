@@ -157,6 +157,16 @@ def flat(params: Params) -> np.ndarray:
     return np.concatenate([np.asarray(params[name], np.float64).ravel() for name in sorted(params)])
 
 
+def unflat(vector: np.ndarray, like: Params) -> Params:
+    """Inverse of ``flat``: parameters of the shapes, types and order of ``like``."""
+    parts, begin = {}, 0
+    for name in sorted(like):
+        value = np.asarray(like[name])
+        parts[name] = vector[begin : begin + value.size].reshape(value.shape).astype(value.dtype)
+        begin += value.size
+    return {name: parts[name] for name in like}
+
+
 def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """Return (feature map, trainable body). No BatchNorm: its statistics would mix records and leak them."""
     width = math.prod(spec.shape)

@@ -1,8 +1,8 @@
 """The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
 # --- what the server asks of the clients -------------------------------------------------------------------------
+
+
+Loss = Literal["training", "unlearning"]
+
+PERTURBATION: Key = ("perturbation",)
+"""Stream of the perturbation of the first training's objective."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,13 @@ class BlockResult:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
         weight: the total weight, in records.
         metrics: sums of scalars, such as ``loss``.
+        each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
 
     sums: Params
     weight: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    each: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,19 +85,42 @@ class Federation(Protocol):
     """
 
     def train(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], round: int, recipe: Recipe
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
     ) -> list[BlockResult]:
-        """Local training: for each block the sum of n_k (local model - global model) and of n_k."""
+        """Local training: for each block the sum of n_k (local model - global model) and of n_k.
+
+        Args:
+            each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
+        """
         ...
 
     def gradient(
-        self, model: ModelSpec, models: Sequence[Params], blocks: Sequence[Block], of: str = "retained"
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str = "retained",
+        loss: Loss = "training",
     ) -> list[BlockResult]:
         """Sums of per-record loss gradients (no regulariser) over each block; metric ``loss``, the sum of losses.
 
         Args:
-            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones.
+            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones; of classes these also
+                report ``correct``, how many the model gets right.
+            loss: the model's own, or ``unlearning``: -log(1 - p_y / 2), p the softmax of the scores.
         """
+        ...
+
+    def hessian(
+        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """Sums over each block's retained records of the Hessian of the loss at its model, times its vector."""
         ...
 
     def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
@@ -119,6 +150,7 @@ class UnlearningCase:
         round: rounds of training that ``before`` has behind it, rounds between request and unlearning included.
         before: the model to unlearn from.
         statistics: what the server keeps of the branch (closed form only).
+        perturbation: stream of the objective's perturbation that ``before`` was trained with.
     """
 
     branch: int
@@ -127,14 +159,25 @@ class UnlearningCase:
     round: int
     before: Params
     statistics: Statistics | None = None
+    perturbation: Key = PERTURBATION
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One step of an unlearning: what is broadcast, and what the server keeps to itself."""
+    """One step of an unlearning: what is broadcast, and what the server keeps to itself.
+
+    Attributes:
+        release: what is broadcast.
+        statistics: of the branch from here on (closed form only).
+        notes: numbers that the method reports of itself, such as how often a projection fired; the last of each name
+            counts.
+        perturbation: stream of the objective's perturbation that the release was trained with.
+    """
 
     release: Release
     statistics: Statistics | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)
+    perturbation: Key = PERTURBATION
 
 
 class Config(Protocol):
@@ -145,6 +188,46 @@ class Config(Protocol):
         ...
 
 
+class KeptUpdates(Protocol):
+    """What single clients sent in training, on disk."""
+
+    @property
+    def rounds(self) -> Sequence[int]:
+        """The rounds kept, ascending from 0."""
+        ...
+
+    def read(self, round: int) -> tuple[tuple[int, ...], Array]:
+        """Return the clients of one round and their ``[clients, size]`` updates (memory-mapped, see ``flat``)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one round's mean update moved because of its clients.
+
+    Attributes:
+        shares: client -> p_k, its share of the cohort's records.
+        pulls: client -> p_k ||u_k - mean||.
+        step: ||mean||.
+    """
+
+    shares: Mapping[int, float]
+    pulls: Mapping[int, float]
+    step: float
+
+    def because_of(self, clients: Collection[int]) -> float:
+        """Bound on the distance between the mean update and the mean without some clients; for one, that distance.
+
+        The mean without S differs by the sum over S of p_k (u_k - mean), over 1 - the sum of their p_k.
+        """
+        leaving = self.shares.keys() & set(clients)
+        if not leaving:
+            return 0.0
+        if len(leaving) == len(self.shares):
+            return self.step
+        return sum(self.pulls[k] for k in leaving) / (1.0 - sum(self.shares[k] for k in leaving))
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -153,8 +236,104 @@ class History(Protocol):
         """The model."""
         ...
 
+    @property
+    def sizes(self) -> Array:
+        """``[clients]`` records of each client before any deletion."""
+        ...
+
+    @property
+    def public(self) -> Array | None:
+        """``[n, d]`` the public sample, without labels; None where there is none."""
+        ...
+
+    @property
+    def updates(self) -> KeptUpdates | None:
+        """What single clients sent in training; None unless the method declares that it needs ``client updates``."""
+        ...
+
+    def released(self, round: int) -> Params:
+        """The model after so many rounds of training."""
+        ...
+
+    def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
+        """Randomness of the server's own for one case."""
+        ...
+
+    def calibrate(
+        self,
+        cases: Sequence[UnlearningCase],
+        models: Sequence[Params],
+        clients: Sequence[Sequence[int]],
+        round: int,
+        ratio: float,
+    ) -> list[dict[int, Array]]:
+        """Let clients train again as in one round of the first training, from other models.
+
+        Args:
+            cases: what they must not read.
+            models: the start model of each case.
+            clients: who trains, for each case.
+            round: of the first training, whose batch orders are used.
+            ratio: of the local epochs of training; at least one epoch is run.
+
+        Returns:
+            For each case client -> ``[size]`` float64 update, in the order of ``flat``.
+        """
+        ...
+
+    def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
+        """The ordinary update of each request's clients, who must be online, on all they are about to delete.
+
+        Returns:
+            For each case the mean over its clients, weighted by their records, in the order of ``flat``.
+        """
+        ...
+
+    def everyone(self, cases: Sequence[UnlearningCase]) -> list[Block]:
+        """Blocks over what all clients retain, for every case: model i is case i's."""
+        ...
+
+    def slope(self, key: Key) -> Array:
+        """The perturbation b of the objective, in the order of ``flat``."""
+        ...
+
+    @property
+    def perturbation(self) -> float:
+        """The deviation sigma of b."""
+        ...
+
+    def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
+        """The cohort that the round of recovery after ``done`` others would draw."""
+        ...
+
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""
+        ...
+
+    def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
+        ...
+
+    @property
+    def drifts(self) -> Sequence[Drift] | None:
+        """What single clients moved in every round of training; None unless the method needs ``client drift``."""
+        ...
+
+    def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
+        """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
+        ...
+
+    def recover(
+        self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0
+    ) -> Iterator[Outcome]:
+        """Run ordinary rounds without what each case forgets; their releases are of phase ``recovery``.
+
+        Args:
+            cases: whose branches go on, all together.
+            starts: the model of each.
+            rounds: how many, for each.
+            done: rounds of recovery behind ``starts``: equal calls would draw equal cohorts and batches.
+        """
         ...
 
 

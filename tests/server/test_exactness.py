@@ -8,8 +8,10 @@ import pytest
 from server.setup import TrainingPlan
 from server.unlearning.ascent import Ascent
 from server.unlearning.downdate import Downdate
+from server.unlearning.finetune import Finetune
 from server.unlearning.ignore import Ignore
 from server.unlearning.retrain import Retrain
+from server.unlearning.rollback import Rollback
 from simulator.world.models import flat
 from simulator.world.protocols import Unlearner
 from simulator.world.records import DeletionRequest, Forget, Release
@@ -35,7 +37,7 @@ def _after_unlearning(
     bench = bench.but(**settings)
     bench.directory.mkdir(parents=True)
     bench.serve(unlearner, requests)
-    return [release for release in bench.broadcast if release.phase == "unlearning"]
+    return [release for release in bench.broadcast if release.phase in ("unlearning", "recovery")]
 
 
 def _distances(
@@ -74,13 +76,19 @@ def test_retraining_is_counterfactually_invariant_bit_for_bit(
     assert max(_distances(tmp_path, unlearner, _requests(level, rounds), **settings)) == 0.0
 
 
+@pytest.mark.parametrize("level", ["record", "client"])
+@pytest.mark.parametrize("plan", [FEDAVG, FEDSGD.model_copy(update={"recipe": Recipe(learning_rate=0.2)})])
+def test_rollback_is_counterfactually_invariant_bit_for_bit(tmp_path: Path, level: str, plan: TrainingPlan) -> None:
+    assert max(_distances(tmp_path, Rollback(), _requests(level, FEDAVG.rounds), plan=plan)) == 0.0
+
+
 def test_downdate_is_counterfactually_invariant_to_rounding(tmp_path: Path) -> None:
     settings = {"plan": CLOSED, "spec": RIDGE}
     distances = _distances(tmp_path, Downdate(), _requests("record", 1), **settings)
     assert max(distances) < 1e-10
 
 
-@pytest.mark.parametrize("unlearner", [Ascent(), Ignore()])
+@pytest.mark.parametrize("unlearner", [Ascent(), Ignore(), Finetune()])
 def test_approximate_methods_fail_the_same_test(tmp_path: Path, unlearner: Unlearner) -> None:
     assert min(_distances(tmp_path, unlearner, _requests("record", FEDAVG.rounds))) > 1e-6
 

@@ -1,0 +1,86 @@
+"""Approximate unlearning by replaying the stored updates, each turned into a fresh direction."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from server.blocks import weighted_mean
+from simulator.world.models import flat, unflat
+from simulator.world.protocols import Federation, History, KeptUpdates, Outcome, UnlearningCase
+from simulator.world.records import Array, Params, Release
+from simulator.world.specs import Frozen
+
+
+class FedEraser(Frozen):
+    """Replay every dt-th round without the leavers: stored length, calibrated direction (Liu et al., IWQoS 2021).
+
+    From the initial model: in stored round t each retained client k of its cohort trains for r E epochs from the
+    model unlearned so far, which gives u'_k; the server steps by the weighted mean over k of ||u_k^t|| u'_k / ||u'_k||,
+    u_k^t being what k sent in the SAME round of training. The first round needs no calibration: its start was the
+    initial model.
+
+    Guarantee: none, but for this: with dt = 1, r = 1 and nobody forgotten it reproduces the training. Cost: T / dt
+    rounds of r E epochs, without the leavers. The server keeps the update of every client in every round (all rounds:
+    the same history serves any dt), and sees single clients' messages.
+
+    Attributes:
+        interval: dt.
+        ratio: r.
+    """
+
+    method: Literal["federaser"] = "federaser"
+    interval: int = Field(default=2, ge=1)
+    ratio: float = Field(default=0.5, gt=0, le=1)
+
+    levels: ClassVar[frozenset[str]] = frozenset({"client"})
+    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the model after every replayed round; the rounds of all cases run together."""
+        kept = history.updates
+        if kept is None:
+            raise ValueError("federaser needs the updates of single clients, and this history has none")
+        models = [history.released(0) for _ in cases]
+        for round in kept.rounds[:: self.interval]:
+            moving = [i for i, case in enumerate(cases) if case.request.round > round]
+            steps = self._steps(history, kept, round, [cases[i] for i in moving], [models[i] for i in moving])
+            for i, step in zip(moving, steps, strict=True):
+                models[i] = models[i] if step is None else unflat(flat(models[i]) + step, models[i])
+                yield Outcome(Release(cases[i].branch, round + 1, "unlearning", models[i]))
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0
+
+    def _steps(
+        self,
+        history: History,
+        kept: KeptUpdates,
+        round: int,
+        cases: Sequence[UnlearningCase],
+        models: Sequence[Params],
+    ) -> list[Array | None]:
+        """The step of each case in one stored round; None where nobody of its cohort is left."""
+        clients, rows = kept.read(round)
+        left = [[client for client in clients if client not in case.forgotten] for case in cases]
+        stored = dict(zip(clients, rows, strict=True))
+        if round == 0:
+            fresh = [{client: stored[client].astype(np.float64) for client in own} for own in left]
+        else:
+            fresh = history.calibrate(cases, models, left, round, self.ratio)
+        return [
+            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.sizes)
+            if any(history.sizes[client] for client in own)
+            else None
+            for own in fresh
+        ]
+
+
+def _rescaled(direction: Array, length: float) -> Array:
+    """``direction`` at another length; no direction stays none."""
+    norm = float(np.linalg.norm(direction))
+    return direction * (length / norm) if norm > 0.0 else direction

@@ -1,0 +1,105 @@
+"""Approximate unlearning by steps that are orthogonal to what the others want."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from simulator.world.models import flat, unflat
+from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
+from simulator.world.records import Array, Params, Release
+from simulator.world.specs import Frozen
+
+
+class FedOsd(Frozen):
+    """Orthogonal steepest descent on the leaver's unlearning loss, then recovery (FedOSD; Pan et al., AAAI 2025).
+
+    Unlearning: g_u is the leavers' mean gradient of -log(1 - p_y / 2), the rows of A are the mean gradients of the
+    retained clients of a fresh cohort, d = g_u - A^T (A A^T)^+ A g_u, theta <- theta - eta d: to first order no client
+    of the cohort loses. Recovery: ordinary rounds whose step is projected off theta - theta_0, theta_0 the model
+    before the unlearning, so that they cannot walk back to it. Gradients are over all of a client's records.
+
+    Guarantee: none. Cost: ``steps`` gradients of the leavers, who must be online, and of a cohort, each client's seen
+    alone, and ``rounds`` rounds of recovery. The server keeps the model before. Reports the mean share of ||g_u|| that
+    the projection left.
+
+    Attributes:
+        learning_rate: eta.
+        steps: of unlearning (the paper: up to 100).
+        rounds: of recovery (the paper: up to 100).
+    """
+
+    method: Literal["fedosd"] = "fedosd"
+    learning_rate: float = Field(default=0.05, gt=0)
+    steps: int = Field(default=10, ge=1)
+    rounds: int = Field(default=5, ge=0)
+
+    levels: ClassVar[frozenset[str]] = frozenset({"client"})
+    needs: ClassVar[frozenset[str]] = frozenset({"classes", "leaver", "single-client messages"})
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the model after the unlearning steps and after every round of recovery, all cases together."""
+        models, shares = [case.before for case in cases], np.zeros(len(cases))
+        for step in range(self.steps):
+            directions = _directions(history, federation, cases, models, step)
+            for i, (wanted, allowed) in enumerate(directions):
+                length = float(np.linalg.norm(wanted))
+                shares[i] += float(np.linalg.norm(allowed)) / length / self.steps if length else 0.0
+                models[i] = unflat(flat(models[i]) - self.learning_rate * allowed, models[i])
+        for case, model, share in zip(cases, models, shares, strict=True):
+            released = Release(case.branch, case.round, "unlearning", model)
+            yield Outcome(released, notes={"share_left": float(share)})
+        for round in range(self.rounds):
+            outcomes = {o.release.branch: o.release for o in history.recover(cases, models, 1, done=round)}
+            for i, case in enumerate(cases):
+                stepped = outcomes[case.branch]
+                models[i] = _without_return(models[i], stepped.params, case.before)
+                yield Outcome(Release(case.branch, stepped.round, "recovery", models[i]))
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0
+
+
+def _directions(
+    history: History,
+    federation: Federation,
+    cases: Sequence[UnlearningCase],
+    models: Sequence[Params],
+    step: int,
+) -> list[tuple[Array, Array]]:
+    """For each case the leavers' gradient, and what of it is orthogonal to its cohort's."""
+    leaving = [Block(i, c.branch, tuple(c.request.forget), c.request.forget) for i, c in enumerate(cases)]
+    staying = [
+        Block(i, c.branch, (k,), {k: c.forgotten[k]} if k in c.forgotten else {})
+        for i, c in enumerate(cases)
+        for k in history.members(c, step)
+    ]
+    wanted = federation.gradient(history.spec, models, leaving, of="forgotten", loss="unlearning")
+    others: list[list[Array]] = [[] for _ in cases]
+    for block, answer in zip(
+        staying, federation.gradient(history.spec, models, staying) if staying else [], strict=True
+    ):
+        others[block.model].append(flat(answer.sums) / answer.weight)
+    return [
+        (gradient, orthogonal_part(gradient, np.stack(rows)) if rows else gradient)
+        for gradient, rows in zip([flat(w.sums) / w.weight for w in wanted], others, strict=True)
+    ]
+
+
+def orthogonal_part(vector: Array, rows: Array) -> Array:
+    """``vector`` - A^T (A A^T)^+ A ``vector``, A the rows at unit length (which leaves their span as it is)."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows[lengths[:, 0] > 0.0] / lengths[lengths[:, 0] > 0.0]
+    left: Array = vector - unit.T @ (np.linalg.pinv(unit @ unit.T, hermitian=True) @ (unit @ vector))
+    return left
+
+
+def _without_return(model: Params, stepped: Params, origin: Params) -> Params:
+    """``model`` moved by its step to ``stepped``, less the part along the way it came from ``origin``."""
+    here = flat(model)
+    step = flat(stepped) - here
+    return unflat(here + orthogonal_part(step, (here - flat(origin))[None, :]), model)

@@ -1,0 +1,36 @@
+"""Approximate unlearning by training on."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.specs import Frozen
+
+
+class Finetune(Frozen):
+    """Ordinary rounds without D_f, in the hope that what is no longer trained on is forgotten.
+
+    Guarantee: none. The baseline that every approximate method must beat at the same cost. Cost: ``rounds`` rounds of
+    the retained clients; the server keeps nothing, and needs nobody who leaves.
+
+    Attributes:
+        rounds: of training on.
+    """
+
+    method: Literal["finetune"] = "finetune"
+    rounds: int = Field(default=5, ge=1)
+
+    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the release of every round; the rounds of all cases run together."""
+        yield from history.recover(cases, [case.before for case in cases], self.rounds)
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0

@@ -1,0 +1,44 @@
+"""Approximate unlearning by negating the first layer."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.world.models import model_of
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.records import Release
+from simulator.world.specs import Frozen
+
+
+class Not(Frozen):
+    """Negate the first layer's weights, then fine-tune on what is retained (NoT; Khalil et al., CVPR 2025).
+
+    The bias stays. In a linear model the first layer is all there is: its scores change their sign.
+
+    Guarantee: none. Cost: ``rounds`` rounds of the retained clients. The server keeps nothing, and needs nobody who
+    leaves.
+
+    Attributes:
+        rounds: of fine-tuning.
+    """
+
+    method: Literal["not"] = "not"
+    rounds: int = Field(default=5, ge=0)
+
+    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the negated model and every round of fine-tuning, all cases together."""
+        first = model_of(history.spec).names[0]
+        models = [{**case.before, first: -case.before[first]} for case in cases]
+        for case, model in zip(cases, models, strict=True):
+            yield Outcome(Release(case.branch, case.round, "unlearning", model))
+        yield from history.recover(cases, models, self.rounds)
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0

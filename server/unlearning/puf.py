@@ -1,0 +1,51 @@
+"""Approximate unlearning by an ordinary round in which the leaver's update counts negatively."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.world.models import flat, unflat
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.records import Release
+from simulator.world.specs import Frozen
+
+
+class Puf(Frozen):
+    """One round with the leaver's ordinary update negated and scaled, then recovery (PUF; Mora et al. 2025).
+
+    theta' = theta + D_rest - eta_u D_leaver: D_rest is the mean update of an ordinary cohort of those who stay,
+    D_leaver that of the clients who leave, all computed from theta in ordinary local training.
+
+    Guarantee: none. Cost: one round with the leavers, who must be online and whose update the server sees alone, and
+    ``rounds`` rounds of recovery. The server keeps nothing.
+
+    Attributes:
+        scale: eta_u; the paper tunes it for each data set.
+        rounds: of recovery.
+    """
+
+    method: Literal["puf"] = "puf"
+    scale: float = Field(default=1.0, gt=0)
+    rounds: int = Field(default=5, ge=0)
+
+    levels: ClassVar[frozenset[str]] = frozenset({"client"})
+    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
+    promises: ClassVar[str] = "none"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the model of the unlearning round and of every round of recovery, all cases together."""
+        before = [case.before for case in cases]
+        leavers = history.leavers_update(cases, before)
+        ordinary = {outcome.release.branch: outcome.release for outcome in history.recover(cases, before, 1)}
+        models = []
+        for case, update in zip(cases, leavers, strict=True):
+            stepped = ordinary[case.branch]
+            models.append(unflat(flat(stepped.params) - self.scale * update, case.before))
+            yield Outcome(Release(case.branch, stepped.round, "unlearning", models[-1]))
+        yield from history.recover(cases, models, self.rounds, done=1)
+
+    def public_rule(self) -> tuple[str, float]:
+        """What is subtracted is close to a gradient of the leaver, of unknown length."""
+        return "identity", 1.0

@@ -1,0 +1,37 @@
+"""What a leaver contributed to the training, from the stored updates of single clients."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from server.blocks import weighted_mean
+from simulator.world.protocols import History, UnlearningCase
+from simulator.world.records import Array
+
+
+def cohorts(history: History, case: UnlearningCase) -> Iterator[tuple[dict[int, Array], dict[int, Array]]]:
+    """Yield (updates of all, updates of those who stay) for every round before the request that had records in it."""
+    if history.updates is None:
+        raise ValueError("this method needs the updates of single clients, and this history has none")
+    for round in history.updates.rounds:
+        if round >= case.request.round:
+            return
+        clients, rows = history.updates.read(round)
+        everyone = {k: row for k, row in zip(clients, rows, strict=True) if history.sizes[k]}
+        if everyone:
+            yield everyone, {k: row for k, row in everyone.items() if k not in case.request.forget}
+
+
+def residual(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
+    """The round's mean update with the leavers less the mean without them; all of it where nobody stays."""
+    whole = weighted_mean(everyone, history.sizes)
+    return whole - weighted_mean(staying, history.sizes) if staying else whole
+
+
+def contribution(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
+    """The leavers' part of the round's mean update: sum of n_k u_k over them, over the records of all."""
+    leaving = {k: row for k, row in everyone.items() if k not in staying}
+    if not leaving:
+        return np.zeros(len(next(iter(everyone.values()))))
+    share = float(history.sizes[list(leaving)].sum() / history.sizes[list(everyone)].sum())
+    return share * weighted_mean(leaving, history.sizes)

@@ -1,0 +1,39 @@
+"""Exact unlearning by training again from where the deleted records first took part."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
+from simulator.world.specs import Frozen
+
+
+class Rollback(Frozen):
+    """Restore the last release that D_f never touched, and train again from there in the same streams.
+
+    After FATS (PVLDB 2024), which goes back to the first mini-batch that held a record. Here a client that takes part
+    visits all its records in every epoch, and weighs as many as it has: neither its batches nor its weight are
+    independent of its data. So a record's first use is its client's first participation, whatever the level.
+
+    Guarantee: exact. What is released afterwards is bit for bit what retraining with ``coupling = "same-order"`` ends
+    in, and a function of the retained records, their clients' sizes and the scenario's seed only. With a server that
+    remembers gradients between rounds (momentum) the restored release would not be all that is needed, so that is
+    refused. When it happens tells when D_f was first used, which depends on sizes and seed, not on its content.
+
+    Cost: the rounds from the first use on; if D_f was never used, nothing. The server keeps every release, and who
+    took part in which round.
+    """
+
+    method: Literal["rollback"] = "rollback"
+
+    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
+    needs: ClassVar[frozenset[str]] = frozenset({"releases", "memoryless server"})
+    promises: ClassVar[str] = "exact"
+    deletes: ClassVar[bool] = True
+
+    def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
+        """Yield the restored release and every one after it; the rounds of all cases run together."""
+        yield from history.rollback(cases)
+
+    def public_rule(self) -> tuple[str, float]:
+        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
+        return "hessian", 1.0

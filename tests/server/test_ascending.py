@@ -1,0 +1,148 @@
+"""Methods that walk away from what the leaver has: each step against its formula."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from server.unlearning.fedosd import FedOsd, orthogonal_part
+from server.unlearning.pga import Pga
+from simulator.world.models import flat, model_of
+from simulator.world.protocols import Block
+from simulator.world.records import DeletionRequest
+from simulator.world.specs import Recipe
+from tests.federations import FEDAVG, SOFTMAX, Bench
+from tests.populations import digits_population
+
+LEAVER = 3
+FULL_BATCH = FEDAVG.model_copy(
+    update={"clients_per_round": 0, "recipe": Recipe(batch_size=300, learning_rate=0.1, l2=0.01)}
+)
+
+
+def _bench(directory: Path, **settings: Any) -> Bench:
+    directory.mkdir(parents=True, exist_ok=True)
+    return Bench(digits_population(), directory, **settings)
+
+
+def _leave(bench: Bench) -> DeletionRequest:
+    return DeletionRequest(0, bench.plan.rounds, "client", {LEAVER: tuple(range(int(bench.population.sizes[LEAVER])))})
+
+
+def _gradients(bench: Bench, params: Any) -> np.ndarray:
+    """``[clients, size]`` mean gradient of every client's loss at one model."""
+    blocks = [Block(0, 1, (client,), {}) for client in range(bench.population.clients)]
+    answers = bench.but(arm="asking").federation().gradient(SOFTMAX, [params], blocks)
+    return np.stack([flat(answer.sums) / answer.weight for answer in answers])
+
+
+def test_pga_starts_from_the_model_of_the_others(tmp_path: Path) -> None:
+    bench = _bench(tmp_path, plan=FULL_BATCH)
+    [processed] = bench.serve(Pga(learning_rate=1e-9, steps=1, rounds=0), [_leave(bench)])
+    before = flat(processed.case.before)
+    update = -0.1 * (_gradients(bench, processed.case.before)[LEAVER] + 0.01 * before)
+    sizes = bench.population.sizes
+    share = sizes[LEAVER] / sizes.sum()
+    assert np.abs(flat(processed.released) - ((before - share * (before + update)) / (1 - share))).max() < 1e-6
+
+
+def test_pga_stays_in_its_ball_and_counts_how_often_it_had_to(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    [start] = bench.serve(Pga(learning_rate=1e-9, steps=1, rounds=0), [_leave(bench)])
+    far = Pga(learning_rate=50.0, steps=4, stop_accuracy=0.0, rounds=0)
+    [walked] = bench.but(arm="far").serve(far, [_leave(bench)])
+    assert walked.notes == {"steps": 4, "projections": 4, "radius": start.notes["radius"]}
+    assert np.linalg.norm(flat(walked.released) - flat(start.released)) == pytest.approx(walked.notes["radius"], 1e-4)
+    inits = [flat(model_of(SOFTMAX).init(np.random.default_rng(i))) for i in range(200)]
+    mean = np.mean([np.linalg.norm(init - flat(start.released)) for init in inits])
+    assert walked.notes["radius"] == pytest.approx(mean / 3, rel=0.05)
+    [near] = bench.but(arm="near").serve(Pga(steps=3, stop_accuracy=0.0, rounds=0), [_leave(bench)])
+    assert (near.notes["steps"], near.notes["projections"]) == (3, 0)
+
+
+def test_pga_stops_where_the_leaver_is_forgotten(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    [at_once] = bench.serve(Pga(stop_accuracy=1.0, rounds=0), [_leave(bench)])
+    assert at_once.notes["steps"] == 0
+    request = _leave(bench)
+    [processed] = bench.but(arm="walk").serve(Pga(steps=100, learning_rate=0.1, rounds=0), [request])
+    assert 0 < processed.notes["steps"] < 100
+    rows = bench.population.rows(LEAVER)
+    answers = model_of(SOFTMAX).predict(processed.released, bench.population.train_x[rows]).argmax(1)
+    assert (answers == bench.population.train_y[rows]).mean() < 0.12
+
+
+def test_the_orthogonal_part_is_orthogonal_and_the_rest_is_in_the_span() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((4, 20))
+    rows = np.vstack([rows, rows[0] + rows[1], 1e-3 * rows[2], np.zeros(20)])  # dependent, short and empty ones
+    vector = rng.standard_normal(20)
+    left = orthogonal_part(vector, rows)
+    assert np.abs(rows @ left).max() < 1e-12
+    assert np.abs(np.linalg.lstsq(rows.T, vector - left, rcond=None)[0] @ rows - (vector - left)).max() < 1e-12
+    assert 0.1 < np.linalg.norm(left) < np.linalg.norm(vector)
+
+
+def test_the_unlearning_loss_has_its_gradient(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    model, params = model_of(SOFTMAX), bench.history().releases[-1].params
+    forget = _leave(bench).forget
+    block = Block(0, 1, (LEAVER,), forget)
+    [answer] = bench.federation().gradient(SOFTMAX, [params], [block], of="forgotten", loss="unlearning")
+    leaves = {name: value.requires_grad_() for name, value in model.tensors(params).items()}
+    rows = bench.population.rows(LEAVER)
+    x, y = (torch.tensor(values[rows]) for values in (bench.population.train_x, bench.population.train_y))
+    p = torch.softmax(model.scores(leaves, x), -1)[torch.arange(len(y)), y]
+    loss = -torch.log(1 - p / 2).sum()
+    loss.backward()
+    assert answer.metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    for name, leaf in leaves.items():
+        assert np.abs(answer.sums[name] - leaf.grad.numpy()).max() < 1e-4
+
+
+def test_a_fedosd_step_costs_no_client_of_its_cohort(tmp_path: Path) -> None:
+    bench = _bench(tmp_path, plan=FULL_BATCH)
+    [processed] = bench.serve(FedOsd(learning_rate=1.0, steps=1, rounds=0), [_leave(bench)])
+    step = flat(processed.released) - flat(processed.case.before)
+    gradients = _gradients(bench, processed.case.before)
+    cosines = gradients @ step / np.linalg.norm(step) / np.linalg.norm(gradients, axis=1)
+    assert np.abs(np.delete(cosines, LEAVER)).max() < 1e-3
+    assert cosines[LEAVER] > 0.05  # along its gradient its loss goes up
+    assert 0.0 < processed.notes["share_left"] < 1.0
+
+
+def test_fedosd_recovers_without_walking_back(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    [processed] = bench.serve(FedOsd(steps=5, rounds=3), [_leave(bench)])
+    releases = [release for release in bench.broadcast if release.branch == 1]
+    assert [release.phase for release in releases] == ["unlearning", "recovery", "recovery", "recovery"]
+    origin, path = flat(processed.case.before), [flat(release.params) for release in releases]
+    for here, there in pairwise(path):
+        away, step = here - origin, there - here
+        assert np.linalg.norm(step) > 1e-3
+        assert abs(away @ step) < 1e-4 * np.linalg.norm(away) * np.linalg.norm(step)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm", "ridge"])
+def test_hessian_products_are_those_of_the_whole_hessian(tmp_path: Path, kind: str) -> None:
+    spec = SOFTMAX.model_copy(update={"kind": kind, "dtype": "float64"})
+    bench, model, rng = _bench(tmp_path, spec=spec), model_of(spec), np.random.default_rng(0)
+    params, vector = model.init(rng), model.init(rng)
+    forget = {2: (0,), 5: (1, 3)}
+    blocks = [Block(0, 1, (2, 4), {2: (0,)}), Block(0, 1, (5,), {5: (1, 3)})]
+    answers = bench.federation().hessian(spec, [params], [vector], blocks)
+    rows = np.concatenate([np.delete(bench.population.rows(c), forget.get(c, ())) for c in (2, 4, 5)])
+    x = torch.from_numpy(bench.population.train_x[rows]).double()
+    y = torch.from_numpy(bench.population.train_y[rows])
+
+    def objective(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return model.losses(x @ weight.T + bias, y).sum()
+
+    tensors = (torch.from_numpy(params["weight"]), torch.from_numpy(params["bias"]))
+    direction = (torch.from_numpy(vector["weight"]), torch.from_numpy(vector["bias"]))
+    _, expected = torch.autograd.functional.vhp(objective, tensors, direction)
+    for name, value in zip(("weight", "bias"), expected, strict=True):
+        assert np.abs(sum(answer.sums[name] for answer in answers) - value.numpy()).max() < 1e-9

@@ -1,0 +1,92 @@
+"""What every unlearning method must be and do."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from server.setup import TrainingPlan
+from server.unlearning import CARDS
+from simulator.methods import method_class
+from simulator.world.models import flat
+from simulator.world.records import DeletionRequest
+from simulator.world.specs import ModelSpec
+from tests.federations import FEDAVG, RIDGE, SOFTMAX, Bench
+from tests.populations import digits_population
+
+CLOSED = TrainingPlan(algorithm="closed-form", perturbation=0.1)
+CONVERGED = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8, perturbation=0.1)
+FLOAT64 = SOFTMAX.model_copy(update={"dtype": "float64"})
+PLACES: dict[str, tuple[TrainingPlan, ModelSpec]] = {
+    "fedavg": (FEDAVG, SOFTMAX),
+    "fedsgd": (FEDAVG.model_copy(update={"algorithm": "fedsgd"}), SOFTMAX),
+    "lbfgs": (CONVERGED, FLOAT64),
+    "closed-form": (CLOSED, RIDGE),
+}
+PAIRS = [
+    (name, algorithm, level)
+    for name, card in CARDS.items()
+    for algorithm in card.algorithms or tuple(PLACES)
+    for level in card.levels
+    if not card.models or PLACES[algorithm][1].kind in card.models
+]
+
+
+def _requests(level: str, rounds: int) -> list[DeletionRequest]:
+    """Two alternatives: one of a single client, one of two together."""
+    population = digits_population()
+    wanted: list[dict[int, Any]] = [{3: slice(None)}, {1: slice(None), 5: slice(None)}]
+    if level == "record":
+        wanted = [{3: slice(1)}, {1: slice(2), 5: slice(1)}]
+    forget = [{c: tuple(range(int(population.sizes[c])))[part] for c, part in one.items()} for one in wanted]
+    label = 0 if level == "label" else None
+    return [DeletionRequest(i, rounds, level, one, label) for i, one in enumerate(forget)]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_says_what_the_class_declares(name: str) -> None:
+    card, cls = CARDS[name], method_class("unlearning", name)
+    made: Any = cls()
+    assert made.method == name
+    assert (set(card.levels), set(card.needs), card.promises) == (set(made.levels), set(made.needs), made.promises)
+    assert made.promises in ("exact", "certified", "none")
+    assert "Guarantee: " in (inspect.getdoc(cls) or "")
+    with pytest.raises(ValidationError, match="frozen"):
+        made.method = "other"
+    with pytest.raises(ValidationError, match="no_such_field"):
+        cls(no_such_field=1)
+
+
+@pytest.mark.parametrize(("name", "algorithm", "level"), PAIRS)
+def test_it_completes_every_request_at_every_level_it_supports(
+    tmp_path: Path, name: str, algorithm: str, level: str
+) -> None:
+    plan, spec = PLACES[algorithm]
+    bench = Bench(digits_population(), tmp_path, plan=plan, spec=spec)
+    unlearner: Any = method_class("unlearning", name)()
+    rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
+    requests = _requests(level, rounds)
+    processed = bench.serve(unlearner, requests)
+    assert [p.case.request for p in processed] == requests
+    for p in processed:
+        assert np.isfinite(flat(p.released)).all()
+        assert all(p.released[key].dtype == p.case.before[key].dtype for key in p.case.before)
+        assert list(p.released) == list(p.case.before)
+        assert all(np.isfinite(value) for value in p.notes.values())
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_branch_alone_and_beside_others_has_the_same_bits(tmp_path: Path, name: str) -> None:
+    algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
+    plan, spec = PLACES[algorithm]
+    rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
+    unlearner: Any = method_class("unlearning", name)()
+    found = []
+    for directory, chosen in (("both", slice(None)), ("alone", slice(1, None))):
+        (tmp_path / directory).mkdir()
+        bench = Bench(digits_population(), tmp_path / directory, plan=plan, spec=spec)
+        found.append(bench.serve(unlearner, _requests(CARDS[name].levels[-1], rounds)[chosen])[-1].released)
+    assert np.array_equal(flat(found[0]), flat(found[1]))

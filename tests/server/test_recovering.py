@@ -1,0 +1,62 @@
+"""Methods that change the model in one go and then train on: the change itself, against its formula."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.unlearning.finetune import Finetune
+from server.unlearning.negate import Not
+from server.unlearning.puf import Puf
+from simulator.world.models import flat
+from simulator.world.protocols import Block
+from simulator.world.records import DeletionRequest
+from simulator.world.specs import Recipe
+from tests.federations import FEDAVG, SOFTMAX, Bench
+from tests.populations import digits_population
+
+FULL_BATCH = FEDAVG.model_copy(update={"recipe": Recipe(batch_size=300, learning_rate=0.1, l2=0.01)})
+
+
+def _bench(directory: Path, **settings: Any) -> Bench:
+    directory.mkdir(parents=True, exist_ok=True)
+    return Bench(digits_population(), directory, **settings)
+
+
+def _leave(bench: Bench, *clients: int) -> DeletionRequest:
+    sizes = bench.population.sizes
+    return DeletionRequest(0, bench.plan.rounds, "client", {c: tuple(range(int(sizes[c]))) for c in clients})
+
+
+def test_puf_subtracts_the_leavers_ordinary_update(tmp_path: Path) -> None:
+    """In one full-batch step the leavers' weighted mean update is minus the rate times their pooled gradient."""
+    bench = _bench(tmp_path, plan=FULL_BATCH)
+    request = _leave(bench, 3, 5)
+    [once] = bench.serve(Puf(scale=1.0, rounds=0), [request])
+    [thrice] = bench.but(arm="thrice").serve(Puf(scale=3.0, rounds=0), [request])
+    before = once.case.before
+    [result] = bench.but(arm="other").federation().gradient(SOFTMAX, [before], [Block(0, 1, (3, 5), {})])
+    step = -0.1 * (flat(result.sums) / result.weight + 0.01 * flat(before))
+    assert np.abs((flat(once.released) - flat(thrice.released)) - 2.0 * step).max() < 1e-5
+    [ordinary] = bench.but(arm="ordinary").serve(Finetune(rounds=1), [request])
+    assert np.abs((flat(ordinary.released) - flat(once.released)) - step).max() < 1e-5
+
+
+def test_not_negates_the_first_weights_alone(tmp_path: Path) -> None:
+    for kind, first in (("softmax", "weight"), ("mlp", "0.weight"), ("cnn", "1.weight")):
+        bench = _bench(tmp_path / kind, spec=SOFTMAX.model_copy(update={"kind": kind}))
+        [processed] = bench.serve(Not(rounds=0), [_leave(bench, 3)])
+        for name, value in processed.released.items():
+            expected = -processed.case.before[name] if name == first else processed.case.before[name]
+            assert np.array_equal(value, expected), (kind, name)
+
+
+def test_recovery_goes_on_where_the_change_ended(tmp_path: Path) -> None:
+    for unlearner, rounds in ((Puf(rounds=2), [5, 6, 7]), (Not(rounds=2), [4, 5, 6])):
+        bench = _bench(tmp_path / unlearner.method)
+        [processed] = bench.serve(unlearner, [_leave(bench, 3)])
+        releases = [release for release in bench.broadcast if release.branch == 1]
+        assert [release.round for release in releases] == rounds
+        assert [release.phase for release in releases] == ["unlearning", "recovery", "recovery"]
+        [processed] = bench.but(arm="change").serve(type(unlearner)(rounds=0), [_leave(bench, 3)])
+        assert np.array_equal(flat(processed.released), flat(releases[0].params))
