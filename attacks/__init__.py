@@ -24,6 +24,12 @@ CARDS: dict[str, Card] = {
         needs=("public sample",),
         promises="reconstruction",
     ),
+    "public-draw": Card(
+        target="attacks.public_draw:PublicDraw",
+        summary="baseline: random public records, what matching several answers to several records is worth by itself",
+        needs=("public sample",),
+        promises="reconstruction",
+    ),
     "max-difference": Card(
         target="attacks.max_difference:MaxDifference",
         summary="baseline: the public record whose prediction changed most",

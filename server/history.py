@@ -8,7 +8,7 @@ import numpy as np
 
 from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.perturbation import drawn
-from server.algorithms.step import Step
+from server.algorithms.step import Step, check_finite
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from server.setup import Lineage, Setup
 from server.updates import UpdateStore
@@ -38,7 +38,10 @@ def train(
         starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
         if setup.plan.algorithm in ("fedavg", "fedsgd"):
             yield Step(range(len(lineages)), starts, 0)
-    yield from ALGORITHMS[setup.plan.algorithm](setup, lineages, starts, federation)
+    for step in ALGORITHMS[setup.plan.algorithm](setup, lineages, starts, federation):
+        for params in step.models:
+            check_finite(params, f"round {step.round} of training")
+        yield step
 
 
 @dataclass

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-Event = Literal["requested", "accepted", "refused", "completed"]
+Event = Literal["requested", "accepted", "refused", "completed", "restarted"]
+"""``restarted``: an interrupted run takes this arm up again from its first request; what stands above is void."""
 
 
 class Ledger:
@@ -21,7 +22,7 @@ class Ledger:
         self._path = path
         self._arm = arm
 
-    def write(self, event: Event, request: int, **about: Any) -> None:
+    def write(self, event: Event, request: int | None, **about: Any) -> None:
         """Append one entry and wait until the disk has it."""
         entry = {"time": time.time(), "arm": self._arm, "event": event, "request": request, **about}
         with self._path.open("a") as file:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from server.algorithms.step import check_finite
 from server.history import History, train
 from server.ledger import Ledger
 from server.setup import Lineage
 from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 
-Publish = Callable[[Release, int | None], int]
-"""Broadcast one release, given its parent's id where it starts a branch; returns the release's id."""
+Publish = Callable[[Release, int | None], tuple[int, Params]]
+"""Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Processed:
         case: what was processed.
         before: id of the last release seen before the unlearning.
         after: id of the last release of it.
-        released: the model of ``after``.
+        released: the model of ``after`` as it was broadcast.
+        model: the same as the server has it, where a defense changed what was broadcast.
         notes: what the method reported of itself.
     """
 
@@ -29,6 +31,7 @@ class Processed:
     before: int
     after: int
     released: Params
+    model: Params
     notes: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -61,8 +64,12 @@ class Session:
         return self._as_alternatives(requests)
 
     def _as_alternatives(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
-        """Process each request on a branch that leaves the trunk after the request's round, all of them together."""
-        ids = [self.publish(release, None) for release in self.history.releases]
+        """Process each request on a branch that leaves the trunk after the request's round, all of them together.
+
+        The trunk is heard up to the last request: rounds after it are in no branch's past.
+        """
+        shown = self.history.after(max((request.round for request in requests), default=self.history.setup.rounds))
+        ids = [self.publish(release, None)[0] for release in self.history.releases[: shown + 1]]
         cases, parents = [], []
         moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
         for request in requests:
@@ -86,14 +93,14 @@ class Session:
         arrivals = sorted(requests, key=lambda request: (request.round, request.index))
         shared = self.history.after(arrivals[0].round if arrivals else self.history.setup.rounds)
         for release in self.history.releases[: shared + 1]:
-            newest = self.publish(release, None)
+            newest = self.publish(release, None)[0]
         model, round = self.history.releases[shared].params, self.history.releases[shared].round
         forgotten: Forget = {}
         statistics: Statistics | None = self.history.statistics
         perturbation = PERTURBATION
         for request in arrivals:
             for release in self._training_on(model, round, request.round, forgotten):
-                newest, model, round = self.publish(release, None), release.params, release.round
+                newest, model, round = self.publish(release, None)[0], release.params, release.round
             if not self._admit(request, forgotten):
                 continue
             for release in self._training_on(model, round, round + self.rounds_between, forgotten):
@@ -103,7 +110,7 @@ class Session:
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
-            newest, model = processed.after, processed.released
+            newest, model = processed.after, processed.model
             statistics, perturbation = outcomes[-1].statistics, outcomes[-1].perturbation
             yield processed
         for release in self._training_on(model, round, self.history.setup.rounds, forgotten):
@@ -120,20 +127,21 @@ class Session:
             kept: is given the newest outcome, for what the server keeps to itself.
         """
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
-        last: dict[int, tuple[int, Release]] = {}
+        last: dict[int, tuple[int, Params, Params]] = {}
         notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
         for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
             branch = outcome.release.branch
-            number = self.publish(outcome.release, parents[branch])
+            check_finite(outcome.release.params, f"unlearning by {self.unlearner.method}")
+            number, heard = self.publish(outcome.release, parents[branch])
             notes[branch] |= outcome.notes
             if outcome.release.phase != "working":
-                last[branch] = number, outcome.release
+                last[branch] = number, heard, outcome.release.params
             if kept is not None:
                 kept[:] = [outcome]
         for case in cases:
             self._complete(case, last[case.branch][0])
         return [
-            Processed(case, number, last[case.branch][0], last[case.branch][1].params, notes[case.branch])
+            Processed(case, number, *last[case.branch], notes=notes[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
 

@@ -5,10 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+import simulator.quiet  # noqa: F401
 from clients.host import Host
 from clients.reader import Reader
 from clients.tombstones import Tombstones
@@ -102,6 +104,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _host(call: dict[str, Any], context: Context) -> Host:
     """The clients of one call's population, with what they remember to have deleted."""
+    torch.set_num_threads(1)  # bits depend on it, and Flower's own runtime does not say so
     about = call["population"]
     reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
     return Host(reader, call["seed"], call["arm"], _tombstones(context))
@@ -112,7 +115,7 @@ def _tombstones(context: Context) -> Tombstones:
     return Tombstones("" if record is None else str(record["json"]))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _reader(data: str, seed: int, directory: str) -> Reader:
     """Open a population; a host that does not find it on its disk builds it from the same configuration and seed."""
     place = Path(directory)

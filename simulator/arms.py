@@ -97,11 +97,12 @@ class ArmRun:
 
     def _serve(self, federation: Any) -> list[Processed]:
         """Let the arm's server process all requests; everything it broadcasts goes through the defense."""
-        writer = TranscriptWriter(self._transcript, with_phases=self.scenario.adversary.knows_bracket)
-        deletion = self.arm.setting.deletion
+        adversary, deletion = self.scenario.adversary, self.arm.setting.deletion
+        writer = TranscriptWriter(self._transcript, adversary.knows_bracket, adversary.round_to)
 
-        def publish(release: Release, parent: int | None) -> int:
-            return writer.append(self.arm.defense.release(release), parent)
+        def publish(release: Release, parent: int | None) -> tuple[int, Params]:
+            broadcast = self.arm.defense.release(release)
+            return writer.append(broadcast, parent), broadcast.params
 
         session = Session(
             history=self.trunk.history.under(federation),
@@ -148,11 +149,11 @@ class ArmRun:
         request, knows = processed.case.request, self.scenario.adversary.knows
         _, y = self._forgotten(processed)
         return CaseView(
-            before=processed.before,
+            before=processed.before if self.scenario.adversary.knows_bracket else None,
             after=processed.after,
             size=request.size,
             labels=tuple(sorted(float(label) for label in y)) if "labels" in knows else None,
-            client=min(request.forget) if "client" in knows else None,
+            clients=tuple(sorted(request.forget)) if "client" in knows else None,
         )
 
     def _forgotten(self, processed: Processed) -> tuple[Array, Array]:

@@ -4,7 +4,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,6 +12,7 @@ import simulator.quiet  # noqa: F401  # first: before Flower, Ray or MLflow
 import typer  # isort: skip
 from rich.console import Console  # isort: skip
 from simulator.progress import Shown  # isort: skip
+from simulator.runs import unused_directory  # isort: skip
 
 if TYPE_CHECKING:
     from simulator.runner import Result
@@ -51,10 +51,7 @@ def run(
         from simulator.scenario import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
-        directory = out or Path("runs") / f"{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}"
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            _fail(f"--out {directory} holds something already: name a new directory, or finish what is there with: "
-                  f"palimpsest resume {directory}")  # fmt: skip
+        directory = out or unused_directory(loaded.name)
         with _recoverable(directory), Shown(_err) as progress:
             from simulator import runner
 
@@ -237,19 +234,28 @@ def _is_input_error(error: Exception) -> bool:
 
 @contextmanager
 def _recoverable(directory: Path) -> Iterator[None]:
-    """Where a run stops half-way, say where things are and how to go on."""
-    go_on = f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
+    """Where a run stops half-way, say why, where things are and how to go on; a traceback only for what is a bug."""
     try:
         yield
     except KeyboardInterrupt:
-        _err.print(f"\ninterrupted. {go_on}", markup=False, soft_wrap=True)
+        _err.print(f"\ninterrupted. {_how_to_go_on(directory)}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         if _is_input_error(error):
             raise
-        traceback.print_exception(error, file=sys.stderr)
-        _err.print(f"error: the run failed: {error}. {go_on}", markup=False, soft_wrap=True)
+        from simulator.world.failures import RunFailure
+
+        if not isinstance(error, RunFailure):
+            traceback.print_exception(error, file=sys.stderr)
+        said = f"error: the run failed: {error}. {_how_to_go_on(directory)}"
+        _err.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
+
+
+def _how_to_go_on(directory: Path) -> str:
+    if not (directory / "scenario.toml").is_file():
+        return "Nothing has been written yet."
+    return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
 
 
 def _conclude(result: "Result") -> None:

@@ -27,10 +27,18 @@ def draw_requests(
         seed: of the scenario.
 
     Raises:
-        ScenarioError: the population has not so much to delete, or not what is spelled out.
+        ScenarioError: the population has not so much to delete, or not what is spelled out; or rounds that should be
+            unseen would be seen.
     """
     if deletion.request:
-        return tuple(_spelled_out(deletion, population, rounds, index) for index in range(len(deletion.request)))
+        found = tuple(_spelled_out(deletion, population, rounds, index) for index in range(len(deletion.request)))
+        if deletion.rounds_between and deletion.pattern == "independent" and len({one.round for one in found}) > 1:
+            raise ScenarioError(
+                f"deletion.rounds_between = {deletion.rounds_between} with requests at different rounds: the rounds "
+                f"that nobody should see would be heard in another request's past; give all the same round, or take "
+                f"pattern = 'sequential'"
+            )
+        return found
     if deletion.level == "label":
         classes = enumerate(_labels(deletion, population, seed))
         return tuple(DeletionRequest(index, rounds, "label", forget, label) for index, (forget, label) in classes)

@@ -12,6 +12,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from simulator import wire
+from simulator.world.failures import RunFailure
 from simulator.world.models import model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Forget, Params
@@ -23,7 +24,7 @@ ATTEMPTS = 3
 Result = TypeVar("Result", BlockResult, Statistics, Factor)
 
 
-class FederationError(RuntimeError):
+class FederationError(RunFailure):
     """A host refused or failed, or did not answer."""
 
 

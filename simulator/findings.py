@@ -8,7 +8,9 @@ Arm: TypeAlias = Mapping[str, Any]
 
 Grade: TypeAlias = Literal["back", "part", "nothing", "silent", "unclear"]
 
-BASELINES = ("average", "max-difference", "raw-difference", "updates-leak")
+BASELINES = ("average", "public-draw", "max-difference", "raw-difference", "updates-leak")
+_FLOORS = {"average": "the public mean", "public-draw": "random public records"}
+"""Answers that read no model: what an attack must beat to have seen anything."""
 FEWEST = 6
 """Below so many deletions no interval for a median holds 95 % (smallest to largest of n covers 1 - 2^(1 - n))."""
 _MARGIN = 0.1
@@ -20,25 +22,28 @@ _BACK = (0.9, 0.8)
 _RANK: dict[Grade, int] = {"back": 4, "part": 3, "unclear": 2, "nothing": 1, "silent": 0}
 
 
-def grade(attack: Arm, average: Arm | None) -> Grade:
+def grade(attack: Arm, floors: Sequence[Arm]) -> Grade:
     """Say how much an attack got back.
 
-    It beats the public mean only if both hold: the 95 % interval of its median centred cosine lies above 0 (what the
-    public mean scores by definition) by a margin, and that of its raw cosine lies above the public mean's interval.
-    Where it does not, but its medians alone would be worth reporting, the deletions were too few to tell.
+    It has seen something only if the 95 % intervals of its median cosine, raw and centred, both lie above those of
+    every floor, the centred one above 0 (what the public mean scores by definition) by a margin. Where they do not, but
+    its medians alone would be worth reporting, the deletions were too few to tell. What counts is deletions, not
+    records: the records of one deletion are no independent draws.
 
     Args:
         attack: its figures in ``results.json``.
-        average: those of the public mean; None where it was not run.
+        floors: those of the public mean, and of random public records where several records were deleted at once.
     """
     if attack["n"] > 0 and attack.get("no_signal", 0) == attack["n"]:
         return "silent"
-    if attack["n"] < FEWEST:
+    if attack.get("cases", attack["n"]) < FEWEST:
         return "unclear"
-    bar = -1.0 if average is None else average["cosine_ci95"][1]
-    if attack["cosine_centred_ci95"][0] < _MARGIN or attack["cosine_ci95"][0] <= bar:
-        promising = attack["cosine_centred_median"] >= _PROMISING and attack["cosine_median"] > bar
-        return "unclear" if promising else "nothing"
+    bar = max((floor["cosine_ci95"][1] for floor in floors), default=-1.0)
+    centred_bar = max((floor["cosine_centred_ci95"][1] for floor in floors), default=0.0)
+    above = attack["cosine_ci95"][0] > bar and attack["cosine_centred_ci95"][0] > max(centred_bar, _MARGIN)
+    if not above:
+        high = attack["cosine_median"] > bar and attack["cosine_centred_median"] > max(centred_bar, _PROMISING)
+        return "unclear" if high else "nothing"
     whole = attack["cosine_median"] >= _BACK[0] and attack["cosine_centred_median"] >= _BACK[1]
     return "back" if whole else "part"
 
@@ -48,11 +53,10 @@ def leading(arm: Arm) -> tuple[str, Grade] | None:
 
     Where several gave the record back, one that is no baseline; then the one with the higher centred median.
     """
-    found = reconstructions(arm)
-    average = found.pop("average", None)
+    found = {name: attack for name, attack in reconstructions(arm).items() if name not in _FLOORS}
     if not found:
         return None
-    grades = {name: grade(attack, average) for name, attack in found.items()}
+    grades = {name: grade(attack, list(_floors(arm).values())) for name, attack in found.items()}
     best = max(
         found,
         key=lambda name: (
@@ -64,9 +68,18 @@ def leading(arm: Arm) -> tuple[str, Grade] | None:
     return best, grades[best]
 
 
+def _floors(arm: Arm) -> dict[str, Arm]:
+    return {name: attack for name, attack in reconstructions(arm).items() if name in _FLOORS}
+
+
 def reconstructions(arm: Arm) -> dict[str, Arm]:
-    """The attacks of an arm that answer with records; attacks before baselines, the public mean last."""
+    """The attacks of an arm that answer with records; attacks before baselines, the public mean last.
+
+    Random public records are left out where single records were deleted: they say nothing that the mean does not.
+    """
     found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack.get("kind") == "reconstruction"}
+    if arm.get("deletion", {}).get("records", 1) == 1:
+        found.pop("public-draw", None)
     return dict(sorted(found.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
 
 
@@ -77,15 +90,18 @@ def verdict(arm: Arm) -> str:
         return _sentence("no reconstruction was tried", arm)
     name, how = led
     attack = reconstructions(arm)[name]
-    average = reconstructions(arm).get("average")
-    against = "" if average is None else f" against {average['cosine_median']:.2f} for the public mean"
+    floors = _floors(arm)
+    highest = max(floors, key=lambda floor: floors[floor]["cosine_median"], default=None)
+    floor = _FLOORS[highest or "average"]
+    against = "" if highest is None else f" against {floors[highest]['cosine_median']:.2f} for {floor}"
     numbers = f"median cosine {attack['cosine_median']:.2f}{against}"
     if how == "silent":
         return _sentence("nothing to read: the released model did not change", arm)
     if how == "unclear":
-        return _sentence(f"too few deletions to tell ({attack['n']}): {name} has {_interval(attack, against)}", arm)
+        count = attack.get("cases", attack["n"])
+        return _sentence(f"too few deletions to tell ({count}): {name} has {_interval(attack, against)}", arm)
     if how == "nothing":
-        return _sentence(f"nothing beyond the public mean: {name} has {numbers}{_tail(attack)}", arm)
+        return _sentence(f"nothing beyond {floor}: {name} has {numbers}{_tail(attack)}", arm)
     if how == "back":
         return _sentence(f"{name} gives {_deleted(arm)} back: {numbers}{_quiet_cases(attack)}", arm)
     return _sentence(f"{name} gets part of {_deleted(arm)}: {_interval(attack, against)}{_quiet_cases(attack)}", arm)
@@ -206,8 +222,14 @@ def _quiet_cases(attack: Arm) -> str:
 
 
 def _sentence(found: str, arm: Arm) -> str:
-    """Add the utility, and epsilon where privacy was asked for."""
-    return "; ".join(part for part in (found, _utility(arm), _epsilon(arm)) if part) + "."
+    """Add the utility, epsilon where privacy was asked for, and refusals."""
+    return "; ".join(part for part in (found, _utility(arm), _epsilon(arm), _refused(arm)) if part) + "."
+
+
+def _refused(arm: Arm) -> str:
+    requests = arm.get("requests", {})
+    refused = requests.get("made", 0) - requests.get("completed", 0)
+    return f"{refused} of {requests['made']} requests refused, see the ledger" if refused else ""
 
 
 def _utility(arm: Arm) -> str:

@@ -23,7 +23,7 @@ Entry = dict[str, Any]
 """One entry of a scenario: the method's name, its hyper-parameters, and ``only`` where it is for some variants."""
 
 NAME_KEY: Mapping[Group, str] = {"unlearning": "method", "defense": "kind", "attack": "kind"}
-BASELINES = ("average", "max-difference")
+BASELINES = ("average", "max-difference", "public-draw")
 """Attacks that always run, so that every other one is seen beside them."""
 
 _BUILT_IN: Mapping[Group, Mapping[str, Card]] = {

@@ -3,26 +3,26 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flwr.serverapp import Grid
 
+from server.ledger import Ledger
 from simulator import figures, tracking
 from simulator.arms import ArmRun
 from simulator.findings import verdict
 from simulator.grids import open_grid
 from simulator.plan import Arm, plan
 from simulator.progress import Progress, Silent
-from simulator.scenario import Scenario, dump_toml, load_scenario
+from simulator.runs import unused_directory
+from simulator.scenario import Scenario, ScenarioError, dump_toml, load_scenario
 from simulator.threads import one_thread
 from simulator.trunk import Groundwork, Trunk
 from simulator.versions import machine, versions
-from simulator.world.datasets import cache_directory
+from simulator.world.datasets import cache_directory, version_of
 from simulator.world.transcript import write_atomically
 
 
@@ -50,8 +50,7 @@ def run(scenario: Scenario, out: Path | None = None, progress: Progress | None =
         progress: is told how far the run is.
 
     Raises:
-        ScenarioError: the scenario does not fit its data.
-        FileExistsError: ``out`` holds something already.
+        ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
     ground = prepare(scenario)
     return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
@@ -61,9 +60,10 @@ def resume(directory: Path, progress: Progress | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Raises:
-        ScenarioError: the directory holds no resolved scenario.
+        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
     scenario = load_scenario(str(directory / "scenario.toml"))
+    _check_provenance(directory, scenario)
     return _run_in(directory, scenario, prepare(scenario), progress or Silent())
 
 
@@ -96,7 +96,6 @@ def simulate(
         grid: the hosts.
         progress: is told how far the run is.
     """
-    began = time.perf_counter()
     outline = plan(scenario)
     with one_thread():
         for prefix, base in zip(outline.prefixes, ground, strict=True):
@@ -108,7 +107,6 @@ def simulate(
         "scenario": scenario.name,
         "versions": versions(),
         "machine": machine(),
-        "seconds": time.perf_counter() - began,
         "arms": [json.loads(_finished(directory, arm).read_text()) for arm in outline.arms],
     }
     write_atomically(directory / "results.json", json.dumps(results, indent=1, allow_nan=False))
@@ -148,12 +146,20 @@ def _run_prefix(
     trunk.retrain_reference()
     for arm in arms:
         progress.stage(arm.id, None)
-        shutil.rmtree(directory / "transcripts" / arm.id, ignore_errors=True)  # an interrupted attempt at this arm
+        _clear_interrupted(directory, arm)
         result = ArmRun(directory, scenario, arm, trunk).run()
         result["verdict"] = verdict(result)
         _finished(directory, arm).parent.mkdir(exist_ok=True)
         write_atomically(_finished(directory, arm), json.dumps(result, allow_nan=False))
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _clear_interrupted(directory: Path, arm: Arm) -> None:
+    """Take up an arm again that an interrupted run had begun: its transcript begins anew, and the ledger says so."""
+    transcript = directory / "transcripts" / arm.id
+    if transcript.exists():
+        Ledger(directory / "ledger.jsonl", arm.id).write("restarted", None)
+        shutil.rmtree(transcript)
 
 
 def _finished(directory: Path, arm: Arm) -> Path:
@@ -162,9 +168,42 @@ def _finished(directory: Path, arm: Arm) -> Path:
 
 
 def _new_directory(scenario: Scenario, out: Path | None) -> Path:
-    directory = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if directory.exists() and any(directory.iterdir()):
-        raise FileExistsError(f"--out {directory} holds something already: name a new directory, or resume it")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / "scenario.toml", dump_toml(scenario))
+    """Make a run's directory, with the resolved scenario and what it is run with.
+
+    Raises:
+        ScenarioError: ``out`` cannot be made, or holds something already.
+    """
+    directory = out or unused_directory(scenario.name)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise ScenarioError(f"--out {directory} holds something already: name a new directory, or resume it")
+        write_atomically(directory / "provenance.json", json.dumps(_provenance(scenario), indent=1))
+        write_atomically(directory / "scenario.toml", dump_toml(scenario))
+    except OSError as error:
+        raise ScenarioError(f"--out {directory} cannot be written to: {error.strerror}; name another place") from None
     return directory
+
+
+def _provenance(scenario: Scenario) -> dict[str, Any]:
+    """What bits depend on beside the scenario: a run resumed with other data or libraries would mix two results."""
+    sources = {setting.data.source: version_of(setting.data.source) for setting in scenario.settings()}
+    return {"versions": versions(), "machine": machine(), "sources": sources}
+
+
+def _check_provenance(directory: Path, scenario: Scenario) -> None:
+    """Refuse to resume what was begun with something else.
+
+    Raises:
+        ScenarioError: data, libraries or CPU differ, or the directory does not say.
+    """
+    path = directory / "provenance.json"
+    if not path.is_file():
+        raise ScenarioError(f"{directory} does not say what it was run with (no provenance.json): run it anew")
+    before, now = json.loads(path.read_text()), _provenance(scenario)
+    for kind in now:
+        changed = [name for name in now[kind] if before[kind].get(name) != now[kind][name]]
+        if changed:
+            raise ScenarioError(
+                f"{directory} was begun with other {kind} ({', '.join(changed)}): finish it with those, or run it anew"
+            )

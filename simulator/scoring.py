@@ -195,7 +195,7 @@ def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> 
     """
     count = len(frame)
     draws = rng.integers(0, frame["case"].nunique(), (_RESAMPLES, frame["case"].nunique()))
-    figures: dict[str, Any] = {"kind": "reconstruction", "n": count}
+    figures: dict[str, Any] = {"kind": "reconstruction", "n": count, "cases": int(frame["case"].nunique())}
     for name in _SPREADS:
         if name in frame:
             figures |= _spread(name, frame, draws)

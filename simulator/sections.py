@@ -237,11 +237,14 @@ class AdversaryConfig(Frozen):
 
     Attributes:
         sees: releases, or all broadcasts (the working models of lbfgs too).
-        knows: granted beyond the default.
-        knows_bracket: whether it is told which releases enclose an unlearning.
+        knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others.
+        knows_bracket: whether it is told which releases enclose an unlearning; where not, it takes the last two that it
+            heard.
         public_records: a subsample of the public sample for the attack alone; 0: all of it.
-        n_factor: its idea of the number of records, as a multiple of the truth.
-        round_to: significant bits of the parameters that it reads; 0: exact.
+        n_factor: its idea of the number of records, as a multiple of the truth. Where the scenario gives l2, its idea
+            of lambda goes with it, and the two errors cancel but for the residual's scale; give lambda to tell them
+            apart.
+        round_to: significant bits of the parameters that it reads (and that the transcript holds); 0: exact.
     """
 
     sees: Literal["releases", "broadcasts"] = "releases"

@@ -15,6 +15,7 @@ INK, PALE, RULE = "#222222", "#8A8A8A", "#DDDDDD"
 _COLOURS = {
     "hrec": "#D55E00",
     "average": "#777777",
+    "public-draw": "#B0A090",
     "max-difference": "#0072B2",
     "raw-difference": "#009E73",
     "inversion": "#AA4499",
@@ -50,9 +51,7 @@ def colour(attack: str) -> str:
 
 def name(attack: str) -> str:
     """What readers call an attack."""
-    return {"average": "public mean", "max-difference": "max difference", "raw-difference": "raw difference"}.get(
-        attack, attack
-    )
+    return {"average": "public mean"}.get(attack, attack.replace("-", " "))
 
 
 def heading(figure: Figure, title: str, detail: str = "") -> None:

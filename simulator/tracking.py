@@ -159,7 +159,7 @@ class _Upload:
         if commit is not None:
             tags["mlflow.source.git.commit"] = commit
         tags["mlflow.note.content"] = f"**{headline(self._run.arms)}.**\n\n{markdown(results)}"
-        metrics = {"arms": float(len(self._run.arms)), **numbers({"seconds": results.get("seconds")})}
+        metrics = {"arms": float(len(self._run.arms))}
         self._log(parent, flattened(self._run.scenario()), metrics, tags)
         for file in ("scenario.toml", "results.json", "ledger.jsonl"):
             if (self._run.directory / file).is_file():

@@ -19,6 +19,7 @@ from simulator.world.datasets import DataError
 from simulator.world.population import load_population, median_bandwidth, population_directory
 from simulator.world.protocols import Drift, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
+from simulator.world.seeding import generator
 from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
 
 
@@ -117,17 +118,19 @@ class Trunk:
 
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""
+        sequential = self.ground.setting.deletion.pattern == "sequential"
         gone: dict[int, tuple[int, ...]] = {}
-        cases = []
+        cases, done = [], 0
         for request in sorted(self.ground.requests, key=lambda request: (request.round, request.index)):
             forgotten: Forget = request.forget
-            if self.ground.setting.deletion.pattern == "sequential":
+            arrives = request.round
+            if sequential:
                 for client, records in request.forget.items():
                     gone[client] = tuple(sorted({*gone.get(client, ()), *records}))
-                forgotten = dict(gone)
-            rounds = request.round + self.ground.setting.deletion.rounds_between
+                forgotten, arrives = dict(gone), max(arrives, done)
+            done = arrives + self.ground.setting.deletion.rounds_between
             before = self.history.releases[-1].params
-            cases.append(UnlearningCase(request.index + 1, request, forgotten, rounds, before))
+            cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
         return cases
 
 
@@ -157,7 +160,9 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
     if model.features is not None:
         given = model.features.bandwidth
         width = median_bandwidth(population.public_x) if given == "median" else float(given)
-        features = FeatureSpec(dimension=model.features.dimension, bandwidth=width, seed=seed)
+        # The features' seed is public; the scenario's, from which all draws of private data derive, must not be it.
+        public_seed = int(generator(seed, "features").integers(2**31))
+        features = FeatureSpec(dimension=model.features.dimension, bandwidth=width, seed=public_seed)
     return ModelSpec(
         kind=model.kind,
         task=schema.task,

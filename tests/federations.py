@@ -15,7 +15,7 @@ from simulator.federation import GridFederation
 from simulator.grids import LocalGrid, SerialGrid
 from simulator.world.data import Population
 from simulator.world.protocols import Drift, Unlearner
-from simulator.world.records import DeletionRequest, Release
+from simulator.world.records import DeletionRequest, Params, Release
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.transcript import digest_of
 
@@ -62,9 +62,9 @@ class Bench:
         """Train, process all requests, and return them; ``broadcast`` holds everything in order."""
         self.broadcast = []
 
-        def publish(release: Release, parent: int | None) -> int:
+        def publish(release: Release, parent: int | None) -> tuple[int, Params]:
             self.broadcast.append(release)
-            return len(self.broadcast) - 1
+            return len(self.broadcast) - 1, release.params
 
         history = self.history("client updates" in unlearner.needs, "client drift" in unlearner.needs)
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from simulator import cli, runner
 from simulator.tracking import Tracked
+from simulator.world.failures import RunFailure
 from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
 from simulator.world.models import model_of
 from simulator.world.records import Release
@@ -95,10 +96,14 @@ class FakeRun:
     """Stands in for the runner: leaves a fabricated run, or fails."""
 
     failure: BaseException | None = None
+    begun: bool = False
 
     def __call__(self, scenario: Any, out: Path, progress: Any) -> runner.Result:
         progress.stage("Training", 3)
         progress.advance()
+        if self.begun:
+            out.mkdir(parents=True)
+            (out / "scenario.toml").touch()
         if self.failure is not None:
             raise self.failure
         make_run(out, {"": digits()}, ways=WAYS[:1], deletions=8)
@@ -114,18 +119,33 @@ def test_run_ends_with_the_table_and_the_place_of_every_output(tmp_path: Path, m
     assert f"{tmp_path / 'out'}" in out
     assert "tracked somewhere" in out
     assert err.startswith("Training (1): ")
-    assert palimpsest("run", "--out", str(tmp_path / "out"))[0] == 2  # it holds something now
 
 
-@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("the moon fell"), 1)])
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(KeyboardInterrupt(), 130), (RuntimeError("the moon fell"), 1), (RunFailure("the moon fell"), 1)],
+)
 def test_a_run_that_stops_says_how_to_go_on(
-    failure: BaseException, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: BaseException, code: int, begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "run", FakeRun(failure))
+    monkeypatch.setattr(runner, "run", FakeRun(failure, begun))
     found, out, err = palimpsest("run", "--out", str(tmp_path / "out"))
     assert (found, out) == (code, "")
-    assert f"palimpsest resume {tmp_path / 'out'}" in err
+    assert (f"palimpsest resume {tmp_path / 'out'}" in err) == begun
     assert ("the moon fell" in err) == (code == 1)
+    assert ("Traceback" in err) == (type(failure) is RuntimeError)
+
+
+@pytest.mark.parametrize("place", ["taken/file", "occupied"])
+def test_an_unusable_place_is_refused_before_anything_starts(place: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "something").touch()
+    code, _, err = palimpsest("run", "--out", str(tmp_path / place), "--set", "data.source=digits")
+    assert code == 2
+    assert "--out" in err
+    assert "Traceback" not in err
 
 
 def test_report_draws_the_newest_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_a_setting_that_changed_nothing_takes_one_line(both: Path) -> None:
 
 
 def test_attacks_can_be_told_apart() -> None:
-    known = ["hrec", "average", "max-difference", "raw-difference", "inversion", "unmix", "updates-leak"]
+    known = ["hrec", "average", "max-difference", "raw-difference", "inversion", "unmix", "updates-leak", "public-draw"]
     assert len({colour(attack) for attack in known}) == len(known)
     assert colour("somebody-elses") == colour("somebody-elses")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from simulator.methods import BASELINES
 from simulator.plan import plan
 from simulator.scenario import ScenarioError, load_scenario, scenario_from_dict
 
@@ -71,5 +72,11 @@ def test_attacks_of_an_arm_are_those_for_its_variant() -> None:
         "data": {"source": "digits"},
     }
     a, b = plan(scenario_from_dict(content)).arms
-    assert [attack.kind for attack in a.attacks] == ["hrec", "raw-difference", "average", "max-difference"]
-    assert [attack.kind for attack in b.attacks] == ["average", "max-difference"]
+    assert [attack.kind for attack in a.attacks] == [
+        "hrec",
+        "raw-difference",
+        "average",
+        "max-difference",
+        "public-draw",
+    ]
+    assert [attack.kind for attack in b.attacks] == list(BASELINES)

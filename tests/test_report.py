@@ -58,7 +58,26 @@ def arm(unlearning: str = "ascent", **attacks: dict[str, Any]) -> dict[str, Any]
     ],
 )
 def test_grade_needs_both_intervals_above_the_public_mean(figures: dict[str, Any], expected: str) -> None:
-    assert grade(figures, AVERAGE) == expected
+    assert grade(figures, [AVERAGE]) == expected
+
+
+def test_several_records_must_beat_random_ones_matched_the_same_way() -> None:
+    """Hundreds of answers matched to hundreds of records look alike by themselves."""
+    matched = attack(0.94, 0.81, n=400, half=0.01)
+    close = attack(0.95, 0.82, n=400, half=0.01)
+    assert grade(close, [AVERAGE, matched]) == "nothing"
+    assert grade(attack(0.99, 0.97, n=400, half=0.01), [AVERAGE, matched]) == "back"
+    crowd = arm(**{"public-draw": matched}, hrec=close) | {"deletion": {"level": "client", "records": 40}}
+    assert verdict(crowd).startswith("nothing beyond random public records: hrec has median cosine 0.95 against 0.94")
+
+
+def test_what_counts_is_deletions_not_their_records() -> None:
+    assert grade(attack(0.98, 0.97, n=900) | {"cases": 1}, [AVERAGE]) == "unclear"
+
+
+def test_refused_requests_are_named() -> None:
+    refused = arm(hrec=attack(0.98, 0.97)) | {"requests": {"made": 3, "completed": 2}}
+    assert verdict(refused).endswith("1 of 3 requests refused, see the ledger.")
 
 
 def test_verdicts() -> None:

@@ -270,7 +270,13 @@ def test_defaults_of_an_almost_empty_scenario() -> None:
     scenario = scenario_from_dict({"name": "x", "data": {"source": "digits", "clients": 7}})
     assert scenario.unlearning == ({"method": "retrain", "coupling": "independent"},)
     assert scenario.defense == ({"kind": "none"},)
-    assert [entry["kind"] for entry in scenario.attack] == ["hrec", "raw-difference", "average", "max-difference"]
+    assert [entry["kind"] for entry in scenario.attack] == [
+        "hrec",
+        "raw-difference",
+        "average",
+        "max-difference",
+        "public-draw",
+    ]
     assert scenario.training.clients_per_round == 7  # twenty where there are so many
     assert scenario.model.l2 == 1e-2
     assert load_scenario().training.clients_per_round == 20
@@ -278,7 +284,12 @@ def test_defaults_of_an_almost_empty_scenario() -> None:
 
 def test_baselines_run_beside_every_attack() -> None:
     scenario = scenario_from_dict({"name": "x", "attack": [{"kind": "raw-difference"}]})
-    assert [entry["kind"] for entry in scenario.attack] == ["raw-difference", "average", "max-difference"]
+    assert [entry["kind"] for entry in scenario.attack] == [
+        "raw-difference",
+        "average",
+        "max-difference",
+        "public-draw",
+    ]
 
 
 def test_variants_merge_deeply_and_leave_the_scenario_alone() -> None:

@@ -15,6 +15,7 @@ from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import add_up, everyone
 from server.setup import Lineage, Setup
+from simulator.world.failures import RunFailure
 from simulator.world.models import model_of
 from simulator.world.protocols import Federation
 from simulator.world.records import Array, Params
@@ -22,7 +23,7 @@ from simulator.world.records import Array, Params
 MEMORY = 20
 
 
-class NotConvergedError(RuntimeError):
+class NotConvergedError(RunFailure):
     """The optimiser stopped short of the gradient norm that was asked for."""
 
 
@@ -50,7 +51,7 @@ def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
                 norm = np.linalg.norm(gradient)
                 raise NotConvergedError(
                     f"lbfgs stopped after {used} evaluations at a gradient norm of {norm:.1e}, above {tolerance:.1e}: "
-                    "raise training.stop.gradient_norm or model.l2"
+                    "raise training.stop.max_evaluations, training.stop.gradient_norm or the regulariser"
                 )
             trial = point + step * direction
             trial_value, trial_gradient = yield trial

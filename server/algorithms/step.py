@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from simulator.world.failures import RunFailure
 from simulator.world.protocols import Statistics
 from simulator.world.records import Array, Params, Phase
 
@@ -26,3 +29,17 @@ class Step:
     phase: Phase = "training"
     statistics: Sequence[Statistics] = ()
     updates: Sequence[Mapping[int, Array]] = ()
+
+
+class DivergedError(RunFailure):
+    """A model's parameters are no longer finite."""
+
+
+def check_finite(model: Params, where: str) -> None:
+    """Refuse to go on with a model that holds infinities or NaN.
+
+    Raises:
+        DivergedError: it does.
+    """
+    if not all(np.isfinite(value).all() for value in model.values()):
+        raise DivergedError(f"the model diverged in {where}: lower the learning rate, or raise the regulariser")

@@ -12,19 +12,28 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from simulator.world.models import Model, model_of
-from simulator.world.records import Array, Case, Params
+from simulator.world.records import Array, Case
 from simulator.world.specs import Frozen, ModelSpec, Schema
 from simulator.world.transcript import Transcript, TranscriptError, write_atomically
 
 
 class CaseView(Frozen):
-    """Which releases enclose one deletion, by id, and what else was granted about it."""
+    """Which releases enclose one deletion, by id, and what else was granted about it.
 
-    before: int
+    Attributes:
+        before: the last release before the unlearning; None where the brackets are not known: the eavesdropper then
+            takes the last two releases that it heard.
+        after: the last release.
+        size: number of deleted records.
+        labels: of the deleted records, ascending, where granted.
+        clients: who asked, where granted.
+    """
+
+    before: int | None
     after: int
     size: int
     labels: tuple[float, ...] | None = None
-    client: int | None = None
+    clients: tuple[int, ...] | None = None
 
 
 class Facts(Frozen):
@@ -43,8 +52,8 @@ class Facts(Frozen):
         preprocessing: statistics of the public sample that standardised the columns.
         granted: what was granted beyond the default (labels, client, seeds).
         seed: the scenario's seed, where ``seeds`` is granted.
-        round_to: significant bits in which parameters were read; 0: exact.
-        cases: the deletions; ``before`` and ``after`` are inferred from the tree where ``knows_bracket`` is false.
+        round_to: significant bits to which the transcript's parameters were rounded before they were written; 0: exact.
+        cases: the deletions.
     """
 
     format: int = 1
@@ -117,19 +126,25 @@ class PublicKnowledge:
 
 
 def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
-    """Put each deletion's models together, as exactly as the adversary reads them."""
+    """Put each deletion's models together.
+
+    Raises:
+        TranscriptError: a release is missing or broken.
+    """
     cases = []
     for index, view in enumerate(facts.cases):
-        chain = _between(transcript, view.before, view.after)
+        before = transcript.heard[view.after].parent if view.before is None else view.before
+        if before is None:
+            raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
         cases.append(
             Case(
                 index=index,
                 size=view.size,
-                before=_read(transcript, view.before, facts.round_to),
-                after=_read(transcript, view.after, facts.round_to),
-                between=tuple(_read(transcript, number, facts.round_to) for number in chain),
+                before=transcript.load(before),
+                after=transcript.load(view.after),
+                between=tuple(transcript.load(number) for number in _between(transcript, before, view.after)),
                 labels=view.labels,
-                client=view.client,
+                clients=view.clients,
             )
         )
     return cases
@@ -143,15 +158,3 @@ def _between(transcript: Transcript, before: int, after: int) -> list[int]:
         chain.append(number)
         number = transcript.heard[number].parent
     return chain[::-1]
-
-
-def _read(transcript: Transcript, number: int, bits: int) -> Params:
-    params = transcript.load(number)
-    return params if bits == 0 else {name: significant_bits(value, bits) for name, value in params.items()}
-
-
-def significant_bits(value: Array, bits: int) -> Array:
-    """Round to so many significant binary digits."""
-    mantissa, exponent = np.frexp(value)
-    rounded: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
-    return rounded

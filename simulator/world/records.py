@@ -71,7 +71,7 @@ class Case:
         after: the last model of the unlearning.
         between: the models seen in between, oldest first.
         labels: labels of the deleted records, ascending, where granted.
-        client: the client that asked, where granted.
+        clients: who asked, where granted.
     """
 
     index: int
@@ -80,7 +80,7 @@ class Case:
     after: Params
     between: tuple[Params, ...] = ()
     labels: tuple[float, ...] | None = None
-    client: int | None = None
+    clients: tuple[int, ...] | None = None
 
     @property
     def silent(self) -> bool:

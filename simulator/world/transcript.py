@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from simulator.world.records import Params, Release
+from simulator.world.records import Array, Params, Release
 
 _INDEX = "releases.jsonl"
 
@@ -47,11 +47,18 @@ class Heard:
 
 
 class TranscriptWriter:
-    """Appends releases to a directory; what is there already stays."""
+    """Appends releases to a directory; what is there already stays.
 
-    def __init__(self, directory: Path, with_phases: bool = True) -> None:
+    Args:
+        directory: of the transcript.
+        with_phases: whether rounds and phases are written down.
+        bits: significant binary digits to which parameters are rounded before they are written; 0: exact.
+    """
+
+    def __init__(self, directory: Path, with_phases: bool = True, bits: int = 0) -> None:
         self.directory = directory
         self._with_phases = with_phases
+        self._bits = bits
         (directory / "releases").mkdir(parents=True, exist_ok=True)
         self.heard: list[Heard] = []
         self._last: dict[int, int] = {}
@@ -64,7 +71,9 @@ class TranscriptWriter:
             parent: the trunk release that a new branch leaves; the branch's last release where not given.
         """
         number = len(self.heard)
-        payload = save_safetensors({name: np.ascontiguousarray(value) for name, value in release.params.items()})
+        exact = {name: np.ascontiguousarray(value) for name, value in release.params.items()}
+        read = exact if self._bits == 0 else {name: _rounded(value, self._bits) for name, value in exact.items()}
+        payload = save_safetensors(read)
         file = f"releases/{number:06d}.safetensors"
         draft = self.directory / f"{file}.draft"
         draft.write_bytes(payload)
@@ -147,6 +156,13 @@ class Transcript:
     def digest(self) -> str:
         """``sha256:...`` over name, dtype, shape and little-endian bytes of every release in (branch, index) order."""
         return digest_of(self.load(line.id) for line in sorted(self.heard, key=lambda line: (line.branch, line.id)))
+
+
+def _rounded(value: Array, bits: int) -> Array:
+    """Keep so many significant binary digits."""
+    mantissa, exponent = np.frexp(value)
+    rounded: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
+    return rounded
 
 
 def digest_of(models: Iterable[Params]) -> str:
