@@ -132,6 +132,10 @@ MISTAKES = {
         '[deletion]\nlevel = "client"\nleaver_online = false\n[[unlearning]]\nmethod = "pga"',
         ["unlearning.0.method = 'pga'", "leaver_online = false", "take a method that does without"],
     ),
+    "a certificate whose noise is known": (
+        '[deletion]\nlevel = "client"\n[adversary]\nknows = ["seeds"]\n[[unlearning]]\nmethod = "sifu"',
+        ["unlearning.0.method = 'sifu'", "'seeds' in adversary.knows", "remove 'seeds'"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],
