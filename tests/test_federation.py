@@ -49,22 +49,6 @@ def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path) 
     assert len(set(digests.values())) == 1, digests
 
 
-def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:
-    """Updates of single clients, gradients of the unlearning loss, and Hessian-vector products."""
-    perturbed = TrainingPlan(algorithm="closed-form", perturbation=0.1)
-    grid = RayGrid(2)
-    for unlearner, settings in ((FedEraser(), {}), (FedOsd(), {}), (Newton(), {"plan": perturbed, "spec": RIDGE})):
-        serial, ray = (
-            _bench(tmp_path / unlearner.method / name, grid=place, arm=unlearner.method, **settings)
-            for name, place in (("serial", SerialGrid(1)), ("ray", grid))
-        )
-        forget = {3: tuple(range(int(serial.population.sizes[3])))}
-        for bench in (serial, ray):
-            bench.serve(unlearner, [DeletionRequest(0, bench.plan.rounds, "client", forget)])
-        assert serial.digest() == ray.digest(), unlearner.method
-    grid.close()
-
-
 def test_the_digest_depends_on_seed_and_block_size(tmp_path: Path) -> None:
     """Otherwise the test above could not fail."""
     same, other_seed = _digest(_bench(tmp_path)), _digest(_bench(tmp_path, seed=1))
@@ -129,3 +113,19 @@ def _hosts(title: str) -> list[int]:
             if command.startswith(title.encode()):
                 found.append(int(entry.name))
     return found
+
+
+def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:
+    """Updates of single clients, gradients of the unlearning loss, and Hessian-vector products."""
+    perturbed = TrainingPlan(algorithm="closed-form", perturbation=0.1)
+    grid = RayGrid(2)
+    for unlearner, settings in ((FedEraser(), {}), (FedOsd(), {}), (Newton(), {"plan": perturbed, "spec": RIDGE})):
+        serial, ray = (
+            _bench(tmp_path / unlearner.method / name, grid=place, arm=unlearner.method, **settings)
+            for name, place in (("serial", SerialGrid(1)), ("ray", grid))
+        )
+        forget = {3: tuple(range(int(serial.population.sizes[3])))}
+        for bench in (serial, ray):
+            bench.serve(unlearner, [DeletionRequest(0, bench.plan.rounds, "client", forget)])
+        assert serial.digest() == ray.digest(), unlearner.method
+    grid.close()
