@@ -146,6 +146,10 @@ class Host:
         results = []
         for block in blocks:
             parts = list(self._reader.read(model, self._forgotten_rows(block)))
+            if not parts:  # clients without a record
+                width, outputs = model.shapes["weight"][1] + 1, model.shapes["weight"][0]
+                results.append(Factor(np.zeros((0, width)), np.zeros((width, outputs)), 0))
+                continue
             rows = torch.cat([_with_intercept(x.double()) for x, _ in parts])
             moment = rows.T @ torch.cat([_targets(spec, y) for _, y in parts])
             # The triangular factor says what X^T X says and no more; of one record it is the record, up to sign.

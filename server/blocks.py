@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from server.setup import Lineage, Setup
+from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
 from simulator.world.seeding import generator
@@ -66,10 +67,15 @@ def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int)
 
 
 def weighted_mean(updates: Mapping[int, Array], sizes: Array) -> Array:
-    """Mean of clients' updates, at least one, weighted by their records before any deletion."""
+    """Mean of clients' updates, at least one, weighted by their records before any deletion; 0 if they have none."""
     weights = sizes[list(updates)].astype(np.float64)
-    mean: Array = weights @ np.stack(list(updates.values())) / weights.sum()
+    mean: Array = weights @ np.stack(list(updates.values())) / max(weights.sum(), 1.0)
     return mean
+
+
+def mean_gradient(result: BlockResult) -> Array:
+    """Mean over a block's records, in the order of ``flat``; 0 if it has none."""
+    return flat(result.sums) / max(result.weight, 1.0)
 
 
 def drift(updates: Mapping[int, Array], sizes: Array) -> Drift:

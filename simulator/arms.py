@@ -79,6 +79,7 @@ class ArmRun:
             "cost": {
                 "unlearning_seconds": seconds,
                 "retraining_seconds": self.trunk.reference_seconds,
+                "retraining_client_updates": self.trunk.reference_updates,
                 "rounds": costs.rounds,
                 "client_updates": costs.client_updates,
                 "bytes_up": costs.bytes_up,

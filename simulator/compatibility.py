@@ -202,6 +202,11 @@ def _check_entry(
                 f"{shown} with federation.secure_aggregation = true: it needs {_SINGLE_MESSAGES[need]}, which the "
                 f"server then never sees; take retrain, or secure_aggregation = false"
             )
+        if need == "secret noise" and "seeds" in adversary.knows:
+            raise ScenarioError(
+                f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "
+                f"remove 'seeds', or take a method that certifies nothing"
+            )
         if group == "attack" and need in _GRANTS and need not in adversary.knows:
             raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
 

@@ -66,7 +66,7 @@ def table(plan: Plan) -> Table:
 
 
 def of_arm(arm: Arm, population: Population) -> Cost:
-    """Estimate one arm. Retraining repeats all rounds for each request; other methods ask the leavers only."""
+    """Estimate one arm. Methods whose cost depends on more than the scenario says are unknown."""
     training, deletion = arm.setting.training, arm.setting.deletion
     requests = len(deletion.request) or deletion.requests
     size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
@@ -76,6 +76,13 @@ def of_arm(arm: Arm, population: Population) -> Cost:
         per_round = _clients(training, population)
         updates = None if per_round is None else requests * rounds * per_round
         return Cost(requests * rounds, updates, (trunk + requests * trunk) * size)
+    if arm.unlearning.method in ("finetune", "not"):
+        recovery, per_round = getattr(arm.unlearning, "rounds", 0), _clients(training, population) or 0
+        releases = recovery + (arm.unlearning.method == "not")
+        updates = requests * recovery * per_round
+        return Cost(requests * recovery, updates, (trunk + requests * releases) * size)
+    if arm.unlearning.method in ("fedrecovery", "distil"):
+        return Cost(0, 0, (trunk + requests * (1 + (arm.unlearning.method == "distil"))) * size)
     if arm.unlearning.method in ("ascent", "downdate"):
         steps = getattr(arm.unlearning, "steps", 1)
         return Cost(0, requests * steps * deletion.group, (trunk + requests) * size)

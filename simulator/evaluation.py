@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
+from simulator.membership import ranks, report
 from simulator.world.models import Model, flat
 from simulator.world.records import Array, Params
 
@@ -18,10 +20,12 @@ class Judged:
     Attributes:
         utility: accuracy, or R^2 for regression (NaN where the targets are all the same).
         losses: ``[n]`` float64 loss of each record, without the regulariser.
+        scores: ``[n, outputs]`` float64.
     """
 
     utility: float
     losses: Array
+    scores: Array
 
 
 class Judge:
@@ -47,27 +51,10 @@ class Judge:
             losses = model.losses(scores, torch.from_numpy(y)).double().numpy()
         predicted = scores.double().numpy()
         if model.spec.task == "classification":
-            return Judged(float((predicted.argmax(1) == y).mean()), losses)
+            return Judged(float((predicted.argmax(1) == y).mean()), losses, predicted)
         spread = float(((y - y.mean()) ** 2).sum())
         error = float(((y - predicted[:, 0]) ** 2).sum())
-        return Judged(1.0 - error / spread if spread > 0.0 else float("nan"), losses)
-
-
-def membership_auc(members: Sequence[Array], others: Sequence[Array]) -> float:
-    """Probability that a forgotten record's loss is below a held-out record's under the same model, ties counted half.
-
-    Args:
-        members: for each model the losses of what it should have forgotten.
-        others: for each model the losses of held-out records.
-
-    Returns:
-        The mean over models: 0.5 is no trace, far above it is memory, far below it is over-forgetting.
-    """
-    shares = [
-        float(((own[:, None] < rest).mean(1) + 0.5 * (own[:, None] == rest).mean(1)).mean())
-        for own, rest in zip(members, others, strict=True)
-    ]
-    return float(np.mean(shares))
+        return Judged(1.0 - error / spread if spread > 0.0 else float("nan"), losses, predicted)
 
 
 def worth(
@@ -92,33 +79,39 @@ def worth(
         The entries ``utility`` and ``forgetting`` of ``results.json``. Utility is the median over requests.
     """
     classes = model.spec.task == "classification"
+    knows = {"trained": trained, "unlearned": unlearned, "retrained": retrained}
     after = [Judge(model, *own)(params) for own, params in zip(forgotten, unlearned, strict=True)]
     forgetting: dict[str, Any] = {
         "distance_to_retrained": float(np.median([distance(a, b) for a, b in zip(unlearned, retrained, strict=True)]))
     }
+    reference = [Judge(model, *own)(params) for own, params in zip(forgotten, retrained, strict=True)]
     if classes:
-        reference = [Judge(model, *own)(params) for own, params in zip(forgotten, retrained, strict=True)]
         forgetting["forget_accuracy"] = float(np.mean([judged.utility for judged in after]))
         forgetting["forget_accuracy_retrained"] = float(np.mean([judged.utility for judged in reference]))
     if len(test[0]) == 0 or not (classes or np.ptp(test[1]) > 0.0):
         return {"forgetting": forgetting}
     judge = Judge(model, *test)
-    on_test = {
-        "trained": [judge(params) for params in trained],
-        "unlearned": [judge(params) for params in unlearned],
-        "retrained": [judge(params) for params in retrained],
-    }
+    on_test = {name: [judge(params) for params in models] for name, models in knows.items()}
     utility = {name: float(np.median([judged.utility for judged in all_])) for name, all_ in on_test.items()}
     before = [Judge(model, *own)(params) for own, params in zip(forgotten, trained, strict=True)]
-    forgetting["membership_auc"] = _auc(after, on_test["unlearned"])
-    forgetting["membership_auc_trained"] = _auc(before, on_test["trained"])
+    on_forgotten = {"trained": before, "unlearned": after, "retrained": reference}
+    found = {
+        name: ranks([judged.losses for judged in on_forgotten[name]], [judged.losses for judged in on_test[name]])
+        for name in knows
+    }
+    forgetting |= report(found["trained"], found["unlearned"], found["retrained"], len(test[0]))
+    if model.spec.task == "classification" and model.spec.kind not in ("ridge", "svm"):  # theirs are no probabilities
+        pairs = zip(on_test["unlearned"], on_test["retrained"], strict=True)
+        forgetting["kl_to_retrained"] = float(np.median([symmetric_kl(a.scores, b.scores) for a, b in pairs]))
     return {"utility": {"metric": "accuracy" if classes else "r2", **utility}, "forgetting": forgetting}
+
+
+def symmetric_kl(one: Array, other: Array) -> float:
+    """Mean over records of KL(p || q) + KL(q || p), p and q the softmax of two models' ``[n, outputs]`` scores."""
+    log_p, log_q = log_softmax(one, axis=1), log_softmax(other, axis=1)
+    return float(((np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)).sum(1).mean())
 
 
 def distance(one: Params, other: Params) -> float:
     """Euclidean distance of two models' parameters."""
     return float(np.linalg.norm(flat(one) - flat(other)))
-
-
-def _auc(on_forgotten: Sequence[Judged], on_test: Sequence[Judged]) -> float:
-    return membership_auc([judged.losses for judged in on_forgotten], [judged.losses for judged in on_test])

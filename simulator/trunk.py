@@ -78,7 +78,7 @@ class Trunk:
         history: what the server keeps, once trained.
         references: model retrained without a request's records (and those of earlier requests, where sequential), by
             request index. Nobody sees it.
-        reference_seconds: what the retrainings took.
+        reference_seconds, reference_updates: what the retrainings took, in time and in client updates.
     """
 
     ground: Groundwork
@@ -86,6 +86,7 @@ class Trunk:
     history: History
     references: dict[int, Params] = field(default_factory=dict)
     reference_seconds: float = 0.0
+    reference_updates: int = 0
 
     @classmethod
     def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
@@ -110,11 +111,13 @@ class Trunk:
     def retrain_reference(self) -> None:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
         began = time.perf_counter()
-        hidden = replace(self.history, federation=self.ground.federation(self.grid, "reference"), stream="reference")
+        federation = self.ground.federation(self.grid, "reference")
+        hidden = replace(self.history, federation=federation, stream="reference")
         for outcome in hidden.retrain(self._cases(), "independent"):
             if outcome.release.phase == "unlearning":
                 self.references[outcome.release.branch - 1] = outcome.release.params
         self.reference_seconds = time.perf_counter() - began
+        self.reference_updates = federation.costs.client_updates
 
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""

@@ -42,5 +42,11 @@ def with_records_replaced(population: Population, forget: dict[int, tuple[int, .
     return Population.open(changed.save(root))
 
 
+def with_an_empty_client(population: Population) -> Population:
+    """The same records, and one client more who has none of them."""
+    offsets = np.append(population.offsets, population.offsets[-1])
+    return Population(**{**_fields(population), "offsets": offsets})
+
+
 def _fields(population: Population) -> dict[str, object]:
     return {name: getattr(population, name) for name in population.__dataclass_fields__}

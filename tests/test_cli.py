@@ -219,12 +219,13 @@ def test_plan_counts_what_a_scenario_will_cost(tmp_path: Path) -> None:
     """Digits, softmax float32: a model has 650 parameters, 2,600 bytes; 3 rounds of 5 clients, 4 deletions.
 
     Retraining: 4 x 3 rounds, 4 x 3 x 5 updates; the transcript holds 4 trunk releases and 4 x 4 of branches: 52 kB.
-    Ascent: one message a deletion; 4 trunk releases and one a branch.
+    Ascent: one message a deletion; 4 trunk releases and one a branch. Finetuning: 2 rounds of 5 clients a deletion.
     """
     (tmp_path / "small.toml").write_text(
         'name = "small"\n[data]\nsource = "digits"\nclients = 10\n[model]\nkind = "softmax"\n'
         "[training]\nrounds = 3\nclients_per_round = 5\n[deletion]\nrequests = 4\n"
         '[[unlearning]]\nmethod = "retrain"\n[[unlearning]]\nmethod = "ascent"\n'
+        '[[unlearning]]\nmethod = "finetune"\nrounds = 2\n'
     )
     code, out, _ = palimpsest("plan", str(tmp_path / "small.toml"))
     assert code == 0
@@ -232,4 +233,5 @@ def test_plan_counts_what_a_scenario_will_cost(tmp_path: Path) -> None:
     assert lines == {
         "retrain--none--seed0": ["12", "60", "<", "1", "s", "52", "kB"],
         "ascent--none--seed0": ["0", "4", "<", "1", "s", "20.8", "kB"],
+        "finetune--none--seed0": ["8", "40", "<", "1", "s", "31.2", "kB"],
     }

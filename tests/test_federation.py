@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from server.blocks import everyone
-from server.setup import Lineage
+from server.setup import Lineage, TrainingPlan
+from server.unlearning.federaser import FedEraser
+from server.unlearning.fedosd import FedOsd
+from server.unlearning.newton import Newton
 from server.unlearning.retrain import Retrain
 from simulator.federation import FederationError
 from simulator.grids import RayGrid, SerialGrid, ray_session
+from simulator.world.records import DeletionRequest
 from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, Bench, record_requests
+from tests.federations import FEDAVG, RIDGE, Bench, record_requests
 from tests.populations import digits_population
 
 
@@ -109,3 +113,19 @@ def _hosts(title: str) -> list[int]:
             if command.startswith(title.encode()):
                 found.append(int(entry.name))
     return found
+
+
+def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:
+    """Updates of single clients, gradients of the unlearning loss, and Hessian-vector products."""
+    perturbed = TrainingPlan(algorithm="closed-form", perturbation=0.1)
+    grid = RayGrid(2)
+    for unlearner, settings in ((FedEraser(), {}), (FedOsd(), {}), (Newton(), {"plan": perturbed, "spec": RIDGE})):
+        serial, ray = (
+            _bench(tmp_path / unlearner.method / name, grid=place, arm=unlearner.method, **settings)
+            for name, place in (("serial", SerialGrid(1)), ("ray", grid))
+        )
+        forget = {3: tuple(range(int(serial.population.sizes[3])))}
+        for bench in (serial, ray):
+            bench.serve(unlearner, [DeletionRequest(0, bench.plan.rounds, "client", forget)])
+        assert serial.digest() == ray.digest(), unlearner.method
+    grid.close()

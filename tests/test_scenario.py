@@ -120,6 +120,22 @@ MISTAKES = {
         "[training]\nperturbation = 1.0",
         ["training.perturbation = 1.0", "'fedavg'", "take lbfgs or closed-form"],
     ),
+    "sifu with momentum": (
+        '[training]\nmomentum = 0.9\n[deletion]\nlevel = "client"\n[[unlearning]]\nmethod = "sifu"',
+        ["unlearning.0.method = 'sifu'", "training.momentum = 0.9", "take momentum = 0"],
+    ),
+    "sifu under secure aggregation": (
+        '[deletion]\nlevel = "client"\n[[unlearning]]\nmethod = "sifu"\n[federation]\nsecure_aggregation = true',
+        ["unlearning.0.method = 'sifu'", "the lengths of single clients' updates", "take retrain"],
+    ),
+    "pga of a client who is gone": (
+        '[deletion]\nlevel = "client"\nleaver_online = false\n[[unlearning]]\nmethod = "pga"',
+        ["unlearning.0.method = 'pga'", "leaver_online = false", "take a method that does without"],
+    ),
+    "a certificate whose noise is known": (
+        '[deletion]\nlevel = "client"\n[adversary]\nknows = ["seeds"]\n[[unlearning]]\nmethod = "sifu"',
+        ["unlearning.0.method = 'sifu'", "'seeds' in adversary.knows", "remove 'seeds'"],
+    ),
     "closed form of softmax": (
         '[training]\nalgorithm = "closed-form"',
         ["training.algorithm = 'closed-form'", "'softmax'", "ridge"],

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from server.blocks import mean_gradient
 from simulator.world.models import flat, unflat
 from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
 from simulator.world.records import Array, Params, Release
@@ -83,10 +84,10 @@ def _directions(
     for block, answer in zip(
         staying, federation.gradient(history.spec, models, staying) if staying else [], strict=True
     ):
-        others[block.model].append(flat(answer.sums) / answer.weight)
+        others[block.model].append(mean_gradient(answer))
     return [
         (gradient, orthogonal_part(gradient, np.stack(rows)) if rows else gradient)
-        for gradient, rows in zip([flat(w.sums) / w.weight for w in wanted], others, strict=True)
+        for gradient, rows in zip(map(mean_gradient, wanted), others, strict=True)
     ]
 
 

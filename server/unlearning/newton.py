@@ -46,7 +46,7 @@ class Newton(Frozen):
     max_products: int = Field(default=500, ge=1)
 
     levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver", "perturbed objective"})
+    needs: ClassVar[frozenset[str]] = frozenset({"leaver", "perturbed objective", "secret noise"})
     promises: ClassVar[str] = "certified"
     deletes: ClassVar[bool] = True
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from server.blocks import mean_gradient
 from simulator.world.models import flat, model_of, unflat
 from simulator.world.protocols import Block, BlockResult, Federation, History, Outcome, UnlearningCase
 from simulator.world.records import Array, Release
@@ -59,7 +60,7 @@ class Pga(Frozen):
             answers = self._ask(history, federation, cases, points, climbing)
             climbing = [i for i, answer in zip(climbing, answers, strict=True) if not self._done(answer)]
             for i, answer in zip(climbing, (a for a in answers if not self._done(a)), strict=True):
-                points[i], outside = self._step(points[i], flat(answer.sums) / answer.weight, centres[i], radii[i])
+                points[i], outside = self._step(points[i], mean_gradient(answer), centres[i], radii[i])
                 fired[i] += outside
                 taken[i] += 1
             if not climbing:

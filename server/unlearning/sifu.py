@@ -42,7 +42,7 @@ class Sifu(Frozen):
     sigma: float = Field(default=0.05, gt=0)
 
     levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client drift", "plain SGD", "releases"})
+    needs: ClassVar[frozenset[str]] = frozenset({"client drift", "plain SGD", "releases", "secret noise"})
     promises: ClassVar[str] = "certified"
     deletes: ClassVar[bool] = True
 

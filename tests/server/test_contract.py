@@ -1,6 +1,7 @@
 """What every unlearning method must be and do."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from simulator.world.models import flat
 from simulator.world.records import DeletionRequest
 from simulator.world.specs import ModelSpec
 from tests.federations import FEDAVG, RIDGE, SOFTMAX, Bench
-from tests.populations import digits_population
+from tests.populations import digits_population, with_an_empty_client
 
 CLOSED = TrainingPlan(algorithm="closed-form", perturbation=0.1)
 CONVERGED = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8, perturbation=0.1)
@@ -26,6 +27,7 @@ PLACES: dict[str, tuple[TrainingPlan, ModelSpec]] = {
     "lbfgs": (CONVERGED, FLOAT64),
     "closed-form": (CLOSED, RIDGE),
 }
+NO_CHAINS = {"client updates", "client drift"}
 PAIRS = [
     (name, algorithm, level)
     for name, card in CARDS.items()
@@ -90,3 +92,45 @@ def test_a_branch_alone_and_beside_others_has_the_same_bits(tmp_path: Path, name
         bench = Bench(digits_population(), tmp_path / directory, plan=plan, spec=spec)
         found.append(bench.serve(unlearner, _requests(CARDS[name].levels[-1], rounds)[chosen])[-1].released)
     assert np.array_equal(flat(found[0]), flat(found[1]))
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_everybody_may_leave(tmp_path: Path, name: str) -> None:
+    """A request of all records there are, one of a client that has none, and, at that level, a label that vanishes."""
+    algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
+    plan, spec = PLACES[algorithm]
+    population = with_an_empty_client(digits_population())
+    rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
+    everything = {c: tuple(range(int(size))) for c, size in enumerate(population.sizes) if size}
+    empty = int(np.flatnonzero(population.sizes == 0)[0])
+    requests = [DeletionRequest(0, rounds, "client", everything), DeletionRequest(1, rounds, "client", {empty: ()})]
+    if "label" in CARDS[name].levels:
+        owners = [population.train_y[population.rows(c)] == 3 for c in range(population.clients)]
+        vanishing = {c: tuple(np.flatnonzero(own).tolist()) for c, own in enumerate(owners) if own.any()}
+        requests.append(DeletionRequest(2, rounds, "label", vanishing, label=3))
+    unlearner: Any = method_class("unlearning", name)()
+    processed = Bench(population, tmp_path, plan=plan, spec=spec).serve(unlearner, requests)
+    assert [p.case.request for p in processed] == requests
+    assert all(np.isfinite(flat(p.released)).all() for p in processed)
+
+
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if not NO_CHAINS.intersection(card.needs)])
+def test_requests_in_a_chain_each_act_on_the_last_model(tmp_path: Path, name: str) -> None:
+    """Two clients leave one after the other, in the middle of training, and the first asks again: it is refused."""
+    algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
+    plan, spec = PLACES[algorithm]
+    iterative = algorithm in ("fedavg", "fedsgd")
+    first, _ = _requests("client", plan.rounds)
+    second = DeletionRequest(1, first.round, "client", {5: tuple(range(int(digits_population().sizes[5])))})
+    again = DeletionRequest(2, first.round, "client", first.forget)
+    requests = [
+        replace(first, round=2 if iterative else 1),
+        *(replace(r, round=3 if iterative else 1) for r in (second, again)),
+    ]
+    unlearner: Any = method_class("unlearning", name)()
+    bench = Bench(digits_population(), tmp_path, plan=plan, spec=spec)
+    processed = bench.serve(unlearner, requests, sequential=True, rounds_between=1 if iterative else 0)
+    assert [p.case.request.index for p in processed] == ([0, 1] if unlearner.deletes else [0, 1, 2])
+    assert all(release.branch == 0 and np.isfinite(flat(release.params)).all() for release in bench.broadcast)
+    if unlearner.deletes:
+        assert set(processed[1].case.forgotten) == {3, 5}

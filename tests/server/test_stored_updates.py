@@ -13,6 +13,7 @@ from server.unlearning.distil import Distil
 from server.unlearning.federaser import FedEraser
 from server.unlearning.fedrecovery import FedRecovery
 from server.unlearning.retrain import Retrain
+from server.unlearning.sifu import Sifu
 from simulator.world.gaussian import gaussian_sigma
 from simulator.world.models import flat, model_of
 from simulator.world.records import DeletionRequest
@@ -150,6 +151,22 @@ def test_methods_with_nothing_to_subtract_change_nothing(tmp_path: Path) -> None
     for unlearner in (FedRecovery(epsilon=1.0), Distil(epochs=0)):
         [processed] = bench.serve(unlearner, [request])
         assert np.array_equal(flat(processed.released), flat(processed.case.before))
+
+
+@pytest.mark.parametrize("unlearner", [FedEraser(), FedRecovery(), Distil(), Sifu()])
+def test_rounds_without_anybody_leave_no_trace_in_the_history(tmp_path: Path, unlearner: Any) -> None:
+    """Poisson sampling of one client in thirty: of 12 clients most rounds have nobody."""
+    plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 1 / 30, "rounds": 8})
+    bench = _bench(tmp_path, plan=plan)
+    kept = bench.history(updates=True, drifts=True).updates
+    assert kept is not None
+    cohorts = [kept.read(round)[0] for round in kept.rounds]
+    assert any(cohorts)
+    assert not all(cohorts)
+    leaver = next(clients[0] for clients in cohorts if clients)
+    [processed] = bench.serve(unlearner, [_leaves(bench, leaver)])
+    assert np.isfinite(flat(processed.released)).all()
+    assert not np.array_equal(flat(processed.released), flat(processed.case.before))
 
 
 def test_several_cases_at_once_are_each_as_alone(tmp_path: Path) -> None:

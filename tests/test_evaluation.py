@@ -1,0 +1,49 @@
+"""What is measured of forgetting, on losses and scores whose answers are known."""
+
+import numpy as np
+import pytest
+
+from simulator.evaluation import symmetric_kl
+from simulator.membership import auc, detects, ranks, true_positives
+
+
+def _losses(seed: int, shift: float, members: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(-shift, 1.0, members), rng.normal(0.0, 1.0, 5000)
+
+
+def test_ranks_count_pairs() -> None:
+    [found] = ranks([np.array([1.0, 2.0, 5.0])], [np.array([0.0, 2.0, 3.0, 4.0])])
+    assert found.tolist() == [0.75, 0.625, 0.0]
+    assert auc([found]) == pytest.approx((0.75 + 0.625 + 0.0) / 3)
+
+
+def test_true_positives_at_a_low_rate_are_what_the_shift_of_two_gaussians_gives() -> None:
+    """At 1 % the threshold is the held-out losses' first percentile: Phi(shift - 2.326) of the members are below."""
+    own, rest = _losses(0, shift=2.0)
+    found = true_positives(ranks([own], [rest]), len(rest))
+    assert found["tpr_at_1_percent"] == pytest.approx(0.372, abs=0.08)  # standard errors: 0.024, and the threshold's
+    assert found["tpr_at_01_percent"] < found["tpr_at_1_percent"]
+    threshold = np.sort(rest)[int(0.01 * len(rest))]
+    assert found["tpr_at_1_percent"] == pytest.approx((own < threshold).mean(), abs=1e-9)
+
+
+def test_a_rate_that_the_held_out_records_cannot_resolve_is_absent() -> None:
+    own, rest = _losses(0, shift=1.0)
+    assert set(true_positives(ranks([own], [rest[:500]]), 500)) == {"tpr_at_1_percent"}
+    assert true_positives(ranks([own], [rest[:50]]), 50) == {}
+
+
+def test_the_gate_opens_for_a_test_that_sees_members_and_for_no_other() -> None:
+    opened = sum(detects(ranks([own], [rest])) for own, rest in (_losses(seed, shift=0.0) for seed in range(100)))
+    assert opened <= 10  # 2.5 of 100 by chance
+    assert all(detects(ranks([own], [rest])) for own, rest in (_losses(seed, shift=0.5) for seed in range(20)))
+    assert not any(detects(ranks([own], [rest])) for own, rest in (_losses(seed, shift=-0.5) for seed in range(20)))
+    assert not detects([np.array([1.0])])
+
+
+def test_symmetric_kl_is_both_directions_and_ignores_constants() -> None:
+    p, q = np.array([[0.2, 0.8]]), np.array([[0.5, 0.5]])
+    expected = (p * np.log(p / q)).sum() + (q * np.log(q / p)).sum()
+    assert symmetric_kl(np.log(p), np.log(q) + 7.0) == pytest.approx(expected)
+    assert symmetric_kl(np.log(p), np.log(p)) == 0.0
