@@ -67,7 +67,7 @@ def test_it_is_frozen_and_refuses_unknown_fields(name: str) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(made, "kind", "other")  # noqa: B010
     with pytest.raises(ValidationError, match="no_such_field"):
-        type(made)(**{"no_such_field": 1})
+        type(made)(no_such_field=1)
 
 
 @pytest.mark.parametrize(("name", "where"), PAIRS)
