@@ -11,6 +11,21 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Bertran et al., NeurIPS 2024",
     ),
+    "unmix": Card(
+        target="attacks.unmix:Unmix",
+        summary="several records deleted at once, found jointly: their residuals are functions of themselves",
+        models=("ridge", "softmax"),
+        needs=("public sample", "lambda", "n", "unlearning rule"),
+        promises="reconstruction",
+    ),
+    "inversion": Card(
+        target="attacks.inversion:Inversion",
+        summary="search for the records whose gradient points along the parameter change",
+        models=("mlp", "cnn"),
+        needs=("public sample", "unlearning rule"),
+        promises="reconstruction",
+        source="Hu et al., IEEE S&P 2024",
+    ),
     "raw-difference": Card(
         target="attacks.raw_difference:RawDifference",
         summary="baseline: the dominant direction of the parameter change itself",

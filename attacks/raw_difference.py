@@ -32,12 +32,12 @@ class RawDifference(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         loud = [case for case in cases if not case.silent]
-        found = reconstruct(loud, knowledge, "identity") if knowledge.model.linear else _layered(loud, knowledge)
+        found = reconstruct(loud, knowledge, "identity") if knowledge.model.linear else layered(loud, knowledge)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]
 
 
-def _layered(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
+def layered(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
     """Read records off the first layer, and labels off the last layer's bias."""
     if not cases:
         return {}

@@ -1,0 +1,106 @@
+"""Reconstruction of several records deleted at once: the residuals are functions of the records, and that unmixes."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from attacks.average import guesses
+from attacks.embedding import invert
+from attacks.equations import Equations
+from attacks.exchange import Exchange
+from attacks.linear import Released, released_gradients
+from attacks.prior import Space
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array, Case, Reconstruction
+from simulator.world.specs import Frozen
+
+_START = 0.1
+"""Spread of the start around the class means: records of one class must start apart."""
+_COARSE = 20
+"""Components in which labels are told apart."""
+
+
+class Unmix(Frozen):
+    """All deleted records jointly from G = sum of x~_i r_i^T, where r_i = r(Theta'^T x~_i, y_i) (no publication known).
+
+    The equation is exact for the private Hessian: p Q equations bind k p unknowns, so that up to Q records are
+    determined, and more with a prior. The maximum a posteriori of
+
+        1/2 ||S^-1/2 (sum of x~_i r_i^T - G_hat) U^-1/2||^2 + 1/2 sum of ||z_i||^2,    x_i = mean_i + root_i z_i
+
+    is found by L-BFGS in the public sample's principal components. S is the public second moment of x~, and
+    U = n^2 (1/m + 1/n) E[u u^T], u the change of a public record's residual between the models: G_hat = H_pub D is off
+    by a sum over records of x~ u^T, whose covariance is near S (x) U. Prior: at first the record's class, then,
+    ``refinements`` times, the public records of its class that resemble the answer. Labels: granted, or inferred and
+    then exchanged one by one while that explains G better. For regression the target is one more coordinate. Where
+    nothing changed: the public mean, flagged. Guarantee: none; the posterior has several maxima.
+
+    Attributes:
+        operator: as for ``hrec``.
+        components: principal components in which records are sought.
+        exchanges: how many labels are exchanged at most; 0: none.
+        refinements: how often the prior is moved to the neighbourhood of the answer.
+        iterations: of L-BFGS, at most, for each prior.
+    """
+
+    kind: Literal["unmix"] = "unmix"
+    operator: Literal["auto", "identity", "hessian"] = "auto"
+    components: int = Field(default=100, ge=1)
+    exchanges: int = Field(default=20, ge=0)
+    refinements: int = Field(default=4, ge=0)
+    iterations: int = Field(default=200, ge=1)
+
+    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        """Reconstruct the cases one after the other, each from the same start."""
+        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        loud = [case for case in cases if not case.silent]
+        if loud:
+            space = Space(knowledge, self.components)
+            start = _START * rng.standard_normal((max(case.size for case in loud), space.z.shape[1]))
+            classes = knowledge.facts.model.task == "classification"
+            exchange = Exchange(knowledge, Space(knowledge, min(self.components, _COARSE))) if classes else None
+            for case in loud:
+                found[case.index] = self._unmixed(case, knowledge, space, start[: case.size], exchange)
+        return [found[case.index] for case in cases]
+
+    def _unmixed(
+        self, case: Case, knowledge: PublicKnowledge, space: Space, start: Array, exchange: Exchange | None
+    ) -> Reconstruction:
+        operator = self.operator
+        if operator == "auto":
+            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+        released = released_gradients([case], knowledge, operator)
+        labels = self._labels(case, released, start, exchange)
+        equations = Equations(knowledge, released, space, case.size)
+        z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)
+        for _ in range(self.refinements):
+            priors = [space.near(one, int(label)) for one, label in zip(z, labels, strict=True)]
+            whitened = [np.linalg.solve(prior.root, one - prior.mean) for prior, one in zip(priors, z, strict=True)]
+            z = equations.solve(priors, labels, np.stack(whitened), self.iterations)
+        if exchange is None and case.labels is None:
+            labels = space.target[0] + space.target[1] * z[:, -1]
+        elif case.labels is not None:
+            labels = np.array(case.labels, np.float64)
+        return Reconstruction(case=case.index, x=_records(space.features(z), knowledge), y=labels)
+
+    def _labels(self, case: Case, released: Released, start: Array, exchange: Exchange | None) -> Array:
+        """``[k]`` classes, granted or inferred; zeros for regression, which has none."""
+        if exchange is None:
+            return np.zeros(case.size)
+        if case.labels is not None:
+            return np.array(case.labels, np.float64)
+        return exchange.infer(released, start[:, : exchange.width], self.exchanges)
+
+
+def _records(features: Array, knowledge: PublicKnowledge) -> Array:
+    """``[k, p] -> [k, d]`` records with these features; images within their box."""
+    if knowledge.facts.model.features is not None:
+        return invert(features, knowledge)
+    if knowledge.facts.schema_.is_image:
+        return np.clip(features, knowledge.box_low, knowledge.box_high)
+    return features

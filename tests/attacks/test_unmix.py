@@ -1,0 +1,127 @@
+"""What unmix gets back of several records deleted at once, beside what matching gets back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from attacks.equations import Equations
+from attacks.exchange import Exchange
+from attacks.hrec import Hrec
+from attacks.labels import infer_labels
+from attacks.linear import released_gradients
+from attacks.prior import Space
+from attacks.unmix import Unmix
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.models import linear_params
+from simulator.world.protocols import Attack
+from simulator.world.records import Array, Case
+from simulator.world.seeding import generator
+from simulator.world.specs import ModelKind
+from tests.attacks.eavesdropped import Data, cosines, diabetes, digits, forgetting
+
+STRENGTH: dict[ModelKind, float] = {"ridge": 10.0, "softmax": 8.0}
+
+
+def groups(size: int, count: int) -> list[list[int]]:
+    return [list(range(start, start + size)) for start in range(0, size * count, size)]
+
+
+def matched(
+    attack: Attack, data: Data, deletions: Sequence[Sequence[int]], cases: Sequence[Case], knowledge: PublicKnowledge
+) -> Array:
+    """Cosine of every deleted record with the answer matched to it."""
+    each = []
+    for one, rows in zip(attack.run(cases, knowledge, generator(0, "test")), deletions, strict=True):
+        true = data.x[list(rows)]
+        likeness = np.stack([cosines(np.tile(row, (len(true), 1)), true) for row in one.x])
+        each.append(likeness[linear_sum_assignment(-likeness)])
+    return np.concatenate(each)
+
+
+def shared(found: Array, true: Array) -> float:
+    """Share of two multisets of ten classes."""
+    counts = [np.bincount(labels.astype(int), minlength=10) for labels in (found, true)]
+    return float(np.minimum(*counts).sum() / len(true))
+
+
+@pytest.mark.parametrize("kind", ["ridge", "softmax"])
+def test_the_true_records_solve_the_equations_of_an_exact_operator(kind: ModelKind) -> None:
+    """Up to what the optimisers of these tests leave of the gradient; with wrong labels the records do not."""
+    data = digits(private=300).with_private_as_public()
+    spec = data.spec(kind, STRENGTH[kind])
+    knowledge = data.knowledge(spec)
+    released = released_gradients(forgetting(data, spec, [[0, 1, 2, 3]], newton=1), knowledge, "hessian")
+    space = Space(knowledge, 64)
+    equations = Equations(knowledge, released, space, 4)
+    z = torch.tensor((data.x[:4] - space.mean) @ space.basis)
+    nothing = torch.zeros_like(z)
+    labels = torch.tensor(data.y[:4])
+    assert float(equations.loss(z, labels, nothing)) < 1e-10 * float(equations.loss(0 * z, labels, nothing))
+    assert float(equations.loss(z, (labels + 1) % 10, nothing)) > 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "margin"), [("ridge", 3, 0.0), ("ridge", 9, 0.1), ("softmax", 3, 0.0), ("softmax", 9, 0.0)]
+)
+def test_it_separates_what_matching_cannot(kind: ModelKind, size: int, margin: float) -> None:
+    """Of three records, or where softmax leaves most residuals near 0, matching gets much back as well."""
+    data = digits()
+    spec = data.spec(kind, STRENGTH[kind])
+    deletions = groups(size, 4)
+    cases, knowledge = forgetting(data, spec, deletions), data.knowledge(spec)
+    unmixed = np.median(matched(Unmix(), data, deletions, cases, knowledge))
+    simple = np.median(matched(Hrec(), data, deletions, cases, knowledge))
+    assert unmixed >= 0.93
+    assert unmixed > simple + margin
+
+
+def test_exchanges_correct_labels() -> None:
+    data = digits()
+    spec = data.spec("ridge", 10.0)
+    deletions = groups(6, 10)
+    knowledge = data.knowledge(spec)
+    exchange = Exchange(knowledge, Space(knowledge, 20))
+    before, after = [], []
+    for case, rows in zip(forgetting(data, spec, deletions), deletions, strict=True):
+        released = released_gradients([case], knowledge, "hessian")
+        start = 0.1 * generator(0, "test").standard_normal((6, exchange.width))
+        before.append(shared(infer_labels(knowledge, released, [6])[0], data.y[rows]))
+        after.append(shared(exchange.infer(released, start, 20), data.y[rows]))
+    assert np.mean(after) >= 0.9
+    assert np.mean(after) > np.mean(before)
+
+
+def test_regression_targets_are_estimated_with_the_records() -> None:
+    data = diabetes().with_private_as_public()
+    spec = data.spec("ridge", 1.0)
+    cases = forgetting(data, spec, [[row] for row in range(20)])
+    found = Unmix().run(cases, data.knowledge(spec), generator(0, "test"))
+    errors = np.abs(np.concatenate([one.y for one in found]) - data.y[:20])
+    assert np.median(errors) < 0.3 * np.median(np.abs(data.y[:20] - data.y.mean()))
+
+
+def test_another_deletions_models_say_nothing_of_these_records() -> None:
+    """The answer to a change that has nothing to do with the records is no nearer to them than the public mean."""
+    data = digits()
+    spec = data.spec("ridge", 10.0)
+    deletions = groups(5, 4)
+    (elsewhere,) = forgetting(data, spec, [list(range(700, 705))])
+    cases = [Case(i, 5, elsewhere.before, elsewhere.after) for i in range(4)]
+    knowledge = data.knowledge(spec)
+    wrong = matched(Unmix(), data, deletions, cases, knowledge)
+    mean = np.concatenate([cosines(np.tile(knowledge.mean, (5, 1)), data.x[rows]) for rows in deletions])
+    assert np.median(wrong) <= np.median(mean) + 0.02
+
+
+def test_a_model_of_noise_gives_finite_answers() -> None:
+    data = digits(private=200, public=60)
+    rng = generator(1, "test")
+    before = rng.standard_normal((65, 10))
+    case = Case(0, 4, linear_params(before), linear_params(before + rng.standard_normal((65, 10))))
+    (one,) = Unmix().run([case], data.knowledge(data.spec("softmax", 2.0)), rng)
+    assert np.isfinite(one.x).all()
+    assert (one.x >= 0).all()
+    assert (one.x <= 1).all()
