@@ -14,6 +14,7 @@ from clients.reader import Reader
 from clients.tombstones import Tombstones
 from server.blocks import cut
 from server.setup import Lineage
+from simulator.deletion import draw_requests
 from simulator.plan import Arm, Plan, Prefix
 from simulator.sections import TrainingConfig
 from simulator.threads import one_thread
@@ -22,6 +23,7 @@ from simulator.world.data import Population
 from simulator.world.datasets import cache_directory
 from simulator.world.models import model_of
 from simulator.world.population import load_population
+from simulator.world.records import DeletionRequest
 from simulator.world.seeding import generator
 
 _TRIED = 64
@@ -43,8 +45,13 @@ class Cost:
     disk: int | None
 
 
-def table(plan: Plan) -> Table:
-    """The arms of a plan and their cost; a line of its own for the training and the reference that arms share."""
+def table(plan: Plan, broadcasts: bool = False) -> Table:
+    """The arms of a plan and their cost; a line of its own for the training and the reference that arms share.
+
+    Args:
+        plan: the arms.
+        broadcasts: whether working models are heard too; how many lbfgs will broadcast is unknown.
+    """
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("arm", overflow="fold")
     for header in ("rounds", "client updates", "time", "transcript"):
@@ -56,8 +63,13 @@ def table(plan: Plan) -> Table:
         shared = _shared(prefix, population)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
         found.add_row(f"{name}: training and reference, shared", *_cells(shared, pace), style="dim")
+        training = prefix.setting.training
+        rounds = _rounds(training.algorithm, training.rounds)
+        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
         for arm in prefix.arms:
-            cost = of_arm(arm, population)
+            cost = of_arm(arm, population, requests)
+            if broadcasts and training.algorithm == "lbfgs":
+                cost = replace(cost, disk=None)
             total += cost.disk or 0
             found.add_row(arm.id, *_cells(cost, pace))
     found.add_section()
@@ -65,17 +77,18 @@ def table(plan: Plan) -> Table:
     return found
 
 
-def of_arm(arm: Arm, population: Population) -> Cost:
+def of_arm(arm: Arm, population: Population, drawn: Sequence[DeletionRequest]) -> Cost:
     """Estimate one arm. Methods whose cost depends on more than the scenario says are unknown."""
-    training, deletion = arm.setting.training, arm.setting.deletion
-    requests = len(deletion.request) or deletion.requests
+    training, deletion, requests = arm.setting.training, arm.setting.deletion, len(drawn)
     size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
     rounds = _rounds(arm.setting.training.algorithm, training.rounds)
     trunk = rounds + 1 if training.algorithm in ("fedavg", "fedsgd") else 1
     if arm.unlearning.method == "retrain":
         per_round = _clients(training, population)
-        updates = None if per_round is None else requests * rounds * per_round
-        return Cost(requests * rounds, updates, (trunk + requests * trunk) * size)
+        between = deletion.rounds_between
+        again = sum(request.round + between for request in drawn)
+        updates = None if per_round is None else again * per_round
+        return Cost(again, updates, (trunk + again + requests * (trunk - rounds)) * size)
     if arm.unlearning.method in ("finetune", "not"):
         recovery, per_round = getattr(arm.unlearning, "rounds", 0), _clients(training, population) or 0
         releases = recovery + (arm.unlearning.method == "not")
@@ -85,7 +98,7 @@ def of_arm(arm: Arm, population: Population) -> Cost:
         return Cost(0, 0, (trunk + requests * (1 + (arm.unlearning.method == "distil"))) * size)
     if arm.unlearning.method in ("ascent", "downdate"):
         steps = getattr(arm.unlearning, "steps", 1)
-        return Cost(0, requests * steps * deletion.group, (trunk + requests) * size)
+        return Cost(0, steps * sum(len(request.forget) for request in drawn), (trunk + requests) * size)
     if arm.unlearning.method == "none":
         return Cost(0, 0, (trunk + requests) * size)
     return Cost(None, None, None)
