@@ -17,7 +17,7 @@ from simulator.world.models import Model
 from simulator.world.records import Array
 from simulator.world.specs import Recipe
 
-PACK = 64
+PACK = 32
 """Slots stepped together: wide enough to amortise a Python step, small enough to stay in cache."""
 
 
@@ -75,7 +75,7 @@ def _fit_pack(
         rows[i, : len(slot.batches)] = slot.batches
     places = torch.from_numpy(rows)
     origin = torch.tensor([slot.model for slot in slots] + [slots[0].model] * (width - len(slots)))
-    params = {name: starts[name][origin].clone() for name in model.names}
+    params = {name: starts[name][origin] for name in model.names}
     velocity = {name: torch.zeros_like(value) for name, value in params.items()} if recipe.momentum else {}
     started = torch.zeros(width, dtype=torch.bool)
     total = torch.zeros(width, dtype=torch.float64)
