@@ -78,11 +78,6 @@ class History:
         """``[clients]`` records of each client before any deletion."""
         return self.setup.sizes
 
-    @property
-    def rounds(self) -> int:
-        """Rounds of a whole training: 1 where the optimum is solved for."""
-        return self.setup.rounds
-
     def stored_for(self, needs: Collection[str]) -> int:
         """Bytes that the server keeps on disk or in memory for a method with these needs."""
         total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes

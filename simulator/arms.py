@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from attacks.session import Answer, attack_transcript
 from server.ledger import Ledger
@@ -233,7 +233,7 @@ class ArmRun:
                     "case": np.concatenate([np.full(len(y), case) for case, (_, y) in enumerate(records)]),
                 },
             )
-            _save_arrays(places["models"] / f"{name}.safetensors", dict(processed[0].released))
+            _save_arrays(places["models"] / f"{name}.safetensors", processed[0].released)
             write_atomically(places["models"] / f"{name}.json", self.trunk.ground.setup.spec.model_dump_json())
         write_atomically(places["rounds"] / f"{name}.json", json.dumps(self._rounds()))
 
@@ -261,7 +261,5 @@ def _notes(processed: Sequence[Processed]) -> dict[str, float]:
     return {name: float(np.mean([p.notes[name] for p in processed if name in p.notes])) for name in names}
 
 
-def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    draft = path.with_name(f".{path.name}")
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, draft)
-    draft.replace(path)
+def _save_arrays(path: Path, arrays: Params) -> None:
+    write_atomically(path, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))

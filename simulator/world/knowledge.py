@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from simulator.world.models import Model, model_of
 from simulator.world.records import Array, Case
@@ -105,9 +105,8 @@ class PublicKnowledge:
         """Write ``knowledge.json`` and ``knowledge.safetensors``."""
         directory.mkdir(parents=True, exist_ok=True)
         arrays = {"x": self.x, "y": self.y, "box_low": self.box_low, "box_high": self.box_high}
-        draft = directory / "knowledge.safetensors.draft"
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, draft)
-        draft.replace(directory / "knowledge.safetensors")
+        packed = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        write_atomically(directory / "knowledge.safetensors", packed)
         write_atomically(directory / "knowledge.json", self.facts.model_dump_json(indent=1))
 
     @classmethod
