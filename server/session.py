@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.algorithms.step import check_finite
-from server.history import History, train
+from server.history import History
 from server.ledger import Ledger
 from server.setup import Lineage
+from server.training import train
 from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 

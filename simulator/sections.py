@@ -111,8 +111,12 @@ class TrainingConfig(Frozen):
         clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
         sampling: in place of clients_per_round.
         local_epochs, batch_size: fedavg only.
+        local_steps: in place of epochs: so many steps, each on a batch drawn afresh, of clients that count equally
+            whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
+            one is released; fedavg and fedsgd.
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
@@ -121,11 +125,24 @@ class TrainingConfig(Frozen):
     clients_per_round: int = Field(default=20, ge=0)
     sampling: SamplingConfig | None = None
     local_epochs: Count = 1
+    local_steps: int = Field(default=0, ge=0)
     batch_size: Count = 10
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    shards: Count = 1
     perturbation: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_length_of_local_training(self) -> "TrainingConfig":
+        if self.local_steps and self.local_epochs > 1:
+            raise ValueError(
+                f"local_steps = {self.local_steps} and local_epochs = {self.local_epochs} are two lengths of local "
+                f"training; give one"
+            )
+        if self.local_steps and self.algorithm != "fedavg":
+            raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

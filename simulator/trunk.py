@@ -101,8 +101,10 @@ class Trunk:
         federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
+        shards = UpdateStore(scratch / "shards") if "shard checkpoints" in needs else None
         public = ground.population.public_x
-        return cls(ground, grid, History(ground.setup, federation, updates=updates, public=public, drifts=drifts))
+        history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
+        return cls(ground, grid, history)
 
     def train(self) -> Iterator[Release]:
         """Train; yield releases as they come."""
@@ -203,13 +205,17 @@ def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
         raise DataError(
             f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"
         )
+    if training.shards > population.clients:
+        raise DataError(f"training.shards = {training.shards}: there are {population.clients} clients")
     return TrainingPlan(
         algorithm=training.algorithm,
         rounds=training.rounds,
         clients_per_round=0 if training.sampling else training.clients_per_round or 0,
         sampling_rate=training.sampling.rate if training.sampling else 0.0,
+        shards=training.shards,
         recipe=Recipe(
             local_epochs=training.local_epochs,
+            local_steps=training.local_steps,
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
             momentum=training.momentum,
