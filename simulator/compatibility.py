@@ -198,11 +198,12 @@ def _check_deletion(setting: Setting) -> None:
             f"deletion.group = {deletion.group}{_of(setting)}: must be at most data.clients = {clients}"
         )
     for position, request in enumerate(deletion.request):
-        if request.round > rounds:
-            raise ScenarioError(
-                f"deletion.request.{position}.round = {request.round}{_of(setting)}: must be at most {rounds}, the "
-                f"rounds of {training.algorithm} (0: the last)"
-            )
+        for key, none, round in (("round", "the last", request.round), ("rejoin", "never", request.rejoin)):
+            if round > rounds:
+                raise ScenarioError(
+                    f"deletion.request.{position}.{key} = {round}{_of(setting)}: must be at most {rounds}, the "
+                    f"rounds of {training.algorithm} (0: {none})"
+                )
         if clients and request.client is not None and request.client >= clients:
             raise ScenarioError(
                 f"deletion.request.{position}.client = {request.client}{_of(setting)}: there is no such client; with "

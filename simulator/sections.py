@@ -163,12 +163,15 @@ class RequestConfig(Frozen):
         client: who asks.
         records: level record: local indices, from 0 to the client's size.
         label: level label.
+        rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
+            consent for its records; 0: never.
     """
 
     round: int = Field(default=0, ge=0)
     client: int | None = Field(default=None, ge=0)
     records: tuple[Annotated[int, Field(ge=0)], ...] = ()
     label: int | None = Field(default=None, ge=0)
+    rejoin: int = Field(default=0, ge=0)
 
 
 class DeletionConfig(Frozen):
@@ -230,6 +233,13 @@ class DeletionConfig(Frozen):
         for key, present in given.items():
             if present != (key in needed):
                 raise ValueError(f"{path}.{key} {'is given' if present else 'is missing'}; {wanted}")
+        if request.rejoin and (self.level, self.pattern) != ("client", "sequential"):
+            raise ValueError(
+                f"{path}.rejoin = {request.rejoin} needs level = 'client' and pattern = 'sequential': elsewhere "
+                f"nothing comes after a deletion, or a part of the client never left"
+            )
+        if request.rejoin and not 0 < request.round < request.rejoin:
+            raise ValueError(f"{path}.rejoin = {request.rejoin} must be after its own round = {request.round}")
         if len(set(request.records)) < len(request.records):
             raise ValueError(f"{path}.records = {list(request.records)} names a record twice")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from server.arrivals import timeline, union, without
 from server.history import History
 from server.setup import Setup, TrainingPlan
 from server.updates import UpdateStore
@@ -124,15 +125,17 @@ class Trunk:
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""
         sequential = self.ground.setting.deletion.pattern == "sequential"
-        gone: dict[int, tuple[int, ...]] = {}
+        gone: Forget = {}
         cases, done = [], 0
-        for request in sorted(self.ground.requests, key=lambda request: (request.round, request.index)):
-            forgotten: Forget = request.forget
-            arrives = request.round
+        for arrival in timeline(self.ground.requests):
+            request = arrival.request
+            if arrival.back:
+                gone = without(gone, request.forget)
+                continue
+            forgotten, arrives = request.forget, request.round
             if sequential:
-                for client, records in request.forget.items():
-                    gone[client] = tuple(sorted({*gone.get(client, ()), *records}))
-                forgotten, arrives = dict(gone), max(arrives, done)
+                gone = union(gone, request.forget)
+                forgotten, arrives = gone, max(arrives, done)
             done = arrives + self.ground.setting.deletion.rounds_between
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))

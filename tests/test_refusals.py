@@ -59,6 +59,16 @@ REFUSED = {
         ["training.local_steps = 5", "'fedavg', not 'fedsgd'"],
     ),
 }
+LEAVES = '[deletion]\nlevel = "client"\npattern = "sequential"\n[[deletion.request]]\nclient = 3\n'
+REFUSED |= {
+    "coming back to a branch": (
+        '[deletion]\nlevel = "client"\n[[deletion.request]]\nclient = 3\nround = 2\nrejoin = 5',
+        ["deletion.request.0.rejoin = 5", "pattern = 'sequential'"],
+    ),
+    "coming back before leaving": (LEAVES + "round = 5\nrejoin = 5", ["request.0.rejoin = 5", "round = 5"]),
+    "coming back after leaving last": (LEAVES + "rejoin = 5", ["request.0.rejoin = 5", "round = 0"]),
+    "coming back too late": (LEAVES + "round = 5\nrejoin = 25", ["request.0.rejoin = 25", "at most 20", "(0: never)"]),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -77,6 +87,7 @@ ACCEPTED = {
     "shards under secure aggregation": SHARDS
     + _method("sharded")
     + "\n[federation]\nsecure_aggregation = true\n[deletion]\nleaver_online = false",
+    "coming back": LEAVES + "round = 5\nrejoin = 8\n" + _method("rollback"),
     "a record's own rollback": "[training]\nlocal_steps = 5\n" + _method("rollback"),
 }
 

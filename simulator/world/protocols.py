@@ -135,6 +135,10 @@ class Federation(Protocol):
         """Have the clients refuse, from now on, to read these records for this branch."""
         ...
 
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Have the clients read these records for this branch again, after a new consent."""
+        ...
+
 
 # --- unlearning --------------------------------------------------------------------------------------------------
 
