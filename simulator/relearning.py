@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from server.history import History, train
+from server.history import History
 from server.setup import Lineage
+from server.training import train
 from simulator.world.protocols import UnlearningCase
 from simulator.world.records import Params
 

@@ -266,7 +266,7 @@ class EvaluationConfig(Frozen):
         retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
             reported, and from three on a table compares the methods.
         relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
-            is given up; 0: not tried; fedavg and fedsgd only.
+            is given up; 0: not tried; fedavg and fedsgd without shards only.
     """
 
     retrainings: Count = 1

@@ -128,7 +128,9 @@ class Trunk:
     def relearn(
         self, arm: str, cases: Sequence[UnlearningCase], models: Mapping[int, Params], most: int
     ) -> dict[int, int]:
-        """Rounds in which models learn again what they forgot, by request index; none where the optimum is solved for.
+        """Rounds in which models learn again what they forgot, by request index.
+
+        Nothing where the optimum is solved for, or where training goes on from the models of shards.
 
         Args:
             arm: its clients take back, for once, what they buried in it.
@@ -136,7 +138,8 @@ class Trunk:
             models: by request index.
             most: rounds after which a model is given up; 0: nothing is tried.
         """
-        if most == 0 or self.ground.setup.plan.algorithm not in ("fedavg", "fedsgd"):
+        plan = self.ground.setup.plan
+        if most == 0 or plan.algorithm not in ("fedavg", "fedsgd") or plan.shards > 1:
             return {}
         history = self.history.under(self.ground.federation(self.grid, f"relearning {arm}"))
         starts = [models[case.request.index] for case in cases]
