@@ -353,7 +353,8 @@ class History(Protocol):
 class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
-    ``deletes`` says whether the records are tombstoned once it is done.
+    ``deletes`` says whether the records are tombstoned once it is done. An exact method may also say ``adaptive``:
+    whether it stays exact where requests depend on earlier releases (False where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
