@@ -200,6 +200,9 @@ class ArmRun:
                 test=(population.test_x, population.test_y),
             )
         entry["forgetting"]["exact"] = self.arm.unlearning.promises == "exact"
+        if entry["forgetting"]["exact"]:
+            adaptive = bool(getattr(self.arm.unlearning, "adaptive", False))
+            entry["forgetting"]["exact_for_adaptive_requests"] = adaptive
         return entry
 
     def _data(self) -> dict[str, Any]:
