@@ -39,15 +39,20 @@ def true_positives(found: Sequence[Array], held_out: int) -> dict[str, float]:
     return {name: float((pooled >= 1.0 - rate).mean()) for name, rate in RATES.items() if rate * held_out >= 1.0}
 
 
-def detects(trained: Sequence[Array], retrained: Sequence[Array]) -> bool:
+def detects(found: Sequence[Array]) -> bool:
+    """Whether a test finds members: it does better than chance by 1.96 standard errors."""
+    return _above_zero(np.concatenate(list(found)) - 0.5)
+
+
+def remembers(trained: Sequence[Array], retrained: Sequence[Array]) -> bool:
     """The validity gate: whether the test finds members in a model that was trained on them, because it was.
 
-    The ranks under the trained models must be above 0.5 by 1.96 standard errors, and so must, record by record, their
-    excess over those under models that never saw the records: a client whose classes are easy has low losses either
-    way. Where the gate is shut, what the test says after unlearning says nothing about forgetting.
+    Record by record, the ranks must also exceed those under models that never saw the records: a client whose classes
+    are easy has low losses either way. Where the gate is shut, what the test says after unlearning says nothing about
+    forgetting.
     """
     before, without = np.concatenate(list(trained)), np.concatenate(list(retrained))
-    return _above_zero(before - 0.5) and _above_zero(before - without)
+    return detects(trained) and _above_zero(before - without)
 
 
 def _above_zero(values: Array) -> bool:

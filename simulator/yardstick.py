@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from simulator.evaluation import Judge, Judged, distance, symmetric_kl, utility
-from simulator.membership import detects, ranks, true_positives
+from simulator.membership import ranks, remembers, true_positives
 from simulator.world.backdoor import BackdoorConfig, marked
 from simulator.world.data import Population
 from simulator.world.models import Model
@@ -118,7 +118,7 @@ class Yardstick:
         frame = pd.DataFrame(rows)
         entry = _summary(frame, "accuracy" if self._classes else "r2")
         if found["trained"]:
-            entry["forgetting"]["membership_valid"] = detects(found["trained"], found["retrained"])
+            entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
         return entry, frame
 
     def _known(self, retraining: int, index: int, params: Params) -> _View:
