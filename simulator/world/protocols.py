@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -393,8 +393,8 @@ class Attack(Config, Protocol):
         """Its name in the table of attacks."""
         ...
 
-    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
+        """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
         ...
 
 
