@@ -19,13 +19,17 @@ def batches_of(size: int, forgotten: tuple[int, ...], recipe: Recipe, seed: int,
         compact: False: the order over all ``size`` places, forgotten ones left empty, so that what is left keeps its
             batches; True: a fresh order over what is left.
     """
-    rng = generator(seed, *key)
-    kept = np.ones(size, dtype=bool)
-    kept[list(forgotten)] = False
-    pool = np.flatnonzero(kept) if compact else np.arange(size)
+    return drawn(size, forgotten, recipe, generator(seed, *key), compact)
+
+
+def drawn(size: int, forgotten: tuple[int, ...], recipe: Recipe, rng: np.random.Generator, compact: bool) -> Array:
+    """The same by a generator that is at hand."""
+    gone = list(forgotten)
+    pool = np.delete(np.arange(size), gone) if compact and gone else np.arange(size)
     steps = -(-len(pool) // recipe.batch_size)
     places = np.full((recipe.local_epochs, steps * recipe.batch_size), -1, dtype=np.int64)
-    for epoch in range(recipe.local_epochs):
-        order = rng.permutation(pool)
-        places[epoch, : len(order)] = order if compact else np.where(kept[order], order, -1)
+    for epoch in places:
+        epoch[: len(pool)] = rng.permutation(pool)
+    if gone and not compact:
+        places[np.isin(places, gone)] = -1
     return places.reshape(-1, recipe.batch_size)
