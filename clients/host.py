@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from clients.batches import drawn
 from clients.reader import Reader
 from clients.tombstones import Tombstones
+from simulator.world.batches import drawn, weigh
 from simulator.world.models import Model, model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
@@ -69,7 +69,7 @@ class Host:
             for block in group:
                 own = slice(begin, begin + len(block.clients))
                 updates = {name: value[own] - starts[name][block.model] for name, value in trained.items()}
-                result = _weighted_sum(updates, self._weights(block))
+                result = _weighted_sum(updates, self._weights(block, recipe))
                 results.append(replace(result, each=_each(updates)) if each else result)
                 begin = own.stop
         return results
@@ -87,9 +87,10 @@ class Host:
                 slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
         return slots
 
-    def _weights(self, block: Block) -> list[int]:
-        """``[clients of the block]`` records retained."""
-        return [int(self._population.sizes[client]) - len(block.forget.get(client, ())) for client in block.clients]
+    def _weights(self, block: Block, recipe: Recipe) -> Array:
+        """``[clients of the block]`` what each counts for, by what it retains."""
+        gone = [len(block.forget.get(client, ())) for client in block.clients]
+        return weigh(self._population.sizes[list(block.clients)] - np.array(gone), recipe)
 
     def gradient(
         self,
@@ -211,16 +212,14 @@ def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
         yield group
 
 
-def _weighted_sum(updates: dict[str, Tensor], weights: list[int]) -> BlockResult:
+def _weighted_sum(updates: dict[str, Tensor], weights: Array) -> BlockResult:
     """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
-    scale = torch.tensor(weights, dtype=torch.float64)
+    scale = torch.from_numpy(weights.astype(np.float64))
     sums = {}
     for name, update in updates.items():
-        columns = torch.split(
-            update.flatten(1), SUM_COLUMNS, dim=1
-        )  # float64 of all of them would not stay in the cache
+        columns = torch.split(update.flatten(1), SUM_COLUMNS, dim=1)
         sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).numpy()
-    return BlockResult(sums, float(sum(weights)), {"clients": float(len(weights))})
+    return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
 
 
 def _each(updates: dict[str, Tensor]) -> Params:
