@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -353,7 +353,8 @@ class History(Protocol):
 class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
-    ``deletes`` says whether the records are tombstoned once it is done.
+    ``deletes`` says whether the records are tombstoned once it is done. An exact method may also say ``adaptive``:
+    whether it stays exact where requests depend on earlier releases (False where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
@@ -392,8 +393,8 @@ class Attack(Config, Protocol):
         """Its name in the table of attacks."""
         ...
 
-    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
+        """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
         ...
 
 
