@@ -239,7 +239,8 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
-        if group == "unlearning" and setting.training.shards > 1 and name not in _ON_SHARDS:
+        on_shards = name in _ON_SHARDS or "shard checkpoints" in about.needs
+        if group == "unlearning" and setting.training.shards > 1 and not on_shards:
             raise ScenarioError(
                 f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
                 f"model, and there are {setting.training.shards} that are merged at release only; take "
