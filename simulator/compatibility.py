@@ -178,14 +178,10 @@ def _check_shards(setting: Setting) -> None:
             f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
             f"a client a round; give at least {training.shards}, or 0 for all"
         )
-    wrong = {
-        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
-        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
-    }
-    for what in (what for what, holds in wrong.items() if holds):
+    if deletion.rounds_between and deletion.pattern != "sequential":
         raise ScenarioError(
-            f"{given} with {what}{_of(setting)}: only the shards of the first training are kept, not those that would "
-            f"be trained on after it; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+            f"{given} with deletion.rounds_between = {deletion.rounds_between}{_of(setting)}: the shards' models of "
+            f"unseen rounds are kept for a chain of requests only; take pattern = 'sequential', or rounds_between = 0"
         )
 
 
