@@ -15,6 +15,9 @@ from simulator.progress import Shown  # isort: skip
 from simulator.runs import unused_directory  # isort: skip
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simulator.runfiles import RunFiles
     from simulator.runner import Result
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -112,13 +115,15 @@ def report(
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with _input_errors():
+        from simulator.comparison import write
         from simulator.figures import draw_all
-        from simulator.report import table
         from simulator.runfiles import RunFiles
 
         place = directory or _newest()
         found = RunFiles.open(place)
-        _out.print(table(found.results, _out.width))
+        _out.print(_table(found))
+        if (written := write(found)) is not None:
+            _out.print(f"written: {written}", soft_wrap=True)
         for drawn in draw_all(place):
             _out.print(f"drawn: {drawn}", soft_wrap=True)
         if track:
@@ -260,11 +265,18 @@ def _how_to_go_on(directory: Path) -> str:
 
 def _conclude(result: "Result") -> None:
     """The table, and the place of every output."""
-    from simulator.report import table
+    from simulator.runfiles import RunFiles
 
-    _out.print(table(result.results, _out.width))
+    _out.print(_table(RunFiles(result.directory, result.results)))
     _out.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
     _out.print(result.tracked.message, markup=False, soft_wrap=True)
+
+
+def _table(run: "RunFiles") -> "Table":
+    """What a run found: ways of unlearning beside one another where it compares them, else what each gives away."""
+    from simulator import comparison, report
+
+    return comparison.table(run) if comparison.applies(run) else report.table(run.results, _out.width)
 
 
 def _newest() -> Path:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from simulator.findings import BASELINES, Arm, finding, headline, metric, phrase_of, reconstructions
+from simulator.forgetting_figure import forgetting
 from simulator.gallery import collect, draw_images, draw_values
 from simulator.runfiles import RunFiles, Setting
 from simulator.style import INK, PALE, RULE, STYLE, colour, heading, heading_inches, name, save, spread
@@ -29,7 +30,7 @@ def draw_all(directory: Path) -> list[Path]:
     run = RunFiles.open(directory)
     drawn: list[Path | None] = []
     with mpl.rc_context(STYLE):
-        drawn.append(summary(run))
+        drawn += [summary(run), forgetting(run)]
         for variant in run.variants():
             drawn += [gallery(run, variant), cosine_cdf(run, variant), utility(run, variant)]
     return [path for path in drawn if path is not None]

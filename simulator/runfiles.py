@@ -115,6 +115,10 @@ class RunFiles:
         rows = pd.concat(frames, ignore_index=True)
         return rows[rows["cosine"].notna()] if "cosine" in rows else pd.DataFrame(columns=columns)
 
+    def forgetting(self, arm: Arm) -> pd.DataFrame:
+        """What was measured of an arm's models: a row for each request and model (trained, unlearned, retrained)."""
+        return pd.read_parquet(self.directory / "forgetting" / f"{arm['arm']}.parquet")
+
     def truth(self, arm: Arm) -> Records | None:
         """The deleted records of an arm; None where the run kept none."""
         arrays = self._arrays("truth", arm)

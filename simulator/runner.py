@@ -11,12 +11,13 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from server.ledger import Ledger
-from simulator import figures, tracking
+from simulator import comparison, figures, tracking
 from simulator.arms import ArmRun
 from simulator.findings import verdict
 from simulator.grids import open_grid
 from simulator.plan import Arm, plan
 from simulator.progress import Progress, Silent
+from simulator.runfiles import RunFiles
 from simulator.runs import unused_directory
 from simulator.scenario import Scenario, ScenarioError, dump_toml, load_scenario
 from simulator.threads import one_thread
@@ -127,6 +128,7 @@ def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progre
     """Draw and track what a run has left on disk."""
     progress.stage("Drawing figures", None)
     figures.draw_all(directory)
+    comparison.write(RunFiles.open(directory))
     progress.stage("Tracking in MLflow", None)
     return Result(directory, results, tracking.track(directory, scenario.tracking.uri))
 
