@@ -32,7 +32,7 @@ def forgetting(run: RunFiles) -> Path | None:
     heading(figure, title, detail)
     for position, variant in enumerate(variants):
         left, bottom = 0.65 + 4.8 * (position % 2), (rows - 1 - position // 2) * row + 0.6
-        axes = figure.add_axes((left / width, bottom / height, 2.75 / width, (row - 0.95) / height))
+        axes = figure.add_axes((left / width, bottom / height, 2.5 / width, (row - 0.95) / height))
         _panel(axes, lines(run, variant), variant or run.results["scenario"])
         if position % 2 == 0:
             axes.set_ylabel("distance to retraining")
