@@ -23,6 +23,12 @@ from simulator.world.training import Slot, fit
 GRADIENT_PACK = 16
 """Models whose full-batch gradients are computed together."""
 
+AT_ONCE = 512
+"""Clients that are trained together, in as many packs as it takes."""
+
+AT_ONCE_BYTES = 2**28
+"""Of their models."""
+
 
 class Host:
     """Serves the clients of one population.
@@ -53,6 +59,23 @@ class Host:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
         starts = _stack(model, models)
+        return [
+            result
+            for together in _at_once(model, blocks)
+            for result in self._train(model, starts, together, round, recipe, each)
+        ]
+
+    def _train(
+        self,
+        model: Model,
+        starts: dict[str, Tensor],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool,
+    ) -> list[BlockResult]:
+        """Train the clients of some blocks in common packs."""
+        x, y, begins = self._population.gather([client for block in blocks for client in block.clients])
         slots, weights = [], []
         for block in blocks:
             self._ask_tombstones(block, "retained")
@@ -61,11 +84,10 @@ class Host:
                 forgotten = block.forget.get(client, ())
                 size = int(self._population.sizes[client])
                 local = batches_of(size, forgotten, recipe, self._seed, key, block.compact)
-                local[local >= 0] += self._population.offsets[client]
+                local[local >= 0] += begins[client]
                 slots.append(Slot(block.model, local))
                 weights.append(size - len(forgotten))
-        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-        trained, losses = fit(model, starts, slots, x, y, recipe)
+        trained, losses = fit(model, starts, slots, torch.from_numpy(x), torch.from_numpy(y), recipe)
         results: list[BlockResult] = []
         begin = 0
         for block in blocks:
@@ -173,6 +195,24 @@ class Host:
     def _forgotten_rows(self, block: Block) -> Array:
         self._ask_tombstones(block, "forgotten")
         return np.concatenate([self._population.rows(client, block.forget[client]) for client in block.clients])
+
+
+def _at_once(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Cut blocks into runs of at most ``AT_ONCE`` clients and ``AT_ONCE_BYTES`` of models, one block at least.
+
+    A host's memory does not grow with the round; who trains beside whom changes no bit.
+    """
+    most = min(AT_ONCE, AT_ONCE_BYTES // model.bytes)
+    together: list[Block] = []
+    clients = 0
+    for block in blocks:
+        if together and clients + len(block.clients) > most:
+            yield together
+            together, clients = [], 0
+        together.append(block)
+        clients += len(block.clients)
+    if together:
+        yield together
 
 
 def _stack(model: Model, models: Sequence[Params]) -> dict[str, Tensor]:

@@ -14,22 +14,27 @@ from simulator.world.seeding import generator
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
     rng = generator(setup.seed, *lineage.cohorts, round)
-    eligible = np.arange(len(setup.sizes))
-    if lineage.cohorts_of_rest:
-        left = setup.sizes.copy()
-        for client, records in lineage.forget.items():
-            left[client] -= len(records)
-        eligible = np.flatnonzero(left > 0)
-    plan = setup.plan
-    if plan.sampling_rate:
-        return tuple(eligible[rng.random(len(eligible)) < plan.sampling_rate].tolist())
-    wanted = min(plan.clients_per_round or len(eligible), len(eligible))
-    return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
+    absent = _without_records(setup, lineage) if lineage.cohorts_of_rest else np.zeros(0, dtype=np.int64)
+    eligible, plan = len(setup.sizes) - len(absent), setup.plan
+    if plan.sampling_rate:  # the number of heads among so many coins, then which: nothing grows with the population
+        wanted = int(rng.binomial(eligible, plan.sampling_rate))
+    else:
+        wanted = min(plan.clients_per_round or eligible, eligible)
+    ranks = rng.choice(eligible, size=wanted, replace=False)
+    # The r-th of those present has id r + the number of absent ones before it.
+    return tuple((ranks + np.searchsorted(absent - np.arange(len(absent)), ranks, side="right")).tolist())
+
+
+def _without_records(setup: Setup, lineage: Lineage) -> Array:
+    """Ascending ids of the clients that have nothing left."""
+    emptied = [client for client, records in lineage.forget.items() if len(records) >= setup.sizes[client]]
+    return np.union1d(setup.empty, np.asarray(emptied, dtype=np.int64))
 
 
 def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
     """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
-    ordered = sorted(clients, key=lambda client: (-int(setup.sizes[client]), client))
+    ids = np.asarray(clients, dtype=np.int64)
+    ordered = ids[np.lexsort((ids, -setup.sizes[ids]))].tolist()
     for begin in range(0, len(ordered), setup.block_size):
         members = tuple(ordered[begin : begin + setup.block_size])
         yield Block(

@@ -1,7 +1,10 @@
 """What the server needs to know to train: no data, only sizes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+import numpy as np
 
 from simulator.world.protocols import PERTURBATION
 from simulator.world.records import Array, Forget
@@ -56,6 +59,11 @@ class Setup:
     seed: int = 0
     keep_working: bool = False
     keep_updates: bool = False
+
+    @cached_property
+    def empty(self) -> Array:
+        """Ascending ids of the clients without a record."""
+        return np.flatnonzero(self.sizes <= 0)
 
     @property
     def rounds(self) -> int:

@@ -15,8 +15,7 @@ from clients.host import Host
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator import wire
-from simulator.world.data import Population
-from simulator.world.population import DataConfig, build_population
+from simulator.world.population import DataConfig, build_population, open_population
 from simulator.world.specs import ModelSpec, Recipe
 
 client_app = ClientApp()
@@ -118,7 +117,7 @@ def _tombstones(context: Context) -> Tombstones:
 @lru_cache(maxsize=2)
 def _reader(data: str, seed: int, directory: str) -> Reader:
     """Open a population; a host that does not find it on its disk builds it from the same configuration and seed."""
-    place = Path(directory)
+    place, config = Path(directory), DataConfig.model_validate_json(data)
     if not place.is_dir():
-        build_population(DataConfig.model_validate_json(data), seed).save(place)
-    return Reader(Population.open(place))
+        build_population(config, seed).save(place)
+    return Reader(open_population(config, place))

@@ -14,7 +14,7 @@ from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
 from simulator.scenario import Scenario
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.datasets import DataError
 from simulator.world.population import load_population, median_bandwidth, population_directory
 from simulator.world.protocols import Drift, UnlearningCase
@@ -38,7 +38,7 @@ class Groundwork:
 
     setting: Setting
     seed: int
-    population: Population
+    population: AbstractPopulation
     directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
@@ -137,7 +137,7 @@ class Trunk:
         return cases
 
 
-def _check_classes(prefix: Prefix, population: Population) -> None:
+def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
     for arm in prefix.arms:
         if "classes" in arm.unlearning.needs and population.schema.task != "classification":
             raise DataError(
@@ -146,7 +146,7 @@ def _check_classes(prefix: Prefix, population: Population) -> None:
             )
 
 
-def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:
+def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:
     """Resolve a model for a population.
 
     Raises:
@@ -171,14 +171,14 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
         task=schema.task,
         shape=schema.shape,
         outputs=schema.outputs,
-        regularisation=penalty(setting, len(population.train_x)),
+        regularisation=penalty(setting, population.records),
         hidden=model.hidden,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
     )
 
 
-def setup_of(setting: Setting, population: Population, seed: int) -> Setup:
+def setup_of(setting: Setting, population: AbstractPopulation, seed: int) -> Setup:
     """The training of a setting on a population.
 
     Raises:
@@ -196,9 +196,9 @@ def penalty(setting: Setting, records: int) -> float:
     return (setting.model.l2 or 0.0) * records
 
 
-def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
+def _training_plan(setting: Setting, population: AbstractPopulation) -> TrainingPlan:
     training = setting.training
-    records = len(population.train_x)
+    records = population.records
     if training.clients_per_round and training.clients_per_round > population.clients:
         raise DataError(
             f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"
