@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from clients.batches import batches_of
 from clients.reader import Reader
 from clients.tombstones import Tombstones
+from simulator.world.batches import batches_of, weigh
 from simulator.world.models import Model, model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
@@ -76,7 +76,7 @@ class Host:
     ) -> list[BlockResult]:
         """Train the clients of some blocks in common packs."""
         x, y, begins = self._population.gather([client for block in blocks for client in block.clients])
-        slots, weights = [], []
+        slots, left = [], []
         for block in blocks:
             self._ask_tombstones(block, "retained")
             for client in block.clients:
@@ -86,8 +86,9 @@ class Host:
                 local = batches_of(size, forgotten, recipe, self._seed, key, block.compact)
                 local[local >= 0] += begins[client]
                 slots.append(Slot(block.model, local))
-                weights.append(size - len(forgotten))
+                left.append(size - len(forgotten))
         trained, losses = fit(model, starts, slots, torch.from_numpy(x), torch.from_numpy(y), recipe)
+        weights = weigh(np.array(left), recipe)
         results: list[BlockResult] = []
         begin = 0
         for block in blocks:
@@ -227,16 +228,16 @@ def _weighted_sum(
     starts: dict[str, Tensor],
     block: Block,
     trained: dict[str, Tensor],
-    weights: list[int],
+    weights: Array,
     losses: Array,
 ) -> BlockResult:
     """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
-    scale = torch.tensor(weights, dtype=torch.float64)
+    scale = torch.from_numpy(weights.astype(np.float64))
     sums = {}
     for name in model.names:
         update = (trained[name] - starts[name][block.model]).double()
         sums[name] = torch.tensordot(scale, update, dims=1).numpy()
-    return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
+    return BlockResult(sums, float(weights.sum()), {"loss": float(losses.sum()), "clients": float(len(weights))})
 
 
 def _each(starts: dict[str, Tensor], block: Block, trained: dict[str, Tensor]) -> Params:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from server.setup import Lineage, Setup
+from server.sharding import members, seats
 from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
@@ -13,14 +14,18 @@ from simulator.world.seeding import generator
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
-    rng = generator(setup.seed, *lineage.cohorts, round)
+    shard, plan = lineage.shard, setup.plan
+    rng = generator(setup.seed, *lineage.cohorts, round, *(() if shard is None else (shard,)))
     absent = _without_records(setup, lineage) if lineage.cohorts_of_rest else np.zeros(0, dtype=np.int64)
-    eligible, plan = len(setup.sizes) - len(absent), setup.plan
-    if plan.sampling_rate:  # the number of heads among so many coins, then which: nothing grows with the population
+    present = None if shard is None else _but(members(setup, shard), absent)
+    eligible = len(setup.sizes) - len(absent) if present is None else len(present)
+    if plan.sampling_rate:  # how many of so many coins show heads, then which: no coin a client of the population
         wanted = int(rng.binomial(eligible, plan.sampling_rate))
     else:
-        wanted = min(plan.clients_per_round or eligible, eligible)
+        wanted = min((plan.clients_per_round if shard is None else seats(setup, shard)) or eligible, eligible)
     ranks = rng.choice(eligible, size=wanted, replace=False)
+    if present is not None:
+        return tuple(present[ranks].tolist())
     # The r-th of those present has id r + the number of absent ones before it.
     return tuple((ranks + np.searchsorted(absent - np.arange(len(absent)), ranks, side="right")).tolist())
 
@@ -29,6 +34,10 @@ def _without_records(setup: Setup, lineage: Lineage) -> Array:
     """Ascending ids of the clients that have nothing left."""
     emptied = [client for client, records in lineage.forget.items() if len(records) >= setup.sizes[client]]
     return np.union1d(setup.empty, np.asarray(emptied, dtype=np.int64))
+
+
+def _but(clients: Array, absent: Array) -> Array:
+    return clients[~np.isin(clients, absent)]
 
 
 def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
@@ -71,10 +80,10 @@ def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int)
     return totals
 
 
-def weighted_mean(updates: Mapping[int, Array], sizes: Array) -> Array:
-    """Mean of clients' updates, at least one, weighted by their records before any deletion; 0 if they have none."""
-    weights = sizes[list(updates)].astype(np.float64)
-    mean: Array = weights @ np.stack(list(updates.values())) / max(weights.sum(), 1.0)
+def weighted_mean(updates: Mapping[int, Array], weights: Array) -> Array:
+    """Mean of clients' updates, at least one, by ``[clients]`` weights; 0 if they weigh nothing."""
+    own = weights[list(updates)].astype(np.float64)
+    mean: Array = own @ np.stack(list(updates.values())) / max(own.sum(), 1.0)
     return mean
 
 
@@ -83,13 +92,13 @@ def mean_gradient(result: BlockResult) -> Array:
     return flat(result.sums) / max(result.weight, 1.0)
 
 
-def drift(updates: Mapping[int, Array], sizes: Array) -> Drift:
+def drift(updates: Mapping[int, Array], weights: Array) -> Drift:
     """How far one round's mean update moved because of each of its clients."""
-    total = float(sizes[list(updates)].sum()) if updates else 0.0
+    total = float(weights[list(updates)].sum()) if updates else 0.0
     if total == 0.0:
         return Drift({}, {}, 0.0)
-    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, sizes)
-    shares = {client: float(sizes[client]) / total for client in updates if sizes[client]}
+    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, weights)
+    shares = {client: float(weights[client]) / total for client in updates if weights[client]}
     pulls = {client: share * float(np.linalg.norm(updates[client] - mean)) for client, share in shares.items()}
     return Drift(shares, pulls, float(np.linalg.norm(mean)))
 

@@ -73,8 +73,8 @@ class FedEraser(Frozen):
         else:
             fresh = history.calibrate(cases, models, left, round, self.ratio)
         return [
-            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.sizes)
-            if any(history.sizes[client] for client in own)
+            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.weights)
+            if any(history.weights[client] for client in own)
             else None
             for own in fresh
         ]

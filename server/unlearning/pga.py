@@ -20,7 +20,7 @@ class Pga(Frozen):
     """The leaver ascends its own loss inside a ball around a model without it, then recovery (Halimi et al. 2022).
 
     reference = (theta - p theta_i) / (1 - p): theta_i the leaver's model after one fresh local round from theta, p its
-    share of the records. From the reference the leaver steps by eta times its mean gradient, clipped to length
+    share of the weights. From the reference the leaver steps by eta times its mean gradient, clipped to length
     ``clip``, and back onto the ball of radius delta where it left it; delta is a third of the mean distance from the
     reference to freshly initialised models. It stops where its accuracy is below the threshold. The paper steps on
     minibatches; here a step takes all of the leaver's records.
@@ -105,8 +105,9 @@ class Pga(Frozen):
 
 def _reference(history: History, case: UnlearningCase, update: Array) -> Array:
     """The model that the others would average to; theta itself where there are no others."""
-    gone = sum(len(records) for records in case.forgotten.values()) - case.request.size
-    share = case.request.size / (int(history.sizes.sum()) - gone)
+    leaving = float(history.weights[list(case.request.forget)].sum())
+    gone = float(history.weights[[client for client in case.forgotten if client not in case.request.forget]].sum())
+    share = leaving / (float(history.weights.sum()) - gone)
     theta = flat(case.before)
     others: Array = theta if share == 1.0 else (theta - share * (theta + update)) / (1.0 - share)
     return others

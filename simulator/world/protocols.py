@@ -48,7 +48,7 @@ class BlockResult:
 
     Attributes:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
-        weight: the total weight, in records.
+        weight: the total weight, in records (of ``train`` with local steps, in clients).
         metrics: sums of scalars, such as ``loss``.
         each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
@@ -93,7 +93,7 @@ class Federation(Protocol):
         recipe: Recipe,
         each: bool = False,
     ) -> list[BlockResult]:
-        """Local training: for each block the sum of n_k (local model - global model) and of n_k.
+        """Local training: for each block the sum of w_k (local model - global model) and of w_k (``weigh``).
 
         Args:
             each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
@@ -133,6 +133,10 @@ class Federation(Protocol):
 
     def tombstone(self, branch: int, forget: Forget) -> None:
         """Have the clients refuse, from now on, to read these records for this branch."""
+        ...
+
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Have the clients read these records for this branch again, after a new consent."""
         ...
 
 
@@ -206,7 +210,7 @@ class Drift:
     """How far one round's mean update moved because of its clients.
 
     Attributes:
-        shares: client -> p_k, its share of the cohort's records.
+        shares: client -> p_k, its share of the cohort's weights.
         pulls: client -> p_k ||u_k - mean||.
         step: ||mean||.
     """
@@ -239,6 +243,11 @@ class History(Protocol):
     @property
     def sizes(self) -> Array:
         """``[clients]`` records of each client before any deletion."""
+        ...
+
+    @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
         ...
 
     @property
@@ -285,7 +294,7 @@ class History(Protocol):
         """The ordinary update of each request's clients, who must be online, on all they are about to delete.
 
         Returns:
-            For each case the mean over its clients, weighted by their records, in the order of ``flat``.
+            For each case the mean over its clients, weighted as in training, in the order of ``flat``.
         """
         ...
 
@@ -312,6 +321,10 @@ class History(Protocol):
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
+        ...
+
+    def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
         ...
 
     @property

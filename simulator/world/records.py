@@ -29,6 +29,8 @@ class DeletionRequest:
         level: record, label or client.
         forget: what is to be deleted, by client.
         label: the class that goes, for level ``label``.
+        rejoin: training round after which its clients take part again, with a new consent for what they had deleted;
+            None: never.
     """
 
     index: int
@@ -36,6 +38,7 @@ class DeletionRequest:
     level: Level
     forget: Forget
     label: int | None = None
+    rejoin: int | None = None
 
     @property
     def size(self) -> int:

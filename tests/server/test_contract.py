@@ -27,7 +27,7 @@ PLACES: dict[str, tuple[TrainingPlan, ModelSpec]] = {
     "lbfgs": (CONVERGED, FLOAT64),
     "closed-form": (CLOSED, RIDGE),
 }
-NO_CHAINS = {"client updates", "client drift"}
+NO_CHAINS = {"client updates", "client drift", "shard checkpoints"}
 PAIRS = [
     (name, algorithm, level)
     for name, card in CARDS.items()
@@ -35,6 +35,12 @@ PAIRS = [
     for level in card.levels
     if not card.models or PLACES[algorithm][1].kind in card.models
 ]
+
+
+def _place(name: str, algorithm: str = "") -> tuple[TrainingPlan, ModelSpec]:
+    """A training that the method works on; the first that it names, where none is asked for."""
+    plan, spec = PLACES[algorithm or (CARDS[name].algorithms or ("fedavg",))[0]]
+    return plan.model_copy(update={"shards": 3 if "shard checkpoints" in CARDS[name].needs else 1}), spec
 
 
 def _requests(level: str, rounds: int) -> list[DeletionRequest]:
@@ -66,7 +72,7 @@ def test_the_card_says_what_the_class_declares(name: str) -> None:
 def test_it_completes_every_request_at_every_level_it_supports(
     tmp_path: Path, name: str, algorithm: str, level: str
 ) -> None:
-    plan, spec = PLACES[algorithm]
+    plan, spec = _place(name, algorithm)
     bench = Bench(digits_population(), tmp_path, plan=plan, spec=spec)
     unlearner: Any = method_class("unlearning", name)()
     rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
@@ -83,7 +89,7 @@ def test_it_completes_every_request_at_every_level_it_supports(
 @pytest.mark.parametrize("name", CARDS)
 def test_a_branch_alone_and_beside_others_has_the_same_bits(tmp_path: Path, name: str) -> None:
     algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
-    plan, spec = PLACES[algorithm]
+    plan, spec = _place(name, algorithm)
     rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
     unlearner: Any = method_class("unlearning", name)()
     found = []
@@ -98,7 +104,7 @@ def test_a_branch_alone_and_beside_others_has_the_same_bits(tmp_path: Path, name
 def test_everybody_may_leave(tmp_path: Path, name: str) -> None:
     """A request of all records there are, one of a client that has none, and, at that level, a label that vanishes."""
     algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
-    plan, spec = PLACES[algorithm]
+    plan, spec = _place(name, algorithm)
     population = with_an_empty_client(digits_population())
     rounds = plan.rounds if algorithm in ("fedavg", "fedsgd") else 1
     everything = {c: tuple(range(int(size))) for c, size in enumerate(population.sizes) if size}
@@ -118,7 +124,7 @@ def test_everybody_may_leave(tmp_path: Path, name: str) -> None:
 def test_requests_in_a_chain_each_act_on_the_last_model(tmp_path: Path, name: str) -> None:
     """Two clients leave one after the other, in the middle of training, and the first asks again: it is refused."""
     algorithm = (CARDS[name].algorithms or ("fedavg",))[0]
-    plan, spec = PLACES[algorithm]
+    plan, spec = _place(name, algorithm)
     iterative = algorithm in ("fedavg", "fedsgd")
     first, _ = _requests("client", plan.rounds)
     second = DeletionRequest(1, first.round, "client", {5: tuple(range(int(digits_population().sizes[5])))})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.batches import batches_of
+from simulator.world.batches import batches_of
 from simulator.world.models import Model, model_of
 from simulator.world.seeding import generator
 from simulator.world.specs import ModelSpec, Recipe

@@ -1,4 +1,4 @@
-"""The order in which a client visits its records."""
+"""The order in which a client visits its records, and what its training counts for."""
 
 import numpy as np
 
@@ -13,19 +13,27 @@ def batches_of(size: int, forgotten: tuple[int, ...], recipe: Recipe, seed: int,
     Args:
         size: the client's records before any deletion.
         forgotten: local indices left out.
-        recipe: epochs and batch size.
+        recipe: epochs or steps, and batch size.
         seed: the scenario's seed.
         key: purpose and instance of the order, client and round included.
         compact: False: the order over all ``size`` places, forgotten ones left empty, so that what is left keeps its
             batches; True: a fresh order over what is left.
+
+    An epoch cuts one permutation into batches; each of ``local_steps`` takes the beginning of a permutation of its own.
     """
     rng = generator(seed, *key)
     kept = np.ones(size, dtype=bool)
     kept[list(forgotten)] = False
     pool = np.flatnonzero(kept) if compact else np.arange(size)
-    steps = -(-len(pool) // recipe.batch_size)
-    places = np.full((recipe.local_epochs, steps * recipe.batch_size), -1, dtype=np.int64)
-    for epoch in range(recipe.local_epochs):
-        order = rng.permutation(pool)
-        places[epoch, : len(order)] = order if compact else np.where(kept[order], order, -1)
+    passes = recipe.local_steps or recipe.local_epochs
+    batches = 1 if recipe.local_steps else -(-len(pool) // recipe.batch_size)
+    places = np.full((passes, batches * recipe.batch_size), -1, dtype=np.int64)
+    for line in places:
+        order = rng.permutation(pool)[: len(line)]
+        line[: len(order)] = order if compact else np.where(kept[order], order, -1)
     return places.reshape(-1, recipe.batch_size)
+
+
+def weigh(records: Array, recipe: Recipe) -> Array:
+    """What the updates of clients with so many records each count for in the mean: so much, or 1 with local steps."""
+    return np.minimum(records, 1) if recipe.local_steps else records
