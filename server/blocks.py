@@ -10,6 +10,7 @@ from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
 from simulator.world.seeding import generator
+from simulator.world.sites import site_of
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
@@ -41,19 +42,21 @@ def _but(clients: Array, absent: Array) -> Array:
 
 
 def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
-    """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
+    """Cut clients into blocks, by site, size before any deletion and then id: no cut carries a trace of one."""
     ids = np.asarray(clients, dtype=np.int64)
-    ordered = ids[np.lexsort((ids, -setup.sizes[ids]))].tolist()
-    for begin in range(0, len(ordered), setup.block_size):
-        members = tuple(ordered[begin : begin + setup.block_size])
-        yield Block(
-            model=model,
-            branch=lineage.branch,
-            clients=members,
-            forget={client: lineage.forget[client] for client in members if client in lineage.forget},
-            batches=lineage.batches,
-            compact=lineage.compact,
-        )
+    homes = site_of(ids, len(setup.sizes), setup.sites)
+    order = np.lexsort((ids, -setup.sizes[ids], homes))
+    for home in np.split(ids[order], 1 + np.flatnonzero(np.diff(homes[order]))):
+        for begin in range(0, len(home), setup.block_size):
+            members = tuple(home[begin : begin + setup.block_size].tolist())
+            yield Block(
+                model=model,
+                branch=lineage.branch,
+                clients=members,
+                forget={client: lineage.forget[client] for client in members if client in lineage.forget},
+                batches=lineage.batches,
+                compact=lineage.compact,
+            )
 
 
 def of_round(setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int) -> list[Block]:

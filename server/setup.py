@@ -51,6 +51,7 @@ class Setup:
         sizes: ``[clients]`` records of each client before any deletion.
         block_size: clients in a block at most.
         seed: the scenario's seed.
+        sites: places that hold their own clients' records, so that no block has clients of two; 0: any host serves any.
         keep_updates: whether fedavg hands on the updates of single clients too.
         keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
     """
@@ -60,6 +61,7 @@ class Setup:
     sizes: Array
     block_size: int = 32
     seed: int = 0
+    sites: int = 0
     keep_working: bool = False
     keep_updates: bool = False
 

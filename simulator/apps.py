@@ -16,6 +16,7 @@ from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator import wire
 from simulator.world.population import DataConfig, build_population, open_population
+from simulator.world.sites import about_site, open_site
 from simulator.world.specs import ModelSpec, Recipe
 
 client_app = ClientApp()
@@ -24,8 +25,10 @@ server_app = ServerApp()
 
 @client_app.query("hello")
 def hello(message: Message, context: Context) -> Message:
-    """Say which part of the federation this host is."""
-    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0)}, {}), reply_to=message)
+    """Say which part of the federation this host is, and which site's records it holds, where it has a site's."""
+    place = _site_data(context)
+    about = {} if place is None else about_site(place)
+    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0), **about}, {}), reply_to=message)
 
 
 @client_app.train()
@@ -106,8 +109,18 @@ def _host(call: dict[str, Any], context: Context) -> Host:
     """The clients of one call's population, with what they remember to have deleted."""
     torch.set_num_threads(1)  # bits depend on it, and Flower's own runtime does not say so
     about = call["population"]
-    reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    place = _site_data(context)
+    if place is None:
+        reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    else:
+        reader = _reader_of_site(place, Path(about["directory"]).name)
     return Host(reader, call["seed"], call["arm"], _tombstones(context))
+
+
+def _site_data(context: Context) -> Path | None:
+    """Directory of the only records that this host holds; None where it serves any client."""
+    given = str(context.node_config.get("site-data", ""))
+    return Path(given) if given else None
 
 
 def _tombstones(context: Context) -> Tombstones:
@@ -122,3 +135,8 @@ def _reader(data: str, seed: int, directory: str) -> Reader:
     if not place.is_dir():
         build_population(config, seed).save(place)
     return Reader(open_population(config, place))
+
+
+@lru_cache(maxsize=2)
+def _reader_of_site(place: Path, name: str) -> Reader:
+    return Reader(open_site(place, name))

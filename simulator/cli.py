@@ -85,6 +85,21 @@ def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
 
 
 @app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="Where to write: site-0, site-1, ... in it.")],
+    scenario: Scenario = None,
+    set_: Overrides = None,
+) -> None:
+    """Write for each of a scenario's sites (runtime.sites) the records of its own clients, for a Flower deployment."""
+    with _input_errors():
+        from simulator.scenario import load_scenario
+        from simulator.splitting import split as divide
+
+        for place in divide(load_scenario(scenario, set_ or ()), out):
+            _out.print(f"written: {place}", soft_wrap=True)
+
+
+@app.command()
 def attack(
     transcript: Annotated[Path, typer.Argument(help="One transcript: runs/RUN/transcripts/ARM.")],
     attacks: Annotated[list[str], typer.Option("--attack", help="An attack's name; repeatable.")],

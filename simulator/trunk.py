@@ -58,6 +58,7 @@ class Groundwork:
         setup = replace(
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
+            sites=scenario.runtime.sites,
             keep_working=scenario.adversary.sees == "broadcasts",
         )
         requests = draw_requests(setting.deletion, population, setup.rounds, seed)
@@ -66,7 +67,7 @@ class Groundwork:
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm)
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites)
 
 
 @dataclass
