@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from server.algorithms.perturbation import drawn
+from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from server.participation import first_use
 from server.setup import Lineage, Setup
@@ -14,8 +15,17 @@ from server.sharding import merged, shard_of
 from server.training import train
 from server.updates import UpdateStore
 from simulator.world.models import flat, unflat
-from simulator.world.protocols import PERTURBATION, Block, Drift, Federation, Outcome, Statistics, UnlearningCase
-from simulator.world.records import Array, Params, Release
+from simulator.world.protocols import (
+    PERTURBATION,
+    Block,
+    Drift,
+    Federation,
+    Outcome,
+    Restoration,
+    Statistics,
+    UnlearningCase,
+)
+from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -34,6 +44,7 @@ class History:
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
         checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        restored: see ``server.chain``; nothing is in a trunk.
     """
 
     setup: Setup
@@ -45,6 +56,7 @@ class History:
     public: Array | None = None
     drifts: list[Drift] | None = None
     checkpoints: UpdateStore | None = None
+    restored: list[Restoration] = field(default_factory=list)
 
     @property
     def spec(self) -> ModelSpec:
@@ -206,8 +218,9 @@ class History:
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
-        for release in restored:
+        for case, release in zip(cases, restored, strict=True):
             yield Outcome(release)
+            self.restore(case, release)
         lineages = [
             replace(self._lineage(case, "same-order"), first=release.round)
             for case, release in zip(cases, restored, strict=True)
@@ -215,8 +228,15 @@ class History:
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
+            self.passed(step, lineages[0].forget)  # a chain has one case at a time
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+
+    def restore(self, case: UnlearningCase, release: Release) -> None:
+        """Hear that a case goes on from an earlier release; the trunk is what it is, a chain follows."""
+
+    def passed(self, step: Step, gone: Forget) -> None:
+        """Hear of a round that came after; the trunk is what it is, a chain follows."""
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0

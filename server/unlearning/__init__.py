@@ -97,6 +97,7 @@ CARDS: dict[str, Card] = {
         target="server.unlearning.negate:Not",
         summary="negate the first layer's weights, then fine-tune on what is retained",
         levels=("record", "label", "client"),
+        models=("mlp", "cnn"),
         algorithms=("fedavg", "fedsgd"),
         source="Khalil et al., CVPR 2025",
     ),

@@ -31,6 +31,7 @@ class Rollback(Frozen):
     levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
     needs: ClassVar[frozenset[str]] = frozenset({"releases", "memoryless server"})
     promises: ClassVar[str] = "exact"
+    adaptive: ClassVar[bool] = False
     deletes: ClassVar[bool] = True
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:

@@ -32,6 +32,7 @@ class Sharded(Frozen):
     levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
     needs: ClassVar[frozenset[str]] = frozenset({"memoryless server", "shard checkpoints"})
     promises: ClassVar[str] = "exact"
+    adaptive: ClassVar[bool] = False
     deletes: ClassVar[bool] = True
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:

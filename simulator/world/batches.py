@@ -21,16 +21,21 @@ def batches_of(size: int, forgotten: tuple[int, ...], recipe: Recipe, seed: int,
 
     An epoch cuts one permutation into batches; each of ``local_steps`` takes the beginning of a permutation of its own.
     """
-    rng = generator(seed, *key)
-    kept = np.ones(size, dtype=bool)
-    kept[list(forgotten)] = False
-    pool = np.flatnonzero(kept) if compact else np.arange(size)
+    return drawn(size, forgotten, recipe, generator(seed, *key), compact)
+
+
+def drawn(size: int, forgotten: tuple[int, ...], recipe: Recipe, rng: np.random.Generator, compact: bool) -> Array:
+    """The same by a generator that is at hand."""
+    gone = list(forgotten)
+    pool = np.delete(np.arange(size), gone) if compact and gone else np.arange(size)
     passes = recipe.local_steps or recipe.local_epochs
     batches = 1 if recipe.local_steps else -(-len(pool) // recipe.batch_size)
     places = np.full((passes, batches * recipe.batch_size), -1, dtype=np.int64)
     for line in places:
         order = rng.permutation(pool)[: len(line)]
-        line[: len(order)] = order if compact else np.where(kept[order], order, -1)
+        line[: len(order)] = order
+    if gone and not compact:
+        places[np.isin(places, gone)] = -1
     return places.reshape(-1, recipe.batch_size)
 
 

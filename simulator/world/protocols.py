@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -232,6 +232,19 @@ class Drift:
         return sum(self.pulls[k] for k in leaving) / (1.0 - sum(self.shares[k] for k in leaving))
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """Where a chain of requests went on from an earlier release.
+
+    Attributes:
+        round: rounds behind that release.
+        clients: who had to be gone from it on.
+    """
+
+    round: int
+    clients: frozenset[int]
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -332,6 +345,11 @@ class History(Protocol):
         """What single clients moved in every round of training; None unless the method needs ``client drift``."""
         ...
 
+    @property
+    def restored(self) -> Sequence[Restoration]:
+        """Of a chain whose method needs ``client drift``: what was restored on the way to its newest model."""
+        ...
+
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
         ...
@@ -353,7 +371,8 @@ class History(Protocol):
 class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
-    ``deletes`` says whether the records are tombstoned once it is done.
+    ``deletes`` says whether the records are tombstoned once it is done. An exact method may also say ``adaptive``:
+    whether it stays exact where requests depend on earlier releases (False where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
@@ -392,8 +411,8 @@ class Attack(Config, Protocol):
         """Its name in the table of attacks."""
         ...
 
-    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
+        """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
         ...
 
 
