@@ -12,16 +12,22 @@ from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
 from clients.batches import batches_of
+from clients.clipping import clipped_sum
+from clients.private import PrivateSlot, fit_privately, private_gradients
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator.world.models import Model, model_of
+from simulator.world.noise import noise_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 from simulator.world.training import Slot, fit
 
 GRADIENT_PACK = 16
 """Models whose full-batch gradients are computed together."""
+
+PRIVATE_CHUNK = 32
+"""Records of each client whose clipped gradients are computed together."""
 
 
 class Host:
@@ -53,6 +59,8 @@ class Host:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
         starts = _stack(model, models)
+        if recipe.private is not None:
+            return self._train_privately(model, starts, blocks, round, recipe, each)
         slots, weights = [], []
         for block in blocks:
             self._ask_tombstones(block, "retained")
@@ -71,10 +79,60 @@ class Host:
         for block in blocks:
             own = slice(begin, begin + len(block.clients))
             block_trained = {name: value[own] for name, value in trained.items()}
-            result = _weighted_sum(model, starts, block, block_trained, weights[own], losses[own])
+            summed = clipped_sum if block.update_clip else _weighted_sum
+            result = summed(model, starts, block, block_trained, weights[own], losses[own])
             results.append(replace(result, each=_each(starts, block, block_trained)) if each else result)
             begin = own.stop
         return results
+
+    def _train_privately(
+        self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], round: int, recipe: Recipe, each: bool
+    ) -> list[BlockResult]:
+        """Train by private steps: sizes before any deletion are the weights, and nothing else is said."""
+        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
+        trained = fit_privately(model, starts, self._private_slots(blocks, round, "retained"), x, y, recipe)
+        results: list[BlockResult] = []
+        begin = 0
+        for block in blocks:
+            own = slice(begin, begin + len(block.clients))
+            sizes = self._population.sizes[list(block.clients)]
+            own_trained = {name: value[own] for name, value in trained.items()}
+            result = _weighted_sum(model, starts, block, own_trained, sizes.tolist(), np.zeros(len(sizes)))
+            result = replace(result, metrics={"clients": float(len(sizes))})
+            results.append(replace(result, each=_each(starts, block, own_trained)) if each else result)
+            begin = own.stop
+        return results
+
+    def _private_gradient(
+        self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], of: str, how: PrivateSteps, step: int
+    ) -> list[BlockResult]:
+        """Sums of clipped gradients, noised by each client."""
+        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
+        slots = self._private_slots(blocks, step, of)
+        noised = private_gradients(model, starts, slots, x, y, how, PRIVATE_CHUNK)
+        results: list[BlockResult] = []
+        begin = 0
+        for block in blocks:
+            own = slice(begin, begin + len(block.clients))
+            sums = {name: value[own].double().sum(0).numpy() for name, value in noised.items()}
+            asked = sum(len(block.forget[client]) for client in block.clients) if of == "forgotten" else 0
+            weight = asked or int(self._population.sizes[list(block.clients)].sum())
+            results.append(BlockResult(sums, float(weight)))
+            begin = own.stop
+        return results
+
+    def _private_slots(self, blocks: Sequence[Block], round: int, of: str) -> list[PrivateSlot]:
+        """A slot for each client of each block: its records, the deleted ones (or, ``forgotten``, all others) null."""
+        slots = []
+        for block in blocks:
+            self._ask_tombstones(block, of)
+            for client in block.clients:
+                places = np.arange(*self._population.offsets[client : client + 2], dtype=np.int64)
+                named = np.zeros(len(places), dtype=bool)
+                named[list(block.forget.get(client, ()))] = True
+                places[named if of == "retained" else ~named] = -1
+                slots.append(PrivateSlot(block.model, places, noise_of(self._seed, block.noise, client, round)))
+        return slots
 
     def gradient(
         self,
@@ -83,10 +141,16 @@ class Host:
         blocks: Sequence[Block],
         of: str,
         loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
     ) -> list[BlockResult]:
         """Sums of loss gradients over each block; see ``Federation.gradient``."""
         model = model_of(spec)
         stacked = _stack(model, models)
+        if private is not None:
+            if loss != "training":
+                raise ValueError("private gradients are of the training loss")
+            return self._private_gradient(model, stacked, blocks, of, private, step)
         results: dict[int, BlockResult] = {}
         for group in _of_same_records(blocks, of):
             first = blocks[group[0]]

@@ -5,17 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from server.setup import Lineage, Setup
+from simulator.world.defense import Memory
 from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
-from simulator.world.seeding import generator
+from simulator.world.seeding import generator, part_of
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
-    """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
-    rng = generator(setup.seed, *lineage.cohorts, round)
+    """Draw the clients of one round: a function of sizes, seed and stream, never of records.
+
+    Under privacy everybody stays eligible: who has nothing left contributes null. Where privacy counts on the draw, the
+    draw is fresh for whatever is broadcast.
+    """
+    fresh = setup.private and setup.amplified
+    stream = part_of(lineage.noise, "cohorts") if fresh else lineage.cohorts
+    rng = generator(setup.seed, *stream, round)
     eligible = np.arange(len(setup.sizes))
-    if lineage.cohorts_of_rest:
+    if lineage.cohorts_of_rest and not setup.private:
         left = setup.sizes.copy()
         for client, records in lineage.forget.items():
             left[client] -= len(records)
@@ -27,7 +34,9 @@ def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
 
 
-def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
+def cut(
+    setup: Setup, lineage: Lineage, model: int, clients: Sequence[int], update_clip: float = 0.0
+) -> Iterator[Block]:
     """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
     ordered = sorted(clients, key=lambda client: (-int(setup.sizes[client]), client))
     for begin in range(0, len(ordered), setup.block_size):
@@ -39,15 +48,28 @@ def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> I
             forget={client: lineage.forget[client] for client in members if client in lineage.forget},
             batches=lineage.batches,
             compact=lineage.compact,
+            noise=setup.noise(lineage.noise),
+            update_clip=update_clip,
         )
 
 
-def of_round(setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int) -> list[Block]:
-    """Blocks of the cohorts of one round; model i is that of the i-th lineage in ``moving``."""
+def of_round(
+    setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int, memories: Sequence[Memory]
+) -> list[Block]:
+    """Blocks of the cohorts of one round; model i is that of the i-th lineage in ``moving``.
+
+    ``memories`` are the defense's, one for each lineage.
+    """
     return [
         block
         for position, i in enumerate(moving)
-        for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
+        for block in cut(
+            setup,
+            lineages[i],
+            position,
+            cohort(setup, lineages[i], round),
+            setup.defense.client_update(memories[i]),
+        )
     ]
 
 

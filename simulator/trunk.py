@@ -13,6 +13,7 @@ from server.updates import UpdateStore
 from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
+from simulator.privacy import defended
 from simulator.scenario import Scenario
 from simulator.world.data import Population
 from simulator.world.datasets import DataError
@@ -58,8 +59,11 @@ class Groundwork:
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
             keep_working=scenario.adversary.sees == "broadcasts",
+            secure_noise=scenario.privacy.secure_noise,
+            sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
-        requests = draw_requests(setting.deletion, population, setup.rounds, seed)
+        setup = defended(setup, prefix.defenses, scenario.privacy)
+        requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
     def federation(self, grid: Grid, arm: str) -> GridFederation:
@@ -112,7 +116,7 @@ class Trunk:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
         began = time.perf_counter()
         federation = self.ground.federation(self.grid, "reference")
-        hidden = replace(self.history, federation=federation, stream="reference")
+        hidden = replace(self.history.under(federation), stream="reference")  # nobody sees it: its account is dropped
         for outcome in hidden.retrain(self._cases(), "independent"):
             if outcome.release.phase == "unlearning":
                 self.references[outcome.release.branch - 1] = outcome.release.params

@@ -25,6 +25,7 @@ class Downdate(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
     promises: ClassVar[str] = "exact"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case; branches that share their statistics share one factorisation."""

@@ -27,6 +27,7 @@ class Retrain(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset()
     promises: ClassVar[str] = "exact"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""

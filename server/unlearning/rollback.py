@@ -29,6 +29,7 @@ class Rollback(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"releases", "memoryless server"})
     promises: ClassVar[str] = "exact"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored release and every one after it; the rounds of all cases run together."""
