@@ -22,7 +22,7 @@ from simulator.world.models import Model
 from simulator.world.noise import Noise
 from simulator.world.records import Array
 from simulator.world.specs import PrivateSteps, Recipe
-from simulator.world.training import PACK
+from simulator.world.training import pack_width
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ def batches_an_epoch(size: int, batch_size: int) -> int:
     return -(-size // batch_size)
 
 
+def steps_of(size: int, recipe: Recipe) -> int:
+    """Steps of one round of a client with so many records."""
+    if recipe.local_steps:
+        return recipe.local_steps if size else 0
+    return recipe.local_epochs * batches_an_epoch(size, recipe.batch_size)
+
+
 def fit_privately(
     model: Model, starts: Params, slots: Sequence[PrivateSlot], x: Tensor, y: Tensor, recipe: Recipe
 ) -> Params:
@@ -55,8 +62,9 @@ def fit_privately(
     """
     longest_first = sorted(range(len(slots)), key=lambda i: -len(slots[i].places))
     trained = {name: torch.empty((len(slots), *shape), dtype=model.dtype) for name, shape in model.shapes.items()}
-    for begin in range(0, len(slots), PACK):
-        chosen = longest_first[begin : begin + PACK]
+    width = pack_width(model)
+    for begin in range(0, len(slots), width):
+        chosen = longest_first[begin : begin + width]
         params = _fit_pack(model, starts, [slots[i] for i in chosen], x, y, recipe)
         for name, value in params.items():
             trained[name][chosen] = value
@@ -73,9 +81,9 @@ def private_gradients(
         how: clip and noise.
         chunk: records whose gradients are computed together.
     """
-    parts = []
-    for begin in range(0, len(slots), PACK):
-        pack = slots[begin : begin + PACK]
+    parts, width = [], pack_width(model)
+    for begin in range(0, len(slots), width):
+        pack = slots[begin : begin + width]
         params = {name: starts[name][[slot.model for slot in pack]] for name in model.names}
         rows = [slot.places[slot.places >= 0] for slot in pack]
         parts.append(_noised_sums(model, params, rows, [slot.noise for slot in pack], x, y, how, chunk))
@@ -90,7 +98,7 @@ def _fit_pack(
     if how is None:
         raise ValueError("this recipe is not private")
     counts = [batches_an_epoch(len(slot.places), recipe.batch_size) for slot in slots]
-    steps = [recipe.local_epochs * count for count in counts]
+    steps = [steps_of(len(slot.places), recipe) for slot in slots]
     expected = torch.tensor([len(slot.places) / max(count, 1) for slot, count in zip(slots, counts, strict=True)])
     batches = [_poisson_batches(slot, count, many) for slot, count, many in zip(slots, counts, steps, strict=True)]
     chunk = recipe.batch_size + math.ceil(3.0 * math.sqrt(recipe.batch_size))

@@ -59,7 +59,7 @@ class DpSgd(Defense):
     def charge(self, recipe: Recipe, size: int) -> Charge:
         """A round: as many Poisson batches as it has steps."""
         batches = max(1, -(-size // recipe.batch_size))
-        return Charge(self._sigma, 1.0 / batches, batches * recipe.local_epochs)
+        return Charge(self._sigma, 1.0 / batches, recipe.local_steps or batches * recipe.local_epochs)
 
     def charge_once(self) -> Charge:
         """One noised sum over everything: nothing is sampled, so nothing amplifies."""

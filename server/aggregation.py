@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from server.blocks import expected_cohort
 from server.setup import Lineage, Setup
 from simulator.world.account import Charge
 from simulator.world.defense import Memory, Round, private_part
@@ -41,5 +42,6 @@ def aggregated(
         if setup.amplified:
             price = Charge(price.noise_multiplier, setup.plan.sampling_rate, price.steps)
         setup.account.charge(lineage.branch, None if setup.amplified else clients, lineage.forget, price)
-    noise = noise_of(setup.seed, setup.noise(part_of(lineage.noise, "sum")), round)
-    return setup.defense.aggregate(total, Round(setup.expected_cohort, noise, memory))
+    apart = 0 if lineage.shard is None else 1 + lineage.shard
+    noise = noise_of(setup.seed, setup.noise(part_of(lineage.noise, "sum")), round, apart)
+    return setup.defense.aggregate(total, Round(expected_cohort(setup, lineage), noise, memory))

@@ -90,6 +90,10 @@ class GuardedFederation:
         """Have the clients refuse, from now on, to read these records for this branch."""
         self.inner.tombstone(branch, forget)
 
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Let the clients read these records for this branch again."""
+        self.inner.readmit(branch, forget)
+
     def _prices(self, block: Block, recipe: Recipe) -> Mapping[Charge, list[int]]:
         """What one round costs, and who pays it."""
         found: dict[Charge, list[int]] = {}

@@ -65,6 +65,9 @@ class SilentClients:
     def tombstone(self, branch: int, forget: Forget) -> None:
         """Nothing is deleted."""
 
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Nothing was deleted."""
+
     def _nothing(self, spec: ModelSpec, clients: int = 0) -> BlockResult:
         shapes = model_of(spec).shapes
         each = {name: np.zeros((clients, *shape)) for name, shape in shapes.items()} if clients else {}

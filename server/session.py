@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from server.algorithms.step import check_finite
-from server.history import History, train
+from server.arrivals import common, timeline, union, without
+from server.history import History
 from server.ledger import Ledger
 from server.setup import Lineage
+from server.training import train
 from simulator.world.account import Account
 from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
@@ -108,7 +110,7 @@ class Session:
 
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
-        arrivals = sorted(requests, key=lambda request: (request.round, request.index))
+        arrivals = timeline(requests)
         first = arrivals[0].round if arrivals else self.history.setup.rounds
         self.history.setup.account.rewind(first)
         shared = self.history.after(first)
@@ -118,14 +120,18 @@ class Session:
         forgotten: Forget = {}
         statistics: Statistics | None = self.history.statistics
         perturbation = PERTURBATION
-        for request in arrivals:
-            for release in self._training_on(model, round, request.round, forgotten):
+        for arrival in arrivals:
+            request = arrival.request
+            for release in self._training_on(model, round, arrival.round, forgotten):
                 newest, model, round = self.publish(release, None)[0], release.params, release.round
-            union = _union(forgotten, request.forget)
-            case = UnlearningCase(0, request, union, round + self.rounds_between, model, statistics, perturbation)
+            if arrival.back:
+                forgotten = self._take_back(request, forgotten, round)
+                continue
+            gone, until = union(forgotten, request.forget), round + self.rounds_between
+            case = UnlearningCase(0, request, gone, until, model, statistics, perturbation)
             if not self._admit(request, forgotten, self._refusals([case]).get(request.index, "")):
                 continue
-            for release in self._training_on(model, round, round + self.rounds_between, forgotten):
+            for release in self._training_on(model, round, until, forgotten):
                 model, round = release.params, release.round
             case = replace(case, before=model)
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
@@ -203,12 +209,8 @@ class Session:
             label=request.label,
             records={str(client): list(records) for client, records in request.forget.items()},
         )
-        twice = {
-            client: sorted(set(records).intersection(gone.get(client, ())))
-            for client, records in request.forget.items()
-        }
-        if any(twice.values()):
-            named = ", ".join(f"{records} of client {client}" for client, records in twice.items() if records)
+        if twice := common(gone, request.forget):
+            named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
             self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
             return False
         if unaffordable:
@@ -216,6 +218,18 @@ class Session:
             return False
         self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
         return True
+
+    def _take_back(self, request: DeletionRequest, gone: Forget, round: int) -> Forget:
+        """Let the clients of a request take part again, with what they had deleted by it; return what stays gone."""
+        back = common(gone, request.forget)
+        self.ledger.write(
+            "rejoined",
+            request.index,
+            round=round,
+            records={str(client): list(records) for client, records in back.items()},
+        )
+        self.federation.readmit(0, back)
+        return without(gone, back)
 
     def _complete(self, case: UnlearningCase, release: int, spent: Mapping[str, Any]) -> None:
         """Bury the records, then say that the request is done, and what privacy it has cost."""
@@ -228,7 +242,3 @@ class Session:
 def _between(round: int) -> int:
     """The account's branch of the rounds that follow a round of the trunk, before any branch of a request."""
     return -1 - round
-
-
-def _union(one: Forget, other: Forget) -> Forget:
-    return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from simulator.world.account import Account
+from simulator.world.batches import weigh
 from simulator.world.defense import Defense, Memory, private_part
 from simulator.world.noise import SECRET
 from simulator.world.protocols import PERTURBATION
@@ -27,6 +28,7 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        shards: fedavg and fedsgd only: models trained apart, each by a part of the clients (see ``server.sharding``).
         perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
     """
 
@@ -35,6 +37,7 @@ class TrainingPlan(Frozen):
     clients_per_round: int = 0
     sampling_rate: float = 0.0
     recipe: Recipe = Recipe()
+    shards: int = 1
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
     perturbation: float = 0.0
@@ -73,6 +76,11 @@ class Setup:
     memories: tuple[Memory, ...] = ()
 
     @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
+        return weigh(self.sizes, self.plan.recipe)
+
+    @property
     def rounds(self) -> int:
         """Rounds of a whole training: 1 where the optimum is solved for."""
         return self.plan.rounds if self.plan.algorithm in ("fedavg", "fedsgd") else 1
@@ -91,12 +99,6 @@ class Setup:
     def amplified(self) -> bool:
         """Whether a client's privacy may count on nobody knowing whether it took part."""
         return self.sampling_is_secret and self.plan.sampling_rate > 0.0
-
-    @property
-    def expected_cohort(self) -> float:
-        """Clients that a round expects."""
-        clients = len(self.sizes)
-        return self.plan.sampling_rate * clients or float(min(self.plan.clients_per_round or clients, clients))
 
     def noise(self, key: Key) -> Key:
         """A stream of noise, or the operating system's in its place."""
@@ -121,6 +123,7 @@ class Lineage:
             which a client without records takes part with weight 0.
         first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
+        shard: the shard whose clients take part; ``None``: all clients do.
     """
 
     branch: int
@@ -134,3 +137,4 @@ class Lineage:
     cohorts_of_rest: bool = False
     first: int = 0
     last: int | None = None
+    shard: int | None = None

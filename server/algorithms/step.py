@@ -23,6 +23,7 @@ class Step:
         statistics: what the server keeps of each (closed form only).
         updates: client -> update as one vector, of each (fedavg, where they are kept).
         memories: what the defense remembers of each (fedavg).
+        shards: the models of each one's shards (training in shards only).
     """
 
     lineages: Sequence[int]
@@ -32,6 +33,7 @@ class Step:
     statistics: Sequence[Statistics] = ()
     updates: Sequence[Mapping[int, Array]] = ()
     memories: Sequence[Memory] = ()
+    shards: Sequence[Sequence[Params]] = ()
 
 
 class DivergedError(RunFailure):

@@ -20,7 +20,7 @@ class Ascent(Frozen):
     record's gradient is clipped, each leaver adds noise to its sum, and the deleted records pay for every step.
 
     Attributes:
-        learning_rate: eta.
+        learning_rate: eta; default: ours, the training's.
         steps: number of steps; only the last model is released.
         max_distance: bound on ||theta' - theta||_2: a step that would pass it is cut back to it; 0: unbounded.
     """

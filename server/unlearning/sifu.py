@@ -32,8 +32,9 @@ class Sifu(Frozen):
     number for each client, for which it sees single clients' updates. Reports the restored round, Psi there and Psi*.
 
     Attributes:
-        epsilon, delta: of the certificate.
-        sigma: deviation of the noise.
+        epsilon: of the certificate; default: ours (1 in the authors' code).
+        delta: of the certificate; one over the clients in the authors' code, of whom the paper has 100.
+        sigma: deviation of the noise, as in the authors' code.
     """
 
     method: Literal["sifu"] = "sifu"

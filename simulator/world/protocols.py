@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
@@ -56,7 +56,7 @@ class BlockResult:
 
     Attributes:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
-        weight: the total weight, in records; in clients where updates are clipped.
+        weight: the total weight, in records (of ``train`` with local steps or clipped updates, in clients).
         metrics: sums of scalars, such as ``loss``.
         each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
@@ -101,7 +101,7 @@ class Federation(Protocol):
         recipe: Recipe,
         each: bool = False,
     ) -> list[BlockResult]:
-        """Local training: for each block the sum of n_k (local model - global model) and of n_k.
+        """Local training: for each block the sum of w_k (local model - global model) and of w_k (``weigh``).
 
         n_k is what client k retains; under ``recipe.private`` what it had before any deletion; 1 under ``update_clip``.
 
@@ -147,6 +147,10 @@ class Federation(Protocol):
 
     def tombstone(self, branch: int, forget: Forget) -> None:
         """Have the clients refuse, from now on, to read these records for this branch."""
+        ...
+
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Have the clients read these records for this branch again, after a new consent."""
         ...
 
 
@@ -220,7 +224,7 @@ class Drift:
     """How far one round's mean update moved because of its clients.
 
     Attributes:
-        shares: client -> p_k, its share of the cohort's records.
+        shares: client -> p_k, its share of the cohort's weights.
         pulls: client -> p_k ||u_k - mean||.
         step: ||mean||.
     """
@@ -253,6 +257,11 @@ class History(Protocol):
     @property
     def sizes(self) -> Array:
         """``[clients]`` records of each client before any deletion."""
+        ...
+
+    @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
         ...
 
     @property
@@ -308,7 +317,7 @@ class History(Protocol):
         """The ordinary update of each request's clients, who must be online, on all they are about to delete.
 
         Returns:
-            For each case the mean over its clients, weighted by their records, in the order of ``flat``.
+            For each case the mean over its clients, weighted as in training, in the order of ``flat``.
         """
         ...
 
@@ -335,6 +344,10 @@ class History(Protocol):
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
+        ...
+
+    def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
         ...
 
     @property
@@ -365,6 +378,8 @@ class Unlearner(Config, Protocol):
 
     ``deletes`` says whether the records are tombstoned once it is done; ``under``: at which places a private defense's
     noise may enter so that it covers all that the method reads (a method that says nothing is refused under privacy).
+    An exact method may also say ``adaptive``: whether it stays exact where requests depend on earlier releases (False
+    where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
@@ -404,6 +419,6 @@ class Attack(Config, Protocol):
         """Its name in the table of attacks."""
         ...
 
-    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
+        """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
         ...
