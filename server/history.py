@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from server.algorithms.perturbation import drawn
+from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from server.guarded import guarded
 from server.participation import first_use
@@ -16,8 +17,17 @@ from server.training import train
 from server.updates import UpdateStore
 from simulator.world.defense import Memory
 from simulator.world.models import flat, unflat
-from simulator.world.protocols import PERTURBATION, Block, Drift, Federation, Outcome, Statistics, UnlearningCase
-from simulator.world.records import Array, Params, Release
+from simulator.world.protocols import (
+    PERTURBATION,
+    Block,
+    Drift,
+    Federation,
+    Outcome,
+    Restoration,
+    Statistics,
+    UnlearningCase,
+)
+from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
@@ -36,6 +46,7 @@ class History:
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
         checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        restored: see ``server.chain``; nothing is in a trunk.
     """
 
     setup: Setup
@@ -47,6 +58,7 @@ class History:
     public: Array | None = None
     drifts: list[Drift] | None = None
     checkpoints: UpdateStore | None = None
+    restored: list[Restoration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Watch the way to the clients where the defense asks for it."""
@@ -234,8 +246,9 @@ class History:
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
-        for release in restored:
+        for case, release in zip(cases, restored, strict=True):
             yield Outcome(release)
+            self.restore(case, release)
         lineages = [
             replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
             for case, release in zip(cases, restored, strict=True)
@@ -243,8 +256,15 @@ class History:
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
+            self.passed(step, lineages[0].forget)  # a chain has one case at a time
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+
+    def restore(self, case: UnlearningCase, release: Release) -> None:
+        """Hear that a case goes on from an earlier release; the trunk is what it is, a chain follows."""
+
+    def passed(self, step: Step, gone: Forget) -> None:
+        """Hear of a round that came after; the trunk is what it is, a chain follows."""
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0

@@ -65,6 +65,10 @@ def _no_history(setting: Setting) -> Obstacle | None:
     )
 
 
+def _no_drift(setting: Setting) -> Obstacle | None:
+    return None if setting.deletion.pattern == "sequential" else _no_history(setting)
+
+
 def _unperturbed(setting: Setting) -> Obstacle | None:
     if setting.training.perturbation:
         return None
@@ -89,7 +93,7 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
     "client updates": _no_history,
-    "client drift": _no_history,
+    "client drift": _no_drift,
     "plain SGD": _local_momentum,
     "shard checkpoints": _one_model,
     "perturbed objective": _unperturbed,

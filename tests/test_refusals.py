@@ -50,6 +50,15 @@ REFUSED = {
         SHARDS + "[deletion]\nrounds_between = 2\n" + _method("sharded"),
         ["training.shards = 3", "deletion.rounds_between = 2", "rounds_between = 0"],
     ),
+    "a linear model has no layers to break": (_method("not"), ["'not'", "model.kind = 'softmax'", "mlp, cnn"]),
+    "single gradients under secure aggregation": (
+        '[deletion]\nlevel = "client"\n[federation]\nsecure_aggregation = true\n' + _method("fedosd"),
+        ["'fedosd'", "secure_aggregation = true", "take retrain"],
+    ),
+    "stored updates of a stream": (
+        '[deletion]\nlevel = "client"\npattern = "sequential"\n' + _method("fedrecovery"),
+        ["'fedrecovery'", "deletion.pattern = 'sequential'", "take pattern = 'independent'"],
+    ),
     "two lengths of local training": (
         "[training]\nlocal_steps = 5\nlocal_epochs = 2",
         ["training.local_steps = 5", "local_epochs = 2", "give one"],
