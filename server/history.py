@@ -12,7 +12,7 @@ from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mea
 from server.guarded import guarded
 from server.participation import first_use
 from server.setup import Lineage, Setup
-from server.sharding import merged, shard_of
+from server.sharding import by_shard, merged
 from server.training import train
 from server.updates import UpdateStore
 from simulator.world.defense import Memory
@@ -191,6 +191,7 @@ class History:
         """Run the whole training again for every case without what it forgets, all cases together."""
         lineages = [self._lineage(case, coupling) for case in cases]
         for step in train(self.setup, lineages, self.federation):
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
@@ -214,14 +215,15 @@ class History:
 
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
-        models = [self._shard_models(case.request.round) for case in cases]
+        models = [self.shard_models(case.round) for case in cases]
         parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
         lineages = [part for _, part in parts]
-        starts = [self._shard_models(part.first)[part.shard or 0] for part in lineages]
+        starts = [self.shard_models(part.first)[part.shard or 0] for part in lineages]
         for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
             for position, model in zip(step.lineages, step.models, strict=True):
                 i, part = parts[position]
                 models[i][part.shard or 0] = model
+                self.rewritten(part.shard or 0, step.round, model)
                 if self.setup.keep_working:
                     yield Outcome(Release(part.branch, step.round, "working", model))
         for case, own in zip(cases, models, strict=True):
@@ -229,15 +231,12 @@ class History:
 
     def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
         """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
-        by_shard: dict[int, dict[int, tuple[int, ...]]] = {}
-        for client, records in case.request.forget.items():
-            by_shard.setdefault(shard_of(self.setup, client), {})[client] = records
-        for shard, forget in sorted(by_shard.items()):
-            clean = first_use(self.setup, forget, case.request.round, shard)
-            if clean < case.request.round:
+        for shard, forget in by_shard(self.setup, case.request.forget).items():
+            clean = first_use(self.setup, forget, case.round, shard)
+            if clean < case.round:
                 yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
 
-    def _shard_models(self, round: int) -> list[Params]:
+    def shard_models(self, round: int) -> list[Params]:
         """The models of the trunk's shards after so many rounds."""
         if self.checkpoints is None:
             raise ValueError("this method needs the models of single shards, and this history has none")
@@ -256,15 +255,22 @@ class History:
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
-            self.passed(step, lineages[0].forget)  # a chain has one case at a time
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
-        """Hear that a case goes on from an earlier release; the trunk is what it is, a chain follows."""
+        """Hear that a case goes on from an earlier release; a trunk is what it is, a chain follows."""
 
     def passed(self, step: Step, gone: Forget) -> None:
-        """Hear of a round that came after; the trunk is what it is, a chain follows."""
+        """Hear of a round that came after, of the one case that a chain has."""
+
+    def rewritten(self, shard: int, round: int, model: Params) -> None:
+        """Hear of a shard's new model after so many rounds."""
+
+    def newest_shards(self) -> list[Params]:
+        """The shards' models behind a chain's newest release; nothing goes on from a trunk's."""
+        return []
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0

@@ -86,7 +86,7 @@ class Session:
 
     def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
         """With a record that goes on after the first request, where the method needs one."""
-        if "client drift" not in self.unlearner.needs:
+        if "client drift" not in self.unlearner.needs and self.history.setup.plan.shards == 1:
             return self
         first = min((request.round for request in requests), default=self.history.setup.rounds)
         return replace(self, history=Chain.of(self.history, first))
@@ -204,7 +204,8 @@ class Session:
         if until <= done:
             return
         lineage = Lineage(branch=branch, forget=forgotten, first=done, last=until)
-        for step in train(self.history.setup, [lineage], self.federation, starts=[model]):
+        shards = [own] if (own := self.history.newest_shards()) else []
+        for step in train(self.history.setup, [lineage], self.federation, [model], shards):
             self.history.passed(step, forgotten)
             yield Release(0, step.round, step.phase, step.models[0])
 

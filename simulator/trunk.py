@@ -106,7 +106,7 @@ class Trunk:
         federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
-        shards = UpdateStore(scratch / "shards") if "shard checkpoints" in needs else None
+        shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
         public = ground.population.public_x
         history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
         return cls(ground, grid, history)
