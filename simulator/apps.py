@@ -19,7 +19,7 @@ from clients.tombstones import Tombstones
 from simulator import wire
 from simulator.world.population import DataConfig, build_population, open_population
 from simulator.world.sites import about_site, open_site
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 def _timed(message: Message, context: Context, answer: Callable[[Message, Context], Message]) -> Message:
@@ -63,7 +63,9 @@ def gradient(message: Message, context: Context) -> Message:
     """Add up loss gradients over some blocks."""
     call, arrays = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"], call["loss"])
+    private = None if call["private"] is None else PrivateSteps.model_validate(call["private"])
+    host, models = _host(call, context), wire.unstack_models(arrays)
+    results = host.gradient(spec, models, blocks, call["of"], call["loss"], private, call["step"])
     return Message(wire.results_to_record(results), reply_to=message)
 
 

@@ -18,7 +18,7 @@ from simulator.world.failures import RunFailure
 from simulator.world.models import model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Forget, Params
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
@@ -92,10 +92,14 @@ class GridFederation:
         blocks: Sequence[Block],
         of: str = "retained",
         loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
     ) -> list[BlockResult]:
         """See ``Federation.gradient``."""
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        header = {"spec": model.model_dump(mode="json"), "of": of, "loss": loss}
+        hidden = None if private is None else private.model_dump(mode="json")
+        asked = {"of": of, "loss": loss, "private": hidden, "step": step}
+        header = {"spec": model.model_dump(mode="json"), **asked}
         return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
 
     def hessian(

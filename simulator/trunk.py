@@ -14,6 +14,7 @@ from server.updates import UpdateStore
 from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
+from simulator.privacy import defended
 from simulator.reference import Reference, retrained
 from simulator.relearning import relearn
 from simulator.scenario import Scenario
@@ -65,8 +66,11 @@ class Groundwork:
             block_size=scenario.runtime.block_size,
             sites=scenario.runtime.sites,
             keep_working=scenario.adversary.sees == "broadcasts",
+            secure_noise=scenario.privacy.secure_noise,
+            sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
-        requests = draw_requests(setting.deletion, population, setup.rounds, seed)
+        setup = defended(setup, prefix.defenses, scenario.privacy)
+        requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
     def federation(self, grid: Grid, arm: str) -> GridFederation:
