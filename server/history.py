@@ -8,17 +8,27 @@ import numpy as np
 
 from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
+from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from server.guarded import guarded
 from server.participation import first_use
 from server.setup import Lineage, Setup
-from server.sharding import merged, shard_of
+from server.sharding import by_shard, merged
 from server.training import train
 from server.updates import UpdateStore
 from simulator.world.defense import Memory, private_part
 from simulator.world.models import flat, unflat
-from simulator.world.protocols import PERTURBATION, Block, Drift, Federation, Outcome, Statistics, UnlearningCase
-from simulator.world.records import Array, Params, Release
+from simulator.world.protocols import (
+    PERTURBATION,
+    Block,
+    Drift,
+    Federation,
+    Outcome,
+    Restoration,
+    Statistics,
+    UnlearningCase,
+)
+from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
@@ -37,6 +47,7 @@ class History:
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
         checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        restored: see ``server.chain``; nothing is in a trunk.
     """
 
     setup: Setup
@@ -48,6 +59,7 @@ class History:
     public: Array | None = None
     drifts: list[Drift] | None = None
     checkpoints: UpdateStore | None = None
+    restored: list[Restoration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Watch the way to the clients where the defense asks for it."""
@@ -188,6 +200,7 @@ class History:
         """Run the whole training again for every case without what it forgets, all cases together."""
         lineages = [self._lineage(case, coupling) for case in cases]
         for step in train(self.setup, lineages, self.federation):
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
@@ -211,14 +224,15 @@ class History:
 
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
-        models = [self._shard_models(case.request.round) for case in cases]
+        models = [self.shard_models(case.round) for case in cases]
         parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
         lineages = [part for _, part in parts]
-        starts = [self._shard_models(part.first)[part.shard or 0] for part in lineages]
+        starts = [self.shard_models(part.first)[part.shard or 0] for part in lineages]
         for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
             for position, model in zip(step.lineages, step.models, strict=True):
                 i, part = parts[position]
                 models[i][part.shard or 0] = model
+                self.rewritten(part.shard or 0, step.round, model)
                 if self.setup.keep_working:
                     yield Outcome(Release(part.branch, step.round, "working", model))
         for case, own in zip(cases, models, strict=True):
@@ -226,15 +240,12 @@ class History:
 
     def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
         """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
-        by_shard: dict[int, dict[int, tuple[int, ...]]] = {}
-        for client, records in case.request.forget.items():
-            by_shard.setdefault(shard_of(self.setup, client), {})[client] = records
-        for shard, forget in sorted(by_shard.items()):
-            clean = first_use(self.setup, forget, case.request.round, shard)
-            if clean < case.request.round:
+        for shard, forget in by_shard(self.setup, case.request.forget).items():
+            clean = first_use(self.setup, forget, case.round, shard)
+            if clean < case.round:
                 yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
 
-    def _shard_models(self, round: int) -> list[Params]:
+    def shard_models(self, round: int) -> list[Params]:
         """The models of the trunk's shards after so many rounds."""
         if self.checkpoints is None:
             raise ValueError("this method needs the models of single shards, and this history has none")
@@ -243,8 +254,9 @@ class History:
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
-        for release in restored:
+        for case, release in zip(cases, restored, strict=True):
             yield Outcome(release)
+            self.restore(case, release)
         lineages = [
             replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
             for case, release in zip(cases, restored, strict=True)
@@ -252,8 +264,22 @@ class History:
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+
+    def restore(self, case: UnlearningCase, release: Release) -> None:
+        """Hear that a case goes on from an earlier release; a trunk is what it is, a chain follows."""
+
+    def passed(self, step: Step, gone: Forget) -> None:
+        """Hear of a round that came after, of the one case that a chain has."""
+
+    def rewritten(self, shard: int, round: int, model: Params) -> None:
+        """Hear of a shard's new model after so many rounds."""
+
+    def newest_shards(self) -> list[Params]:
+        """The shards' models behind a chain's newest release; nothing goes on from a trunk's."""
+        return []
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0

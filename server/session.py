@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from server.algorithms.step import check_finite
 from server.arrivals import common, timeline, union, without
+from server.chain import Chain
 from server.finetuning import unlearned
 from server.history import History
 from server.ledger import Ledger
@@ -81,8 +82,15 @@ class Session:
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
         if self.sequential:
-            return list(self._one_after_the_other(requests))
+            return list(self._chained(requests)._one_after_the_other(requests))
         return self._as_alternatives(requests)
+
+    def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
+        """With a record that goes on after the first request, where the method needs one."""
+        if "client drift" not in self.unlearner.needs and self.history.setup.plan.shards == 1:
+            return self
+        first = min((request.round for request in requests), default=self.history.setup.rounds)
+        return replace(self, history=Chain.of(self.history, first))
 
     def _as_alternatives(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Process each request on a branch that leaves the trunk after the request's round, all of them together.
@@ -198,7 +206,9 @@ class Session:
         if until <= done:
             return
         lineage = Lineage(branch=branch, forget=forgotten, first=done, last=until)
-        for step in train(self.history.setup, [lineage], self.federation, starts=[model]):
+        shards = [own] if (own := self.history.newest_shards()) else []
+        for step in train(self.history.setup, [lineage], self.federation, [model], shards):
+            self.history.passed(step, forgotten)
             yield Release(0, step.round, step.phase, step.models[0])
 
     def _admit(self, request: DeletionRequest, gone: Forget, unaffordable: str) -> bool:

@@ -1,6 +1,8 @@
 """The two Flower entry points. ``palimpsest run``, ``flwr run .`` and a Flower deployment run these same apps."""
 
 import json
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,17 @@ from simulator.world.data import Population
 from simulator.world.population import DataConfig, build_population
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
-client_app = ClientApp()
+
+def _timed(message: Message, context: Context, answer: Callable[[Message, Context], Message]) -> Message:
+    """Put beside every answer how long it took (a mod of the ClientApp)."""
+    began = time.perf_counter()
+    reply = answer(message, context)
+    if reply.has_content():
+        wire.note_seconds(reply.content, time.perf_counter() - began)
+    return reply
+
+
+client_app = ClientApp(mods=[_timed])
 server_app = ServerApp()
 
 

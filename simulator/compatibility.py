@@ -65,6 +65,10 @@ def _no_history(setting: Setting) -> Obstacle | None:
     )
 
 
+def _no_drift(setting: Setting) -> Obstacle | None:
+    return None if setting.deletion.pattern == "sequential" else _no_history(setting)
+
+
 def _unperturbed(setting: Setting) -> Obstacle | None:
     if setting.training.perturbation:
         return None
@@ -89,7 +93,7 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
     "client updates": _no_history,
-    "client drift": _no_history,
+    "client drift": _no_drift,
     "plain SGD": _local_momentum,
     "shard checkpoints": _one_model,
     "perturbed objective": _unperturbed,
@@ -176,14 +180,10 @@ def _check_shards(setting: Setting) -> None:
             f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
             f"a client a round; give at least {training.shards}, or 0 for all"
         )
-    wrong = {
-        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
-        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
-    }
-    for what in (what for what, holds in wrong.items() if holds):
+    if deletion.rounds_between and deletion.pattern != "sequential":
         raise ScenarioError(
-            f"{given} with {what}{_of(setting)}: only the shards of the first training are kept, not those that would "
-            f"be trained on after it; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+            f"{given} with deletion.rounds_between = {deletion.rounds_between}{_of(setting)}: the shards' models of "
+            f"unseen rounds are kept for a chain of requests only; take pattern = 'sequential', or rounds_between = 0"
         )
 
 
@@ -237,7 +237,8 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
-        if group == "unlearning" and setting.training.shards > 1 and name not in _ON_SHARDS:
+        on_shards = name in _ON_SHARDS or "shard checkpoints" in about.needs
+        if group == "unlearning" and setting.training.shards > 1 and not on_shards:
             raise ScenarioError(
                 f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
                 f"model, and there are {setting.training.shards} that are merged at release only; take "

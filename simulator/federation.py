@@ -36,12 +36,14 @@ class Costs:
         rounds: exchanges between server and clients, of however many branches together.
         client_updates: local trainings and full-batch answers of single clients.
         bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
+        client_seconds: of computing for all clients together, as hosts measured it.
     """
 
     rounds: int = 0
     client_updates: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    client_seconds: float = 0.0
 
 
 @dataclass
@@ -162,6 +164,7 @@ class GridFederation:
             messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
             for node, reply in self._exchange(message_type, messages).items():
                 results.update(zip(shares[node], read(reply), strict=True))
+                self.costs.client_seconds += wire.seconds_of(reply)
         if len(results) < len(blocks):
             raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
         return [results[i] for i in range(len(blocks))]

@@ -18,6 +18,7 @@ from simulator.methods import Entry, Group, resolve, with_defaults
 from simulator.sections import (
     AdversaryConfig,
     DeletionConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -75,6 +76,7 @@ class Scenario(Frozen):
     unlearning: tuple[Entry, ...]
     defense: tuple[Entry, ...]
     attack: tuple[Entry, ...]
+    evaluation: EvaluationConfig = EvaluationConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     federation: FederationConfig = FederationConfig()

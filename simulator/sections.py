@@ -259,6 +259,20 @@ class Setting:
     deletion: DeletionConfig
 
 
+class EvaluationConfig(Frozen):
+    """How thoroughly unlearning is measured against retraining.
+
+    Attributes:
+        retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
+            reported, and from three on a table compares the methods.
+        relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
+            is given up; 0: not tried; fedavg and fedsgd without shards only.
+    """
+
+    retrainings: Count = 1
+    relearning: int = Field(default=0, ge=0)
+
+
 class AdversaryConfig(Frozen):
     """What the eavesdropper hears and knows.
 

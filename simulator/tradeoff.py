@@ -102,7 +102,9 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
 
 def leading(points: Sequence[Point], event: str) -> str:
     """The attack that succeeds most often over all points; no baseline, where there is another."""
-    attacks: set[str] = {row["attack"] for point in points for arm in point.arms for row in arm["privacy"].get("bounds", ())}
+    attacks: set[str] = {
+        row["attack"] for point in points for arm in point.arms for row in arm["privacy"].get("bounds", ())
+    }
     real = sorted(attacks.difference(BASELINES)) or sorted(attacks)
     return max(real, key=lambda attack: sum(found[0] for p in points if (found := p.pooled(event, attack))))
 

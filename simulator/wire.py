@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array as FlowerArray
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from simulator.world.protocols import Block, BlockResult, Factor, Statistics
 from simulator.world.records import Array, Params
@@ -28,6 +28,16 @@ def unpack(record: RecordDict) -> tuple[dict[str, Any], dict[str, Array]]:
     """Inverse of ``pack``."""
     header = json.loads(str(record.config_records["header"]["json"]))
     return header, {name: value.numpy() for name, value in record.array_records["arrays"].items()}
+
+
+def note_seconds(record: RecordDict, seconds: float) -> None:
+    """Put beside an answer how long it took to compute."""
+    record["host"] = MetricRecord({"seconds": seconds})
+
+
+def seconds_of(record: RecordDict) -> float:
+    """Read what ``note_seconds`` put there."""
+    return float(str(record.metric_records["host"]["seconds"]))
 
 
 def blocks_to_json(blocks: Sequence[Block]) -> list[dict[str, Any]]:

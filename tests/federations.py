@@ -76,7 +76,8 @@ class Bench:
             return len(self.broadcast) - 1, release.params
 
         wanted = ("client updates", "client drift", "shard checkpoints")
-        history = self.history(*(need in unlearner.needs for need in wanted))
+        updates, drifts, shards = (need in unlearner.needs for need in wanted)
+        history = self.history(updates, drifts, shards or self.plan.shards > 1)
         self.account = history.setup.account
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
         session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)

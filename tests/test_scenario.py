@@ -41,6 +41,14 @@ MISTAKES = {
     ),
     "sampling without rate": ("[training]\nsampling = {}", ["training.sampling.rate", "missing"]),
     "unknown data set": ('[data]\nsource = "minst5k"', ["data.source", "did you mean 'mnist5k'"]),
+    "backdoor without a place": (
+        "[data.backdoor]\ntarget = 3",
+        ["data.backdoor.patch", "columns", "give one of the two"],
+    ),
+    "no share": (
+        "[data.backdoor]\npatch = [0, 0, 2, 2]\nshare = 0.0",
+        ["data.backdoor.share = 0.0", "must be above 0"],
+    ),
     "no such file": ('[data]\nsource = "nowhere.npz"', ["data.source", "no file 'nowhere.npz'"]),
     "fraction above 1": ("[data]\ntest_fraction = 1.2", ["data.test_fraction = 1.2", "below 1"]),
     "fractions too large": (

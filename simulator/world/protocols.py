@@ -246,6 +246,19 @@ class Drift:
         return sum(self.pulls[k] for k in leaving) / (1.0 - sum(self.shares[k] for k in leaving))
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """Where a chain of requests went on from an earlier release.
+
+    Attributes:
+        round: rounds behind that release.
+        clients: who had to be gone from it on.
+    """
+
+    round: int
+    clients: frozenset[int]
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -357,6 +370,11 @@ class History(Protocol):
     @property
     def drifts(self) -> Sequence[Drift] | None:
         """What single clients moved in every round of training; None unless the method needs ``client drift``."""
+        ...
+
+    @property
+    def restored(self) -> Sequence[Restoration]:
+        """Of a chain whose method needs ``client drift``: what was restored on the way to its newest model."""
         ...
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
