@@ -33,8 +33,10 @@ class Reader:
     def read(self, model: Model, rows: Array) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the features and labels of rows, ``CHUNK`` at a time."""
         for begin in range(0, len(rows), CHUNK):
-            x, y = self.population.take(rows[begin : begin + CHUNK])
-            yield model.embed(torch.from_numpy(x).to(model.dtype)), torch.from_numpy(y)
+            taken = self.population.take(rows[begin : begin + CHUNK])
+            x, y = torch.from_numpy(taken[0]).to(model.dtype), torch.from_numpy(taken[1])
+            bound = model.spec.target_clip if model.spec.task == "regression" else 0.0
+            yield model.embed(x), y.clamp(-bound, bound) if bound else y
 
     def read_clients(self, model: Model, clients: tuple[int, ...]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""

@@ -18,11 +18,12 @@ from server.history import History
 from server.ledger import Ledger
 from server.session import Processed, Session
 from simulator.answers import save_answers
+from simulator.bounds import THRESHOLDS, bounds, spans_of
 from simulator.challenge import Posed, pose
 from simulator.costs import cost
 from simulator.evaluation import Judge, distance
 from simulator.marking import Mark, Material, mark
-from simulator.plan import Arm
+from simulator.plan import Arm, plan
 from simulator.privacy import Meter, Treasurer, privacy_entry
 from simulator.relearning import relearned
 from simulator.scenario import Scenario
@@ -81,7 +82,8 @@ class ArmRun:
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **worth,
             "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
-            "privacy": self._privacy(history.setup.account, processed),
+            "privacy": self._privacy(history.setup.account, processed)
+            | self._bounds(history, processed, marks, knowledge),
             "notes": _notes(processed),
             "cost": cost(
                 federation.costs,
@@ -113,6 +115,23 @@ class ArmRun:
             entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
             entry["amplified_by_client_sampling"] = setup.amplified and account.unit == "client"
         return entry
+
+    def _bounds(
+        self,
+        history: History,
+        processed: Sequence[Processed],
+        marks: dict[str, Mark],
+        knowledge: PublicKnowledge,
+    ) -> dict[str, Any]:
+        """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
+        if not processed or self.scenario.adversary.knows:
+            return {}
+        public = np.asarray(self.trunk.ground.population.public_x, dtype=np.float64)
+        spans = spans_of(history.setup.account, processed, history.setup.plan.algorithm in ("lbfgs", "closed-form"))
+        scores = {kind: marked.frame for kind, marked in marks.items()}
+        comparisons = len(plan(self.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
+        rng = generator(self.arm.seed, "bounds")
+        return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
 
     def _serve(self, history: History) -> tuple[list[Processed], float]:
         """Let the arm's server process all requests; everything it broadcasts goes through the defense.
