@@ -35,7 +35,9 @@ class Reader:
         for begin in range(0, len(rows), CHUNK):
             part = rows[begin : begin + CHUNK]
             x = torch.from_numpy(self.population.train_x[part]).to(model.dtype)
-            yield model.embed(x), torch.from_numpy(self.population.train_y[part])
+            y = torch.from_numpy(self.population.train_y[part])
+            bound = model.spec.target_clip if model.spec.task == "regression" else 0.0
+            yield model.embed(x), y.clamp(-bound, bound) if bound else y
 
     def read_clients(self, model: Model, clients: tuple[int, ...]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""
