@@ -1,5 +1,7 @@
 """The ``palimpsest`` command. What takes time to import is imported by the command that needs it."""
 
+import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -190,8 +192,17 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    branches: Annotated[
+        bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
+    ] = False,
 ) -> None:
     """Measure client updates a second against plain Flower and plain loops on the same work."""
+    if branches:
+        from simulator.bench import branches as fifty
+
+        found = fifty.measure(os.cpu_count() or 1, _err)
+        _out.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+        return
     kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
     for kind in kinds:
         if kind not in ("softmax", "mlp", "cnn"):

@@ -208,9 +208,9 @@ def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
     first, second = layers_of(spec.shape)
     return nn.Sequential(
         nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(spec.shape[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
+        nn.Conv2d(first.seen[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
         nn.ReLU(),
-        nn.Conv2d(first.channels, second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
+        nn.Conv2d(second.seen[0], second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
         nn.ReLU(),
         nn.Flatten(-3),
         nn.Linear(second.channels * math.prod(second.sides), spec.outputs, dtype=dtype),
