@@ -121,7 +121,7 @@ def _trained(
             if fresh:
                 orders = [rng.permutation(len(members)) for _ in range(epochs)]
             slots.append(_slot(orders, rows, recipe.batch_size))
-    params, _ = fit(model, start, slots, x, y, recipe)
+    params = fit(model, start, slots, x, y, recipe)
     if stepped:
         params = _ascended(knowledge, params, x, y, deleted)
     asked_x = torch.tensor(asked, dtype=model.dtype)
@@ -149,6 +149,6 @@ def _ascended(
     same = {name: value[:1].expand(count, *value.shape[1:]).contiguous() for name, value in params.items()}
     filled = torch.ones(count, size, dtype=torch.bool)
     share = torch.ones(count, dtype=knowledge.model.dtype)  # a count of 1: sums of losses
-    slopes, _ = gradients(knowledge.model, same, x[deleted], y[deleted], filled, share)
+    slopes = gradients(knowledge.model, same, x[deleted], y[deleted], filled, share)
     step = knowledge.facts.step
     return {name: torch.cat([value[:1], same[name] + step * slopes[name]]) for name, value in params.items()}
