@@ -6,18 +6,24 @@ import numpy as np
 
 from server.setup import Lineage, Setup
 from server.sharding import members, seats
+from simulator.world.defense import Memory
 from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
-from simulator.world.seeding import generator
+from simulator.world.seeding import generator, part_of
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
-    """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
+    """Draw the clients of one round: a function of sizes, seed and stream, never of records.
+
+    Under privacy everybody stays eligible: who has nothing left contributes null. Where privacy counts on the draw, the
+    draw is fresh for whatever is broadcast.
+    """
     shard, plan = lineage.shard, setup.plan
-    rng = generator(setup.seed, *lineage.cohorts, round, *(() if shard is None else (shard,)))
+    stream = part_of(lineage.noise, "cohorts") if setup.private and setup.amplified else lineage.cohorts
+    rng = generator(setup.seed, *stream, round, *(() if shard is None else (shard,)))
     eligible = np.arange(len(setup.sizes)) if shard is None else members(setup, shard)
-    if lineage.cohorts_of_rest:
+    if lineage.cohorts_of_rest and not setup.private:
         left = setup.sizes.copy()
         for client, records in lineage.forget.items():
             left[client] -= len(records)
@@ -28,7 +34,17 @@ def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
 
 
-def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> Iterator[Block]:
+def expected_cohort(setup: Setup, lineage: Lineage) -> float:
+    """Clients that a round expects: a constant of the training, whoever comes or has left."""
+    shard, plan = lineage.shard, setup.plan
+    clients = len(setup.sizes) if shard is None else len(members(setup, shard))
+    wanted = (plan.clients_per_round if shard is None else seats(setup, shard)) or clients
+    return plan.sampling_rate * clients or float(min(wanted, clients))
+
+
+def cut(
+    setup: Setup, lineage: Lineage, model: int, clients: Sequence[int], update_clip: float = 0.0
+) -> Iterator[Block]:
     """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
     ordered = sorted(clients, key=lambda client: (-int(setup.sizes[client]), client))
     for begin in range(0, len(ordered), setup.block_size):
@@ -40,15 +56,28 @@ def cut(setup: Setup, lineage: Lineage, model: int, clients: Sequence[int]) -> I
             forget={client: lineage.forget[client] for client in members if client in lineage.forget},
             batches=lineage.batches,
             compact=lineage.compact,
+            noise=setup.noise(lineage.noise),
+            update_clip=update_clip,
         )
 
 
-def of_round(setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int) -> list[Block]:
-    """Blocks of the cohorts of one round; model i is that of the i-th lineage in ``moving``."""
+def of_round(
+    setup: Setup, lineages: Sequence[Lineage], moving: Sequence[int], round: int, memories: Sequence[Memory]
+) -> list[Block]:
+    """Blocks of the cohorts of one round; model i is that of the i-th lineage in ``moving``.
+
+    ``memories`` are the defense's, one for each lineage.
+    """
     return [
         block
         for position, i in enumerate(moving)
-        for block in cut(setup, lineages[i], position, cohort(setup, lineages[i], round))
+        for block in cut(
+            setup,
+            lineages[i],
+            position,
+            cohort(setup, lineages[i], round),
+            setup.defense.client_update(memories[i]),
+        )
     ]
 
 

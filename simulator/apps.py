@@ -1,6 +1,8 @@
 """The two Flower entry points. ``palimpsest run``, ``flwr run .`` and a Flower deployment run these same apps."""
 
 import json
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,19 @@ from clients.tombstones import Tombstones
 from simulator import wire
 from simulator.world.data import Population
 from simulator.world.population import DataConfig, build_population
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
-client_app = ClientApp()
+
+def _timed(message: Message, context: Context, answer: Callable[[Message, Context], Message]) -> Message:
+    """Put beside every answer how long it took (a mod of the ClientApp)."""
+    began = time.perf_counter()
+    reply = answer(message, context)
+    if reply.has_content():
+        wire.note_seconds(reply.content, time.perf_counter() - began)
+    return reply
+
+
+client_app = ClientApp(mods=[_timed])
 server_app = ServerApp()
 
 
@@ -49,7 +61,9 @@ def gradient(message: Message, context: Context) -> Message:
     """Add up loss gradients over some blocks."""
     call, arrays = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"], call["loss"])
+    private = None if call["private"] is None else PrivateSteps.model_validate(call["private"])
+    host, models = _host(call, context), wire.unstack_models(arrays)
+    results = host.gradient(spec, models, blocks, call["of"], call["loss"], private, call["step"])
     return Message(wire.results_to_record(results), reply_to=message)
 
 

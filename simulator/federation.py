@@ -16,7 +16,7 @@ from simulator.world.failures import RunFailure
 from simulator.world.models import model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Forget, Params
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
@@ -36,12 +36,14 @@ class Costs:
         rounds: exchanges between server and clients, of however many branches together.
         client_updates: local trainings and full-batch answers of single clients.
         bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
+        client_seconds: of computing for all clients together, as hosts measured it.
     """
 
     rounds: int = 0
     client_updates: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    client_seconds: float = 0.0
 
 
 @dataclass
@@ -87,10 +89,14 @@ class GridFederation:
         blocks: Sequence[Block],
         of: str = "retained",
         loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
     ) -> list[BlockResult]:
         """See ``Federation.gradient``."""
         self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        header = {"spec": model.model_dump(mode="json"), "of": of, "loss": loss}
+        hidden = None if private is None else private.model_dump(mode="json")
+        asked = {"of": of, "loss": loss, "private": hidden, "step": step}
+        header = {"spec": model.model_dump(mode="json"), **asked}
         return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
 
     def hessian(
@@ -158,6 +164,7 @@ class GridFederation:
             messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
             for node, reply in self._exchange(message_type, messages).items():
                 results.update(zip(shares[node], read(reply), strict=True))
+                self.costs.client_seconds += wire.seconds_of(reply)
         if len(results) < len(blocks):
             raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
         return [results[i] for i in range(len(blocks))]

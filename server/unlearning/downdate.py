@@ -26,6 +26,7 @@ class Downdate(Frozen):
     promises: ClassVar[str] = "exact"
     adaptive: ClassVar[bool] = True
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case; branches that share their statistics share one factorisation."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from simulator.world.models import Model
 
@@ -55,6 +56,52 @@ def gradients(
         return _linear(model, params, model.embed(x), y, filled, count)
     written = _mlp if model.spec.kind == "mlp" else _cnn
     return written(model, params, x, y, filled, count)
+
+
+def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
+    """Sum over each model's filled places of the record's gradient times min(1, clip / (its length + 1e-6)).
+
+    The gradient of a layer of one record is an outer product, whose length is the product of two: where gradients are
+    written out no record's own is ever formed.
+
+    Args and returns as for ``gradients``.
+    """
+    if model.linear or model.spec.kind == "mlp":
+        layers = _layers(model, params, x, y, filled)
+        squares = [(pull**2).sum(-1) * ((inputs**2).sum(-1) + 1.0) for pull, inputs in layers.values()]
+        factor = _clip_factor(torch.stack(squares).sum(0), clip).unsqueeze(-1)
+        found: Params = {}
+        for prefix, (pull, inputs) in layers.items():
+            clipped = pull * factor
+            found[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
+            found[f"{prefix}bias"] = clipped.sum(1).neg_()
+        return {name: found[name] for name in model.names}
+
+    def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
+        return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
+
+    each = vmap(vmap(grad(loss), in_dims=(None, 0, 0)))(params, x, y)
+    squares = [value.flatten(2).square().sum(-1) for value in each.values()]
+    factor = torch.where(filled, _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
+    return {name: torch.einsum("wb,wb...->w...", factor, value) for name, value in each.items()}
+
+
+def _clip_factor(squares: Tensor, clip: float) -> Tensor:
+    return (clip / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+
+
+def _layers(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """For each layer minus the gradient of each record's loss by the layer's outputs, and the layer's inputs."""
+    one = torch.ones(len(x), dtype=x.dtype)
+    if model.linear:
+        features = model.embed(x)
+        scores = _layer(features, params["weight"], params["bias"])
+        return {"": (_pull(model, scores, y, filled, one), features)}
+    hidden = torch.relu(_layer(x, params["0.weight"], params["0.bias"]))
+    scores = _layer(hidden, params["2.weight"], params["2.bias"])
+    pull = _pull(model, scores, y, filled, one)
+    through = torch.where(hidden > 0.0, torch.bmm(pull, params["2.weight"]), 0.0)
+    return {"0.": (through, x), "2.": (pull, hidden)}
 
 
 def _linear(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from simulator.world.backdoor import BackdoorConfig, plant
 from simulator.world.data import Population
 from simulator.world.datasets import check_source, load_source, version_of
 from simulator.world.encoding import Encoder
@@ -31,6 +32,7 @@ class DataConfig(Frozen):
             taken from its test part, as far as it goes.
         public_fraction: of all records, the public sample; from the training part of a source that has a split.
         sites: ids or names of natural clients to keep; empty: all. A test part of the source's own is kept whole.
+        backdoor: a trigger planted in clients' records.
     """
 
     source: str = "mnist5k"
@@ -39,6 +41,7 @@ class DataConfig(Frozen):
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
     public_fraction: float = Field(default=0.3, gt=0, lt=1)
     sites: tuple[int | str, ...] = ()
+    backdoor: BackdoorConfig | None = None
 
     @field_validator("source")
     @classmethod
@@ -98,11 +101,16 @@ def build_population(data: DataConfig, seed: int) -> Population:
     encoder = Encoder.fit(raw, public)
     public_x = encoder(raw.x[public])
     box_low, box_high = encoder.box(public_x)
+    schema = _schema(raw, encoder, ids)
+    train_x, train_y = encoder(raw.x[held]), raw.y[held]
+    offsets = np.concatenate([[0], np.cumsum([len(share) for share in shares])]).astype(np.int64)
+    if data.backdoor is not None:
+        train_x, train_y = plant(data.backdoor, schema, train_x, train_y, offsets, seed)
     return Population(
-        schema=_schema(raw, encoder, ids),
-        train_x=encoder(raw.x[held]),
-        train_y=raw.y[held],
-        offsets=np.concatenate([[0], np.cumsum([len(share) for share in shares])]).astype(np.int64),
+        schema=schema,
+        train_x=train_x,
+        train_y=train_y,
+        offsets=offsets,
         public_x=public_x,
         public_y=raw.y[public],
         test_x=encoder(raw.x[test]),
@@ -117,7 +125,7 @@ def population_directory(data: DataConfig, seed: int, root: Path) -> Path:
     """Where the population of (data, seed, the source's content) is kept below ``root``; equal names, equal bits."""
     about = {
         "format": _FORMAT,
-        "data": data.model_dump(mode="json") | {"source": Path(data.source).stem},
+        "data": data.model_dump(mode="json", exclude_none=True) | {"source": Path(data.source).stem},
         "version": version_of(data.source),
         "seed": seed,
     }

@@ -80,12 +80,25 @@ class ModelSpec(Frozen):
     dtype: Literal["float32", "float64"] = "float32"
 
 
+class PrivateSteps(Frozen):
+    """How a client hides single records in what it sends: clipped gradients, and Gaussian noise on their sum.
+
+    Attributes:
+        clip: bound C on the length of each record's gradient.
+        noise_multiplier: sigma: a sum of gradients is sent, or stepped by, with noise N(0, (sigma C)^2).
+    """
+
+    clip: float
+    noise_multiplier: float
+
+
 class Recipe(Frozen):
     """How a client trains locally: plain SGD on the mean of the batch's losses + l2/2 ||theta||^2.
 
     Attributes:
         local_steps: steps on batches drawn afresh, in place of epochs, of clients that count equally; 0: epochs.
         l2: lambda / n at the start of training; deletions leave it unchanged.
+        private: clipped, noised steps on Poisson batches of the expected size ``batch_size``; None: plain steps.
     """
 
     local_epochs: int = 1
@@ -94,3 +107,4 @@ class Recipe(Frozen):
     learning_rate: float = 0.05
     momentum: float = 0.0
     l2: float = 0.0
+    private: PrivateSteps | None = None
