@@ -326,17 +326,20 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
 
     Attributes:
         hosts: ``auto``: one a core.
         block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
         ray_address: of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
     """
 
     hosts: Count | Literal["auto"] = "auto"
     block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
 

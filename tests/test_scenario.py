@@ -206,7 +206,7 @@ MISTAKES = {
     "negative seed": ("seeds = [-1]", ["seeds.0 = -1", "at least 0"]),
     "no host": ("[runtime]\nhosts = 0", ["runtime.hosts = 0", "at least 1"]),
     "hub": ('[data]\nsource = "hub:ylecun/mnist"', ["data.source", "not built yet", ".npz"]),
-    "synthetic": ('[data]\nsource = "synthetic:mnist-like"', ["data.source", "not built yet", ".npz"]),
+    "synthetic": ('[data]\nsource = "synthetic:cifar"', ["data.source", "synthetic:mnist-like", ".npz"]),
     "csv": ('[data]\nsource = "people.csv"', ["data.source", "not built yet", ".npz"]),
     "resnet": ('[model]\nkind = "resnet18"', ["model.kind", "not built yet", "cnn"]),
     "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "no defense that spends", "dp-sgd", "leave it out"]),

@@ -67,6 +67,8 @@ class ModelSpec(Frozen):
     Attributes:
         hidden: width of the hidden layer (mlp).
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
+        target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
     """
 
@@ -77,6 +79,8 @@ class ModelSpec(Frozen):
     regularisation: float
     hidden: int = 64
     features: FeatureSpec | None = None
+    row_clip: float = 0.0
+    target_clip: float = 0.0
     dtype: Literal["float32", "float64"] = "float32"
 
 
