@@ -21,7 +21,7 @@ CARDS: dict[str, Card] = {
     "inversion": Card(
         target="attacks.inversion:Inversion",
         summary="search for the records whose gradient points along the parameter change",
-        models=("mlp", "cnn"),
+        models=("mlp", "cnn", "resnet18"),
         needs=("public sample", "unlearning rule"),
         promises="reconstruction",
         source="Hu et al., IEEE S&P 2024",

@@ -29,6 +29,9 @@ class Equations:
         values, vectors = np.linalg.eigh(_noise(knowledge, released) + size * _unseen(space, point))
         self.width = len(top)
         self._right = torch.tensor(vectors / np.sqrt(values))
+        off = gradient[:-1] - np.outer(space.mean, gradient[-1])
+        self._hidden: Array = (off - space.basis @ top) @ self._right.numpy()
+        self._space = space
         self._left = torch.tensor(1.0 / np.sqrt(np.append(space.spread, 1.0)))[:, None]
         self._seen = self._left * torch.tensor(np.vstack([top, gradient[-1:]])) @ self._right
         self._weight = torch.tensor(space.basis.T @ point[:-1])
@@ -36,6 +39,18 @@ class Equations:
         self._model = precise_model(knowledge)
         self._regression = knowledge.facts.model.task == "regression"
         self._target = space.target
+
+    def features(self, z: Array, labels: Array) -> Array:
+        """``[k, p]`` the records at ``z``, with what the components leave out of them.
+
+        Given the residuals, the equations are linear in that. Its prior has the covariance S of the operator's noise,
+        up to the factor U, so that the posterior mean is the same ridge regression for every direction.
+        """
+        with torch.no_grad():
+            residual = (self._residual(torch.tensor(z), torch.tensor(labels.astype(np.int64))) @ self._right).numpy()
+        inner = residual @ residual.T + np.eye(len(residual))
+        found: Array = self._space.features(z) + np.linalg.solve(inner, residual @ self._hidden.T)
+        return found
 
     def loss(self, z: Tensor, labels: Tensor, whitened: Tensor) -> Tensor:
         """Minus the log posterior of each of some guesses, ``[...]``.
@@ -46,12 +61,15 @@ class Equations:
             whitened: ``[..., k, q]`` the same as ``z``, in standard deviations of its prior.
         """
         place = z[..., : self.width]
-        y = self._target[0] + self._target[1] * z[..., -1] if self._regression else labels
-        residual = self._model.residual(place @ self._weight + self._bias, y)
+        residual = self._residual(z, labels)
         lifted = torch.cat([place, torch.ones(*place.shape[:-1], 1, dtype=z.dtype)], -1)
         misfit = self._left * (lifted.mT @ (residual @ self._right)) - self._seen
         value: Tensor = 0.5 * (misfit**2).sum((-2, -1)) + 0.5 * (whitened**2).sum((-2, -1))
         return value
+
+    def _residual(self, z: Tensor, labels: Tensor) -> Tensor:
+        y = self._target[0] + self._target[1] * z[..., -1] if self._regression else labels
+        return self._model.residual(z[..., : self.width] @ self._weight + self._bias, y)
 
     def solve(self, priors: Sequence[Gaussian], labels: Array, start: Array, iterations: int) -> Array:
         """``[k, q]`` the coordinates of most posterior density under one prior a record, from whitened ``start``."""

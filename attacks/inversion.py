@@ -56,7 +56,7 @@ class Inversion(Frozen):
     polish: int = Field(default=300, ge=0)
     tv: float = Field(default=1e-3, ge=0)
 
-    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn"})
+    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:

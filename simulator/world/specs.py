@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Task = Literal["classification", "regression"]
-ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn"]
+ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn", "resnet18"]
 LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
 
 
@@ -66,6 +66,7 @@ class ModelSpec(Frozen):
 
     Attributes:
         hidden: width of the hidden layer (mlp).
+        channels: of the first stage (resnet18).
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
     """
@@ -76,6 +77,7 @@ class ModelSpec(Frozen):
     outputs: int
     regularisation: float
     hidden: int = 64
+    channels: int = 64
     features: FeatureSpec | None = None
     dtype: Literal["float32", "float64"] = "float32"
 
