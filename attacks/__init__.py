@@ -26,6 +26,19 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Hu et al., IEEE S&P 2024",
     ),
+    "class-score": Card(
+        target="attacks.class_score:ClassScore",
+        summary="which classes were deleted, by what happened to their rows of the last layer",
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule"),
+        promises="labels",
+        source="Zhou and Zhu, FUIA",
+    ),
+    "candidate-match": Card(
+        target="attacks.candidate_match:CandidateMatch",
+        summary="which of given records was deleted, by how much of each the change holds",
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule"),
+        promises="scores",
+    ),
     "raw-difference": Card(
         target="attacks.raw_difference:RawDifference",
         summary="baseline: the dominant direction of the parameter change itself",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
+from simulator.world.records import Array, Case, Labels, Reconstruction
 from simulator.world.specs import Frozen
 
 
@@ -44,6 +44,22 @@ def guesses(cases: Sequence[Case], knowledge: PublicKnowledge, no_signal: bool =
         )
         for case in cases
     }
+
+
+def shares(case: int, size: int, knowledge: PublicKnowledge) -> Labels:
+    """The best guess of ``size`` deleted classes without any model, flagged: in the public sample's proportions."""
+    evidence = np.bincount(np.asarray(knowledge.y).astype(np.int64), minlength=knowledge.facts.model.outputs)
+    share = evidence / evidence.sum()
+    return Labels(case, proportional(share, size), share, no_signal=True)
+
+
+def proportional(share: Array, size: int) -> Array:
+    """``[size]`` ascending classes in the proportions ``share [Q]``, which add up to 1, by the largest remainders."""
+    counts = np.floor(size * share).astype(np.int64)
+    rest = np.argsort(-(size * share - counts), kind="stable")[: size - counts.sum()]
+    counts[rest] += 1
+    classes: Array = np.repeat(np.arange(len(share)), counts).astype(np.float64)
+    return classes
 
 
 def _typical_label(knowledge: PublicKnowledge) -> float:

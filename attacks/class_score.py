@@ -1,24 +1,82 @@
 """Which labels were deleted, by what the deletion did to the last layer."""
 
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.labels import multiset
+from attacks.average import shares
+from attacks.labels import infer_labels, multiset
+from attacks.linear import released_gradients
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model
-from simulator.world.records import Array, Case
+from simulator.world.records import Array, Case, Labels
+from simulator.world.specs import Frozen
 
 _SHARE = 0.5
 
 
+class ClassScore(Frozen):
+    """The classes whose row of the last layer, and whose bias, the deletion pulled back most (Zhou and Zhu, FUIA).
+
+    Evidence: ``signed_shares`` of the last layer's change; for a linear head at its optimum of ``hrec``'s G in its
+    place, which undoes the Hessian that mixes the classes (beyond the paper). Answer for one record: the class of the
+    largest evidence; for several, the classes that add up best to the whole change (``infer_labels``,
+    ``deleted_labels``); granted labels are believed. Where nothing changed: the public sample's shares, flagged.
+    Guarantee: none; noise of training hides it.
+
+    Attributes:
+        operator: as for ``hrec``; of linear heads only.
+    """
+
+    kind: Literal["class-score"] = "class-score"
+    operator: Literal["auto", "identity", "hessian"] = "auto"
+
+    models: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"classes", "public sample", "lambda", "n", "unlearning rule"})
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Labels]:
+        """Answer all cases; those of a linear head in one batch."""
+        model, loud = knowledge.model, [case for case in cases if not case.silent]
+        found = {case.index: shares(case.index, case.size, knowledge) for case in cases if case.silent}
+        if loud and model.linear:
+            found |= self._of_heads(loud, knowledge)
+        else:
+            found |= {
+                case.index: Labels(case.index, deleted_labels(case, knowledge, model), class_score(case, model))
+                for case in loud
+            }
+        return [found[case.index] for case in cases]
+
+    def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
+        operator = self.operator
+        if operator == "auto":
+            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+        released = released_gradients(cases, knowledge, operator)
+        evidence = [signed_shares(matrix[:-1].T, matrix[-1]) for matrix in released.gradients]
+        several = [i for i, case in enumerate(cases) if case.size > 1 and case.labels is None]
+        labels = {i: np.array([each.argmax()], np.float64) for i, each in enumerate(evidence)}
+        labels |= {i: np.array(case.labels, np.float64) for i, case in enumerate(cases) if case.labels is not None}
+        if several:
+            inferred = infer_labels(knowledge, released.some(several), [cases[i].size for i in several])
+            labels |= zip(several, inferred, strict=True)
+        return {case.index: Labels(case.index, labels[i], evidence[i]) for i, case in enumerate(cases)}
+
+
 def class_score(case: Case, model: Model) -> Array:
-    """``[Q]`` S_i = b |dW_i|_1 / sum + (1 - b) |db_i| / sum with b = 1/2 (Zhou and Zhu, FUIA), signed.
+    """``[Q]`` ``signed_shares`` of the last layer's change from after to before."""
+    weight, bias = (np.asarray(case.before[name], np.float64) - case.after[name] for name in model.names[-2:])
+    return signed_shares(weight, bias)
+
+
+def signed_shares(weight: Array, bias: Array) -> Array:
+    """``[Q]`` S_i = b |dW_i|_1 / sum + (1 - b) |db_i| / sum with b = 1/2, of ``dW [Q, p]`` and ``db [Q]``, signed.
 
     The gradient of the cross-entropy by the bias is p - e_y: unlearning raises it for every class but the deleted one.
-    The score has the sign of -db_i = b_i - b'_i, so that the deleted class is the largest entry.
+    The score has the sign of db = b - b', so that the deleted class is the largest entry.
     """
-    weight, bias = (np.asarray(case.before[name], np.float64) - case.after[name] for name in model.names[-2:])
     rows = np.abs(weight).sum(axis=1)
     parts = (part / max(float(part.sum()), np.finfo(np.float64).tiny) for part in (rows, np.abs(bias)))
     score: Array = np.sign(bias) * sum(share * part for share, part in zip((_SHARE, 1 - _SHARE), parts, strict=True))

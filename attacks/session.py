@@ -1,23 +1,28 @@
 """The adversary alone: a transcript directory and the public knowledge beside it, and nothing else."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attacks.cost import Cost, Meter
 from simulator.world.knowledge import PublicKnowledge, cases_of
 from simulator.world.protocols import Attack
-from simulator.world.records import Reconstruction
+from simulator.world.records import Guess, Reconstruction
 from simulator.world.seeding import generator
 from simulator.world.transcript import Transcript
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one attack said, one reconstruction a case, in order, and the wall-clock seconds it took over all cases."""
+    """What one attack said, one guess a case, in order, and what it cost over all cases."""
 
-    reconstructions: list[Reconstruction]
-    seconds: float
+    guesses: list[Guess]
+    cost: Cost
+
+    @property
+    def reconstructions(self) -> list[Reconstruction]:
+        """The guesses of an attack that answers with records; of others, none."""
+        return [guess for guess in self.guesses if isinstance(guess, Reconstruction)]
 
 
 def attack_transcript(
@@ -39,21 +44,28 @@ def attack_transcript(
         ValueError: an attack does not work on this model, or two attacks are of one kind.
     """
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
-    _check(attacks, known.facts.model.kind)
+    _check(attacks, known)
     cases = cases_of(Transcript.open(directory), known.facts)
     answers: dict[str, Answer] = {}
     for attack in attacks:
-        started = time.perf_counter()
-        found = attack.run(cases, known, generator(seed, f"attack/{attack.kind}")) if cases else []
-        answers[attack.kind] = Answer(found, time.perf_counter() - started)
+        with Meter() as meter:
+            found = attack.run(cases, known, generator(seed, f"attack/{attack.kind}")) if cases else []
+        answers[attack.kind] = Answer(list(found), meter.cost)
     return answers
 
 
-def _check(attacks: Sequence[Attack], model: str) -> None:
-    kinds = [attack.kind for attack in attacks]
+def _check(attacks: Sequence[Attack], known: PublicKnowledge) -> None:
+    kinds, model = [attack.kind for attack in attacks], known.facts.model.kind
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
     for attack in attacks:
         if attack.models and model not in attack.models:
             works = ", ".join(sorted(attack.models))
             raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")
+        if "classes" in attack.needs and known.facts.model.task == "regression":
+            raise ValueError(f"attack {attack.kind} tells classes, and this model has none: it is a regression")
+        if "challenge" in attack.needs and known.challenge is None:
+            raise ValueError(
+                f"attack {attack.kind} says of given records whether they were deleted, and there is no "
+                f"challenge.safetensors here: it is written by runs of scenarios that name this attack"
+            )

@@ -11,17 +11,24 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from clients.batches import batches_of
 from clients.reader import Reader
 from clients.tombstones import Tombstones
+from simulator.world.batches import drawn, weigh
 from simulator.world.models import Model, model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
+from simulator.world.seeding import generators
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.training import Slot, fit
 
 GRADIENT_PACK = 16
 """Models whose full-batch gradients are computed together."""
+
+GROUP_BYTES = 2**24
+"""Parameters of clients' models held at once while they are trained: more would cost page faults, and memory."""
+
+SUM_COLUMNS = 4096
+"""Parameters whose updates are summed at once: more, in float64, would not stay in the cache."""
 
 
 class Host:
@@ -53,28 +60,37 @@ class Host:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
         starts = _stack(model, models)
-        slots, weights = [], []
+        results: list[BlockResult] = []
+        for group in _in_memory(model, blocks):
+            slots = self._slots(group, round, recipe)
+            x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
+            trained = fit(model, starts, slots, x, y, recipe)
+            begin = 0
+            for block in group:
+                own = slice(begin, begin + len(block.clients))
+                updates = {name: value[own] - starts[name][block.model] for name, value in trained.items()}
+                result = _weighted_sum(updates, self._weights(block, recipe))
+                results.append(replace(result, each=_each(updates)) if each else result)
+                begin = own.stop
+        return results
+
+    def _slots(self, blocks: Sequence[Block], round: int, recipe: Recipe) -> list[Slot]:
+        """The local trainings of some blocks, client by client."""
+        slots = []
+        streams = generators(self._seed, [(*b.batches, client, round) for b in blocks for client in b.clients])
         for block in blocks:
             self._ask_tombstones(block, "retained")
             for client in block.clients:
-                key = (*block.batches, client, round)
-                forgotten = block.forget.get(client, ())
-                size = int(self._population.sizes[client])
-                local = batches_of(size, forgotten, recipe, self._seed, key, block.compact)
-                local[local >= 0] += self._population.offsets[client]
-                slots.append(Slot(block.model, local))
-                weights.append(size - len(forgotten))
-        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-        trained, losses = fit(model, starts, slots, x, y, recipe)
-        results: list[BlockResult] = []
-        begin = 0
-        for block in blocks:
-            own = slice(begin, begin + len(block.clients))
-            block_trained = {name: value[own] for name, value in trained.items()}
-            result = _weighted_sum(model, starts, block, block_trained, weights[own], losses[own])
-            results.append(replace(result, each=_each(starts, block, block_trained)) if each else result)
-            begin = own.stop
-        return results
+                size, forgotten = int(self._population.sizes[client]), block.forget.get(client, ())
+                local = drawn(size, forgotten, recipe, next(streams), block.compact)
+                rows = local + self._population.offsets[client]
+                slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
+        return slots
+
+    def _weights(self, block: Block, recipe: Recipe) -> Array:
+        """``[clients of the block]`` what each counts for, by what it retains."""
+        gone = [len(block.forget.get(client, ())) for client in block.clients]
+        return weigh(self._population.sizes[list(block.clients)] - np.array(gone), recipe)
 
     def gradient(
         self,
@@ -182,26 +198,33 @@ def _stack(model: Model, models: Sequence[Params]) -> dict[str, Tensor]:
     }
 
 
-def _weighted_sum(
-    model: Model,
-    starts: dict[str, Tensor],
-    block: Block,
-    trained: dict[str, Tensor],
-    weights: list[int],
-    losses: Array,
-) -> BlockResult:
+def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Cut blocks, in order, into groups whose trained models fit into ``GROUP_BYTES``; at least one block each."""
+    group: list[Block] = []
+    clients = 0
+    for block in blocks:
+        if group and (clients + len(block.clients)) * model.bytes > GROUP_BYTES:
+            yield group
+            group, clients = [], 0
+        group.append(block)
+        clients += len(block.clients)
+    if group:
+        yield group
+
+
+def _weighted_sum(updates: dict[str, Tensor], weights: Array) -> BlockResult:
     """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
-    scale = torch.tensor(weights, dtype=torch.float64)
+    scale = torch.from_numpy(weights.astype(np.float64))
     sums = {}
-    for name in model.names:
-        update = (trained[name] - starts[name][block.model]).double()
-        sums[name] = torch.tensordot(scale, update, dims=1).numpy()
-    return BlockResult(sums, float(sum(weights)), {"loss": float(losses.sum()), "clients": float(len(weights))})
+    for name, update in updates.items():
+        columns = torch.split(update.flatten(1), SUM_COLUMNS, dim=1)
+        sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).numpy()
+    return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
 
 
-def _each(starts: dict[str, Tensor], block: Block, trained: dict[str, Tensor]) -> Params:
+def _each(updates: dict[str, Tensor]) -> Params:
     """Local minus global model of every client of a block."""
-    return {name: (value - starts[name][block.model]).numpy() for name, value in trained.items()}
+    return {name: value.numpy() for name, value in updates.items()}
 
 
 def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:

@@ -37,6 +37,12 @@ class Tombstones:
         for client, records in forget.items():
             place.setdefault(client, set()).update(records)
 
+    def lift(self, arm: str, branch: int, consented: Forget) -> None:
+        """Take back the marks of records whose clients consent to their use again."""
+        place = self._dead.get(_place(arm, branch), {})
+        for client, records in consented.items():
+            place.get(client, set()).difference_update(records)
+
     def check(self, arm: str, branch: int, clients: Iterable[int], forget: Forget, of: str) -> None:
         """Refuse a read of deleted records.
 

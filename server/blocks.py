@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from server.setup import Lineage, Setup
+from server.sharding import members, seats
 from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
@@ -13,17 +14,17 @@ from simulator.world.seeding import generator
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     """Draw the clients of one round: a function of sizes, seed and stream, never of records."""
-    rng = generator(setup.seed, *lineage.cohorts, round)
-    eligible = np.arange(len(setup.sizes))
+    shard, plan = lineage.shard, setup.plan
+    rng = generator(setup.seed, *lineage.cohorts, round, *(() if shard is None else (shard,)))
+    eligible = np.arange(len(setup.sizes)) if shard is None else members(setup, shard)
     if lineage.cohorts_of_rest:
         left = setup.sizes.copy()
         for client, records in lineage.forget.items():
             left[client] -= len(records)
-        eligible = np.flatnonzero(left > 0)
-    plan = setup.plan
+        eligible = eligible[left[eligible] > 0]
     if plan.sampling_rate:
         return tuple(eligible[rng.random(len(eligible)) < plan.sampling_rate].tolist())
-    wanted = min(plan.clients_per_round or len(eligible), len(eligible))
+    wanted = min((plan.clients_per_round if shard is None else seats(setup, shard)) or len(eligible), len(eligible))
     return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
 
 
@@ -66,10 +67,10 @@ def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int)
     return totals
 
 
-def weighted_mean(updates: Mapping[int, Array], sizes: Array) -> Array:
-    """Mean of clients' updates, at least one, weighted by their records before any deletion; 0 if they have none."""
-    weights = sizes[list(updates)].astype(np.float64)
-    mean: Array = weights @ np.stack(list(updates.values())) / max(weights.sum(), 1.0)
+def weighted_mean(updates: Mapping[int, Array], weights: Array) -> Array:
+    """Mean of clients' updates, at least one, by ``[clients]`` weights; 0 if they weigh nothing."""
+    own = weights[list(updates)].astype(np.float64)
+    mean: Array = own @ np.stack(list(updates.values())) / max(own.sum(), 1.0)
     return mean
 
 
@@ -78,13 +79,13 @@ def mean_gradient(result: BlockResult) -> Array:
     return flat(result.sums) / max(result.weight, 1.0)
 
 
-def drift(updates: Mapping[int, Array], sizes: Array) -> Drift:
+def drift(updates: Mapping[int, Array], weights: Array) -> Drift:
     """How far one round's mean update moved because of each of its clients."""
-    total = float(sizes[list(updates)].sum()) if updates else 0.0
+    total = float(weights[list(updates)].sum()) if updates else 0.0
     if total == 0.0:
         return Drift({}, {}, 0.0)
-    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, sizes)
-    shares = {client: float(sizes[client]) / total for client in updates if sizes[client]}
+    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, weights)
+    shares = {client: float(weights[client]) / total for client in updates if weights[client]}
     pulls = {client: share * float(np.linalg.norm(updates[client] - mean)) for client, share in shares.items()}
     return Drift(shares, pulls, float(np.linalg.norm(mean)))
 

@@ -6,42 +6,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
 from server.algorithms.perturbation import drawn
-from server.algorithms.step import Step, check_finite
+from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from server.participation import first_use
 from server.setup import Lineage, Setup
+from server.sharding import merged, shard_of
+from server.training import train
 from server.updates import UpdateStore
-from simulator.world.models import flat, model_of
-from simulator.world.protocols import PERTURBATION, Block, Drift, Federation, Outcome, Statistics, UnlearningCase
+from simulator.world.models import flat, unflat
+from simulator.world.protocols import (
+    PERTURBATION,
+    Block,
+    Drift,
+    Federation,
+    Outcome,
+    Restoration,
+    Statistics,
+    UnlearningCase,
+)
 from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
 from simulator.world.specs import ModelSpec, Recipe
-
-ALGORITHMS = {
-    "fedavg": fedavg.rounds,
-    "fedsgd": fedsgd.rounds,
-    "lbfgs": lbfgs.rounds,
-    "closed-form": closed_form.rounds,
-}
-
-
-def train(
-    setup: Setup,
-    lineages: Sequence[Lineage],
-    federation: Federation,
-    starts: Sequence[Params] | None = None,
-) -> Iterator[Step]:
-    """Train lineages together, from their initialisations or from ``starts``, each from its ``first`` round."""
-    if starts is None:
-        model = model_of(setup.spec)
-        starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
-        if setup.plan.algorithm in ("fedavg", "fedsgd"):
-            yield Step(range(len(lineages)), starts, 0)
-    for step in ALGORITHMS[setup.plan.algorithm](setup, lineages, starts, federation):
-        for params in step.models:
-            check_finite(params, f"round {step.round} of training")
-        yield step
 
 
 @dataclass
@@ -57,6 +43,8 @@ class History:
         updates: of single clients in the trunk, where some method needs them.
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
+        checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        restored: see ``server.chain``; nothing is in a trunk.
     """
 
     setup: Setup
@@ -67,6 +55,8 @@ class History:
     updates: UpdateStore | None = None
     public: Array | None = None
     drifts: list[Drift] | None = None
+    checkpoints: UpdateStore | None = None
+    restored: list[Restoration] = field(default_factory=list)
 
     @property
     def spec(self) -> ModelSpec:
@@ -78,6 +68,11 @@ class History:
         """``[clients]`` records of each client before any deletion."""
         return self.setup.sizes
 
+    @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
+        return self.setup.weights
+
     def stored_for(self, needs: Collection[str]) -> int:
         """Bytes that the server keeps on disk or in memory for a method with these needs."""
         total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes
@@ -85,6 +80,8 @@ class History:
             total += sum(value.nbytes for kept in self.releases for value in kept.params.values())
         if "client updates" in needs and self.updates is not None:
             total += self.updates.bytes
+        if "shard checkpoints" in needs and self.checkpoints is not None:
+            total += self.checkpoints.bytes
         if "client drift" in needs and self.drifts is not None:
             total += sum(8 * (2 * len(of_round.shares) + 1) for of_round in self.drifts)
         return total
@@ -101,7 +98,9 @@ class History:
             if self.updates is not None and step.updates:
                 self.updates.keep(step.updates[0])
             if self.drifts is not None and step.updates:
-                self.drifts.append(drift(step.updates[0], self.sizes))
+                self.drifts.append(drift(step.updates[0], self.weights))
+            if self.checkpoints is not None and step.shards:
+                self.checkpoints.keep({shard: flat(model) for shard, model in enumerate(step.shards[0])})
             release = Release(0, step.round, step.phase, step.models[0])
             self.releases.append(release)
             self.statistics = step.statistics[0] if step.statistics else self.statistics
@@ -129,19 +128,20 @@ class History:
     ) -> list[dict[int, Array]]:
         """Let clients train again as in one round of the first training, from other models."""
         recipe = self.setup.plan.recipe
-        shorter = recipe.model_copy(update={"local_epochs": max(1, math.floor(ratio * recipe.local_epochs + 0.5))})
+        length = "local_steps" if recipe.local_steps else "local_epochs"
+        shorter = recipe.model_copy(update={length: max(1, math.floor(ratio * getattr(recipe, length) + 0.5))})
         lineages = [Lineage(branch=case.branch, forget=case.forgotten) for case in cases]
         return self._local(lineages, models, clients, round, shorter)
 
     def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
-        """The ordinary update of each request's clients on all they are about to delete, weighted by their records."""
+        """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
         lineages = [
             Lineage(branch=case.branch, forget={}, batches=(f"{self.stream}-leaver", case.request.index))
             for case in cases
         ]
         leavers = [list(case.request.forget) for case in cases]
         found = self._local(lineages, models, leavers, 0, self.setup.plan.recipe)
-        return [weighted_mean(updates, self.sizes) for updates in found]
+        return [weighted_mean(updates, self.weights) for updates in found]
 
     def _local(
         self,
@@ -176,18 +176,51 @@ class History:
         """
         used, restored = [], []
         for case in cases:
-            if self._first_use(case.request.forget, case.round) == case.round:
+            if first_use(self.setup, case.request.forget, case.round) == case.round:
                 yield Outcome(Release(case.branch, case.round, "unlearning", case.before))
                 continue
-            clean = min(self._first_use(case.forgotten, case.round), case.request.round)
+            clean = min(first_use(self.setup, case.forgotten, case.round), case.request.round)
             used.append(case)
             restored.append(Release(case.branch, clean, "unlearning", self.released(clean)))
         yield from self.resume(used, restored)
 
+    def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
+        models = [self._shard_models(case.request.round) for case in cases]
+        parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
+        lineages = [part for _, part in parts]
+        starts = [self._shard_models(part.first)[part.shard or 0] for part in lineages]
+        for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
+            for position, model in zip(step.lineages, step.models, strict=True):
+                i, part = parts[position]
+                models[i][part.shard or 0] = model
+                if self.setup.keep_working:
+                    yield Outcome(Release(part.branch, step.round, "working", model))
+        for case, own in zip(cases, models, strict=True):
+            yield Outcome(Release(case.branch, case.round, "unlearning", merged(own)))
+
+    def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
+        """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
+        by_shard: dict[int, dict[int, tuple[int, ...]]] = {}
+        for client, records in case.request.forget.items():
+            by_shard.setdefault(shard_of(self.setup, client), {})[client] = records
+        for shard, forget in sorted(by_shard.items()):
+            clean = first_use(self.setup, forget, case.request.round, shard)
+            if clean < case.request.round:
+                yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
+
+    def _shard_models(self, round: int) -> list[Params]:
+        """The models of the trunk's shards after so many rounds."""
+        if self.checkpoints is None:
+            raise ValueError("this method needs the models of single shards, and this history has none")
+        _, rows = self.checkpoints.read(round)
+        return [unflat(row, self.releases[0].params) for row in rows]
+
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
-        for release in restored:
+        for case, release in zip(cases, restored, strict=True):
             yield Outcome(release)
+            self.restore(case, release)
         lineages = [
             replace(self._lineage(case, "same-order"), first=release.round)
             for case, release in zip(cases, restored, strict=True)
@@ -195,8 +228,15 @@ class History:
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
+            self.passed(step, lineages[0].forget)  # a chain has one case at a time
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+
+    def restore(self, case: UnlearningCase, release: Release) -> None:
+        """Hear that a case goes on from an earlier release; the trunk is what it is, a chain follows."""
+
+    def passed(self, step: Step, gone: Forget) -> None:
+        """Hear of a round that came after; the trunk is what it is, a chain follows."""
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0
@@ -238,15 +278,6 @@ class History:
             first=case.round + done,
             last=case.round + done + rounds,
         )
-
-    def _first_use(self, forget: Forget, until: int) -> int:
-        """The first round of the trunk in which a client read any of these records; ``until`` if none before did.
-
-        A client that takes part reads all its records: every local epoch visits each of them once.
-        """
-        trunk = Lineage(branch=0, forget={})
-        leavers = {client for client, records in forget.items() if records}
-        return next((r for r in range(until) if leavers.intersection(cohort(self.setup, trunk, r))), until)
 
     def _lineage(self, case: UnlearningCase, coupling: str) -> Lineage:
         """Say which streams a retraining shares with the first training."""

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-Event = Literal["requested", "accepted", "refused", "completed", "restarted"]
-"""``restarted``: an interrupted run takes this arm up again from its first request; what stands above is void."""
+Event = Literal["requested", "accepted", "refused", "completed", "rejoined", "restarted"]
+"""``rejoined``: clients take part again, with a new consent for what they had deleted. ``restarted``: an interrupted
+run takes this arm up again from its first request; what stands above is void."""
 
 
 class Ledger:

@@ -1,12 +1,15 @@
 """A server's life: it trains, requests arrive, it unlearns, and everything it broadcasts is published in order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.algorithms.step import check_finite
-from server.history import History, train
+from server.arrivals import common, timeline, union, without
+from server.chain import Chain
+from server.history import History
 from server.ledger import Ledger
 from server.setup import Lineage
+from server.training import train
 from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 
@@ -60,8 +63,15 @@ class Session:
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
         if self.sequential:
-            return list(self._one_after_the_other(requests))
+            return list(self._chained(requests)._one_after_the_other(requests))
         return self._as_alternatives(requests)
+
+    def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
+        """With a record that goes on after the first request, where the method needs one."""
+        if "client drift" not in self.unlearner.needs:
+            return self
+        first = min((request.round for request in requests), default=self.history.setup.rounds)
+        return replace(self, history=Chain.of(self.history, first))
 
     def _as_alternatives(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Process each request on a branch that leaves the trunk after the request's round, all of them together.
@@ -90,7 +100,7 @@ class Session:
 
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
-        arrivals = sorted(requests, key=lambda request: (request.round, request.index))
+        arrivals = timeline(requests)
         shared = self.history.after(arrivals[0].round if arrivals else self.history.setup.rounds)
         for release in self.history.releases[: shared + 1]:
             newest = self.publish(release, None)[0]
@@ -98,15 +108,18 @@ class Session:
         forgotten: Forget = {}
         statistics: Statistics | None = self.history.statistics
         perturbation = PERTURBATION
-        for request in arrivals:
-            for release in self._training_on(model, round, request.round, forgotten):
+        for arrival in arrivals:
+            request = arrival.request
+            for release in self._training_on(model, round, arrival.round, forgotten):
                 newest, model, round = self.publish(release, None)[0], release.params, release.round
+            if arrival.back:
+                forgotten = self._take_back(request, forgotten, round)
+                continue
             if not self._admit(request, forgotten):
                 continue
             for release in self._training_on(model, round, round + self.rounds_between, forgotten):
                 model, round = release.params, release.round
-            union = _union(forgotten, request.forget)
-            case = UnlearningCase(0, request, union, round, model, statistics, perturbation)
+            case = UnlearningCase(0, request, union(forgotten, request.forget), round, model, statistics, perturbation)
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
@@ -158,6 +171,7 @@ class Session:
             return
         lineage = Lineage(branch=0, forget=forgotten, first=done, last=until)
         for step in train(self.history.setup, [lineage], self.federation, starts=[model]):
+            self.history.passed(step, forgotten)
             yield Release(0, step.round, step.phase, step.models[0])
 
     def _admit(self, request: DeletionRequest, gone: Forget) -> bool:
@@ -170,16 +184,24 @@ class Session:
             label=request.label,
             records={str(client): list(records) for client, records in request.forget.items()},
         )
-        twice = {
-            client: sorted(set(records).intersection(gone.get(client, ())))
-            for client, records in request.forget.items()
-        }
-        if any(twice.values()):
-            named = ", ".join(f"{records} of client {client}" for client, records in twice.items() if records)
+        if twice := common(gone, request.forget):
+            named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
             self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
             return False
         self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
         return True
+
+    def _take_back(self, request: DeletionRequest, gone: Forget, round: int) -> Forget:
+        """Let the clients of a request take part again, with what they had deleted by it; return what stays gone."""
+        back = common(gone, request.forget)
+        self.ledger.write(
+            "rejoined",
+            request.index,
+            round=round,
+            records={str(client): list(records) for client, records in back.items()},
+        )
+        self.federation.readmit(0, back)
+        return without(gone, back)
 
     def _complete(self, case: UnlearningCase, release: int) -> None:
         """Bury the records, then say that the request is done."""
@@ -188,7 +210,3 @@ class Session:
         self.ledger.write(
             "completed", case.request.index, branch=case.branch, release=release, tombstones=self.unlearner.deletes
         )
-
-
-def _union(one: Forget, other: Forget) -> Forget:
-    return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from simulator.world.batches import weigh
 from simulator.world.protocols import PERTURBATION
 from simulator.world.records import Array, Forget
 from simulator.world.seeding import Key
@@ -22,6 +23,7 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        shards: fedavg and fedsgd only: models trained apart, each by a part of the clients (see ``server.sharding``).
         perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
     """
 
@@ -30,6 +32,7 @@ class TrainingPlan(Frozen):
     clients_per_round: int = 0
     sampling_rate: float = 0.0
     recipe: Recipe = Recipe()
+    shards: int = 1
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
     perturbation: float = 0.0
@@ -58,6 +61,11 @@ class Setup:
     keep_updates: bool = False
 
     @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
+        return weigh(self.sizes, self.plan.recipe)
+
+    @property
     def rounds(self) -> int:
         """Rounds of a whole training: 1 where the optimum is solved for."""
         return self.plan.rounds if self.plan.algorithm in ("fedavg", "fedsgd") else 1
@@ -76,6 +84,7 @@ class Lineage:
             which a client without records takes part with weight 0.
         first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
+        shard: the shard whose clients take part; ``None``: all clients do.
     """
 
     branch: int
@@ -88,3 +97,4 @@ class Lineage:
     cohorts_of_rest: bool = False
     first: int = 0
     last: int | None = None
+    shard: int | None = None

@@ -1,4 +1,4 @@
-"""The adversary at the command line: a transcript and public knowledge in, reconstructions out, no ground truth."""
+"""The adversary at the command line: a transcript and public knowledge in, answers out, no ground truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
-from attacks.session import attack_transcript
+from attacks.session import Answer, attack_transcript
+from simulator.answers import are_labels, are_scores, save_answers
 from simulator.gallery import draw_answers
 from simulator.methods import expand, resolve
 from simulator.scenario import ScenarioError
-from simulator.scoring import save_reconstructions
 from simulator.style import STYLE, save
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Reconstruction
+from simulator.world.records import Labels, Reconstruction, Scores
 from simulator.world.specs import Schema
 from simulator.world.transcript import Transcript, TranscriptError
 
@@ -54,13 +54,15 @@ def attack(
         raise ScenarioError(str(error)) from None
     schema = known.facts.schema_
     for kind, answer in answers.items():
-        silent = sum(found.no_signal for found in answer.reconstructions)
-        note = f"; {silent} without a signal, where it returns the public mean" if silent else ""
-        count = len(answer.reconstructions)
-        console.print(f"\n{kind}: {count} deletion{'s' * (count != 1)} in {answer.seconds:.2f} s{note}")
-        _show(answer.reconstructions, schema, console)
+        console.print(f"\n{kind}: {_headline(answer)}")
+        if are_labels(answer.guesses):
+            _show_labels(answer.guesses, schema, console)
+        elif are_scores(answer.guesses):
+            _show_scores(answer.guesses, console)
+        else:
+            _show(answer.reconstructions, schema, console)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_reconstructions(out, answers)
+    save_answers(out, answers)
     written = [out]
     images = {kind: _rows(answer.reconstructions) for kind, answer in answers.items() if answer.reconstructions}
     if schema.is_image and images:
@@ -71,6 +73,33 @@ def attack(
 
 def _rows(found: Sequence[Reconstruction]) -> NDArray[np.float64]:
     return np.concatenate([one.x for one in found])
+
+
+def _headline(answer: Answer) -> str:
+    """How many deletions, at what cost, and how many of them changed nothing."""
+    silent, count, cost = sum(found.no_signal for found in answer.guesses), len(answer.guesses), answer.cost
+    note = f"; {silent} without a signal, where it falls back on the public sample" if silent else ""
+    asked = "" if cost.queries is None else f" and {cost.queries:,} queries"
+    return f"{count} deletion{'s' * (count != 1)} in {cost.seconds:.2f} s{asked}{note}"
+
+
+def _show_labels(found: Sequence[Labels], schema: Schema, console: Console) -> None:
+    """The classes of the first few deletions."""
+    for one in found[:_SHOWN]:
+        classes, counts = np.unique(one.y.astype(int), return_counts=True)
+        said = ", ".join(
+            f"{_class_name(int(label), schema)}" + (f" ({count} times)" if count > 1 else "")
+            for label, count in zip(classes, counts, strict=True)
+        )
+        console.print(Text(f"deletion {one.case}: class {said}" + (", no signal" if one.no_signal else "")))
+
+
+def _show_scores(found: Sequence[Scores], console: Console) -> None:
+    """The entries of the challenge that the first few deletions most likely took away."""
+    for one in found[:_SHOWN]:
+        first = ", ".join(str(entry) for entry in np.argsort(-one.deleted, kind="stable")[:_SHOWN])
+        said = "no signal" if one.no_signal else f"most likely of {len(one.deleted)} challenged records: {first}"
+        console.print(Text(f"deletion {one.case}: {said}"))
 
 
 def _show(found: Sequence[Reconstruction], schema: Schema, console: Console) -> None:
@@ -97,9 +126,12 @@ def _caption(one: Reconstruction, row: int, schema: Schema) -> str:
     if schema.task == "regression":
         label = f"target {one.y[row]:.2f}"
     else:
-        number = int(one.y[row])
-        label = f"class {schema.class_names[number] if number < len(schema.class_names) else number}"
+        label = f"class {_class_name(int(one.y[row]), schema)}"
     return f"deletion {one.case}, {label}" + (", no signal" if one.no_signal else "")
+
+
+def _class_name(number: int, schema: Schema) -> str:
+    return schema.class_names[number] if number < len(schema.class_names) else str(number)
 
 
 def drawn(record: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:

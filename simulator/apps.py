@@ -81,10 +81,11 @@ def factors(message: Message, context: Context) -> Message:
 
 @client_app.query("tombstone")
 def tombstone(message: Message, context: Context) -> Message:
-    """Remember, in this host's own state, that records are deleted."""
+    """Remember, in this host's own state, that records are deleted, or that there is a new consent to their use."""
     call, _ = wire.unpack(message.content)
     tombstones = _tombstones(context)
-    tombstones.bury(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
+    mark = tombstones.lift if call["lift"] else tombstones.bury
+    mark(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
     context.state["tombstones"] = ConfigRecord({"json": tombstones.as_text()})
     return Message(wire.pack({}, {}), reply_to=message)
 

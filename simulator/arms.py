@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from safetensors.numpy import save
 from attacks.session import Answer, attack_transcript
 from server.ledger import Ledger
 from server.session import Processed, Session
+from simulator.answers import save_answers
+from simulator.challenge import Posed, pose
 from simulator.evaluation import Judge, distance, worth
+from simulator.marking import Mark, Material, mark
 from simulator.plan import Arm
 from simulator.scenario import Scenario
-from simulator.scoring import Truth, save_reconstructions, score_attack, summarise
+from simulator.scoring import Truth
 from simulator.trunk import Trunk, penalty
 from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
 from simulator.world.models import Model, model_of
@@ -49,11 +52,12 @@ class ArmRun:
         began = time.perf_counter()
         processed = self._serve(federation)
         seconds = time.perf_counter() - began
-        knowledge = self._knowledge(processed)
+        posed = self._challenge(processed)
+        knowledge = replace(self._knowledge(processed), challenge=None if posed is None else posed.challenge)
         knowledge.save(self._transcript)
         answers = attack_transcript(self._transcript, self.arm.attacks, seed=self.arm.seed)
-        scores = self._scores(processed, answers, knowledge)
-        self._keep(processed, answers, scores)
+        marks = self._marks(processed, answers, knowledge, posed)
+        self._keep(processed, answers, marks)
         costs = federation.costs
         return {
             "arm": self.arm.id,
@@ -69,11 +73,7 @@ class ArmRun:
             "requests": {"made": len(self.trunk.ground.requests), "completed": len(processed)},
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **self._worth(processed),
-            "attacks": {
-                kind: summarise(scores[kind], answer.seconds, generator(self.arm.seed, f"bootstrap/{kind}"))
-                for kind, answer in answers.items()
-                if processed
-            },
+            "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
             "privacy": {"unit": "record", "epsilon_max": None, "delta": self.scenario.privacy.delta},
             "notes": _notes(processed),
             "cost": {
@@ -164,26 +164,27 @@ class ArmRun:
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
         return population.train_x[rows], population.train_y[rows]
 
-    def _scores(
-        self, processed: Sequence[Processed], answers: dict[str, Answer], knowledge: PublicKnowledge
-    ) -> dict[str, pd.DataFrame]:
+    def _challenge(self, processed: Sequence[Processed]) -> Posed | None:
+        """Given records to tell apart, where an attack is on such."""
+        if not processed or not any("challenge" in attack.needs for attack in self.arm.attacks):
+            return None
+        return pose(processed, self.trunk.ground.population, self.arm.seed)
+
+    def _marks(
+        self,
+        processed: Sequence[Processed],
+        answers: dict[str, Answer],
+        knowledge: PublicKnowledge,
+        posed: Posed | None,
+    ) -> dict[str, Mark]:
         truths = []
         for case, p in enumerate(processed):
             x, y = self._forgotten(p)
             truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
         candidates = np.asarray(self.trunk.ground.population.test_x, dtype=np.float64)
-        schema = self.trunk.ground.population.schema
-        return {
-            kind: score_attack(
-                truths,
-                answer.reconstructions,
-                knowledge,
-                schema,
-                candidates,
-                generator(self.arm.seed, "candidates"),
-            )
-            for kind, answer in answers.items()
-        }
+        status = None if posed is None else posed.status
+        material = Material(truths, knowledge, candidates, status, self.arm.seed)
+        return {kind: mark(kind, answer, material) for kind, answer in answers.items()}
 
     def _worth(self, processed: Sequence[Processed]) -> dict[str, Any]:
         """Utility and forgetting; of the trained model alone where no request was completed."""
@@ -199,6 +200,9 @@ class ArmRun:
                 test=(population.test_x, population.test_y),
             )
         entry["forgetting"]["exact"] = self.arm.unlearning.promises == "exact"
+        if entry["forgetting"]["exact"]:
+            adaptive = bool(getattr(self.arm.unlearning, "adaptive", False))
+            entry["forgetting"]["exact_for_adaptive_requests"] = adaptive
         return entry
 
     def _data(self) -> dict[str, Any]:
@@ -209,20 +213,18 @@ class ArmRun:
         counts = {"clients": population.clients, "records": len(population.train_x)}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
-    def _keep(
-        self, processed: Sequence[Processed], answers: dict[str, Answer], scores: dict[str, pd.DataFrame]
-    ) -> None:
+    def _keep(self, processed: Sequence[Processed], answers: dict[str, Answer], marks: dict[str, Mark]) -> None:
         """Write what figures, reports and tracking draw from."""
         places = {name: self.directory / name for name in ("scores", "reconstructions", "truth", "rounds", "models")}
         for place in places.values():
             place.mkdir(exist_ok=True)
         name = self.arm.id
-        frames = [frame.assign(attack=kind) for kind, frame in scores.items()]
+        frames = [marked.frame for marked in marks.values() if len(marked.frame)]
         if frames:
             draft = places["scores"] / f".{name}.parquet"
             pd.concat(frames, ignore_index=True).to_parquet(draft)
             draft.replace(places["scores"] / f"{name}.parquet")
-        save_reconstructions(places["reconstructions"] / f"{name}.safetensors", answers)
+        save_answers(places["reconstructions"] / f"{name}.safetensors", answers)
         records = [self._forgotten(p) for p in processed]
         if records:
             _save_arrays(

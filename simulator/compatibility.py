@@ -65,6 +65,10 @@ def _no_history(setting: Setting) -> Obstacle | None:
     )
 
 
+def _no_drift(setting: Setting) -> Obstacle | None:
+    return None if setting.deletion.pattern == "sequential" else _no_history(setting)
+
+
 def _unperturbed(setting: Setting) -> Obstacle | None:
     if setting.training.perturbation:
         return None
@@ -75,15 +79,28 @@ def _unperturbed(setting: Setting) -> Obstacle | None:
     )
 
 
+def _one_model(setting: Setting) -> Obstacle | None:
+    if setting.training.shards > 1:
+        return None
+    return (
+        "training.shards = 1",
+        "it trains the shards again that a request touches, and there is one model; give training.shards of 2 or more, "
+        "or take rollback",
+    )
+
+
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
     "client updates": _no_history,
-    "client drift": _no_history,
+    "client drift": _no_drift,
     "plain SGD": _local_momentum,
+    "shard checkpoints": _one_model,
     "perturbed objective": _unperturbed,
 }
 _GRANTS = ("labels", "client", "seeds")
+_ON_SHARDS = ("sharded", "retrain", "none")
+"""Unlearning methods that work where several models are trained apart."""
 
 
 def check(
@@ -137,10 +154,38 @@ def _check_training(setting: Setting) -> None:
             f"training.perturbation = {training.perturbation} with training.algorithm = {training.algorithm!r}"
             f"{_of(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
         )
+    if training.shards > 1:
+        _check_shards(setting)
     if clients and training.clients_per_round > clients:
         raise ScenarioError(
             f"training.clients_per_round = {training.clients_per_round}{_of(setting)}: must be at most data.clients = "
             f"{clients} (0: all of them)"
+        )
+
+
+def _check_shards(setting: Setting) -> None:
+    training, deletion, clients = setting.training, setting.deletion, setting.data.clients
+    given = f"training.shards = {training.shards}"
+    if training.algorithm in _OPTIMISERS:
+        raise ScenarioError(
+            f"{given} with training.algorithm = {training.algorithm!r}{_of(setting)}: shards are trained for a fixed "
+            f"number of rounds; take fedavg or fedsgd, or shards = 1"
+        )
+    if clients and training.shards > clients:
+        raise ScenarioError(f"{given}{_of(setting)}: must be at most data.clients = {clients}")
+    if 0 < training.clients_per_round < training.shards:
+        raise ScenarioError(
+            f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
+            f"a client a round; give at least {training.shards}, or 0 for all"
+        )
+    wrong = {
+        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
+        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
+    }
+    for what in (what for what, holds in wrong.items() if holds):
+        raise ScenarioError(
+            f"{given} with {what}{_of(setting)}: only the shards of the first training are kept, not those that would "
+            f"be trained on after it; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
         )
 
 
@@ -157,11 +202,12 @@ def _check_deletion(setting: Setting) -> None:
             f"deletion.group = {deletion.group}{_of(setting)}: must be at most data.clients = {clients}"
         )
     for position, request in enumerate(deletion.request):
-        if request.round > rounds:
-            raise ScenarioError(
-                f"deletion.request.{position}.round = {request.round}{_of(setting)}: must be at most {rounds}, the "
-                f"rounds of {training.algorithm} (0: the last)"
-            )
+        for key, none, round in (("round", "the last", request.round), ("rejoin", "never", request.rejoin)):
+            if round > rounds:
+                raise ScenarioError(
+                    f"deletion.request.{position}.{key} = {round}{_of(setting)}: must be at most {rounds}, the "
+                    f"rounds of {training.algorithm} (0: {none})"
+                )
         if clients and request.client is not None and request.client >= clients:
             raise ScenarioError(
                 f"deletion.request.{position}.client = {request.client}{_of(setting)}: there is no such client; with "
@@ -193,6 +239,12 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
+        if group == "unlearning" and setting.training.shards > 1 and name not in _ON_SHARDS:
+            raise ScenarioError(
+                f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
+                f"model, and there are {setting.training.shards} that are merged at release only; take "
+                f"{listed(_ON_SHARDS)}, or training.shards = 1"
+            )
         for need in about.needs:
             if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
                 raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")

@@ -112,7 +112,8 @@ def _labels(deletion: DeletionConfig, population: Population, seed: int) -> Iter
 def _spelled_out(deletion: DeletionConfig, population: Population, rounds: int, index: int) -> DeletionRequest:
     request, path = deletion.request[index], f"deletion.request.{index}"
     forget, label = _named(deletion, request, population, path)
-    return DeletionRequest(index, request.round or rounds, deletion.level, forget, label)
+    rejoin = request.rejoin or None
+    return DeletionRequest(index, request.round or rounds, deletion.level, forget, label, rejoin)
 
 
 def _named(

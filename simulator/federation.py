@@ -118,11 +118,20 @@ class GridFederation:
 
     def tombstone(self, branch: int, forget: Forget) -> None:
         """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
-        header = {"arm": self.arm, "branch": branch, "forget": [[c, list(records)] for c, records in forget.items()]}
+        self._mark(branch, forget, lift=False)
+
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """See ``Federation.readmit``."""
+        self._mark(branch, forget, lift=True)
+
+    def _mark(self, branch: int, forget: Forget, lift: bool) -> None:
+        named = [[client, list(records)] for client, records in forget.items()]
+        header = {"arm": self.arm, "branch": branch, "forget": named, "lift": lift}
         nodes = self.hosts()
         replies = self._exchange("query.tombstone", {node: wire.pack(header, {}) for node in nodes})
         if missing := set(nodes).difference(replies):
-            raise FederationError(f"hosts {sorted(missing)} did not confirm a deletion on branch {branch}")
+            what = "new consent" if lift else "deletion"
+            raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branch {branch}")
 
     def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
         clients = sum(len(block.clients) for block in blocks)

@@ -57,7 +57,7 @@ def gallery(run: RunFiles, variant: str) -> Path | None:
 
 def cosine_cdf(run: RunFiles, variant: str) -> Path | None:
     """Distribution of the cosine similarity, raw and centred, of every attack; one row a way of unlearning."""
-    settings = [setting for setting in run.settings(variant) if len(run.scores(*setting.arms))]
+    settings = [setting for setting in run.settings(variant) if _reconstructed(run, setting)]
     if not settings:
         return None
     title = _title(run, settings, variant)
@@ -196,7 +196,7 @@ def _levels(axes: Axes, after: dict[str, float]) -> None:
 def summary(run: RunFiles) -> Path | None:
     """The answer at a glance: centred cosine of every attack under every way of unlearning, median and p10 to p90."""
     settings = [setting for variant in run.variants() for setting in run.settings(variant)]
-    settings = [setting for setting in settings if len(run.scores(*setting.arms))]
+    settings = [setting for setting in settings if _reconstructed(run, setting)]
     if not settings:
         return None
     title = headline([arm for setting in settings for arm in setting.arms])
@@ -253,6 +253,11 @@ def _group(axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], 
 def _title(run: RunFiles, settings: Sequence[Setting], variant: str) -> str:
     text = finding([(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings])
     return f"{variant}: {text[:1].lower()}{text[1:]}" if variant else text
+
+
+def _reconstructed(run: RunFiles, setting: Setting) -> bool:
+    """Whether there are reconstructions to draw, and not of baselines alone."""
+    return bool(reconstructions(setting.arms[0])) and len(run.scores(*setting.arms)) > 0
 
 
 def _seeds(settings: Sequence[Setting]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from simulator.inferences import inferences, inferred
+
 Arm: TypeAlias = Mapping[str, Any]
 """One entry of ``arms`` in ``results.json``."""
 
@@ -76,8 +78,11 @@ def reconstructions(arm: Arm) -> dict[str, Arm]:
     """The attacks of an arm that answer with records; attacks before baselines, the public mean last.
 
     Random public records are left out where single records were deleted: they say nothing that the mean does not.
+    Where baselines are alone beside attacks of other kinds, none: there is nothing for them to be seen beside.
     """
     found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack.get("kind") == "reconstruction"}
+    if inferences(arm) and set(found) <= set(BASELINES):
+        return {}
     if arm.get("deletion", {}).get("records", 1) == 1:
         found.pop("public-draw", None)
     return dict(sorted(found.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
@@ -87,7 +92,7 @@ def verdict(arm: Arm) -> str:
     """One sentence: what was got back, against the public mean, at what utility."""
     led = leading(arm)
     if led is None:
-        return _sentence("no reconstruction was tried", arm)
+        return _sentence("" if inferences(arm) else "no reconstruction was tried", arm)
     name, how = led
     attack = reconstructions(arm)[name]
     floors = _floors(arm)
@@ -222,8 +227,9 @@ def _quiet_cases(attack: Arm) -> str:
 
 
 def _sentence(found: str, arm: Arm) -> str:
-    """Add the utility, epsilon where privacy was asked for, and refusals."""
-    return "; ".join(part for part in (found, _utility(arm), _epsilon(arm), _refused(arm)) if part) + "."
+    """Add what else was inferred, the utility, epsilon where privacy was asked for, and refusals."""
+    parts = (found, *inferred(arm), _utility(arm), _epsilon(arm), _refused(arm))
+    return "; ".join(part for part in parts if part) + "."
 
 
 def _refused(arm: Arm) -> str:

@@ -106,11 +106,14 @@ class RunFiles:
         return tomllib.loads((self.directory / "scenario.toml").read_text())
 
     def scores(self, *arms: Arm) -> pd.DataFrame:
-        """A row for each target and attack of these arms; empty where none of them was attacked."""
+        """A row for each target and attack that answered with records; empty where none of these arms had one."""
         paths = [self.directory / "scores" / f"{arm['arm']}.parquet" for arm in arms]
         frames = [pd.read_parquet(path) for path in paths if path.is_file()]
         columns = ["attack", "case", "target", "cosine", "cosine_centred"]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+        if not frames:
+            return pd.DataFrame(columns=columns)
+        rows = pd.concat(frames, ignore_index=True)
+        return rows[rows["cosine"].notna()] if "cosine" in rows else pd.DataFrame(columns=columns)
 
     def truth(self, arm: Arm) -> Records | None:
         """The deleted records of an arm; None where the run kept none."""
@@ -118,9 +121,9 @@ class RunFiles:
         return Records(arrays["x"], arrays["y"], arrays["case"]) if arrays else None
 
     def reconstructions(self, arm: Arm) -> dict[str, Records]:
-        """What each attack answered, in the order of the file's names."""
+        """What each attack that answers with records said, in the order of the file's names."""
         arrays = self._arrays("reconstructions", arm)
-        attacks = sorted({name.rpartition("/")[0] for name in arrays})
+        attacks = sorted(name.removesuffix("/x") for name in arrays if name.endswith("/x"))
         return {
             attack: Records(arrays[f"{attack}/x"], arrays[f"{attack}/y"], arrays[f"{attack}/case"])
             for attack in attacks

@@ -1,30 +1,26 @@
 """Where ground truth and reconstruction meet for the first time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import load_file, save
 from scipy.optimize import linear_sum_assignment
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
 
-from attacks.session import Answer
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Reconstruction
 from simulator.world.specs import Schema
-from simulator.world.transcript import write_atomically
 
-_CANDIDATES = 1000
+CANDIDATES = 1000
+"""Records among which the true one is looked for, itself included."""
 _RESAMPLES = 1000
 _FINEST = -20.0 * np.log10(np.finfo(np.float64).eps)
-_NOTE = "note:"
 _SPREADS = ("cosine", "cosine_centred", "mse", "psnr", "ssim", "target_error")
 
 
@@ -172,7 +168,7 @@ def _image_quality(x: Array, found: Array, shape: tuple[int, ...]) -> dict[str, 
 
 def _ranks(pairs: _Pairs, candidates: Array, mean: Array, rng: np.random.Generator) -> dict[str, Array]:
     """Rank of each true record among the candidates, as if it stood at a random place in their list."""
-    chosen = rng.permutation(len(candidates))[: _CANDIDATES - 1]
+    chosen = rng.permutation(len(candidates))[: CANDIDATES - 1]
     others = _centred(np.asarray(candidates, np.float64)[chosen], mean)
     found = _centred(pairs.found_x, mean)
     own = (found * _centred(pairs.x, mean)).sum(axis=1, keepdims=True)
@@ -232,44 +228,3 @@ def _medians(rows: Array) -> Array:
     """Median of each row, its padding left out."""
     middle: Array = np.nanmedian(rows, axis=1) if np.isnan(rows).any() else np.median(rows, axis=1)
     return middle
-
-
-def save_reconstructions(path: Path, answers: Mapping[str, Answer]) -> None:
-    """Write ``<attack>/x``, ``/y``, ``/case``, ``/no_signal`` and notes, a row for each record, as safetensors."""
-    arrays: dict[str, Array] = {}
-    for kind, answer in answers.items():
-        found = answer.reconstructions
-        if not found:
-            continue
-        sizes = [len(one.y) for one in found]
-        arrays[f"{kind}/x"] = np.concatenate([one.x for one in found])
-        arrays[f"{kind}/y"] = np.concatenate([one.y for one in found])
-        arrays[f"{kind}/case"] = np.repeat([one.case for one in found], sizes)
-        arrays[f"{kind}/no_signal"] = np.repeat([one.no_signal for one in found], sizes)
-        for note in dict.fromkeys(name for one in found for name in one.notes):
-            arrays[f"{kind}/{_NOTE}{note}"] = np.repeat([one.notes.get(note, np.nan) for one in found], sizes)
-    write_atomically(path, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
-
-
-def load_reconstructions(path: Path) -> dict[str, list[Reconstruction]]:
-    """Read what ``save_reconstructions`` wrote, by attack."""
-    arrays = load_file(path)
-    kinds = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
-    return {kind: _loaded(kind, arrays) for kind in kinds}
-
-
-def _loaded(kind: str, arrays: Mapping[str, Array]) -> list[Reconstruction]:
-    cases = arrays[f"{kind}/case"]
-    starts = np.flatnonzero(np.diff(cases, prepend=cases[0] - 1))
-    prefix = f"{kind}/{_NOTE}"
-    notes = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-    return [
-        Reconstruction(
-            case=int(cases[start]),
-            x=arrays[f"{kind}/x"][start:stop],
-            y=arrays[f"{kind}/y"][start:stop],
-            no_signal=bool(arrays[f"{kind}/no_signal"][start]),
-            notes={name: float(values[start]) for name, values in notes.items() if not np.isnan(values[start])},
-        )
-        for start, stop in zip(starts, [*starts[1:], len(cases)], strict=True)
-    ]

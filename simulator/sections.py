@@ -107,8 +107,12 @@ class TrainingConfig(Frozen):
         clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
         sampling: in place of clients_per_round.
         local_epochs, batch_size: fedavg only.
+        local_steps: in place of epochs: so many steps, each on a batch drawn afresh, of clients that count equally
+            whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
+            one is released; fedavg and fedsgd.
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
@@ -117,11 +121,24 @@ class TrainingConfig(Frozen):
     clients_per_round: int = Field(default=20, ge=0)
     sampling: SamplingConfig | None = None
     local_epochs: Count = 1
+    local_steps: int = Field(default=0, ge=0)
     batch_size: Count = 10
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    shards: Count = 1
     perturbation: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_length_of_local_training(self) -> "TrainingConfig":
+        if self.local_steps and self.local_epochs > 1:
+            raise ValueError(
+                f"local_steps = {self.local_steps} and local_epochs = {self.local_epochs} are two lengths of local "
+                f"training; give one"
+            )
+        if self.local_steps and self.algorithm != "fedavg":
+            raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -142,12 +159,15 @@ class RequestConfig(Frozen):
         client: who asks.
         records: level record: local indices, from 0 to the client's size.
         label: level label.
+        rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
+            consent for its records; 0: never.
     """
 
     round: int = Field(default=0, ge=0)
     client: int | None = Field(default=None, ge=0)
     records: tuple[Annotated[int, Field(ge=0)], ...] = ()
     label: int | None = Field(default=None, ge=0)
+    rejoin: int = Field(default=0, ge=0)
 
 
 class DeletionConfig(Frozen):
@@ -209,6 +229,13 @@ class DeletionConfig(Frozen):
         for key, present in given.items():
             if present != (key in needed):
                 raise ValueError(f"{path}.{key} {'is given' if present else 'is missing'}; {wanted}")
+        if request.rejoin and (self.level, self.pattern) != ("client", "sequential"):
+            raise ValueError(
+                f"{path}.rejoin = {request.rejoin} needs level = 'client' and pattern = 'sequential': elsewhere "
+                f"nothing comes after a deletion, or a part of the client never left"
+            )
+        if request.rejoin and not 0 < request.round < request.rejoin:
+            raise ValueError(f"{path}.rejoin = {request.rejoin} must be after its own round = {request.round}")
         if len(set(request.records)) < len(request.records):
             raise ValueError(f"{path}.records = {list(request.records)} names a record twice")
 

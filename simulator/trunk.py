@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from server.arrivals import timeline, union, without
 from server.history import History
 from server.setup import Setup, TrainingPlan
 from server.updates import UpdateStore
@@ -101,8 +102,10 @@ class Trunk:
         federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
+        shards = UpdateStore(scratch / "shards") if "shard checkpoints" in needs else None
         public = ground.population.public_x
-        return cls(ground, grid, History(ground.setup, federation, updates=updates, public=public, drifts=drifts))
+        history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
+        return cls(ground, grid, history)
 
     def train(self) -> Iterator[Release]:
         """Train; yield releases as they come."""
@@ -122,15 +125,17 @@ class Trunk:
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""
         sequential = self.ground.setting.deletion.pattern == "sequential"
-        gone: dict[int, tuple[int, ...]] = {}
+        gone: Forget = {}
         cases, done = [], 0
-        for request in sorted(self.ground.requests, key=lambda request: (request.round, request.index)):
-            forgotten: Forget = request.forget
-            arrives = request.round
+        for arrival in timeline(self.ground.requests):
+            request = arrival.request
+            if arrival.back:
+                gone = without(gone, request.forget)
+                continue
+            forgotten, arrives = request.forget, request.round
             if sequential:
-                for client, records in request.forget.items():
-                    gone[client] = tuple(sorted({*gone.get(client, ()), *records}))
-                forgotten, arrives = dict(gone), max(arrives, done)
+                gone = union(gone, request.forget)
+                forgotten, arrives = gone, max(arrives, done)
             done = arrives + self.ground.setting.deletion.rounds_between
             before = self.history.releases[-1].params
             cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
@@ -206,13 +211,17 @@ def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
         raise DataError(
             f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"
         )
+    if training.shards > population.clients:
+        raise DataError(f"training.shards = {training.shards}: there are {population.clients} clients")
     return TrainingPlan(
         algorithm=training.algorithm,
         rounds=training.rounds,
         clients_per_round=0 if training.sampling else training.clients_per_round or 0,
         sampling_rate=training.sampling.rate if training.sampling else 0.0,
+        shards=training.shards,
         recipe=Recipe(
             local_epochs=training.local_epochs,
+            local_steps=training.local_steps,
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
             momentum=training.momentum,

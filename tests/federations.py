@@ -41,6 +41,7 @@ class Bench:
     block_size: int = 4
     seed: int = 0
     arm: str = "arm"
+    keep_working: bool = False
     broadcast: list[Release] = field(default_factory=list)
 
     def federation(self) -> GridFederation:
@@ -48,11 +49,13 @@ class Bench:
         about: dict[str, Any] = {"data": {}, "directory": str(self.directory / "population")}
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
-    def history(self, updates: bool = False, drifts: bool = False) -> History:
-        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
+    def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
-        history = History(setup, self.federation(), updates=store, public=self.population.public_x, drifts=lengths)
+        public = self.population.public_x
+        history = History(setup, self.federation(), updates=store, public=public, drifts=lengths)
+        history.checkpoints = UpdateStore(self.directory / "shards") if shards else None
         list(history.run())
         return history
 
@@ -66,7 +69,8 @@ class Bench:
             self.broadcast.append(release)
             return len(self.broadcast) - 1, release.params
 
-        history = self.history("client updates" in unlearner.needs, "client drift" in unlearner.needs)
+        wanted = ("client updates", "client drift", "shard checkpoints")
+        history = self.history(*(need in unlearner.needs for need in wanted))
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
         session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)
         return session.serve(requests)

@@ -21,6 +21,7 @@ class Step:
         phase: ``training``, or ``working`` for what is broadcast without being a release.
         statistics: what the server keeps of each (closed form only).
         updates: client -> update as one vector, of each (fedavg, where they are kept).
+        shards: the models of each one's shards (training in shards only).
     """
 
     lineages: Sequence[int]
@@ -29,6 +30,7 @@ class Step:
     phase: Phase = "training"
     statistics: Sequence[Statistics] = ()
     updates: Sequence[Mapping[int, Array]] = ()
+    shards: Sequence[Sequence[Params]] = ()
 
 
 class DivergedError(RunFailure):

@@ -18,6 +18,15 @@ CARDS: dict[str, Card] = {
         promises="exact",
         source="FATS, PVLDB 2024",
     ),
+    "sharded": Card(
+        target="server.unlearning.sharded:Sharded",
+        summary="train again only the shards that held the deleted records, from their last clean checkpoint",
+        levels=("record", "label", "client"),
+        algorithms=("fedavg", "fedsgd"),
+        needs=("memoryless server", "shard checkpoints"),
+        promises="exact",
+        source="SISA, IEEE S&P 2021; KNOT, INFOCOM 2023",
+    ),
     "downdate": Card(
         target="server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
@@ -88,6 +97,7 @@ CARDS: dict[str, Card] = {
         target="server.unlearning.negate:Not",
         summary="negate the first layer's weights, then fine-tune on what is retained",
         levels=("record", "label", "client"),
+        models=("mlp", "cnn"),
         algorithms=("fedavg", "fedsgd"),
         source="Khalil et al., CVPR 2025",
     ),

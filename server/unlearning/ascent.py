@@ -19,7 +19,7 @@ class Ascent(Frozen):
     Cost: ``steps`` gradients of the leavers' records, who must be online. The server keeps nothing.
 
     Attributes:
-        learning_rate: eta.
+        learning_rate: eta; default: ours, the training's.
         steps: number of steps; only the last model is released.
         max_distance: bound on ||theta' - theta||_2: a step that would pass it is cut back to it; 0: unbounded.
     """

@@ -27,7 +27,7 @@ class Distil(Frozen):
     every round, and needs public records.
 
     Attributes:
-        temperature: T.
+        temperature: T; default: ours, as the others: what the paper used could not be established.
         epochs: over the public sample.
         batch_size, learning_rate: of the distillation.
     """

@@ -24,6 +24,7 @@ class Downdate(Frozen):
     levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
     needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
     promises: ClassVar[str] = "exact"
+    adaptive: ClassVar[bool] = True
     deletes: ClassVar[bool] = True
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:

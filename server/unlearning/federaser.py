@@ -21,17 +21,21 @@ class FedEraser(Frozen):
     u_k^t being what k sent in the SAME round of training. The first round needs no calibration: its start was the
     initial model.
 
+    As in the paper lengths and directions are whole clients' (the authors' code takes them layer by layer, of the
+    clients' mean), and the T / dt steps that are replayed are as long as they were: with dt > 1 the model goes a part
+    of the way only, and loses utility where the training had not settled.
+
     Guarantee: none, but for this: with dt = 1, r = 1 and nobody forgotten it reproduces the training. Cost: T / dt
     rounds of r E epochs, without the leavers. The server keeps the update of every client in every round (all rounds:
     the same history serves any dt), and sees single clients' messages.
 
     Attributes:
-        interval: dt.
-        ratio: r.
+        interval: dt, as in the authors' code.
+        ratio: r, as in the authors' code; at least one epoch is run.
     """
 
     method: Literal["federaser"] = "federaser"
-    interval: int = Field(default=2, ge=1)
+    interval: int = Field(default=1, ge=1)
     ratio: float = Field(default=0.5, gt=0, le=1)
 
     levels: ClassVar[frozenset[str]] = frozenset({"client"})
@@ -73,8 +77,8 @@ class FedEraser(Frozen):
         else:
             fresh = history.calibrate(cases, models, left, round, self.ratio)
         return [
-            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.sizes)
-            if any(history.sizes[client] for client in own)
+            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.weights)
+            if any(history.weights[client] for client in own)
             else None
             for own in fresh
         ]

@@ -20,6 +20,9 @@ class FedRecovery(Frozen):
     theta' = theta - sum_t p_t r_t + N(0, sigma^2): r_t is round t's mean update with the leavers less the mean without
     them, p_t = ||r_t||^2 / sum_s ||r_s||^2, sigma by the analytic Gaussian mechanism.
 
+    Other implementations take ||theta_{t+1} - theta_t||^2 for ||r_t||^2 in p_t; which one the paper means could not be
+    established, nor its hyper-parameters: the defaults are ours.
+
     Guarantee: none is promised. The paper's (epsilon, delta) holds if ``sensitivity`` bounds the distance between what
     is subtracted to and the retrained model; its own bound takes smoothness constants that nobody knows for a network.
     Cost: arithmetic at the server; no client is asked. The server keeps the update of every client in every round.

@@ -16,7 +16,7 @@ class Finetune(Frozen):
     the retained clients; the server keeps nothing, and needs nobody who leaves.
 
     Attributes:
-        rounds: of training on.
+        rounds: of training on; as many as methods that recover take.
     """
 
     method: Literal["finetune"] = "finetune"

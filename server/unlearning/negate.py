@@ -14,13 +14,14 @@ from simulator.world.specs import Frozen
 class Not(Frozen):
     """Negate the first layer's weights, then fine-tune on what is retained (NoT; Khalil et al., CVPR 2025).
 
-    The bias stays. In a linear model the first layer is all there is: its scores change their sign.
+    The bias stays. What it breaks is how the layers fit together: a linear model has none to break, and would come out
+    with all its scores reversed, so it is refused.
 
     Guarantee: none. Cost: ``rounds`` rounds of the retained clients. The server keeps nothing, and needs nobody who
     leaves.
 
     Attributes:
-        rounds: of fine-tuning.
+        rounds: of fine-tuning; default: ours (the paper goes on until the accuracy is back).
     """
 
     method: Literal["not"] = "not"

@@ -34,7 +34,7 @@ class Newton(Frozen):
     retrain.
 
     Attributes:
-        epsilon, delta: of the certificate; the bound holds for epsilon up to 1.
+        epsilon, delta: of the certificate, as the paper has them; the bound holds for epsilon up to 1.
         tolerance: of conjugate gradients, relative to the deleted records' gradient.
         max_products: Hessian-vector products at most.
     """

@@ -12,7 +12,7 @@ from simulator.world.specs import Frozen
 
 
 class Puf(Frozen):
-    """One round with the leaver's ordinary update negated and scaled, then recovery (PUF; Mora et al. 2025).
+    """One round with the leaver's ordinary update negated and scaled, then recovery (PUF; Mora et al., 2504.05822).
 
     theta' = theta + D_rest - eta_u D_leaver: D_rest is the mean update of an ordinary cohort of those who stay,
     D_leaver that of the clients who leave, all computed from theta in ordinary local training.
@@ -21,8 +21,8 @@ class Puf(Frozen):
     ``rounds`` rounds of recovery. The server keeps nothing.
 
     Attributes:
-        scale: eta_u; the paper tunes it for each data set.
-        rounds: of recovery.
+        scale: eta_u; the paper tunes it for each data set; default: ours.
+        rounds: of recovery; default: ours.
     """
 
     method: Literal["puf"] = "puf"

@@ -17,21 +17,21 @@ def cohorts(history: History, case: UnlearningCase) -> Iterator[tuple[dict[int, 
         if round >= case.request.round:
             return
         clients, rows = history.updates.read(round)
-        everyone = {k: row for k, row in zip(clients, rows, strict=True) if history.sizes[k]}
+        everyone = {k: row for k, row in zip(clients, rows, strict=True) if history.weights[k]}
         if everyone:
             yield everyone, {k: row for k, row in everyone.items() if k not in case.request.forget}
 
 
 def residual(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
     """The round's mean update with the leavers less the mean without them; all of it where nobody stays."""
-    whole = weighted_mean(everyone, history.sizes)
-    return whole - weighted_mean(staying, history.sizes) if staying else whole
+    whole = weighted_mean(everyone, history.weights)
+    return whole - weighted_mean(staying, history.weights) if staying else whole
 
 
 def contribution(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
-    """The leavers' part of the round's mean update: sum of n_k u_k over them, over the records of all."""
+    """The leavers' part of the round's mean update: sum of w_k u_k over them, over the weights of all."""
     leaving = {k: row for k, row in everyone.items() if k not in staying}
     if not leaving:
         return np.zeros(len(next(iter(everyone.values()))))
-    share = float(history.sizes[list(leaving)].sum() / history.sizes[list(everyone)].sum())
-    return share * weighted_mean(leaving, history.sizes)
+    share = float(history.weights[list(leaving)].sum() / history.weights[list(everyone)].sum())
+    return share * weighted_mean(leaving, history.weights)

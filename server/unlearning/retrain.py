@@ -28,6 +28,11 @@ class Retrain(Frozen):
     promises: ClassVar[str] = "exact"
     deletes: ClassVar[bool] = True
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether it stays exact where requests depend on earlier releases: only if its randomness does not."""
+        return self.coupling == "independent"
+
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""
         yield from history.retrain(cases, self.coupling)

@@ -10,9 +10,12 @@ from simulator.world.specs import Frozen
 class Rollback(Frozen):
     """Restore the last release that D_f never touched, and train again from there in the same streams.
 
-    After FATS (PVLDB 2024), which goes back to the first mini-batch that held a record. Here a client that takes part
-    visits all its records in every epoch, and weighs as many as it has: neither its batches nor its weight are
-    independent of its data. So a record's first use is its client's first participation, whatever the level.
+    After FATS (Tao et al., PVLDB 2024), where clients count equally and take a fixed number of steps on batches of a
+    fixed size, drawn without a look at the data (``training.local_steps``): the first use of a record is then the first
+    round with a batch that held it. With whole epochs a client visits all its records whenever it takes part, and
+    counts for as many as it has: the first use of any of them is the client's first participation. FATS draws what
+    follows afresh from the remaining records; here the original draws go on, with the deleted places left empty, so
+    that the outcome can be compared with a retraining bit for bit.
 
     Guarantee: exact. What is released afterwards is bit for bit what retraining with ``coupling = "same-order"`` ends
     in, and a function of the retained records, their clients' sizes and the scenario's seed only. With a server that
@@ -28,6 +31,7 @@ class Rollback(Frozen):
     levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
     needs: ClassVar[frozenset[str]] = frozenset({"releases", "memoryless server"})
     promises: ClassVar[str] = "exact"
+    adaptive: ClassVar[bool] = False
     deletes: ClassVar[bool] = True
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:

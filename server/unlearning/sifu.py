@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from simulator.world.gaussian import gaussian_sigma
@@ -28,12 +29,18 @@ class Sifu(Frozen):
     of the model, not of that choice. If a leaver never took part nothing changes; at the initial model there is nothing
     to hide, and no noise is added.
 
+    In a chain of requests the way to the newest model is what a later request goes back on: the rounds before what was
+    last restored, and those since. Going back behind that loses its noise, so that whom it hid counts again, together
+    with the new leavers. Each request has a certificate of its own, against a server that had served the ones before;
+    against a training without any of them they add up.
+
     Cost: the rounds after the restored one, without the leavers. The server keeps every release and, of every round, a
     number for each client, for which it sees single clients' updates. Reports the restored round, Psi there and Psi*.
 
     Attributes:
-        epsilon, delta: of the certificate.
-        sigma: deviation of the noise.
+        epsilon: of the certificate; default: ours (1 in the authors' code).
+        delta: of the certificate; one over the clients in the authors' code, of whom the paper has 100.
+        sigma: deviation of the noise, as in the authors' code.
     """
 
     method: Literal["sifu"] = "sifu"
@@ -74,10 +81,17 @@ class Sifu(Frozen):
 
 
 def drift_bounds(history: History, case: UnlearningCase) -> list[float]:
-    """Psi of a request's clients after 0, 1, ... rounds, up to the request."""
+    """Psi of those who have to be gone, after 0, 1, ... rounds, up to the request.
+
+    Where an earlier request had a release restored, its clients count from there on only: its noise hides the rest.
+    """
     if history.drifts is None:
         raise ValueError("sifu needs how far single clients moved the model, and this history has no record of it")
-    bounds = [0.0]
-    for of_round in history.drifts[: case.request.round]:
-        bounds.append(bounds[-1] + of_round.because_of(case.request.forget))
+    drifts, bounds = history.drifts[: case.round], list[float]()
+    marks = sorted({0, *(one.round for one in history.restored)})
+    for begin, end in zip(marks, [*marks[1:], len(drifts) + 1], strict=True):
+        hidden = [one for one in history.restored if one.round <= begin]
+        since = {k: max((one.round for one in hidden if k in one.clients), default=0) for k in case.forgotten}
+        moved = [of.because_of([k for k in since if since[k] <= t]) for t, of in enumerate(drifts[: end - 1])]
+        bounds += np.concatenate([[0.0], np.cumsum(moved)])[begin:end].tolist()
     return bounds

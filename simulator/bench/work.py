@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from clients.batches import batches_of
 from server.blocks import cohort
 from server.setup import Lineage, Setup, TrainingPlan
+from simulator.world.batches import batches_of
 from simulator.world.data import Population
 from simulator.world.models import Model, model_of
 from simulator.world.records import Array, Params

@@ -1,6 +1,7 @@
 """What the eavesdropper knows beside the models: written by the run, granted by the scenario, read by attacks.
 
-``knowledge.json`` and ``knowledge.safetensors`` beside a transcript hold all of it. No ground truth is among it.
+``knowledge.json`` and ``knowledge.safetensors`` beside a transcript hold all of it; ``challenge.safetensors`` is there
+where the scenario asks which of given records were deleted. No ground truth is among it.
 """
 
 import json
@@ -12,9 +13,11 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from simulator.world.models import Model, model_of
-from simulator.world.records import Array, Case
+from simulator.world.records import Array, Case, Challenge
 from simulator.world.specs import Frozen, ModelSpec, Schema
 from simulator.world.transcript import Transcript, TranscriptError, write_atomically
+
+_CHALLENGE = "challenge.safetensors"
 
 
 class CaseView(Frozen):
@@ -82,6 +85,7 @@ class PublicKnowledge:
         x: ``[m, d]`` float64 public records, disjoint from everything else.
         y: ``[m]`` int64 classes or float64 targets.
         box_low, box_high: ``[d]`` float64 range of each input column.
+        challenge: records of which the adversary is to say whether they were deleted, where it is asked that.
     """
 
     facts: Facts
@@ -89,6 +93,7 @@ class PublicKnowledge:
     y: Array
     box_low: Array
     box_high: Array
+    challenge: Challenge | None = None
 
     @property
     def model(self) -> Model:
@@ -102,11 +107,14 @@ class PublicKnowledge:
         return average
 
     def save(self, directory: Path) -> None:
-        """Write ``knowledge.json`` and ``knowledge.safetensors``."""
+        """Write ``knowledge.json``, ``knowledge.safetensors`` and, where there is one, ``challenge.safetensors``."""
         directory.mkdir(parents=True, exist_ok=True)
         arrays = {"x": self.x, "y": self.y, "box_low": self.box_low, "box_high": self.box_high}
         packed = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
         write_atomically(directory / "knowledge.safetensors", packed)
+        if self.challenge is not None:
+            asked = {"x": np.ascontiguousarray(self.challenge.x), "y": np.ascontiguousarray(self.challenge.y)}
+            write_atomically(directory / _CHALLENGE, save(asked))
         write_atomically(directory / "knowledge.json", self.facts.model_dump_json(indent=1))
 
     @classmethod
@@ -116,12 +124,14 @@ class PublicKnowledge:
         Raises:
             TranscriptError: a file is missing or broken.
         """
+        asked = path.with_name(_CHALLENGE)
         try:
             facts = Facts.model_validate(json.loads(path.read_text()))
             arrays = load_file(path.with_suffix(".safetensors"))
+            challenge = Challenge(**load_file(asked)) if asked.is_file() else None
         except (OSError, ValueError) as error:
             raise TranscriptError(f"public knowledge {path} cannot be read: {error}") from None
-        return cls(facts, arrays["x"], arrays["y"], arrays["box_low"], arrays["box_high"])
+        return cls(facts, arrays["x"], arrays["y"], arrays["box_low"], arrays["box_high"], challenge)
 
 
 def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from simulator.world.convolutions import STRIDE, Convolution, layers_of
 from simulator.world.records import Params
 from simulator.world.resnet import resnet18
 from simulator.world.seeding import generator
@@ -63,6 +64,11 @@ class Model:
     def size(self) -> int:
         """Number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def convolutions(self) -> tuple[Convolution, Convolution]:
+        """The two convolutions of a cnn."""
+        return layers_of(self.spec.shape)
 
     @property
     def bytes(self) -> int:
@@ -188,17 +194,14 @@ def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
 
 
 def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
-    """conv(8)-relu-conv(16)-relu-linear; 5 x 5 kernels of stride 2, or padded 3 x 3 ones below 20 pixels."""
-    channels, *sides = spec.shape
-    kernel, padding = (5, 0) if min(sides) >= 20 else (3, 1)
-    for _ in range(2):
-        sides = [(side + 2 * padding - kernel) // 2 + 1 for side in sides]
+    """conv(8)-relu-conv(16)-relu-linear, the convolutions as ``layers_of`` has them."""
+    first, second = layers_of(spec.shape)
     return nn.Sequential(
         nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(channels, 8, kernel, stride=2, padding=padding, dtype=dtype),
+        nn.Conv2d(spec.shape[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
         nn.ReLU(),
-        nn.Conv2d(8, 16, kernel, stride=2, padding=padding, dtype=dtype),
+        nn.Conv2d(first.channels, second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
         nn.ReLU(),
         nn.Flatten(-3),
-        nn.Linear(16 * sides[0] * sides[1], spec.outputs, dtype=dtype),
+        nn.Linear(second.channels * math.prod(second.sides), spec.outputs, dtype=dtype),
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, DeletionRequest, Forget, Params, Reconstruction, Release
+from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
 from simulator.world.specs import ModelSpec, Recipe
 
@@ -48,7 +48,7 @@ class BlockResult:
 
     Attributes:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
-        weight: the total weight, in records.
+        weight: the total weight, in records (of ``train`` with local steps, in clients).
         metrics: sums of scalars, such as ``loss``.
         each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
@@ -93,7 +93,7 @@ class Federation(Protocol):
         recipe: Recipe,
         each: bool = False,
     ) -> list[BlockResult]:
-        """Local training: for each block the sum of n_k (local model - global model) and of n_k.
+        """Local training: for each block the sum of w_k (local model - global model) and of w_k (``weigh``).
 
         Args:
             each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
@@ -133,6 +133,10 @@ class Federation(Protocol):
 
     def tombstone(self, branch: int, forget: Forget) -> None:
         """Have the clients refuse, from now on, to read these records for this branch."""
+        ...
+
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """Have the clients read these records for this branch again, after a new consent."""
         ...
 
 
@@ -206,7 +210,7 @@ class Drift:
     """How far one round's mean update moved because of its clients.
 
     Attributes:
-        shares: client -> p_k, its share of the cohort's records.
+        shares: client -> p_k, its share of the cohort's weights.
         pulls: client -> p_k ||u_k - mean||.
         step: ||mean||.
     """
@@ -228,6 +232,19 @@ class Drift:
         return sum(self.pulls[k] for k in leaving) / (1.0 - sum(self.shares[k] for k in leaving))
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """Where a chain of requests went on from an earlier release.
+
+    Attributes:
+        round: rounds behind that release.
+        clients: who had to be gone from it on.
+    """
+
+    round: int
+    clients: frozenset[int]
+
+
 class History(Protocol):
     """What the server kept of the training: enough to train again, and no data."""
 
@@ -239,6 +256,11 @@ class History(Protocol):
     @property
     def sizes(self) -> Array:
         """``[clients]`` records of each client before any deletion."""
+        ...
+
+    @property
+    def weights(self) -> Array:
+        """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
         ...
 
     @property
@@ -285,7 +307,7 @@ class History(Protocol):
         """The ordinary update of each request's clients, who must be online, on all they are about to delete.
 
         Returns:
-            For each case the mean over its clients, weighted by their records, in the order of ``flat``.
+            For each case the mean over its clients, weighted as in training, in the order of ``flat``.
         """
         ...
 
@@ -314,9 +336,18 @@ class History(Protocol):
         """Train every case again from the last release that nothing it forgets had touched, in the same streams."""
         ...
 
+    def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
+        """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
+        ...
+
     @property
     def drifts(self) -> Sequence[Drift] | None:
         """What single clients moved in every round of training; None unless the method needs ``client drift``."""
+        ...
+
+    @property
+    def restored(self) -> Sequence[Restoration]:
+        """Of a chain whose method needs ``client drift``: what was restored on the way to its newest model."""
         ...
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
@@ -340,7 +371,8 @@ class History(Protocol):
 class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
-    ``deletes`` says whether the records are tombstoned once it is done.
+    ``deletes`` says whether the records are tombstoned once it is done. An exact method may also say ``adaptive``:
+    whether it stays exact where requests depend on earlier releases (False where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
@@ -379,8 +411,8 @@ class Attack(Config, Protocol):
         """Its name in the table of attacks."""
         ...
 
-    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct every case, all at once so that it can batch; one answer a case, in order."""
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
+        """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The records that pass between the stages: requests, releases, cases, reconstructions."""
+"""The records that pass between the stages: requests, releases, cases, and what attacks say of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +29,8 @@ class DeletionRequest:
         level: record, label or client.
         forget: what is to be deleted, by client.
         label: the class that goes, for level ``label``.
+        rejoin: training round after which its clients take part again, with a new consent for what they had deleted;
+            None: never.
     """
 
     index: int
@@ -36,6 +38,7 @@ class DeletionRequest:
     level: Level
     forget: Forget
     label: int | None = None
+    rejoin: int | None = None
 
     @property
     def size(self) -> int:
@@ -89,6 +92,21 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Challenge:
+    """Records in random order: the deleted ones of all cases among others that were never seen.
+
+    Which are which is not in it: attacks are asked, and scoring knows.
+
+    Attributes:
+        x: ``[e, d]`` float64 records.
+        y: ``[e]`` classes or targets.
+    """
+
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """What an attack says the deleted records of one case were.
 
@@ -105,3 +123,43 @@ class Reconstruction:
     y: NDArray[np.float64]
     no_signal: bool = False
     notes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which classes an attack says were deleted in one case.
+
+    Attributes:
+        case: index of the case.
+        y: ``[size]`` ascending classes, one for each deleted record.
+        evidence: ``[Q]`` of each class, the larger the more likely it was deleted.
+        no_signal: True where the models did not differ and the public sample's shares were returned instead.
+    """
+
+    case: int
+    y: NDArray[np.float64]
+    evidence: NDArray[np.float64]
+    no_signal: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an attack says of every record of the challenge for one case; larger is more likely, whatever the scale.
+
+    Attributes:
+        case: index of the case.
+        deleted: ``[e]`` that this deletion took the record away.
+        member_before, member_after: ``[e]`` that the single model before, or after, was trained on the record; of
+            attacks on membership, whose power on the model before tells what their silence after is worth.
+        no_signal: True where the models did not differ.
+    """
+
+    case: int
+    deleted: NDArray[np.float64]
+    member_before: NDArray[np.float64] | None = None
+    member_after: NDArray[np.float64] | None = None
+    no_signal: bool = False
+
+
+Guess: TypeAlias = Reconstruction | Labels | Scores
+"""One attack's answer for one case; all answers of an attack are of one kind."""

@@ -86,10 +86,12 @@ class Recipe(Frozen):
     """How a client trains locally: plain SGD on the mean of the batch's losses + l2/2 ||theta||^2.
 
     Attributes:
+        local_steps: steps on batches drawn afresh, in place of epochs, of clients that count equally; 0: epochs.
         l2: lambda / n at the start of training; deletions leave it unchanged.
     """
 
     local_epochs: int = 1
+    local_steps: int = 0
     batch_size: int = 10
     learning_rate: float = 0.05
     momentum: float = 0.0

@@ -1,8 +1,8 @@
 """Local SGD of many clients at once: the pure, vectorised fit that clients use and that shadow models reuse.
 
-A *pack* stacks the parameters of W local trainings along a first axis and steps them together. No slot sees another,
-and kernel shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least two
-wide), so that a slot's result is the same bits in whatever pack it runs.
+A *pack* stacks the parameters of W local trainings along a first axis and steps them together, in place. No slot sees
+another, and kernel shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least
+two wide), so that a slot's result is the same bits in whatever pack it runs.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.gradients import gradients
+from simulator.world.gradients import Outer, gradients, onto
 from simulator.world.models import Model
 from simulator.world.records import Array
 from simulator.world.specs import Recipe
 
-PACK = 32
-"""Slots stepped together: wide enough to amortise a Python step, small enough to stay in cache."""
+PACK_BYTES = 2**20
+"""Parameters stepped together: what a core's cache holds."""
+
+NARROWEST, WIDEST = 8, 64
+"""Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Slot:
 
 def fit(
     model: Model, starts: dict[str, Tensor], slots: Sequence[Slot], x: Tensor, y: Tensor, recipe: Recipe
-) -> tuple[dict[str, Tensor], Array]:
+) -> dict[str, Tensor]:
     """Train every slot from its start model.
 
     Args:
@@ -49,81 +52,68 @@ def fit(
         recipe: the hyper-parameters.
 
     Returns:
-        name -> ``[slots, ...]`` trained parameters, and ``[slots]`` float64 sums over all steps of the mean batch loss
-        times the number of records in the batch.
+        name -> ``[slots, ...]`` trained parameters.
     """
-    longest_first = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
-    trained = {name: torch.empty((len(slots), *shape), dtype=model.dtype) for name, shape in model.shapes.items()}
-    losses = np.zeros(len(slots))
-    for begin in range(0, len(slots), PACK):
-        chosen = longest_first[begin : begin + PACK]
-        params, pack_losses = _fit_pack(model, starts, [slots[i] for i in chosen], x, y, recipe)
-        for name, value in params.items():
-            trained[name][chosen] = value
-        losses[chosen] = pack_losses
-    return trained, losses
+    order = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
+    sorted_slots = [slots[i] for i in order]
+    if len(slots) == 1:
+        sorted_slots *= 2
+    origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64)
+    params = {name: starts[name].index_select(0, origin) for name in model.names}
+    width = pack_width(model)
+    begins = list(range(0, len(sorted_slots) - 1, width))  # what would be a pack of one joins the last
+    for begin, end in zip(begins, [*begins[1:], len(sorted_slots)], strict=True):
+        pack = {name: value[begin:end] for name, value in params.items()}
+        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe)
+    if order == sorted(order) and len(slots) > 1:
+        return params
+    back = torch.from_numpy(np.argsort(order))
+    return {name: value.index_select(0, back) for name, value in params.items()}
+
+
+def pack_width(model: Model) -> int:
+    """Slots stepped together at most; decides speed, and no bit."""
+    return min(WIDEST, max(NARROWEST, PACK_BYTES // model.bytes))
 
 
 def _fit_pack(
-    model: Model, starts: dict[str, Tensor], slots: Sequence[Slot], x: Tensor, y: Tensor, recipe: Recipe
-) -> tuple[dict[str, Tensor], Array]:
-    """Train one pack of slots, the longest first: at each step only those that still have batches are stepped."""
-    width = max(2, len(slots))
-    steps = len(slots[0].batches)
-    rows = np.full((width, steps, recipe.batch_size), -1, dtype=np.int64)
-    for i, slot in enumerate(slots):
-        rows[i, : len(slot.batches)] = slot.batches
-    places = torch.from_numpy(rows)
-    origin = torch.tensor([slot.model for slot in slots] + [slots[0].model] * (width - len(slots)))
-    params = {name: starts[name][origin] for name in model.names}
+    model: Model, params: dict[str, Tensor], batches: Sequence[Array], x: Tensor, y: Tensor, recipe: Recipe
+) -> None:
+    """Train one pack in place, the longest slot first: at each step only those that still have batches are stepped."""
+    lengths = np.array([len(own) for own in batches])
+    rows = np.full((lengths[0], len(batches), recipe.batch_size), -1, dtype=np.int64)
+    for i, own in enumerate(batches):
+        rows[: len(own), i] = own
+    counts = (rows >= 0).sum(2)
+    places, filled = torch.from_numpy(np.maximum(rows, 0)), torch.from_numpy(rows >= 0)
+    divisors = torch.from_numpy(np.maximum(counts, 1)).to(model.dtype)
     velocity = {name: torch.zeros_like(value) for name, value in params.items()} if recipe.momentum else {}
-    started = torch.zeros(width, dtype=torch.bool)
-    total = torch.zeros(width, dtype=torch.float64)
-    for step in range(steps):
-        active = max(2, sum(len(slot.batches) > step for slot in slots))
+    for step in range(len(rows)):
+        active = max(2, int((lengths > step).sum()))
         now = {name: value[:active] for name, value in params.items()}
-        chosen = places[:active, step]
-        filled = chosen >= 0
-        count = filled.sum(1)
-        picked = chosen.clamp(min=0).flatten()
+        speed = {name: value[:active] for name, value in velocity.items()}
+        picked = places[step, :active].flatten()
         batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
-        slopes, loss = gradients(model, now, batch_x, batch_y, filled, count.clamp(min=1).to(model.dtype))
-        moved = count > 0
-        total[:active] += torch.where(moved, loss.double() * count, 0.0)
-        old_velocity = {name: value[:active] for name, value in velocity.items()}
-        _descend(now, slopes, old_velocity, moved, started[:active], recipe)
-        started[:active] |= moved
-    return {name: value[: len(slots)] for name, value in params.items()}, total[: len(slots)].numpy()
+        slopes = gradients(model, now, batch_x, batch_y, filled[step, :active], divisors[step, :active])
+        still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0))
+        # Everyone is stepped, by the same kernel, and who must not move is put back.
+        before = [(value, value[still]) for value in (*now.values(), *speed.values()) if len(still)]
+        _descend(now, slopes, speed, recipe)
+        for value, old in before:
+            value[still] = old
 
 
 def _descend(
-    params: dict[str, Tensor],
-    slopes: dict[str, Tensor],
-    velocity: dict[str, Tensor],
-    moved: Tensor,
-    started: Tensor,
-    recipe: Recipe,
+    params: dict[str, Tensor], slopes: dict[str, Tensor | Outer], velocity: dict[str, Tensor], recipe: Recipe
 ) -> None:
-    """One step of SGD in place, as ``torch.optim.SGD`` takes it; slots that did not move keep every bit.
-
-    ``slopes`` are used up.
-    """
-    everyone = bool(moved.all())
+    """One step of SGD in place, as ``torch.optim.SGD`` takes it."""
+    rate, l2 = recipe.learning_rate, recipe.l2
     for name, value in params.items():
-        change = slopes[name]
-        if recipe.l2:
-            change.add_(value, alpha=recipe.l2)
-        if recipe.momentum:
-            first = ~started.view(-1, *[1] * (value.dim() - 1))
-            change = torch.where(first, change, recipe.momentum * velocity[name] + change)
-            velocity[name].copy_(change if everyone else _keep(moved, change, velocity[name]))
-        # The same kernel either way: a slot's bits must not depend on whether a neighbour stood still.
-        if everyone:
-            value.add_(change, alpha=-recipe.learning_rate)
-        else:
-            value.copy_(_keep(moved, value.add(change, alpha=-recipe.learning_rate), value))
-
-
-def _keep(moved: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(moved.view(-1, *[1] * (old.dim() - 1)), new, old)
+        if not recipe.momentum:
+            onto(value, 1.0 - rate * l2, slopes[name], -rate)
+            continue
+        onto(velocity[name], recipe.momentum, slopes[name], 1.0)
+        if l2:
+            velocity[name].add_(value, alpha=l2)
+        value.add_(velocity[name], alpha=-rate)

@@ -1,7 +1,7 @@
 """Fabricated transcripts: deletions from models that are solved for here, with code of the tests' own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from simulator.scoring import Truth
 from simulator.world.knowledge import CaseView, Facts, PublicKnowledge, cases_of
 from simulator.world.models import Model, linear_params, model_of
-from simulator.world.records import Array, Case, Params, Release
+from simulator.world.records import Array, Case, Challenge, Params, Release
 from simulator.world.specs import FeatureSpec, ModelSpec, Schema
 from simulator.world.transcript import Transcript, TranscriptWriter
+
+_HELD = 200
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Data:
     y: Array
     public_x: Array
     public_y: Array
+    held_x: Array = field(default_factory=lambda: np.empty((0, 0)))
+    held_y: Array = field(default_factory=lambda: np.empty(0, np.int64))
 
     def spec(self, kind: str, regularisation: float, features: FeatureSpec | None = None) -> ModelSpec:
         """A float64 model of this data."""
@@ -93,8 +97,8 @@ def diabetes() -> Data:
 
 def _halved(schema: Schema, x: Array, y: Array, private: int, public: int) -> Data:
     order = np.random.default_rng(7).permutation(len(x))
-    own, known = order[:private], order[private : private + public]
-    return Data(schema, x[own], y[own], x[known], y[known])
+    own, known, held = np.split(order, [private, private + public])
+    return Data(schema, x[own], y[own], x[known], y[known], x[held], y[held])
 
 
 def _standardised(data: Data) -> Data:
@@ -176,6 +180,24 @@ def ascending(data: Data, spec: ModelSpec, deletions: Sequence[Sequence[int]], s
     return cases
 
 
+def challenged(
+    knowledge: PublicKnowledge, data: Data, deletions: Sequence[Sequence[int]]
+) -> tuple[PublicKnowledge, Array]:
+    """Knowledge with a challenge, and its solution: for each entry its row of the private data, -1 where held out.
+
+    Data that leave nothing to hold out are challenged with what is as new: public records with noise.
+    """
+    rows = np.unique(np.concatenate([np.asarray(one, np.int64) for one in deletions]))
+    rng = np.random.default_rng(11)
+    fresh = (data.public_x + 0.1 * rng.standard_normal(data.public_x.shape), data.public_y)
+    held_x, held_y = (data.held_x, data.held_y) if len(data.held_x) else fresh
+    held_x, held_y = held_x[:_HELD], held_y[:_HELD]
+    order = rng.permutation(len(rows) + len(held_x))
+    x, y = np.concatenate([data.x[rows], held_x])[order], np.concatenate([data.y[rows], held_y])[order]
+    solution = np.concatenate([rows, np.full(len(held_x), -1)])[order]
+    return replace(knowledge, challenge=Challenge(x, y)), solution
+
+
 def hardest(data: Data, spec: ModelSpec, count: int) -> list[int]:
     """The private records of largest loss at the optimum: an svm does not notice the deletion of the others."""
     scores = design(model_of(spec), data.x) @ torch.tensor(optimum(spec, data.x, data.y))
@@ -196,13 +218,7 @@ def write(directory: Path, knowledge: PublicKnowledge, cases: Sequence[Case]) ->
         first = writer.append(Release(0, case.index, "training", _plain(case.before)))
         last = writer.append(Release(case.index + 1, case.index, "unlearning", _plain(case.after)), first)
         views.append(CaseView(before=first, after=last, size=case.size, labels=case.labels))
-    written = PublicKnowledge(
-        knowledge.facts.model_copy(update={"cases": tuple(views)}),
-        knowledge.x,
-        knowledge.y,
-        knowledge.box_low,
-        knowledge.box_high,
-    )
+    written = replace(knowledge, facts=knowledge.facts.model_copy(update={"cases": tuple(views)}))
     written.save(directory)
     return written
 

@@ -11,16 +11,18 @@ from safetensors.numpy import load_file, save_file
 
 from attacks import CARDS
 from attacks.average import Average
+from attacks.candidate_match import CandidateMatch
+from attacks.class_score import ClassScore
 from attacks.hrec import Hrec
 from attacks.max_difference import MaxDifference
 from attacks.raw_difference import RawDifference
 from attacks.session import attack_transcript
-from simulator.scoring import load_reconstructions, save_reconstructions
+from simulator.answers import load_answers, save_answers
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array
 from simulator.world.specs import FeatureSpec
 from simulator.world.transcript import TranscriptError
-from tests.attacks.eavesdropped import ascending, cosines, digits, forgetting, read_back, write
+from tests.attacks.eavesdropped import ascending, challenged, cosines, diabetes, digits, forgetting, read_back, write
 
 FORBIDDEN = ("flwr", "ray", "mlflow", "opacus", "server", "clients", "defenses")
 ALONE = """
@@ -39,9 +41,9 @@ sys.meta_path.insert(0, Block())
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 
-from safetensors.numpy import save_file
 from attacks import CARDS
 from attacks.session import attack_transcript
+from simulator.answers import save_answers
 
 made = []
 for card in CARDS.values():
@@ -49,12 +51,9 @@ for card in CARDS.values():
     if not card.models or sys.argv[5] in card.models:
         made.append(getattr(import_module(module), name)())
 answers = attack_transcript(directory, made)
-save_file(
-    {f"{kind}/{i}": one.x for kind, answer in answers.items() for i, one in enumerate(answer.reconstructions)},
-    sys.argv[4],
-)
 heard = [path for path in opened if path.startswith(str(directory))]
-others = [path for path in opened if path.startswith(str(root)) and path not in heard and path != sys.argv[4]]
+others = [path for path in opened if path.startswith(str(root)) and path not in heard]
+save_answers(Path(sys.argv[4]), answers)
 print(json.dumps([len(heard), others]))
 """
 
@@ -62,11 +61,12 @@ print(json.dumps([len(heard), others]))
 def overheard(directory: Path, kind: str = "ridge") -> PublicKnowledge:
     data = digits(private=150, public=120)
     spec = data.spec(kind, 4.0)
+    deletions = [[0], [1], [2, 3, 4]]
     if kind == "mlp":
-        return write(
-            directory, data.knowledge(spec, "identity", 0.1), ascending(data, spec, [[0], [1], [2, 3, 4]], 0.1)
-        )
-    return write(directory, data.knowledge(spec), forgetting(data, spec, [[0], [1], [2, 3, 4]]))
+        knowledge, _ = challenged(data.knowledge(spec, "identity", 0.1), data, deletions)
+        return write(directory, knowledge, ascending(data, spec, deletions, 0.1))
+    knowledge, _ = challenged(data.knowledge(spec), data, deletions)
+    return write(directory, knowledge, forgetting(data, spec, deletions))
 
 
 def alone(root: Path, directory: Path, out: Path, kind: str) -> dict[str, Array]:
@@ -96,9 +96,10 @@ def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp
         save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
         outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}", kind))
     able = [name for name, card in CARDS.items() if not card.models or kind in card.models]
-    assert set(outcomes[0]) == {f"{name}/{i}" for name in able for i in range(3)}
+    answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted"}
+    assert {f"{name}/{answered[CARDS[name].promises]}" for name in able} <= set(outcomes[0])
     for name, value in outcomes[0].items():
-        assert np.array_equal(value, outcomes[1][name])
+        assert np.array_equal(value, outcomes[1][name], equal_nan=value.dtype.kind == "f")
 
 
 def test_a_transcript_gives_what_the_models_themselves_give(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_transcript_gives_what_the_models_themselves_give(tmp_path: Path) -> N
     for given in (None, knowledge):
         answers = attack_transcript(tmp_path, [Hrec(), Average()], given)
         assert list(answers) == ["hrec", "average"]
-        assert answers["hrec"].seconds > 0
+        assert answers["hrec"].cost.seconds > 0
         found = np.concatenate([one.x for one in answers["hrec"].reconstructions])
         assert cosines(found, data.x[:3]).min() > 0.999
 
@@ -132,6 +133,11 @@ def test_impossible_sessions_are_refused_with_a_reason(tmp_path: Path) -> None:
         attack_transcript(tmp_path / "mlp", [Hrec()])
     with pytest.raises(ValueError, match="at most one of each kind"):
         attack_transcript(tmp_path / "mlp", [Average(), Average()])
+    with pytest.raises(ValueError, match="there is no challenge"):
+        attack_transcript(tmp_path / "mlp", [CandidateMatch()])
+    write(tmp_path / "table", diabetes().knowledge(diabetes().spec("ridge", 1.0)), [])
+    with pytest.raises(ValueError, match="class-score tells classes, and this model has none"):
+        attack_transcript(tmp_path / "table", [ClassScore()])
     with pytest.raises(TranscriptError, match="public knowledge"):
         attack_transcript(tmp_path / "nowhere", [Average()])
 
@@ -143,21 +149,20 @@ def test_a_transcript_without_deletions_has_no_answers(tmp_path: Path) -> None:
     assert attack_transcript(tmp_path, [Hrec(), Average()])["hrec"].reconstructions == []
 
 
-def test_reconstructions_survive_the_disk(tmp_path: Path) -> None:
+def test_answers_of_every_kind_survive_the_disk(tmp_path: Path) -> None:
     overheard(tmp_path)
-    answers = attack_transcript(tmp_path, [Hrec(), Average()])
-    save_reconstructions(tmp_path / "arm.safetensors", answers)
+    answers = attack_transcript(tmp_path, [Hrec(), Average(), ClassScore(), CandidateMatch()])
+    save_answers(tmp_path / "arm.safetensors", answers)
     arrays = load_file(tmp_path / "arm.safetensors")
     assert arrays["hrec/case"].tolist() == [0, 1, 2, 2, 2]
-    loaded = load_reconstructions(tmp_path / "arm.safetensors")
-    assert set(loaded) == {"hrec", "average"}
+    loaded = load_answers(tmp_path / "arm.safetensors")
+    assert set(loaded) == set(answers)
     for kind, answer in answers.items():
-        for one, other in zip(answer.reconstructions, loaded[kind], strict=True):
-            assert one.case == other.case
-            assert one.no_signal == other.no_signal
-            assert dict(one.notes) == dict(other.notes)
-            assert np.array_equal(one.x, other.x)
-            assert np.array_equal(one.y, other.y)
+        assert len(answer.guesses) == 3
+        for one, other in zip(answer.guesses, loaded[kind], strict=True):
+            assert type(one) is type(other)
+            for name, value in vars(one).items():
+                assert np.array_equal(value, getattr(other, name)), name
 
 
 def test_a_feature_maps_seed_is_all_that_is_shared(tmp_path: Path) -> None:

@@ -26,3 +26,14 @@ def test_tombstones_survive_their_text() -> None:
     assert again.as_text() == tombstones.as_text()
     with pytest.raises(Refusal):
         again.check("arm", 1, [5], {5: (2, 3)}, of="retained")
+
+
+def test_a_new_consent_lifts_them() -> None:
+    tombstones = Tombstones()
+    tombstones.bury("arm", 1, {5: (2, 3), 6: (0,)})
+    tombstones.lift("arm", 1, {5: (2,)})
+    tombstones.lift("arm", 2, {6: (0,)})
+    tombstones.check("arm", 1, [5], {5: (3,)}, of="retained")
+    for client in (5, 6):
+        with pytest.raises(Refusal):
+            tombstones.check("arm", 1, [client], {}, of="retained")

@@ -63,6 +63,19 @@ def test_pga_stays_in_its_ball_and_counts_how_often_it_had_to(tmp_path: Path) ->
     assert (near.notes["steps"], near.notes["projections"]) == (3, 0)
 
 
+def test_pga_gathers_momentum(tmp_path: Path) -> None:
+    """Two steps of a loss that is nearly linear so close by are as long as 1 + 1.9 of one."""
+    bench = _bench(tmp_path)
+    start, one, two = (
+        bench.but(arm=f"{rate}-{steps}").serve(
+            Pga(learning_rate=rate, steps=steps, stop_accuracy=0.0, rounds=0), [_leave(bench)]
+        )[0]
+        for rate, steps in ((1e-9, 1), (1e-3, 1), (1e-3, 2))
+    )
+    first = flat(one.released) - flat(start.released)
+    assert np.abs(flat(two.released) - flat(start.released) - 2.9 * first).max() < 0.02 * np.abs(first).max()
+
+
 def test_pga_stops_where_the_leaver_is_forgotten(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     [at_once] = bench.serve(Pga(stop_accuracy=1.0, rounds=0), [_leave(bench)])
@@ -112,11 +125,15 @@ def test_a_fedosd_step_costs_no_client_of_its_cohort(tmp_path: Path) -> None:
     assert np.abs(np.delete(cosines, LEAVER)).max() < 1e-3
     assert cosines[LEAVER] > 0.05  # along its gradient its loss goes up
     assert 0.0 < processed.notes["share_left"] < 1.0
+    block = Block(0, 1, (LEAVER,), _leave(bench).forget)
+    asked = bench.but(arm="asking").federation()
+    [wanted] = asked.gradient(SOFTMAX, [processed.case.before], [block], of="forgotten", loss="unlearning")
+    assert np.linalg.norm(step) == pytest.approx(np.linalg.norm(flat(wanted.sums)) / wanted.weight, rel=1e-4)
 
 
 def test_fedosd_recovers_without_walking_back(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
-    [processed] = bench.serve(FedOsd(steps=5, rounds=3), [_leave(bench)])
+    [processed] = bench.serve(FedOsd(learning_rate=0.05, steps=5, rounds=3), [_leave(bench)])
     releases = [release for release in bench.broadcast if release.branch == 1]
     assert [release.phase for release in releases] == ["unlearning", "recovery", "recovery", "recovery"]
     origin, path = flat(processed.case.before), [flat(release.params) for release in releases]

@@ -22,6 +22,7 @@ from tests.populations import digits_population, with_records_replaced
 COUPLINGS = ["same-order", "reshuffled", "independent"]
 LBFGS = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8)
 FEDSGD = TrainingPlan(algorithm="fedsgd", rounds=4, clients_per_round=6, recipe=Recipe(learning_rate=0.2, momentum=0.5))
+STEPS = FEDAVG.model_copy(update={"recipe": Recipe(local_steps=2, batch_size=4, learning_rate=0.1)})
 CLOSED = TrainingPlan(algorithm="closed-form")
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
 
@@ -77,7 +78,7 @@ def test_retraining_is_counterfactually_invariant_bit_for_bit(
 
 
 @pytest.mark.parametrize("level", ["record", "client"])
-@pytest.mark.parametrize("plan", [FEDAVG, FEDSGD.model_copy(update={"recipe": Recipe(learning_rate=0.2)})])
+@pytest.mark.parametrize("plan", [FEDAVG, STEPS, FEDSGD.model_copy(update={"recipe": Recipe(learning_rate=0.2)})])
 def test_rollback_is_counterfactually_invariant_bit_for_bit(tmp_path: Path, level: str, plan: TrainingPlan) -> None:
     assert max(_distances(tmp_path, Rollback(), _requests(level, FEDAVG.rounds), plan=plan)) == 0.0
 

@@ -11,6 +11,7 @@ from server.setup import Lineage, TrainingPlan
 from server.unlearning.finetune import Finetune
 from server.unlearning.retrain import Retrain
 from server.unlearning.rollback import Rollback
+from simulator.world.batches import batches_of
 from simulator.world.models import flat
 from simulator.world.records import DeletionRequest
 from simulator.world.specs import Recipe
@@ -18,6 +19,7 @@ from tests.federations import FEDAVG, Bench
 from tests.populations import digits_population
 
 RARE = FEDAVG.model_copy(update={"clients_per_round": 2, "rounds": 5})
+STEPS = Recipe(local_steps=2, batch_size=4, learning_rate=0.1)
 FEDSGD = TrainingPlan(algorithm="fedsgd", rounds=5, clients_per_round=2, recipe=Recipe(learning_rate=0.2))
 
 
@@ -60,6 +62,44 @@ def test_rollback_ends_where_retraining_in_the_same_order_does(
         rounds = [release.round for release in rolled.broadcast if release.branch == i + 1]
         assert rounds == list(range(first[client], plan.rounds + 1))
     assert max(first.values()) > 0  # else nothing was saved, and the test above shows nothing
+
+
+def test_with_local_steps_a_record_is_first_used_when_it_is_first_drawn(tmp_path: Path) -> None:
+    """Later than its client's first participation for some records, and bit for bit what retraining ends in."""
+    plan = FEDAVG.model_copy(update={"recipe": STEPS})
+    first = _first_rounds(_bench(tmp_path / "cohorts", plan=plan))
+    rolled, retrained = _bench(tmp_path / "rolled", plan=plan), _bench(tmp_path / "retrained", plan=plan)
+    large = int(np.argmax(rolled.population.sizes))
+    requests = [DeletionRequest(i, plan.rounds, "record", {large: (i,)}) for i in range(12)]
+    ends = zip(
+        rolled.serve(Rollback(), requests), retrained.serve(Retrain(coupling="same-order"), requests), strict=True
+    )
+    for one, other in ends:
+        assert np.array_equal(flat(one.released), flat(other.released))
+    starts = [min(r.round for r in rolled.broadcast if r.branch == i + 1) for i in range(len(requests))]
+    drawn = [_first_drawn(rolled, large, i) for i in range(len(requests))]
+    assert starts == drawn
+    assert first[large] < max(starts)
+
+
+def _first_drawn(bench: Bench, client: int, record: int) -> int:
+    """The first round whose batches hold a record, from the batches of a client that trains on them."""
+    setup = bench.history().setup
+    for round in range(bench.plan.rounds):
+        if client in cohort(setup, Lineage(0, {}), round):
+            key = ("batches", client, round)
+            if record in batches_of(int(setup.sizes[client]), (), bench.plan.recipe, 0, key, compact=False):
+                return round
+    return bench.plan.rounds
+
+
+def test_clients_count_equally_with_local_steps(tmp_path: Path) -> None:
+    plan = FEDAVG.model_copy(update={"recipe": STEPS, "rounds": 1, "clients_per_round": 0})
+    history = _bench(tmp_path, plan=plan).history(updates=True)
+    assert history.updates is not None
+    _, rows = history.updates.read(0)
+    moved = flat(history.releases[1].params) - flat(history.releases[0].params)
+    assert np.abs(moved - rows.astype(np.float64).mean(0)).max() < 1e-7
 
 
 def test_what_was_never_used_costs_nothing(tmp_path: Path) -> None:

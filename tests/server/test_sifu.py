@@ -1,20 +1,35 @@
 """SIFU: its bound against the distance that it bounds, its noise, and what it restores."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from server.setup import Lineage
+from server.training import train
 from server.unlearning.retrain import Retrain
 from server.unlearning.sifu import Sifu, drift_bounds
 from simulator.world.gaussian import gaussian_delta
-from simulator.world.models import flat
-from simulator.world.protocols import UnlearningCase
-from simulator.world.records import DeletionRequest
+from simulator.world.models import flat, unflat
+from simulator.world.protocols import Outcome, UnlearningCase
+from simulator.world.records import DeletionRequest, Forget, Params
 from simulator.world.specs import Recipe
 from tests.federations import FEDAVG, Bench
 from tests.populations import digits_population
+
+
+class Watched(Sifu):
+    """Says by how much its clients may have moved the models that it may go back to."""
+
+    seen: ClassVar[list[list[float]]] = []
+
+    def unlearn(self, history: Any, cases: Any, federation: Any) -> Iterator[Outcome]:
+        self.seen.extend(drift_bounds(history, case) for case in cases)
+        yield from super().unlearn(history, cases, federation)
+
 
 # ||(x, 1)||^2 is at most 65, and a softmax's Hessian in its scores at most 1/2: the smoothness is at most 32.5 + l2.
 GENTLE = FEDAVG.model_copy(
@@ -107,3 +122,60 @@ def test_a_client_that_never_took_part_changes_nothing(tmp_path: Path) -> None:
     request = DeletionRequest(0, 2, "client", _leave(0, idle).forget)
     [processed] = bench.serve(Sifu(), [request])
     assert np.array_equal(flat(processed.released), flat(processed.case.before))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_chain_without_noise_is_a_chain_of_retrainings(tmp_path: Path, turn: int) -> None:
+    """Whoever of the two took part first: the second request goes back before or after what the first restored."""
+    plan = GENTLE.model_copy(update={"clients_per_round": 2})
+    bench = Bench(digits_population(), tmp_path, plan=plan)
+    shares = [of.shares for of in bench.history(drifts=True).drifts or []]
+    early = next(iter(shares[1]))
+    late = next(client for client in shares[4] if all(client not in of for of in shares[:4]))
+    chain = [_leave(i, client) for i, client in enumerate((early, late)[::turn])]
+    first, second = bench.serve(Sifu(sigma=1e-9), chain, sequential=True)
+    used = [next(t for t, of in enumerate(shares) if client in of) for client in (early, late)]
+    assert [first.notes["restored_round"], second.notes["restored_round"]] == used[::turn]
+    assert used[0] < used[1] == 4
+    together = DeletionRequest(0, GENTLE.rounds, "client", chain[0].forget | chain[1].forget)
+    [retrained] = bench.but(arm="again").serve(Retrain(coupling="same-order"), [together])
+    assert np.abs(flat(second.released) - flat(retrained.released)).max() < 1e-5
+
+
+def test_a_chain_counts_what_its_noise_does_not_hide(tmp_path: Path) -> None:
+    """Before what the first request restored both its client and the second's count, from there on the second's."""
+    bench = _bench(tmp_path)
+    history = bench.history(drifts=True)
+    assert history.drifts is not None
+    drifts = history.drifts
+    one, two = [client for client in range(12) if all(client in drifts[round].shares for round in (0, 2))][:2]
+    requests = [replace(_leave(0, one), round=4), _leave(1, two)]
+    alone = np.cumsum([drifts[t].because_of([one]) for t in range(3)])
+    per_limit = Sifu(sigma=1.0)
+    [probe] = bench.but(arm="probe").serve(per_limit, [_leave(0, one)])
+    sifu = Watched(sigma=(alone[1] + alone[2]) / 2 / probe.notes["psi_limit"])
+    Watched.seen.clear()
+    first, _ = bench.serve(sifu, requests, sequential=True)
+    assert first.notes["restored_round"] == 2
+    bounds = Watched.seen[1]
+    assert bounds[1] == pytest.approx(drifts[0].because_of([one, two]))
+    assert bounds[2] == pytest.approx(sum(drifts[t].because_of([two]) for t in range(2)))
+    # A world without the second client, in which the server drew the same noise.
+    begins = next(i for i, release in enumerate(bench.broadcast) if release.phase == "unlearning")
+    path = [flat(release.params) for release in bench.broadcast[begins : begins + 5]]
+    assert [release.round for release in bench.broadcast[begins : begins + 5]] == [2, 3, 4, 5, 6]
+    noise = path[0] - flat(history.released(2))
+    start = flat(_trained(bench, requests[1].forget, last=2)[-1]) + noise
+    others = requests[0].forget | requests[1].forget
+    elsewhere = _trained(bench, others, start=unflat(start, history.released(2)), first=2)
+    there = [start, *map(flat, elsewhere)]
+    distances = [float(np.linalg.norm(here - other)) for here, other in zip(path, there, strict=True)]
+    assert all(distance <= bound * (1 + 1e-5) + 1e-6 for distance, bound in zip(distances, bounds[2:], strict=True))
+    assert min(distances) > 0.1 * max(bounds[2:])
+
+
+def _trained(bench: Bench, gone: Forget, start: Params | None = None, first: int = 0, last: int = 6) -> list[Params]:
+    """Models of an ordinary training in the trunk's streams, by clients that have deleted nothing."""
+    lineage, other = Lineage(0, gone, first=first, last=last), bench.but(arm="oracle")
+    steps = train(other.history().setup, [lineage], other.federation(), None if start is None else [start])
+    return [step.models[0] for step in steps]

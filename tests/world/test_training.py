@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from clients.batches import batches_of
+from simulator.world.batches import batches_of
+from simulator.world.gradients import gradients, onto
 from simulator.world.models import Model, model_of
 from simulator.world.seeding import generator
 from simulator.world.specs import ModelSpec, Recipe
-from simulator.world.training import PACK, Slot, fit
+from simulator.world.training import Slot, fit, pack_width
 from tests.populations import digits_population
 
 KINDS = ["softmax", "ridge", "svm", "mlp", "cnn", "resnet18"]
@@ -72,7 +73,7 @@ def test_fit_equals_torch_optim(kind: str, momentum: float) -> None:
     model = _model(kind)
     recipe = Recipe(batch_size=6, learning_rate=0.05, momentum=momentum, l2=0.02, local_epochs=2)
     slots, starts = _slots(7, recipe), _starts(model)
-    trained, _ = fit(model, starts, slots, *_data(), recipe)
+    trained = fit(model, starts, slots, *_data(), recipe)
     for i, slot in enumerate(slots):
         start = {name: value[slot.model] for name, value in starts.items()}
         plain = _plainly(model, start, slot, recipe)
@@ -84,12 +85,12 @@ def test_fit_equals_torch_optim(kind: str, momentum: float) -> None:
 def test_a_slot_is_the_same_bits_in_any_pack(kind: str) -> None:
     model = _model(kind)
     recipe = Recipe(batch_size=6, learning_rate=0.05, momentum=0.5, l2=0.02, local_epochs=1)
-    slots, starts = _slots(PACK + 9, recipe), _starts(model)
-    together, _ = fit(model, starts, slots, *_data(), recipe)
+    slots, starts = _slots(pack_width(model) + 9, recipe), _starts(model)
+    together = fit(model, starts, slots, *_data(), recipe)
     rng = np.random.default_rng(1)
-    for width in (1, 2, 3, 17, PACK + 1):
+    for width in (1, 2, 3, 17, pack_width(model) + 1):
         chosen = rng.permutation(len(slots))[:width]
-        apart, _ = fit(model, starts, [slots[i] for i in chosen], *_data(), recipe)
+        apart = fit(model, starts, [slots[i] for i in chosen], *_data(), recipe)
         for name in model.names:
             assert torch.equal(apart[name], together[name][chosen])
 
@@ -99,10 +100,9 @@ def test_an_empty_batch_changes_no_bit() -> None:
     recipe = Recipe(batch_size=4, momentum=0.9, l2=0.1)
     empty = Slot(0, np.full((3, 4), -1))
     starts = _starts(model)
-    trained, losses = fit(model, starts, [empty, _slots(2, recipe)[0]], *_data(), recipe)
+    trained = fit(model, starts, [empty, _slots(2, recipe)[0]], *_data(), recipe)
     for name in model.names:
         assert torch.equal(trained[name][0], starts[name][0])
-    assert losses[0] == 0.0
 
 
 def test_forgotten_records_are_never_read() -> None:
@@ -110,9 +110,9 @@ def test_forgotten_records_are_never_read() -> None:
     model, recipe = _model("softmax"), Recipe(batch_size=4)
     x, y = _data()
     slots = [Slot(0, batches_of(20, (2, 3, 11), recipe, 0, ("batches", 0), compact=False))]
-    clean, _ = fit(model, _starts(model), slots, x, y, recipe)
+    clean = fit(model, _starts(model), slots, x, y, recipe)
     x[[2, 3, 11]] = torch.inf
-    dirty, _ = fit(model, _starts(model), slots, x, y, recipe)
+    dirty = fit(model, _starts(model), slots, x, y, recipe)
     for name in model.names:
         assert torch.equal(clean[name], dirty[name])
 
@@ -121,7 +121,25 @@ def test_random_features_stand_in_front_of_the_head() -> None:
     model = _model("ridge", features={"dimension": 32, "bandwidth": 2.0, "seed": 3})
     recipe = Recipe(batch_size=6, learning_rate=0.05)
     slots, starts = _slots(3, recipe), _starts(model)
-    trained, _ = fit(model, starts, slots, *_data(), recipe)
+    trained = fit(model, starts, slots, *_data(), recipe)
     start = {name: value[slots[0].model] for name, value in starts.items()}
     plain = _plainly(model, start, slots[0], recipe)
     torch.testing.assert_close(trained["weight"][0], plain["weight"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 21, 24), (2, 9, 8)])
+def test_gradients_of_a_cnn_are_those_of_autograd(shape: tuple[int, ...]) -> None:
+    """Whatever the size: kernels of five without padding, or padded ones of three; odd sides leave pixels unseen."""
+    model = _model("cnn", shape=shape, dtype="float64")
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.random((3, 4, int(np.prod(shape)))))
+    y = torch.from_numpy(rng.integers(0, 10, (3, 4)))
+    filled, starts = torch.ones(3, 4, dtype=torch.bool), _starts(model)
+    found = gradients(model, starts, x, y, filled, torch.full((3,), 4.0, dtype=torch.float64))
+    for i in range(3):
+        params = {name: value[i].clone().requires_grad_() for name, value in starts.items()}
+        loss = model.losses(model.scores(params, x[i]), y[i]).mean()
+        for name, expected in zip(params, torch.autograd.grad(loss, list(params.values())), strict=True):
+            actual = torch.zeros_like(starts[name])
+            onto(actual, 0.0, found[name], 1.0)
+            torch.testing.assert_close(actual[i], expected, rtol=0, atol=1e-12)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clients.batches import batches_of
+from simulator.world.batches import batches_of, weigh
 from simulator.world.specs import Recipe
 
 RECIPE = Recipe(batch_size=4, local_epochs=3)
@@ -32,3 +32,22 @@ def test_orders_differ_by_client_round_and_seed() -> None:
     keys = [("batches", 1, 2), ("batches", 2, 1), ("batches", 1, 3), ("other", 1, 2)]
     orders = [batches_of(30, (), RECIPE, seed, key, compact=False).tobytes() for seed in (0, 1) for key in keys]
     assert len(set(orders)) == len(orders)
+
+
+def test_local_steps_draw_a_batch_each() -> None:
+    recipe = Recipe(batch_size=4, local_steps=50)
+    whole = batches_of(10, (), recipe, 0, ("batches", 1), compact=False)
+    assert whole.shape == (50, 4)
+    assert all(len(set(batch)) == 4 for batch in whole)
+    counts = np.bincount(whole.ravel(), minlength=10)
+    assert counts.sum() == 200 and counts.min() > 5  # 20 expected of each; below 6 has probability 1e-5
+    masked = batches_of(10, (3, 7), recipe, 0, ("batches", 1), compact=False)
+    assert np.array_equal(masked, np.where(np.isin(whole, (3, 7)), -1, whole))
+    few = batches_of(3, (1,), recipe, 0, ("batches", 1), compact=True)
+    assert np.array_equal(np.sort(few), np.tile([-1, -1, 0, 2], (50, 1)))
+
+
+def test_clients_weigh_their_records_or_one() -> None:
+    records = np.array([0, 1, 7])
+    assert weigh(records, Recipe()).tolist() == [0, 1, 7]
+    assert weigh(records, Recipe(local_steps=1)).tolist() == [0, 1, 1]

@@ -1,0 +1,66 @@
+"""Training in shards: a model for each, which share the initialisation and nothing else, merged where one is released.
+
+SISA (Bourtoule et al., IEEE S&P 2021) and KNOT (Su and Li, INFOCOM 2023). Who belongs to which shard depends on the
+scenario's seed and on nothing that a client holds; the merged model goes out and never comes back.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from server.algorithms.step import Step
+from server.setup import Lineage, Setup
+from simulator.world.protocols import Federation
+from simulator.world.records import Array, Params
+from simulator.world.seeding import generator
+
+Algorithm = Callable[[Setup, Sequence[Lineage], Sequence[Params], Federation], Iterator[Step]]
+
+
+def members(setup: Setup, shard: int) -> Array:
+    """Clients of one shard, ascending: every S-th of a random order of all, whatever they hold."""
+    order = generator(setup.seed, "shards").permutation(len(setup.sizes))
+    return np.sort(order[shard :: setup.plan.shards])
+
+
+def shard_of(setup: Setup, client: int) -> int:
+    """The shard that a client belongs to for good."""
+    order = generator(setup.seed, "shards").permutation(len(setup.sizes))
+    return int(np.flatnonzero(order == client)[0]) % setup.plan.shards
+
+
+def seats(setup: Setup, shard: int) -> int:
+    """How many of a round's ``clients_per_round`` are a shard's own; 0: all it has."""
+    share, left = divmod(setup.plan.clients_per_round, setup.plan.shards)
+    return share + (shard < left)
+
+
+def merged(models: Sequence[Params]) -> Params:
+    """The mean of the shards' parameters: equal weights, which no deletion changes."""
+    first = models[0]
+    return {
+        name: np.mean([np.asarray(model[name], np.float64) for model in models], axis=0).astype(value.dtype)
+        for name, value in first.items()
+    }
+
+
+def rounds(
+    algorithm: Algorithm, setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
+) -> Iterator[Step]:
+    """Train every lineage's shards side by side, all from its one start; yield the merged models of each round.
+
+    Where working models are handed on, those of the shards come first: each is broadcast to its shard's clients.
+    """
+    count = setup.plan.shards
+    parts = [replace(lineage, shard=shard) for lineage in lineages for shard in range(count)]
+    models = [start for start in starts for _ in range(count)]
+    for step in algorithm(setup, parts, models, federation):
+        for i, model in zip(step.lineages, step.models, strict=True):
+            models[i] = model
+        moved = sorted({i // count for i in step.lineages})
+        apart = [models[count * i : count * (i + 1)] for i in moved]
+        if setup.keep_working:
+            for shard in range(count):
+                yield Step(moved, [own[shard] for own in apart], step.round, phase="working")
+        yield Step(moved, [merged(own) for own in apart], step.round, shards=apart)

@@ -1,0 +1,44 @@
+"""One training of many lineages at once, whatever the algorithm."""
+
+from collections.abc import Iterator, Sequence
+
+from server import sharding
+from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
+from server.algorithms.step import Step, check_finite
+from server.setup import Lineage, Setup
+from simulator.world.models import model_of
+from simulator.world.protocols import Federation
+from simulator.world.records import Params
+from simulator.world.seeding import generator
+
+ALGORITHMS = {
+    "fedavg": fedavg.rounds,
+    "fedsgd": fedsgd.rounds,
+    "lbfgs": lbfgs.rounds,
+    "closed-form": closed_form.rounds,
+}
+
+
+def train(
+    setup: Setup,
+    lineages: Sequence[Lineage],
+    federation: Federation,
+    starts: Sequence[Params] | None = None,
+) -> Iterator[Step]:
+    """Train lineages together, from their initialisations or from ``starts``, each from its ``first`` round.
+
+    Whole lineages of a training in shards start from their initialisations: a merged model is no shard's start.
+    """
+    sharded = setup.plan.shards > 1 and any(lineage.shard is None for lineage in lineages)
+    if starts is None:
+        model = model_of(setup.spec)
+        starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
+        if setup.plan.algorithm in ("fedavg", "fedsgd"):
+            yield Step(range(len(lineages)), starts, 0, shards=[[start] * setup.plan.shards for start in starts])
+    elif sharded:
+        raise ValueError("training in shards goes on from the shards' models, not from a merged one")
+    algorithm, ask = ALGORITHMS[setup.plan.algorithm], (setup, lineages, starts, federation)
+    for step in sharding.rounds(algorithm, *ask) if sharded else algorithm(*ask):
+        for params in step.models:
+            check_finite(params, f"round {step.round} of training")
+        yield step
