@@ -175,8 +175,20 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    attacks: Annotated[
+        int, typer.Option(min=0, help="Time attacks on so many deleted records instead of training; 0: training.")
+    ] = 0,
 ) -> None:
     """Measure client updates a second against plain Flower and plain loops on the same work."""
+    if attacks:
+        from simulator.bench.reconstruction import race, race_table
+
+        races = race(attacks, published=1)
+        if as_json:
+            _out.print_json(data=[vars(line) for line in races])
+        else:
+            _out.print(race_table(races))
+        return
     kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
     for kind in kinds:
         if kind not in ("softmax", "mlp", "cnn"):

@@ -24,7 +24,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[n, inward, H, W] -> [n, outward, H / stride, W / stride]``."""
         inner = self.first_norm(self.first(x)).relu()
-        return (self.second_norm(self.second(inner)) + self.around(x)).relu()
+        out: Tensor = (self.second_norm(self.second(inner)) + self.around(x)).relu()
+        return out
 
 
 def resnet18(spec: ModelSpec) -> nn.Sequential:
