@@ -1,12 +1,15 @@
 """The record of a chain of requests: of every round on the way to its newest model, whatever was undone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from server.algorithms.step import Step
 from server.blocks import drift
 from server.history import History
+from simulator.world.models import flat, unflat
 from simulator.world.protocols import Restoration, UnlearningCase
-from simulator.world.records import Forget, Release
+from simulator.world.records import Array, Forget, Params, Release
 
 
 @dataclass
@@ -15,34 +18,64 @@ class Chain(History):
 
     ``releases`` and ``drifts`` are those of the way to the newest model; ``restored`` says where on it a release was
     restored, and for whom.
+
+    Attributes:
+        rows: of a training in shards, ``[shards, size]`` the shards' models after 0, 1, ... rounds of that way.
     """
+
+    rows: list[Array] = field(default_factory=list)
 
     @classmethod
     def of(cls, trunk: History, round: int) -> "Chain":
         """The record as the trunk has it after so many rounds."""
-        if trunk.drifts is None:
-            raise ValueError("a chain continues a record of what single clients moved, and this history has none")
+        kept = trunk.checkpoints
         return cls(
-            setup=replace(trunk.setup, keep_updates=True),
+            setup=replace(trunk.setup, keep_updates=trunk.drifts is not None),
             federation=trunk.federation,
             stream=trunk.stream,
             releases=trunk.releases[: trunk.after(round) + 1],
             public=trunk.public,
-            drifts=list(trunk.drifts[:round]),
+            drifts=None if trunk.drifts is None else list(trunk.drifts[:round]),
+            rows=[] if kept is None else [kept.read(t)[1] for t in range(round + 1)],
         )
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
         """Cut the record back to a release, which takes the place of the one after so many rounds."""
-        assert self.drifts is not None
-        del self.drifts[release.round :]
-        self.releases = [kept for kept in self.releases if kept.round < release.round]
+        self._cut(release.round)
         self.releases.append(replace(release, branch=0, phase="training"))
         self.restored = [one for one in self.restored if one.round <= release.round]
         self.restored.append(Restoration(release.round, frozenset(case.forgotten)))
 
     def passed(self, step: Step, gone: Forget) -> None:
-        """Append a round. Who is gone is drawn as ever, and neither moves nor counts."""
-        assert self.drifts is not None
-        present = {client: update for client, update in step.updates[0].items() if client not in gone}
-        self.drifts.append(drift(present, self.weights))
+        """Append a round, or begin again where it is the start. Who is gone is drawn, and neither moves nor counts."""
+        if step.phase == "working":
+            return
+        if step.round == 0:
+            self._cut(0)
+        elif self.drifts is not None:
+            present = {client: update for client, update in step.updates[0].items() if client not in gone}
+            self.drifts.append(drift(present, self.weights))
+        if step.shards:
+            self.rows.append(np.stack([flat(model) for model in step.shards[0]]))
         self.releases.append(Release(0, step.round, "training", step.models[0]))
+
+    def rewritten(self, shard: int, round: int, model: Params) -> None:
+        """Put a shard's new model in the place of its old one."""
+        rows = np.array(self.rows[round])
+        rows[shard] = flat(model)
+        self.rows[round] = rows
+
+    def shard_models(self, round: int) -> list[Params]:
+        """The models of the shards after so many rounds on the way to the newest."""
+        return [unflat(row, self.releases[0].params) for row in self.rows[round]]
+
+    def newest_shards(self) -> list[Params]:
+        """The shards' models behind the newest release."""
+        return self.shard_models(-1) if self.rows else []
+
+    def _cut(self, round: int) -> None:
+        """Forget what came with this round and after it."""
+        self.releases = [kept for kept in self.releases if kept.round < round]
+        del self.rows[round:]
+        if self.drifts is not None:
+            del self.drifts[round:]

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from server.guarded import guarded
 from server.participation import first_use
 from server.setup import Lineage, Setup
-from server.sharding import merged, shard_of
+from server.sharding import by_shard, merged
 from server.training import train
 from server.updates import UpdateStore
+from simulator.world.defense import Memory, private_part
 from simulator.world.models import flat, unflat
 from simulator.world.protocols import (
     PERTURBATION,
@@ -27,7 +30,7 @@ from simulator.world.protocols import (
 )
 from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 @dataclass
@@ -58,6 +61,10 @@ class History:
     checkpoints: UpdateStore | None = None
     restored: list[Restoration] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Watch the way to the clients where the defense asks for it."""
+        self.federation = guarded(self.federation, self.setup)
+
     @property
     def spec(self) -> ModelSpec:
         """The model."""
@@ -87,13 +94,13 @@ class History:
         return total
 
     def under(self, federation: Federation) -> "History":
-        """The same history, with clients that know other tombstones."""
-        return replace(self, federation=federation)
+        """The same history, with clients that know other tombstones, and an account that goes on by itself."""
+        return replace(self, federation=federation, setup=replace(self.setup, account=self.setup.account.copy()))
 
     def run(self) -> Iterator[Release]:
         """Train the trunk, keeping what it releases."""
         single = self.updates is not None or self.drifts is not None
-        setup = replace(self.setup, keep_updates=single)
+        setup, memories = replace(self.setup, keep_updates=single), list[Memory]()
         for step in train(setup, [Lineage(branch=0, forget={})], self.federation):
             if self.updates is not None and step.updates:
                 self.updates.keep(step.updates[0])
@@ -103,8 +110,13 @@ class History:
                 self.checkpoints.keep({shard: flat(model) for shard, model in enumerate(step.shards[0])})
             release = Release(0, step.round, step.phase, step.models[0])
             self.releases.append(release)
+            if step.phase == "training":
+                self.setup.account.mark(step.round)
+                memories.append(step.memories[0] if step.memories else {})
             self.statistics = step.statistics[0] if step.statistics else self.statistics
             yield release
+        self.setup = replace(self.setup, memories=tuple(memories))
+        self.federation = guarded(self.federation, self.setup)
 
     def after(self, round: int) -> int:
         """Position in ``releases`` of the trunk's release after so many rounds."""
@@ -118,6 +130,23 @@ class History:
         """Randomness of the server's own for one case."""
         return generator(self.setup.seed, f"{self.stream}-{purpose}", case.request.index)
 
+    @property
+    def private(self) -> PrivateSteps | None:
+        """How clients have to hide single records in a gradient; None: they need not."""
+        return self.setup.recipe.private
+
+    def noise_key(self, purpose: str, case: UnlearningCase) -> Key:
+        """Stream of the clients' noise in what one case asks of them."""
+        return self.setup.noise((f"{self.stream}-{purpose}-noise", case.request.index))
+
+    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+        """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
+        part = private_part(self.setup.defense)
+        if part is None or part.pays_at != "aggregation":
+            return None
+        stream = self.noise_key("solution", case)
+        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics)
+
     def calibrate(
         self,
         cases: Sequence[UnlearningCase],
@@ -127,20 +156,28 @@ class History:
         ratio: float,
     ) -> list[dict[int, Array]]:
         """Let clients train again as in one round of the first training, from other models."""
-        recipe = self.setup.plan.recipe
+        recipe = self.setup.recipe
         length = "local_steps" if recipe.local_steps else "local_epochs"
         shorter = recipe.model_copy(update={length: max(1, math.floor(ratio * getattr(recipe, length) + 0.5))})
-        lineages = [Lineage(branch=case.branch, forget=case.forgotten) for case in cases]
+        lineages = [
+            Lineage(branch=case.branch, forget=case.forgotten, noise=self.noise_key("calibration", case))
+            for case in cases
+        ]
         return self._local(lineages, models, clients, round, shorter)
 
     def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
         """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
         lineages = [
-            Lineage(branch=case.branch, forget={}, batches=(f"{self.stream}-leaver", case.request.index))
+            Lineage(
+                branch=case.branch,
+                forget={},
+                batches=(f"{self.stream}-leaver", case.request.index),
+                noise=self.noise_key("leaver", case),
+            )
             for case in cases
         ]
         leavers = [list(case.request.forget) for case in cases]
-        found = self._local(lineages, models, leavers, 0, self.setup.plan.recipe)
+        found = self._local(lineages, models, leavers, 0, self.setup.recipe)
         return [weighted_mean(updates, self.weights) for updates in found]
 
     def _local(
@@ -163,6 +200,7 @@ class History:
         """Run the whole training again for every case without what it forgets, all cases together."""
         lineages = [self._lineage(case, coupling) for case in cases]
         for step in train(self.setup, lineages, self.federation):
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
@@ -186,14 +224,15 @@ class History:
 
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
-        models = [self._shard_models(case.request.round) for case in cases]
+        models = [self.shard_models(case.round) for case in cases]
         parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
         lineages = [part for _, part in parts]
-        starts = [self._shard_models(part.first)[part.shard or 0] for part in lineages]
+        starts = [self.shard_models(part.first)[part.shard or 0] for part in lineages]
         for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
             for position, model in zip(step.lineages, step.models, strict=True):
                 i, part = parts[position]
                 models[i][part.shard or 0] = model
+                self.rewritten(part.shard or 0, step.round, model)
                 if self.setup.keep_working:
                     yield Outcome(Release(part.branch, step.round, "working", model))
         for case, own in zip(cases, models, strict=True):
@@ -201,15 +240,12 @@ class History:
 
     def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
         """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
-        by_shard: dict[int, dict[int, tuple[int, ...]]] = {}
-        for client, records in case.request.forget.items():
-            by_shard.setdefault(shard_of(self.setup, client), {})[client] = records
-        for shard, forget in sorted(by_shard.items()):
-            clean = first_use(self.setup, forget, case.request.round, shard)
-            if clean < case.request.round:
+        for shard, forget in by_shard(self.setup, case.request.forget).items():
+            clean = first_use(self.setup, forget, case.round, shard)
+            if clean < case.round:
                 yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
 
-    def _shard_models(self, round: int) -> list[Params]:
+    def shard_models(self, round: int) -> list[Params]:
         """The models of the trunk's shards after so many rounds."""
         if self.checkpoints is None:
             raise ValueError("this method needs the models of single shards, and this history has none")
@@ -222,21 +258,28 @@ class History:
             yield Outcome(release)
             self.restore(case, release)
         lineages = [
-            replace(self._lineage(case, "same-order"), first=release.round)
+            replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
             for case, release in zip(cases, restored, strict=True)
         ]
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
-            self.passed(step, lineages[0].forget)  # a chain has one case at a time
+            self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
                 yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
-        """Hear that a case goes on from an earlier release; the trunk is what it is, a chain follows."""
+        """Hear that a case goes on from an earlier release; a trunk is what it is, a chain follows."""
 
     def passed(self, step: Step, gone: Forget) -> None:
-        """Hear of a round that came after; the trunk is what it is, a chain follows."""
+        """Hear of a round that came after, of the one case that a chain has."""
+
+    def rewritten(self, shard: int, round: int, model: Params) -> None:
+        """Hear of a shard's new model after so many rounds."""
+
+    def newest_shards(self) -> list[Params]:
+        """The shards' models behind a chain's newest release; nothing goes on from a trunk's."""
+        return []
 
     def recover(
         self, cases: Sequence[UnlearningCase], starts: Sequence[Params], rounds: int, done: int = 0
@@ -273,6 +316,7 @@ class History:
             forget=case.forgotten,
             cohorts=(f"{self.stream}-recovery-cohorts", case.request.index),
             batches=(f"{self.stream}-recovery-batches", case.request.index),
+            noise=self.noise_key("recovery", case),
             compact=True,
             cohorts_of_rest=True,
             first=case.round + done,
@@ -290,6 +334,7 @@ class History:
             cohorts=(f"{self.stream}-cohorts", fresh) if anew else ("cohorts",),
             perturbation=(f"{self.stream}-perturbation", fresh) if anew else PERTURBATION,
             batches=("batches",) if coupling == "same-order" else (f"{self.stream}-batches", fresh),
+            noise=self.noise_key("retraining", case),
             compact=coupling != "same-order",
             cohorts_of_rest=anew,
             last=case.round,

@@ -12,7 +12,7 @@ import numpy as np
 from server.algorithms.step import Step
 from server.setup import Lineage, Setup
 from simulator.world.protocols import Federation
-from simulator.world.records import Array, Params
+from simulator.world.records import Array, Forget, Params
 from simulator.world.seeding import generator
 
 Algorithm = Callable[[Setup, Sequence[Lineage], Sequence[Params], Federation], Iterator[Step]]
@@ -28,6 +28,12 @@ def shard_of(setup: Setup, client: int) -> int:
     """The shard that a client belongs to for good."""
     order = generator(setup.seed, "shards").permutation(len(setup.sizes))
     return int(np.flatnonzero(order == client)[0]) % setup.plan.shards
+
+
+def by_shard(setup: Setup, forget: Forget) -> dict[int, Forget]:
+    """Records by the shard of their clients, shards ascending."""
+    shards = {client: shard_of(setup, client) for client in forget}
+    return {s: {client: forget[client] for client in forget if shards[client] == s} for s in sorted({*shards.values()})}
 
 
 def seats(setup: Setup, shard: int) -> int:
@@ -46,15 +52,19 @@ def merged(models: Sequence[Params]) -> Params:
 
 
 def rounds(
-    algorithm: Algorithm, setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
+    algorithm: Algorithm,
+    setup: Setup,
+    lineages: Sequence[Lineage],
+    starts: Sequence[Sequence[Params]],
+    federation: Federation,
 ) -> Iterator[Step]:
-    """Train every lineage's shards side by side, all from its one start; yield the merged models of each round.
+    """Train every lineage's shards side by side, each from its own start; yield the merged models of each round.
 
     Where working models are handed on, those of the shards come first: each is broadcast to its shard's clients.
     """
     count = setup.plan.shards
     parts = [replace(lineage, shard=shard) for lineage in lineages for shard in range(count)]
-    models = [start for start in starts for _ in range(count)]
+    models = [model for own in starts for model in own]
     for step in algorithm(setup, parts, models, federation):
         for i, model in zip(step.lineages, step.models, strict=True):
             models[i] = model

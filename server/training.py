@@ -24,21 +24,27 @@ def train(
     lineages: Sequence[Lineage],
     federation: Federation,
     starts: Sequence[Params] | None = None,
+    shards: Sequence[Sequence[Params]] = (),
 ) -> Iterator[Step]:
     """Train lineages together, from their initialisations or from ``starts``, each from its ``first`` round.
 
-    Whole lineages of a training in shards start from their initialisations: a merged model is no shard's start.
+    A training in shards goes on from each lineage's ``shards``: a merged model is no shard's start.
     """
     sharded = setup.plan.shards > 1 and any(lineage.shard is None for lineage in lineages)
     if starts is None:
         model = model_of(setup.spec)
         starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
         if setup.plan.algorithm in ("fedavg", "fedsgd"):
-            yield Step(range(len(lineages)), starts, 0, shards=[[start] * setup.plan.shards for start in starts])
-    elif sharded:
+            shards = [[start] * setup.plan.shards for start in starts]
+            yield Step(range(len(lineages)), starts, 0, shards=shards)
+    elif sharded and not shards:
         raise ValueError("training in shards goes on from the shards' models, not from a merged one")
-    algorithm, ask = ALGORITHMS[setup.plan.algorithm], (setup, lineages, starts, federation)
-    for step in sharding.rounds(algorithm, *ask) if sharded else algorithm(*ask):
+    algorithm = ALGORITHMS[setup.plan.algorithm]
+    for step in (
+        sharding.rounds(algorithm, setup, lineages, shards, federation)
+        if sharded
+        else algorithm(setup, lineages, starts, federation)
+    ):
         for params in step.models:
             check_finite(params, f"round {step.round} of training")
         yield step

@@ -1,5 +1,6 @@
 """One arm: its server unlearns, its transcript goes to the adversary, and ground truth meets the answers."""
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -13,21 +14,29 @@ import pandas as pd
 from safetensors.numpy import save
 
 from attacks.session import Answer, attack_transcript
+from server.history import History
 from server.ledger import Ledger
 from server.session import Processed, Session
 from simulator.answers import save_answers
+from simulator.bounds import THRESHOLDS, bounds, spans_of
 from simulator.challenge import Posed, pose
-from simulator.evaluation import Judge, distance, worth
+from simulator.costs import cost
+from simulator.evaluation import Judge, distance
 from simulator.marking import Mark, Material, mark
-from simulator.plan import Arm
+from simulator.plan import Arm, plan
+from simulator.privacy import Meter, Treasurer, privacy_entry
+from simulator.relearning import relearned
 from simulator.scenario import Scenario
 from simulator.scoring import Truth
 from simulator.trunk import Trunk, penalty
+from simulator.world.account import Account
 from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
 from simulator.world.models import Model, model_of
+from simulator.world.noise import noise_of
 from simulator.world.records import Array, Params, Release
 from simulator.world.seeding import generator
 from simulator.world.transcript import Transcript, TranscriptWriter, write_atomically
+from simulator.yardstick import Ended
 
 
 @dataclass
@@ -49,16 +58,15 @@ class ArmRun:
     def run(self) -> dict[str, Any]:
         """Unlearn, attack, score; return this arm's entry of ``results.json``."""
         federation = self.trunk.ground.federation(self.trunk.grid, self.arm.id)
-        began = time.perf_counter()
-        processed = self._serve(federation)
-        seconds = time.perf_counter() - began
+        history = self.trunk.history.under(federation)
+        processed, seconds = self._serve(history)
         posed = self._challenge(processed)
         knowledge = replace(self._knowledge(processed), challenge=None if posed is None else posed.challenge)
         knowledge.save(self._transcript)
         answers = attack_transcript(self._transcript, self.arm.attacks, seed=self.arm.seed)
         marks = self._marks(processed, answers, knowledge, posed)
         self._keep(processed, answers, marks)
-        costs = federation.costs
+        worth, utilities = self._worth(processed)
         return {
             "arm": self.arm.id,
             "variant": self.arm.setting.variant,
@@ -72,20 +80,18 @@ class ArmRun:
             },
             "requests": {"made": len(self.trunk.ground.requests), "completed": len(processed)},
             "transcript_digest": Transcript.open(self._transcript).digest(),
-            **self._worth(processed),
+            **worth,
             "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
-            "privacy": {"unit": "record", "epsilon_max": None, "delta": self.scenario.privacy.delta},
+            "privacy": self._privacy(history.setup.account, processed)
+            | self._bounds(history, processed, marks, knowledge),
             "notes": _notes(processed),
-            "cost": {
-                "unlearning_seconds": seconds,
-                "retraining_seconds": self.trunk.reference_seconds,
-                "retraining_client_updates": self.trunk.reference_updates,
-                "rounds": costs.rounds,
-                "client_updates": costs.client_updates,
-                "bytes_up": costs.bytes_up,
-                "bytes_down": costs.bytes_down,
-                "server_bytes_stored": self.trunk.history.stored_for(self.arm.unlearning.needs),
-            },
+            "cost": cost(
+                federation.costs,
+                seconds,
+                self.trunk.history.stored_for(self.arm.unlearning.needs),
+                self.trunk.reference,
+                utilities,
+            ),
         }
 
     @property
@@ -96,30 +102,75 @@ class ArmRun:
     def _model(self) -> Model:
         return model_of(self.trunk.ground.setup.spec)
 
-    def _serve(self, federation: Any) -> list[Processed]:
-        """Let the arm's server process all requests; everything it broadcasts goes through the defense."""
+    @cached_property
+    def _treasurer(self) -> Treasurer:
+        privacy = self.scenario.privacy
+        return Treasurer(Meter(privacy.delta, privacy.accountant), privacy.budget)
+
+    def _privacy(self, account: Account, processed: Sequence[Processed]) -> dict[str, Any]:
+        """What differential privacy was spent; that noise came from the operating system is said where it did."""
+        setup = self.trunk.ground.setup
+        entry = privacy_entry(account, self._treasurer, processed)
+        if setup.private:
+            entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
+            entry["amplified_by_client_sampling"] = setup.amplified and account.unit == "client"
+        return entry
+
+    def _bounds(
+        self,
+        history: History,
+        processed: Sequence[Processed],
+        marks: dict[str, Mark],
+        knowledge: PublicKnowledge,
+    ) -> dict[str, Any]:
+        """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
+        if not processed or self.scenario.adversary.knows:
+            return {}
+        public = np.asarray(self.trunk.ground.population.public_x, dtype=np.float64)
+        spans = spans_of(history.setup.account, processed, history.setup.plan.algorithm in ("lbfgs", "closed-form"))
+        scores = {kind: marked.frame for kind, marked in marks.items()}
+        comparisons = len(plan(self.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
+        rng = generator(self.arm.seed, "bounds")
+        return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
+
+    def _serve(self, history: History) -> tuple[list[Processed], float]:
+        """Let the arm's server process all requests; everything it broadcasts goes through the defense.
+
+        Returns:
+            What was completed, and the seconds that it took, broadcasting left out.
+        """
+        began, broadcasting = time.perf_counter(), 0.0
         adversary, deletion = self.scenario.adversary, self.arm.setting.deletion
         writer = TranscriptWriter(self._transcript, adversary.knows_bracket, adversary.round_to)
 
+        setup, count = history.setup, itertools.count()
+
         def publish(release: Release, parent: int | None) -> tuple[int, Params]:
-            broadcast = self.arm.defense.release(release)
-            return writer.append(broadcast, parent), broadcast.params
+            nonlocal broadcasting
+            paused = time.perf_counter()
+            noise = noise_of(self.arm.seed, setup.noise(("release-noise",)), next(count), release.branch)
+            broadcast = self.arm.defense.release(release, noise)
+            number = writer.append(broadcast, parent)
+            broadcasting += time.perf_counter() - paused
+            return number, broadcast.params
 
         session = Session(
-            history=self.trunk.history.under(federation),
+            history=history,
             unlearner=self.arm.unlearning,
-            federation=federation,
+            federation=history.federation,
             ledger=Ledger(self.directory / "ledger.jsonl", self.arm.id),
             publish=publish,
             sequential=deletion.pattern == "sequential",
             rounds_between=deletion.rounds_between,
+            treasurer=self._treasurer,
         )
-        return session.serve(self.trunk.ground.requests)
+        processed = session.serve(self.trunk.ground.requests)
+        return processed, time.perf_counter() - began - broadcasting
 
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
         adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
-        n = max(1, round(len(population.train_x) * adversary.n_factor))
+        n = max(1, round(population.records * adversary.n_factor))
         operator, step = self.arm.unlearning.public_rule()
         chosen = np.arange(len(population.public_x))
         if 0 < adversary.public_records < len(chosen):
@@ -162,7 +213,7 @@ class ArmRun:
         population = self.trunk.ground.population
         forget = processed.case.request.forget
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
-        return population.train_x[rows], population.train_y[rows]
+        return population.take(rows)
 
     def _challenge(self, processed: Sequence[Processed]) -> Posed | None:
         """Given records to tell apart, where an attack is on such."""
@@ -186,31 +237,31 @@ class ArmRun:
         material = Material(truths, knowledge, candidates, status, self.arm.seed)
         return {kind: mark(kind, answer, material) for kind, answer in answers.items()}
 
-    def _worth(self, processed: Sequence[Processed]) -> dict[str, Any]:
-        """Utility and forgetting; of the trained model alone where no request was completed."""
-        population = self.trunk.ground.population
-        entry: dict[str, Any] = {"forgetting": {}}
-        if processed:
-            entry = worth(
-                self._model,
-                trained=[p.case.before for p in processed],
-                unlearned=[p.released for p in processed],
-                retrained=[self.trunk.references[p.case.request.index] for p in processed],
-                forgotten=[self._forgotten(p) for p in processed],
-                test=(population.test_x, population.test_y),
-            )
+    def _worth(self, processed: Sequence[Processed]) -> tuple[dict[str, Any], dict[int, float]]:
+        """Utility and forgetting, and the utility that each request ended with; keeps the rows behind them."""
+        reference = self.trunk.reference
+        ended = [Ended(p.case, p.released, reference.of(p.case.request.index)) for p in processed]
+        entry, rows = self.trunk.yardstick.worth(ended)
         entry["forgetting"]["exact"] = self.arm.unlearning.promises == "exact"
         if entry["forgetting"]["exact"]:
             adaptive = bool(getattr(self.arm.unlearning, "adaptive", False))
             entry["forgetting"]["exact_for_adaptive_requests"] = adaptive
-        return entry
+        if not processed:
+            return entry, {}
+        models = {p.case.request.index: p.released for p in processed}
+        most = self.scenario.evaluation.relearning
+        rounds = self.trunk.relearn(self.arm.id, [p.case for p in processed], models, most)
+        entry["forgetting"] |= relearned(rounds, reference.relearning, most)
+        _save_frame(self.directory / "forgetting" / f"{self.arm.id}.parquet", rows)
+        after = rows[rows["model"] == "unlearned"]
+        return entry, dict(zip(after["request"], after["utility"], strict=True)) if "utility" in after else {}
 
     def _data(self) -> dict[str, Any]:
         schema = self.trunk.ground.population.schema
         about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
         about["feature_names"] = schema.feature_names
         population = self.trunk.ground.population
-        counts = {"clients": population.clients, "records": len(population.train_x)}
+        counts = {"clients": population.clients, "records": population.records}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
     def _keep(self, processed: Sequence[Processed], answers: dict[str, Answer], marks: dict[str, Mark]) -> None:
@@ -221,9 +272,7 @@ class ArmRun:
         name = self.arm.id
         frames = [marked.frame for marked in marks.values() if len(marked.frame)]
         if frames:
-            draft = places["scores"] / f".{name}.parquet"
-            pd.concat(frames, ignore_index=True).to_parquet(draft)
-            draft.replace(places["scores"] / f"{name}.parquet")
+            _save_frame(places["scores"] / f"{name}.parquet", pd.concat(frames, ignore_index=True))
         save_answers(places["reconstructions"] / f"{name}.safetensors", answers)
         records = [self._forgotten(p) for p in processed]
         if records:
@@ -240,9 +289,10 @@ class ArmRun:
         write_atomically(places["rounds"] / f"{name}.json", json.dumps(self._rounds()))
 
     def _rounds(self) -> list[dict[str, Any]]:
-        """Utility, loss and movement at each release of the trunk."""
+        """Utility, loss, movement and, under privacy, the highest epsilon at each release of the trunk."""
         population = self.trunk.ground.population
         judge = Judge(self._model, population.test_x, population.test_y) if len(population.test_x) else None
+        account, meter = self.trunk.history.setup.account, self._treasurer.meter
         lines: list[dict[str, Any]] = []
         previous: Params | None = None
         for release in self.trunk.history.releases:
@@ -252,6 +302,8 @@ class ArmRun:
                 line |= {"utility": judged.utility, "loss": float(judged.losses.mean())}
             if previous is not None:
                 line["update_norm"] = distance(release.params, previous)
+            if account.unit is not None and release.phase == "training":
+                line["epsilon"] = meter.highest(account, [0], account.marks[release.round])
             previous = release.params
             lines.append(line)
         return lines
@@ -261,6 +313,13 @@ def _notes(processed: Sequence[Processed]) -> dict[str, float]:
     """What the method reported of itself: the mean over the requests that reported it."""
     names = sorted({name for p in processed for name in p.notes})
     return {name: float(np.mean([p.notes[name] for p in processed if name in p.notes])) for name in names}
+
+
+def _save_frame(path: Path, frame: pd.DataFrame) -> None:
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    frame.to_parquet(draft)
+    draft.replace(path)
 
 
 def _save_arrays(path: Path, arrays: Params) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from simulator.errors import ScenarioError, listed
-from simulator.methods import NAME_KEY, Entry, Group, applies, card
-from simulator.sections import AdversaryConfig, Setting
+from simulator.methods import NAME_KEY, Entry, Group, applies, card, members, names
+from simulator.sections import AdversaryConfig, PrivacyConfig, Setting
 from simulator.world.specs import LINEAR
 
 _OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
@@ -127,9 +127,11 @@ def check(
                 f"knows_bracket = true"
             )
     for group, entries in methods.items():
-        for position, entry in enumerate(entries):
-            _check_entry(group, f"{group}.{position}", entry, settings, adversary, secure)
+        for path, entry in _placed(group, entries):
+            _check_entry(group, path, entry, settings, adversary, secure)
         _check_coverage(group, entries, settings)
+    for path, defense in _placed("defense", methods.get("defense", ())):
+        _check_private(path, defense, methods.get("unlearning", ()), settings)
 
 
 def _of(setting: Setting) -> str:
@@ -178,14 +180,10 @@ def _check_shards(setting: Setting) -> None:
             f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
             f"a client a round; give at least {training.shards}, or 0 for all"
         )
-    wrong = {
-        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
-        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
-    }
-    for what in (what for what, holds in wrong.items() if holds):
+    if deletion.rounds_between and deletion.pattern != "sequential":
         raise ScenarioError(
-            f"{given} with {what}{_of(setting)}: only the shards of the first training are kept, not those that would "
-            f"be trained on after it; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+            f"{given} with deletion.rounds_between = {deletion.rounds_between}{_of(setting)}: the shards' models of "
+            f"unseen rounds are kept for a chain of requests only; take pattern = 'sequential', or rounds_between = 0"
         )
 
 
@@ -239,7 +237,8 @@ def _check_entry(
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
                 )
-        if group == "unlearning" and setting.training.shards > 1 and name not in _ON_SHARDS:
+        on_shards = name in _ON_SHARDS or "shard checkpoints" in about.needs
+        if group == "unlearning" and setting.training.shards > 1 and not on_shards:
             raise ScenarioError(
                 f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
                 f"model, and there are {setting.training.shards} that are merged at release only; take "
@@ -259,8 +258,57 @@ def _check_entry(
                 f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "
                 f"remove 'seeds', or take a method that certifies nothing"
             )
+        if need == "unseen iterates" and adversary.sees == "broadcasts":
+            raise ScenarioError(
+                f"{shown} with adversary.sees = 'broadcasts': it noises the solution, and the iterates before it "
+                f"are broadcast without noise; take sees = 'releases'"
+            )
         if group == "attack" and need in _GRANTS and need not in adversary.knows:
             raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
+
+
+def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
+    """Refuse what is said about an account where no defense keeps one.
+
+    Raises:
+        ScenarioError: names the key.
+    """
+    if any(card("defense", entry["kind"]).pays_at for _, entry in _placed("defense", defense)):
+        return
+    said = {
+        f"budget = {privacy.budget:g}": privacy.budget > 0.0,
+        "sampling_is_secret = true": privacy.sampling_is_secret,
+        "secure_noise = true": privacy.secure_noise,
+    }
+    if (found := next((what for what, holds in said.items() if holds), None)) is not None:
+        private = [name for name in names("defense") if card("defense", name).pays_at]
+        raise ScenarioError(
+            f"privacy.{found} with no defense that spends privacy: add a [[defense]] with kind = one of "
+            f"{listed(private)}, or leave it out"
+        )
+
+
+def _placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+    """Entries with their paths, and those inside of a stack after it."""
+    found = []
+    for i, entry in enumerate(entries):
+        found += [(f"{group}.{i}", entry), *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry)))]
+    return found
+
+
+def _check_private(path: str, defense: Entry, unlearning: Sequence[Entry], settings: Sequence[Setting]) -> None:
+    """Refuse unlearning methods that would read data outside of what a private defense noises and charges."""
+    about = card("defense", defense["kind"])
+    if not about.pays_at:
+        return
+    for position, entry in enumerate(unlearning):
+        together = [s for s in settings if applies(entry, s.variant) and applies(defense, s.variant)]
+        if together and about.pays_at not in card("unlearning", entry["method"]).under:
+            able = [name for name in names("unlearning") if about.pays_at in card("unlearning", name).under]
+            raise ScenarioError(
+                f"unlearning.{position}.method = {entry['method']!r} with {path}.kind = {defense['kind']!r}"
+                f"{_of(together[0])}: it reads data that the defense neither noises nor charges; take {listed(able)}"
+            )
 
 
 def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[Setting]) -> None:

@@ -143,7 +143,7 @@ def _run_prefix(
     for release in trunk.train():
         progress.advance(1 if release.round > 0 and release.phase == "training" else 0)
     progress.stage(f"Reference retraining: {label}", None)
-    trunk.retrain_reference()
+    trunk.retrain_reference(scenario.evaluation)
     for arm in arms:
         progress.stage(arm.id, None)
         _clear_interrupted(directory, arm)

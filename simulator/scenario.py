@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
-from simulator.compatibility import check
+from simulator.compatibility import check, check_privacy
 from simulator.errors import ScenarioError, closest, explain, listed
 from simulator.merging import filled, merged, overridden, plain
 from simulator.methods import Entry, Group, resolve, with_defaults
 from simulator.sections import (
     AdversaryConfig,
     DeletionConfig,
+    EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
@@ -75,6 +76,7 @@ class Scenario(Frozen):
     unlearning: tuple[Entry, ...]
     defense: tuple[Entry, ...]
     attack: tuple[Entry, ...]
+    evaluation: EvaluationConfig = EvaluationConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     federation: FederationConfig = FederationConfig()
@@ -144,6 +146,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
         raise ScenarioError(explain(error, Scenario)) from None
     _check_unique("seeds", scenario.seeds)
     check(scenario.settings(), entries, scenario.adversary, scenario.federation.secure_aggregation)
+    check_privacy(scenario.privacy, entries["defense"])
     return scenario
 
 

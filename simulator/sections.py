@@ -255,6 +255,20 @@ class Setting:
     deletion: DeletionConfig
 
 
+class EvaluationConfig(Frozen):
+    """How thoroughly unlearning is measured against retraining.
+
+    Attributes:
+        retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
+            reported, and from three on a table compares the methods.
+        relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
+            is given up; 0: not tried; fedavg and fedsgd without shards only.
+    """
+
+    retrainings: Count = 1
+    relearning: int = Field(default=0, ge=0)
+
+
 class AdversaryConfig(Frozen):
     """What the eavesdropper hears and knows.
 
@@ -282,25 +296,18 @@ class PrivacyConfig(Frozen):
     """Differential privacy's accounting.
 
     Attributes:
-        budget: epsilon that may be spent on a record; 0: no limit.
-        sampling_is_secret: whether the accountant may count on the eavesdropper not knowing who took part.
+        budget: epsilon that may be spent on a unit (a record or a client, as the defense has it); a request whose
+            processing would pass it is refused; 0: no limit.
+        accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
+        sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
+        secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
     """
 
     delta: float = Field(default=1e-5, gt=0, lt=1)
     budget: NotNegative = 0.0
+    accountant: Literal["rdp", "prv"] = "rdp"
     sampling_is_secret: bool = False
-
-    @model_validator(mode="after")
-    def _built(self) -> "PrivacyConfig":
-        if self.budget > 0:
-            raise ValueError(
-                f"budget = {self.budget:g} needs differential privacy, which is not built yet; leave it at 0"
-            )
-        if self.sampling_is_secret:
-            raise ValueError(
-                "sampling_is_secret = true needs differential privacy, which is not built yet; leave it at false"
-            )
-        return self
+    secure_noise: bool = False
 
 
 class FederationConfig(Frozen):
@@ -315,17 +322,20 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
 
     Attributes:
         hosts: ``auto``: one a core.
         block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
         ray_address: of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
     """
 
     hosts: Count | Literal["auto"] = "auto"
     block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
 

@@ -1,8 +1,8 @@
 """What arms share: the population, the trained model, the requests, and a hidden retraining to compare with."""
 
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -14,14 +14,20 @@ from server.updates import UpdateStore
 from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
+from simulator.privacy import defended
+from simulator.reference import Reference, retrained
+from simulator.relearning import relearn
 from simulator.scenario import Scenario
-from simulator.world.data import Population
+from simulator.sections import EvaluationConfig
+from simulator.world.data import AbstractPopulation
 from simulator.world.datasets import DataError
+from simulator.world.models import model_of
 from simulator.world.population import load_population, median_bandwidth, population_directory
 from simulator.world.protocols import Drift, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 from simulator.world.seeding import generator
 from simulator.world.specs import FeatureSpec, ModelSpec, Recipe
+from simulator.yardstick import Yardstick
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Groundwork:
 
     setting: Setting
     seed: int
-    population: Population
+    population: AbstractPopulation
     directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
@@ -58,15 +64,19 @@ class Groundwork:
         setup = replace(
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
+            sites=scenario.runtime.sites,
             keep_working=scenario.adversary.sees == "broadcasts",
+            secure_noise=scenario.privacy.secure_noise,
+            sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
-        requests = draw_requests(setting.deletion, population, setup.rounds, seed)
+        setup = defended(setup, prefix.defenses, scenario.privacy)
+        requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm)
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites)
 
 
 @dataclass
@@ -77,17 +87,13 @@ class Trunk:
         ground: what it is made of.
         grid: Flower's way to the hosts.
         history: what the server keeps, once trained.
-        references: model retrained without a request's records (and those of earlier requests, where sequential), by
-            request index. Nobody sees it.
-        reference_seconds, reference_updates: what the retrainings took, in time and in client updates.
+        reference: retrainings without a request's records (and those of earlier requests, where sequential).
     """
 
     ground: Groundwork
     grid: Grid
     history: History
-    references: dict[int, Params] = field(default_factory=dict)
-    reference_seconds: float = 0.0
-    reference_updates: int = 0
+    reference: Reference = field(default_factory=Reference)
 
     @classmethod
     def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
@@ -102,7 +108,7 @@ class Trunk:
         federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
-        shards = UpdateStore(scratch / "shards") if "shard checkpoints" in needs else None
+        shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
         public = ground.population.public_x
         history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
         return cls(ground, grid, history)
@@ -111,16 +117,40 @@ class Trunk:
         """Train; yield releases as they come."""
         yield from self.history.run()
 
-    def retrain_reference(self) -> None:
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What measures the models of all arms."""
+        ground = self.ground
+        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.seed)
+
+    def retrain_reference(self, how: EvaluationConfig) -> None:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
-        began = time.perf_counter()
-        federation = self.ground.federation(self.grid, "reference")
-        hidden = replace(self.history, federation=federation, stream="reference")
-        for outcome in hidden.retrain(self._cases(), "independent"):
-            if outcome.release.phase == "unlearning":
-                self.references[outcome.release.branch - 1] = outcome.release.params
-        self.reference_seconds = time.perf_counter() - began
-        self.reference_updates = federation.costs.client_updates
+        cases = self._cases()
+        federation = partial(self.ground.federation, self.grid)
+        self.reference = retrained(self.history, federation, cases, how.retrainings, self.yardstick.on_test)
+        self.reference.relearning = self.relearn("reference", cases, self.reference.models[0], how.relearning)
+
+    def relearn(
+        self, arm: str, cases: Sequence[UnlearningCase], models: Mapping[int, Params], most: int
+    ) -> dict[int, int]:
+        """Rounds in which models learn again what they forgot, by request index.
+
+        Nothing where the optimum is solved for, or where training goes on from the models of shards.
+
+        Args:
+            arm: its clients take back, for once, what they buried in it.
+            cases: the requests.
+            models: by request index.
+            most: rounds after which a model is given up; 0: nothing is tried.
+        """
+        plan = self.ground.setup.plan
+        if most == 0 or plan.algorithm not in ("fedavg", "fedsgd") or plan.shards > 1:
+            return {}
+        history = self.history.under(self.ground.federation(self.grid, f"relearning {arm}"))
+        starts = [models[case.request.index] for case in cases]
+        losses = [self.yardstick.loss_of(case.request.forget) for case in cases]
+        needed = relearn(history, cases, starts, losses, most)
+        return {case.request.index: rounds for case, rounds in zip(cases, needed, strict=True)}
 
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""
@@ -137,12 +167,12 @@ class Trunk:
                 gone = union(gone, request.forget)
                 forgotten, arrives = gone, max(arrives, done)
             done = arrives + self.ground.setting.deletion.rounds_between
-            before = self.history.releases[-1].params
+            before = self.history.released(request.round)
             cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
         return cases
 
 
-def _check_classes(prefix: Prefix, population: Population) -> None:
+def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
     for arm in prefix.arms:
         if "classes" in arm.unlearning.needs and population.schema.task != "classification":
             raise DataError(
@@ -151,7 +181,7 @@ def _check_classes(prefix: Prefix, population: Population) -> None:
             )
 
 
-def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:
+def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:
     """Resolve a model for a population.
 
     Raises:
@@ -178,7 +208,7 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
         task=schema.task,
         shape=schema.shape,
         outputs=schema.outputs,
-        regularisation=penalty(setting, len(population.train_x)),
+        regularisation=penalty(setting, population.records),
         hidden=model.hidden,
         channels=model.channels,
         features=features,
@@ -186,7 +216,7 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
     )
 
 
-def setup_of(setting: Setting, population: Population, seed: int) -> Setup:
+def setup_of(setting: Setting, population: AbstractPopulation, seed: int) -> Setup:
     """The training of a setting on a population.
 
     Raises:
@@ -204,9 +234,9 @@ def penalty(setting: Setting, records: int) -> float:
     return (setting.model.l2 or 0.0) * records
 
 
-def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
+def _training_plan(setting: Setting, population: AbstractPopulation) -> TrainingPlan:
     training = setting.training
-    records = len(population.train_x)
+    records = population.records
     if training.clients_per_round and training.clients_per_round > population.clients:
         raise DataError(
             f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array as FlowerArray
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from simulator.world.protocols import Block, BlockResult, Factor, Statistics
 from simulator.world.records import Array, Params
@@ -30,6 +30,16 @@ def unpack(record: RecordDict) -> tuple[dict[str, Any], dict[str, Array]]:
     return header, {name: value.numpy() for name, value in record.array_records["arrays"].items()}
 
 
+def note_seconds(record: RecordDict, seconds: float) -> None:
+    """Put beside an answer how long it took to compute."""
+    record["host"] = MetricRecord({"seconds": seconds})
+
+
+def seconds_of(record: RecordDict) -> float:
+    """Read what ``note_seconds`` put there."""
+    return float(str(record.metric_records["host"]["seconds"]))
+
+
 def blocks_to_json(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """Blocks as plain values."""
     return [
@@ -48,6 +58,8 @@ def blocks_from_json(values: Sequence[Mapping[str, Any]]) -> list[Block]:
             forget={client: tuple(records) for client, records in value["forget"]},
             batches=tuple(value["batches"]),
             compact=value["compact"],
+            noise=tuple(value["noise"]),
+            update_clip=value["update_clip"],
         )
         for value in values
     ]

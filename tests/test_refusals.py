@@ -42,13 +42,9 @@ REFUSED = {
         "[training]\nshards = 5\nclients_per_round = 4",
         ["training.shards = 5", "training.clients_per_round = 4", "at least 5"],
     ),
-    "a chain of requests to shards": (
-        SHARDS + '[deletion]\npattern = "sequential"\n' + _method("sharded"),
-        ["training.shards = 3", "deletion.pattern = 'sequential'", "take pattern = 'independent'"],
-    ),
     "shards and unseen rounds": (
         SHARDS + "[deletion]\nrounds_between = 2\n" + _method("sharded"),
-        ["training.shards = 3", "deletion.rounds_between = 2", "rounds_between = 0"],
+        ["training.shards = 3", "deletion.rounds_between = 2", "take pattern = 'sequential'", "rounds_between = 0"],
     ),
     "a linear model has no layers to break": (_method("not"), ["'not'", "model.kind = 'softmax'", "mlp, cnn"]),
     "single gradients under secure aggregation": (
@@ -97,6 +93,7 @@ ACCEPTED = {
     + _method("sharded")
     + "\n[federation]\nsecure_aggregation = true\n[deletion]\nleaver_online = false",
     "coming back": LEAVES + "round = 5\nrejoin = 8\n" + _method("rollback"),
+    "a chain of requests to shards": SHARDS + '[deletion]\npattern = "sequential"\n' + _method("sharded"),
     "a record's own rollback": "[training]\nlocal_steps = 5\n" + _method("rollback"),
 }
 

@@ -77,7 +77,10 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         name = arm["arm"]
         assert arm["transcript_digest"] == Transcript.open(finished / "transcripts" / name).digest()
         assert set(arm["attacks"]) == set(ATTACKS)
-        assert {"trained", "unlearned", "retrained", "metric"} == set(arm["utility"])
+        assert {"trained", "unlearned", "retrained", "metric"} <= set(arm["utility"])
+        assert {"request", "model", "utility", "distance"} <= set(
+            pd.read_parquet(finished / "forgetting" / f"{name}.parquet")
+        )
         assert arm["attacks"]["hrec"]["n"] == 4
         assert arm["verdict"].endswith(".")
         scores = pd.read_parquet(finished / "scores" / f"{name}.parquet")
@@ -202,7 +205,9 @@ def test_methods_with_and_without_histories_run_side_by_side(tmp_path: Path) -> 
 def test_without_test_data_utility_is_absent(tmp_path: Path) -> None:
     data = {"source": "digits", "clients": 8, "test_fraction": 0.0, "public_fraction": 0.5}
     for arm in _simulate(_scenario(data=data), tmp_path / "out")["arms"]:
-        assert "utility" not in arm
+        assert "unlearned" not in arm["utility"]
+        assert 0.0 < arm["utility"]["retained_unlearned"] <= 1.0
+        assert "speed_up_seconds" not in arm["cost"]
         assert "membership_auc" not in arm["forgetting"]
         assert "top1_of_1000" not in arm["attacks"]["hrec"]
 

@@ -41,6 +41,14 @@ MISTAKES = {
     ),
     "sampling without rate": ("[training]\nsampling = {}", ["training.sampling.rate", "missing"]),
     "unknown data set": ('[data]\nsource = "minst5k"', ["data.source", "did you mean 'mnist5k'"]),
+    "backdoor without a place": (
+        "[data.backdoor]\ntarget = 3",
+        ["data.backdoor.patch", "columns", "give one of the two"],
+    ),
+    "no share": (
+        "[data.backdoor]\npatch = [0, 0, 2, 2]\nshare = 0.0",
+        ["data.backdoor.share = 0.0", "must be above 0"],
+    ),
     "no such file": ('[data]\nsource = "nowhere.npz"', ["data.source", "no file 'nowhere.npz'"]),
     "fraction above 1": ("[data]\ntest_fraction = 1.2", ["data.test_fraction = 1.2", "below 1"]),
     "fractions too large": (
@@ -198,7 +206,7 @@ MISTAKES = {
     "negative seed": ("seeds = [-1]", ["seeds.0 = -1", "at least 0"]),
     "no host": ("[runtime]\nhosts = 0", ["runtime.hosts = 0", "at least 1"]),
     "hub": ('[data]\nsource = "hub:ylecun/mnist"', ["data.source", "not built yet", ".npz"]),
-    "synthetic": ('[data]\nsource = "synthetic:mnist-like"', ["data.source", "not built yet", ".npz"]),
+    "synthetic": ('[data]\nsource = "synthetic:cifar"', ["data.source", "synthetic:mnist-like", ".npz"]),
     "csv": ('[data]\nsource = "people.csv"', ["data.source", "not built yet", ".npz"]),
     "channels": ('[model]\nkind = "cnn"\nchannels = 8', ["channels = 8", "resnet18", "leave it out"]),
     "resnet features": (
@@ -209,8 +217,32 @@ MISTAKES = {
         '[model]\nkind = "resnet18"\n[training]\nalgorithm = "lbfgs"',
         ["training.algorithm = 'lbfgs'", "resnet18", "fedavg"],
     ),
-    "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "not built yet", "leave it at 0"]),
-    "private training": ('[[defense]]\nkind = "dp-sgd"\nclip = 1.0', ["defense.0.kind", "dp-sgd", "none"]),
+    "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "no defense that spends", "dp-sgd", "leave it out"]),
+    "secret sampling": ("[privacy]\nsampling_is_secret = true", ["sampling_is_secret = true", "central-dp"]),
+    "two strengths of noise": (
+        '[[defense]]\nkind = "dp-sgd"\nnoise_multiplier = 1.0\ntarget_epsilon = 2.0',
+        ["noise_multiplier = 1.0", "target_epsilon = 2.0", "give one"],
+    ),
+    "private training of an optimum": (
+        '[training]\nalgorithm = "lbfgs"\n[[defense]]\nkind = "dp-sgd"',
+        ["defense.0.kind = 'dp-sgd'", "lbfgs", "fedavg"],
+    ),
+    "noise that the adversary knows": (
+        '[[defense]]\nkind = "dp-sgd"\n[adversary]\nknows = ["seeds"]',
+        ["defense.0.kind = 'dp-sgd'", "seeds"],
+    ),
+    "ascent on what is raw under client-level privacy": (
+        '[[defense]]\nkind = "central-dp"\n[[unlearning]]\nmethod = "ascent"',
+        ["unlearning.0.method = 'ascent'", "central-dp", "neither noises nor charges", "retrain"],
+    ),
+    "two accounts": (
+        '[[defense]]\nkind = "stack"\nof = [{ kind = "dp-sgd" }, { kind = "central-dp" }]',
+        ["dp-sgd and central-dp", "account", "remove one"],
+    ),
+    "a stack of one unknown": (
+        '[[defense]]\nkind = "stack"\nof = [{ kind = "dp-sdg" }]',
+        ["defense.0.of.0.kind", "dp-sgd"],
+    ),
     "sequence without brackets": (
         '[deletion]\npattern = "sequential"\n[adversary]\nknows_bracket = false',
         ["adversary.knows_bracket = false", "sequential", "not built yet", "independent"],

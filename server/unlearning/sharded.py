@@ -34,6 +34,7 @@ class Sharded(Frozen):
     promises: ClassVar[str] = "exact"
     adaptive: ClassVar[bool] = False
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the merged model of every case; the rounds of all shards of all cases run together."""

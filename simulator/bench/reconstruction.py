@@ -63,6 +63,7 @@ def race(records: int, published: int, steps: int = PUBLISHED_STEPS) -> list[Rac
         steps: of a published restart.
     """
     people = build_population(DataConfig(clients=50, test_fraction=0.2, public_fraction=0.3), 0)
+    assert isinstance(people, Population)  # mnist5k is held in memory
     chosen = generator(0, "bench/deleted").permutation(len(people.train_x))[:records]
     ridge = _knowledge(people, "ridge", "hessian")
     solved = _downdated(people, chosen, ridge)

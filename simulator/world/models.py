@@ -41,6 +41,19 @@ class RandomFourier(nn.Module):
         return self.scale * torch.cos(x @ self.weight.T + self.phase)
 
 
+class Clipped(nn.Module):
+    """x min(1, bound / ||x||), row by row."""
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cut records to the bound."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * torch.clamp(self.bound / length.clamp(min=torch.finfo(x.dtype).tiny), max=1.0)
+
+
 class Model:
     """One architecture; holds no trainable state of its own.
 
@@ -177,7 +190,7 @@ def unflat(vector: np.ndarray, like: Params) -> Params:
 def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """Return (feature map, trainable body). No BatchNorm: its statistics would mix records and leak them."""
     width = math.prod(spec.shape)
-    embed: nn.Module = nn.Identity()
+    embed: nn.Module = Clipped(spec.row_clip) if spec.row_clip else nn.Identity()
     if spec.features is not None:
         embed = RandomFourier(spec.features, width, dtype)
         width = spec.features.dimension
@@ -198,9 +211,9 @@ def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
     first, second = layers_of(spec.shape)
     return nn.Sequential(
         nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(spec.shape[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
+        nn.Conv2d(first.seen[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
         nn.ReLU(),
-        nn.Conv2d(first.channels, second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
+        nn.Conv2d(second.seen[0], second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
         nn.ReLU(),
         nn.Flatten(-3),
         nn.Linear(second.channels * math.prod(second.sides), spec.outputs, dtype=dtype),

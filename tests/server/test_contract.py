@@ -29,7 +29,7 @@ PLACES: dict[str, tuple[TrainingPlan, ModelSpec]] = {
 }
 QUICK: dict[str, dict[str, Any]] = {"fedosd": {"steps": 5}}
 """Hyper-parameters that make a method shorter and change nothing of what it is."""
-NO_CHAINS = {"client updates", "shard checkpoints"}
+NO_CHAINS = {"client updates"}
 PAIRS = [
     (name, algorithm, level)
     for name, card in CARDS.items()

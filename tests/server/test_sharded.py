@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.algorithms.step import Step
 from server.blocks import cohort
 from server.participation import first_use
-from server.setup import Lineage, TrainingPlan
+from server.setup import Lineage, Setup, TrainingPlan
 from server.sharding import members, shard_of
 from server.training import train
 from server.unlearning.finetune import Finetune
 from server.unlearning.retrain import Retrain
 from server.unlearning.sharded import Sharded
 from simulator.world.models import flat
+from simulator.world.protocols import Unlearner
 from simulator.world.records import DeletionRequest, Forget
 from simulator.world.specs import Recipe
 from tests.federations import FEDAVG, Bench
@@ -134,10 +136,52 @@ def test_shard_models_are_heard_where_working_models_are(tmp_path: Path) -> None
     assert again == ["working"] * (len(again) - 1) + ["unlearning"] and len(again) > 1
 
 
+def _without(bench: Bench, *clients: int) -> Forget:
+    return {client: tuple(range(int(bench.population.sizes[client]))) for client in clients}
+
+
+def _trained(bench: Bench, gone: Forget, **how: Any) -> Step:
+    """An ordinary training of all shards, by clients that have deleted nothing."""
+    setup = Setup(bench.spec, bench.plan, bench.population.sizes, bench.block_size, bench.seed)
+    first, last = how.pop("first", 0), how.pop("last", bench.plan.rounds)
+    lineage = Lineage(0, gone, first=first, last=last)
+    return list(train(setup, [lineage], bench.but(arm="oracle").federation(), **how))[-1]
+
+
+@PLANS
+@pytest.mark.parametrize("unlearner", [Sharded(), Retrain(coupling="same-order")])
+def test_a_stream_of_requests_ends_without_any_of_them(
+    tmp_path: Path, plan: TrainingPlan, unlearner: Unlearner
+) -> None:
+    """Of two shards, two of them of one, with unseen rounds before each and training after the last."""
+    bench = _bench(tmp_path, plan.model_copy(update={"rounds": 7}))
+    setup = Setup(bench.spec, bench.plan, bench.population.sizes)
+    leaving = [int(client) for client in (*members(setup, 0)[:2], members(setup, 2)[0])]
+    requests = [DeletionRequest(i, 2 + i, "client", _without(bench, client)) for i, client in enumerate(leaving)]
+    processed = bench.serve(unlearner, requests, sequential=True, rounds_between=1)
+    for p in processed:
+        expected = _trained(bench, p.case.forgotten, last=p.case.round).models[0]
+        assert np.array_equal(flat(p.released), flat(expected))
+    assert bench.broadcast[-1].round == 7 > processed[-1].case.round
+    assert np.array_equal(flat(bench.broadcast[-1].params), flat(_trained(bench, _without(bench, *leaving)).models[0]))
+
+
+def test_a_client_comes_back_to_its_shard(tmp_path: Path) -> None:
+    bench = _bench(tmp_path, PLAN.model_copy(update={"clients_per_round": 0}))
+    gone = _without(bench, 3)
+    bench.serve(Sharded(), [DeletionRequest(0, 2, "client", gone, rejoin=4)], sequential=True)
+    apart = _trained(bench, gone, last=4)
+    on = _trained(bench, {}, starts=apart.models, shards=apart.shards, first=4)
+    assert np.array_equal(flat(bench.broadcast[-1].params), flat(on.models[0]))
+    assert not np.array_equal(flat(on.models[0]), flat(_trained(bench, gone).models[0]))
+
+
 def test_nothing_goes_on_from_a_merged_model(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     with pytest.raises(ValueError, match="not from a merged one"):
         bench.serve(Finetune(), _requests(bench)[:1])
+    with pytest.raises(ValueError, match="models of single shards"):
+        bench.history().shard_models(0)
 
 
 def test_bytes_of_the_checkpoints_are_reported(tmp_path: Path) -> None:
