@@ -54,13 +54,17 @@ class Race:
     labels: float
 
 
-def race(records: int, published: int, steps: int = PUBLISHED_STEPS) -> list[Race]:
+def race(
+    records: int, published: int, steps: int = PUBLISHED_STEPS, epochs: int = _EPOCHS, ours: Inversion | None = None
+) -> list[Race]:
     """hrec batched and one by one, inversion batched and by the published defaults, all on mnist5k.
 
     Args:
         records: deleted, each by itself: from ridge solved exactly, and by one ascent step from a trained cnn.
         published: how many of them the published defaults invert, which take minutes for each.
         steps: of a published restart.
+        epochs: of the cnn.
+        ours: the batched inversion; its defaults where not given.
     """
     people = build_population(DataConfig(clients=50, test_fraction=0.2, public_fraction=0.3), 0)
     assert isinstance(people, Population)  # mnist5k is held in memory
@@ -68,12 +72,12 @@ def race(records: int, published: int, steps: int = PUBLISHED_STEPS) -> list[Rac
     ridge = _knowledge(people, "ridge", "hessian")
     solved = _downdated(people, chosen, ridge)
     cnn = _knowledge(people, "cnn", "identity")
-    ascended = _ascended(people, chosen, cnn)
+    ascended = _ascended(people, chosen, cnn, epochs)
     entries: list[tuple[str, str, PublicKnowledge, Sequence[Case], Run]]
     entries = [
         ("hrec", "all at once", ridge, solved, _run(Hrec(), ridge)),
         ("hrec", "one by one", ridge, solved, _one_by_one(_run(Hrec(), ridge))),
-        ("inversion", "all at once", cnn, ascended, _run(Inversion(), cnn)),
+        ("inversion", "all at once", cnn, ascended, _run(ours or Inversion(), cnn)),
         ("inversion", "published defaults", cnn, ascended[:published], _one_by_one(_published(cnn, steps))),
     ]
     return [_timed(people, chosen, *entry) for entry in entries]
@@ -149,12 +153,12 @@ def _downdated(people: Population, chosen: Array, knowledge: PublicKnowledge) ->
     ]
 
 
-def _ascended(people: Population, chosen: Array, knowledge: PublicKnowledge) -> list[Case]:
+def _ascended(people: Population, chosen: Array, knowledge: PublicKnowledge, epochs: int) -> list[Case]:
     """A cnn trained on all private records in one place, and one ascent step on each chosen record's loss."""
     model = model_of(knowledge.facts.model)
     x, y = torch.tensor(np.asarray(people.train_x)), torch.tensor(np.asarray(people.train_y))
     batch, rng = 10, generator(0, "bench/batches")
-    order = np.concatenate([rng.permutation(len(x))[: len(x) // batch * batch] for _ in range(_EPOCHS)])
+    order = np.concatenate([rng.permutation(len(x))[: len(x) // batch * batch] for _ in range(epochs)])
     drawn = model.init(generator(0, "bench/init"))
     first = {name: torch.tensor(value)[None] for name, value in drawn.items()}
     recipe = Recipe(batch_size=batch, learning_rate=0.1)
@@ -209,7 +213,7 @@ def _restart(
         halvings.step()
         with torch.no_grad():
             x.clamp_(0.0, 1.0)
-    return x.detach(), float(misfit)
+    return x.detach(), float(misfit.detach())
 
 
 def race_table(lines: Sequence[Race]) -> Table:
