@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attacks.linear import class_targets, precise_model
 from attacks.queries import public_scores
-from simulator.world.gradients import gradients
+from simulator.world.gradients import gradients, onto
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array
 from simulator.world.specs import Recipe
@@ -146,9 +146,10 @@ def _ascended(
 ) -> dict[str, Tensor]:
     """The trained model, then for each deletion a step up the deleted records' losses from it."""
     count, size = deleted.shape
-    same = {name: value[:1].expand(count, *value.shape[1:]).contiguous() for name, value in params.items()}
+    moved = {name: value[:1].expand(count, *value.shape[1:]).clone() for name, value in params.items()}
     filled = torch.ones(count, size, dtype=torch.bool)
     share = torch.ones(count, dtype=knowledge.model.dtype)  # a count of 1: sums of losses
-    slopes = gradients(knowledge.model, same, x[deleted], y[deleted], filled, share)
-    step = knowledge.facts.step
-    return {name: torch.cat([value[:1], same[name] + step * slopes[name]]) for name, value in params.items()}
+    slopes = gradients(knowledge.model, moved, x[deleted], y[deleted], filled, share)
+    for name, slope in slopes.items():
+        onto(moved[name], 1.0, slope, knowledge.facts.step)
+    return {name: torch.cat([value[:1], moved[name]]) for name, value in params.items()}
