@@ -201,6 +201,9 @@ def bench(
     most: Annotated[
         int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
     ] = 10_000,
+    attacks: Annotated[
+        int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
+    ] = 0,
 ) -> None:
     """Measure client updates a second against plain Flower and plain loops on the same work."""
     if branches:
@@ -214,6 +217,13 @@ def bench(
 
         points = curves.measure(rounds, most, _err)
         _out.print(curves.as_json(points) if as_json else curves.table(points), soft_wrap=as_json)
+        return
+    if attacks:
+        from simulator.bench.reconstruction import race, race_table
+
+        races = race(attacks, published=1)
+        found_lines = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
+        _out.print(found_lines, soft_wrap=as_json)
         return
     kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
     for kind in kinds:

@@ -68,7 +68,7 @@ def table(plan: Plan, broadcasts: bool = False) -> Table:
         requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
-            if broadcasts and training.algorithm == "lbfgs":
+            if broadcasts and (training.algorithm == "lbfgs" or training.shards > 1):
                 cost = replace(cost, disk=None)
             total += cost.disk or 0
             found.add_row(arm.id, *_cells(cost, pace))

@@ -17,6 +17,7 @@ _MODELS = {
     "svm": "linear, squared hinge, one class against the rest",
     "mlp": "one hidden layer of ReLUs",
     "cnn": "two convolutions and a linear head; images only",
+    "resnet18": "ResNet-18 for small images, with GroupNorm; images only",
 }
 
 

@@ -192,8 +192,10 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         raise DataError(
             f"model.kind = {model.kind!r} needs classes, but {schema.name} has a real-valued target: take ridge or mlp"
         )
-    if model.kind == "cnn" and not schema.is_image:
-        raise DataError(f"model.kind = 'cnn' needs images, but {schema.name} is a table: take a linear model or mlp")
+    if model.kind in ("cnn", "resnet18") and not schema.is_image:
+        raise DataError(
+            f"model.kind = {model.kind!r} needs images, but {schema.name} is a table: take a linear model or mlp"
+        )
     features = None
     if model.features is not None:
         given = model.features.bandwidth
@@ -208,6 +210,7 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         outputs=schema.outputs,
         regularisation=penalty(setting, population.records),
         hidden=model.hidden,
+        channels=model.channels,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
     )
