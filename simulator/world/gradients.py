@@ -5,7 +5,6 @@ hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped con
 convolutional network change their kernel, and with it the last bits, with the number of models.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -117,28 +116,26 @@ def _mlp(
     """Linear, ReLU, linear: back through both layers."""
     hidden = _layer(x, params["0.weight"], params["0.bias"]).relu_()
     pull = _pull(model, _layer(hidden, params["2.weight"], params["2.bias"]), y, filled, count)
-    through = torch.where(hidden > 0.0, torch.bmm(pull, params["2.weight"]), 0.0)
+    through = _through_relu(torch.bmm(pull, params["2.weight"]), hidden)
     return {**_of_layer("0.", through, x), **_of_layer("2.", pull, hidden)}
 
 
 def _cnn(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
 ) -> dict[str, Tensor | Outer]:
-    """Convolution, ReLU, convolution, ReLU, linear; images stand channel by channel, ``[W, C, b, height, width]``."""
+    """Convolution, ReLU, convolution, ReLU, linear; what convolutions see stands as ``Convolution`` has it."""
     slots, batch, _ = x.shape
-    images = x.view(slots, batch, *model.spec.shape).transpose(1, 2)
     first, second = model.convolutions
-    patches = first.patches(images)
+    patches = first.patches(x.transpose(1, 2).contiguous())
     low = _convolved(patches, params["1.weight"], params["1.bias"]).relu_()
-    low = low.view(slots, -1, batch, *first.sides)
-    parts = second.patches(low)
+    parts = second.patches(low.view(slots, -1, batch))
     high = _convolved(parts, params["3.weight"], params["3.bias"]).relu_()
-    features = high.view(slots, -1, batch, math.prod(second.sides)).transpose(1, 2).reshape(slots, batch, -1)
+    features = high.view(slots, -1, batch).transpose(1, 2)
     pull = _pull(model, _layer(features, params["6.weight"], params["6.bias"]), y, filled, count)
-    through = torch.bmm(pull, params["6.weight"]).view(slots, batch, -1, math.prod(second.sides))
-    onto_high = torch.where(high > 0.0, through.transpose(1, 2).reshape(high.shape), 0.0)
-    back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), low)
-    onto_low = torch.where(low > 0.0, back, 0.0).flatten(2)
+    through = torch.bmm(params["6.weight"].transpose(1, 2), pull.transpose(1, 2)).view(high.shape)
+    onto_high = _through_relu(through, high)
+    back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), batch)
+    onto_low = _through_relu(back.reshape(low.shape), low)
     return {
         **_of_convolution("1.", onto_low, patches, params["1.weight"]),
         **_of_convolution("3.", onto_high, parts, params["3.weight"]),
@@ -158,6 +155,12 @@ def _layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _of_layer(prefix: str, pull: Tensor, inputs: Tensor) -> dict[str, Tensor | Outer]:
     """Gradients of a layer's weight and bias from minus the gradient of its outputs, and its inputs."""
     return {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
+
+
+def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
+    """The gradient where the output is positive, 0 elsewhere; ``torch.where`` takes ten times as long."""
+    through: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return through
 
 
 def _convolved(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
