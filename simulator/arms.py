@@ -170,7 +170,7 @@ class ArmRun:
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
         adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
-        n = max(1, round(len(population.train_x) * adversary.n_factor))
+        n = max(1, round(population.records * adversary.n_factor))
         operator, step = self.arm.unlearning.public_rule()
         chosen = np.arange(len(population.public_x))
         if 0 < adversary.public_records < len(chosen):
@@ -213,7 +213,7 @@ class ArmRun:
         population = self.trunk.ground.population
         forget = processed.case.request.forget
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
-        return population.train_x[rows], population.train_y[rows]
+        return population.take(rows)
 
     def _challenge(self, processed: Sequence[Processed]) -> Posed | None:
         """Given records to tell apart, where an attack is on such."""
@@ -261,7 +261,7 @@ class ArmRun:
         about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
         about["feature_names"] = schema.feature_names
         population = self.trunk.ground.population
-        counts = {"clients": population.clients, "records": len(population.train_x)}
+        counts = {"clients": population.clients, "records": population.records}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
     def _keep(self, processed: Sequence[Processed], answers: dict[str, Answer], marks: dict[str, Mark]) -> None:

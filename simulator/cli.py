@@ -87,6 +87,21 @@ def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
 
 
 @app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="Where to write: site-0, site-1, ... in it.")],
+    scenario: Scenario = None,
+    set_: Overrides = None,
+) -> None:
+    """Write for each of a scenario's sites (runtime.sites) the records of its own clients, for a Flower deployment."""
+    with _input_errors():
+        from simulator.scenario import load_scenario
+        from simulator.splitting import split as divide
+
+        for place in divide(load_scenario(scenario, set_ or ()), out):
+            _out.print(f"written: {place}", soft_wrap=True)
+
+
+@app.command()
 def attack(
     transcript: Annotated[Path, typer.Argument(help="One transcript: runs/RUN/transcripts/ARM.")],
     attacks: Annotated[list[str], typer.Option("--attack", help="An attack's name; repeatable.")],
@@ -180,6 +195,9 @@ def bench(
     branches: Annotated[
         bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
     ] = False,
+    attacks: Annotated[
+        int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
+    ] = 0,
 ) -> None:
     """Measure client updates a second against plain Flower and plain loops on the same work."""
     if branches:
@@ -187,6 +205,13 @@ def bench(
 
         found = fifty.measure(os.cpu_count() or 1, _err)
         _out.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+        return
+    if attacks:
+        from simulator.bench.reconstruction import race, race_table
+
+        races = race(attacks, published=1)
+        found_lines = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
+        _out.print(found_lines, soft_wrap=as_json)
         return
     kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
     for kind in kinds:

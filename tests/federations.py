@@ -54,9 +54,10 @@ class Bench:
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
-        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
         unit = self.defense.unit
-        setup = replace(setup, defense=self.defense, account=Account(unit, self.population.sizes))
+        account = Account(unit, self.population.sizes)
+        setup = replace(setup, keep_working=self.keep_working, defense=self.defense, account=account)
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from simulator.world.convolutions import STRIDE, Convolution, layers_of
 from simulator.world.records import Params
+from simulator.world.resnet import resnet18
 from simulator.world.seeding import generator
 from simulator.world.specs import LINEAR, FeatureSpec, ModelSpec
 
@@ -88,16 +89,16 @@ class Model:
         return self.size * self.dtype.itemsize
 
     def init(self, rng: np.random.Generator) -> Params:
-        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike (the default of ``torch.nn``)."""
+        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike; norms start as the identity."""
         params = {}
         for name, module in self._body.named_modules():
-            if not isinstance(module, nn.Linear | nn.Conv2d):
-                continue
-            bound = 1.0 / math.sqrt(module.weight[0].numel())
-            for part in ("weight", "bias"):
+            for part in [part for part in ("weight", "bias") if isinstance(getattr(module, part, None), nn.Parameter)]:
                 key = f"{name}.{part}" if name else part
-                drawn = rng.uniform(-bound, bound, self.shapes[key])
-                params[key] = drawn.astype(self.spec.dtype)
+                if isinstance(module, nn.GroupNorm):
+                    params[key] = np.full(self.shapes[key], part == "weight", self.spec.dtype)
+                    continue
+                bound = 1.0 / math.sqrt(module.weight[0].numel())
+                params[key] = rng.uniform(-bound, bound, self.shapes[key]).astype(self.spec.dtype)
         return {name: params[name] for name in self.names}
 
     def tensors(self, params: Params) -> dict[str, Tensor]:
@@ -198,6 +199,8 @@ def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     elif spec.kind == "mlp":
         first = nn.Linear(width, spec.hidden, dtype=dtype)
         body = nn.Sequential(first, nn.ReLU(), nn.Linear(spec.hidden, spec.outputs, dtype=dtype))
+    elif spec.kind == "resnet18":
+        body = resnet18(spec).to(dtype)
     else:
         body = _convolutional(spec, dtype)
     return embed, body

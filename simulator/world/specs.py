@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Task = Literal["classification", "regression"]
-ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn"]
+ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn", "resnet18"]
 LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
 
 
@@ -66,6 +66,7 @@ class ModelSpec(Frozen):
 
     Attributes:
         hidden: width of the hidden layer (mlp).
+        channels: of the first stage (resnet18).
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
         row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
         target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
@@ -78,6 +79,7 @@ class ModelSpec(Frozen):
     outputs: int
     regularisation: float
     hidden: int = 64
+    channels: int = 64
     features: FeatureSpec | None = None
     row_clip: float = 0.0
     target_clip: float = 0.0
