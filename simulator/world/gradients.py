@@ -90,11 +90,13 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
     of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
-    parts = [of_model({name: value[i] for name, value in params.items()}, x[i], y[i]) for i in range(len(x))]
-    each = {name: torch.stack([part[name] for part in parts]) for name in params}
-    squares = [value.flatten(2).square().sum(-1) for value in each.values()]
-    factor = torch.where(filled, _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
-    return {name: torch.einsum("wb,wb...->w...", factor, value) for name, value in each.items()}
+    sums = []
+    for i in range(len(x)):
+        each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
+        squares = [value.flatten(1).square().sum(-1) for value in each.values()]
+        factor = torch.where(filled[i], _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
+        sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
+    return {name: torch.stack([one[name] for one in sums]) for name in params}
 
 
 def _clip_factor(squares: Tensor, clip: float) -> Tensor:
