@@ -3,7 +3,7 @@
 Everything here is a pure function of (models, blocks, round, seed), except for the tombstones, which only ever refuse.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,19 +11,24 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
+from clients.clipping import clipped_sum
+from clients.private import PrivateSlot, fit_privately, private_gradients
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator.world.batches import drawn, weigh
 from simulator.world.models import Model, model_of
+from simulator.world.noise import noise_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
 from simulator.world.records import Array, Params
 from simulator.world.seeding import generators
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 from simulator.world.training import Slot, fit
 
 GRADIENT_PACK = 16
 """Models whose full-batch gradients are computed together."""
 
+PRIVATE_CHUNK = 32
+"""Records of each client whose clipped gradients are computed together."""
 GROUP_BYTES = 2**24
 """Parameters of clients' models held at once while they are trained: more would cost page faults, and memory."""
 
@@ -60,22 +65,40 @@ class Host:
         """Train every client of every block; see ``Federation.train``."""
         model = model_of(spec)
         starts = _stack(model, models)
+        fit_slots = self._fit_privately if recipe.private else self._fit
         results: list[BlockResult] = []
         for group in _in_memory(model, blocks):
-            slots = self._slots(group, round, recipe)
-            x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-            trained = fit(model, starts, slots, x, y, recipe)
+            trained = fit_slots(model, starts, group, round, recipe)
             begin = 0
             for block in group:
                 own = slice(begin, begin + len(block.clients))
                 updates = {name: value[own] - starts[name][block.model] for name, value in trained.items()}
-                result = _weighted_sum(updates, self._weights(block, recipe))
+                weights = self._weights(block, recipe)
+                clip = block.update_clip
+                result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
                 results.append(replace(result, each=_each(updates)) if each else result)
                 begin = own.stop
         return results
 
-    def _slots(self, blocks: Sequence[Block], round: int, recipe: Recipe) -> list[Slot]:
-        """The local trainings of some blocks, client by client."""
+    def _fit(
+        self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], round: int, recipe: Recipe
+    ) -> dict[str, Tensor]:
+        x, y, begins = self._gather(blocks)
+        return fit(model, starts, self._slots(blocks, begins, round, recipe), x, y, recipe)
+
+    def _fit_privately(
+        self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], round: int, recipe: Recipe
+    ) -> dict[str, Tensor]:
+        x, y, begins = self._gather(blocks)
+        return fit_privately(model, starts, self._private_slots(blocks, begins, round, "retained"), x, y, recipe)
+
+    def _gather(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor, dict[int, int]]:
+        """Tensors that hold the records of these blocks' clients, and by client where its first one is."""
+        x, y, begins = self._population.gather([client for block in blocks for client in block.clients])
+        return torch.from_numpy(x), torch.from_numpy(y), begins
+
+    def _slots(self, blocks: Sequence[Block], begins: Mapping[int, int], round: int, recipe: Recipe) -> list[Slot]:
+        """The local trainings of some blocks, client by client, whose records start at ``begins``."""
         slots = []
         streams = generators(self._seed, [(*b.batches, client, round) for b in blocks for client in b.clients])
         for block in blocks:
@@ -83,14 +106,48 @@ class Host:
             for client in block.clients:
                 size, forgotten = int(self._population.sizes[client]), block.forget.get(client, ())
                 local = drawn(size, forgotten, recipe, next(streams), block.compact)
-                rows = local + self._population.offsets[client]
+                rows = local + begins[client]
                 slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
         return slots
 
     def _weights(self, block: Block, recipe: Recipe) -> Array:
-        """``[clients of the block]`` what each counts for, by what it retains."""
-        gone = [len(block.forget.get(client, ())) for client in block.clients]
-        return weigh(self._population.sizes[list(block.clients)] - np.array(gone), recipe)
+        """``[clients of the block]`` what each counts for, by what it retains; under privacy no deletion changes it."""
+        sizes = self._population.sizes[list(block.clients)]
+        gone = [0 if recipe.private else len(block.forget.get(client, ())) for client in block.clients]
+        return weigh(sizes - np.array(gone), recipe)
+
+    def _private_gradient(
+        self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], of: str, how: PrivateSteps, step: int
+    ) -> list[BlockResult]:
+        """Sums of clipped gradients, noised by each client."""
+        x, y, begins = self._gather(blocks)
+        slots = self._private_slots(blocks, begins, step, of)
+        noised = private_gradients(model, starts, slots, x, y, how, PRIVATE_CHUNK)
+        results: list[BlockResult] = []
+        begin = 0
+        for block in blocks:
+            own = slice(begin, begin + len(block.clients))
+            sums = {name: value[own].double().sum(0).numpy() for name, value in noised.items()}
+            asked = sum(len(block.forget[client]) for client in block.clients) if of == "forgotten" else 0
+            weight = asked or int(self._population.sizes[list(block.clients)].sum())
+            results.append(BlockResult(sums, float(weight)))
+            begin = own.stop
+        return results
+
+    def _private_slots(
+        self, blocks: Sequence[Block], begins: Mapping[int, int], round: int, of: str
+    ) -> list[PrivateSlot]:
+        """A slot for each client of each block: its records, the deleted ones (or, ``forgotten``, all others) null."""
+        slots = []
+        for block in blocks:
+            self._ask_tombstones(block, of)
+            for client in block.clients:
+                places = begins[client] + np.arange(self._population.sizes[client], dtype=np.int64)
+                named = np.zeros(len(places), dtype=bool)
+                named[list(block.forget.get(client, ()))] = True
+                places[named if of == "retained" else ~named] = -1
+                slots.append(PrivateSlot(block.model, places, noise_of(self._seed, block.noise, client, round)))
+        return slots
 
     def gradient(
         self,
@@ -99,10 +156,16 @@ class Host:
         blocks: Sequence[Block],
         of: str,
         loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
     ) -> list[BlockResult]:
         """Sums of loss gradients over each block; see ``Federation.gradient``."""
         model = model_of(spec)
         stacked = _stack(model, models)
+        if private is not None:
+            if loss != "training":
+                raise ValueError("private gradients are of the training loss")
+            return self._private_gradient(model, stacked, blocks, of, private, step)
         results: dict[int, BlockResult] = {}
         for group in _of_same_records(blocks, of):
             first = blocks[group[0]]

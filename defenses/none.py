@@ -2,15 +2,10 @@
 
 from typing import Literal
 
-from simulator.world.records import Release
-from simulator.world.specs import Frozen
+from simulator.world.defense import Defense
 
 
-class NoDefense(Frozen):
+class NoDefense(Defense):
     """Releases what was computed. Guarantee: none (epsilon is infinite)."""
 
     kind: Literal["none"] = "none"
-
-    def release(self, release: Release) -> Release:
-        """Return the release as it is."""
-        return release

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from server.guarded import guarded
 from server.participation import first_use
 from server.setup import Lineage, Setup
 from server.sharding import by_shard, merged
 from server.training import train
 from server.updates import UpdateStore
+from simulator.world.defense import Memory, private_part
 from simulator.world.models import flat, unflat
 from simulator.world.protocols import (
     PERTURBATION,
@@ -27,7 +30,7 @@ from simulator.world.protocols import (
 )
 from simulator.world.records import Array, Forget, Params, Release
 from simulator.world.seeding import Key, generator
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 @dataclass
@@ -58,6 +61,10 @@ class History:
     checkpoints: UpdateStore | None = None
     restored: list[Restoration] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Watch the way to the clients where the defense asks for it."""
+        self.federation = guarded(self.federation, self.setup)
+
     @property
     def spec(self) -> ModelSpec:
         """The model."""
@@ -87,13 +94,13 @@ class History:
         return total
 
     def under(self, federation: Federation) -> "History":
-        """The same history, with clients that know other tombstones."""
-        return replace(self, federation=federation)
+        """The same history, with clients that know other tombstones, and an account that goes on by itself."""
+        return replace(self, federation=federation, setup=replace(self.setup, account=self.setup.account.copy()))
 
     def run(self) -> Iterator[Release]:
         """Train the trunk, keeping what it releases."""
         single = self.updates is not None or self.drifts is not None
-        setup = replace(self.setup, keep_updates=single)
+        setup, memories = replace(self.setup, keep_updates=single), list[Memory]()
         for step in train(setup, [Lineage(branch=0, forget={})], self.federation):
             if self.updates is not None and step.updates:
                 self.updates.keep(step.updates[0])
@@ -103,8 +110,13 @@ class History:
                 self.checkpoints.keep({shard: flat(model) for shard, model in enumerate(step.shards[0])})
             release = Release(0, step.round, step.phase, step.models[0])
             self.releases.append(release)
+            if step.phase == "training":
+                self.setup.account.mark(step.round)
+                memories.append(step.memories[0] if step.memories else {})
             self.statistics = step.statistics[0] if step.statistics else self.statistics
             yield release
+        self.setup = replace(self.setup, memories=tuple(memories))
+        self.federation = guarded(self.federation, self.setup)
 
     def after(self, round: int) -> int:
         """Position in ``releases`` of the trunk's release after so many rounds."""
@@ -118,6 +130,23 @@ class History:
         """Randomness of the server's own for one case."""
         return generator(self.setup.seed, f"{self.stream}-{purpose}", case.request.index)
 
+    @property
+    def private(self) -> PrivateSteps | None:
+        """How clients have to hide single records in a gradient; None: they need not."""
+        return self.setup.recipe.private
+
+    def noise_key(self, purpose: str, case: UnlearningCase) -> Key:
+        """Stream of the clients' noise in what one case asks of them."""
+        return self.setup.noise((f"{self.stream}-{purpose}-noise", case.request.index))
+
+    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+        """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
+        part = private_part(self.setup.defense)
+        if part is None or part.pays_at != "aggregation":
+            return None
+        stream = self.noise_key("solution", case)
+        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics)
+
     def calibrate(
         self,
         cases: Sequence[UnlearningCase],
@@ -127,20 +156,28 @@ class History:
         ratio: float,
     ) -> list[dict[int, Array]]:
         """Let clients train again as in one round of the first training, from other models."""
-        recipe = self.setup.plan.recipe
+        recipe = self.setup.recipe
         length = "local_steps" if recipe.local_steps else "local_epochs"
         shorter = recipe.model_copy(update={length: max(1, math.floor(ratio * getattr(recipe, length) + 0.5))})
-        lineages = [Lineage(branch=case.branch, forget=case.forgotten) for case in cases]
+        lineages = [
+            Lineage(branch=case.branch, forget=case.forgotten, noise=self.noise_key("calibration", case))
+            for case in cases
+        ]
         return self._local(lineages, models, clients, round, shorter)
 
     def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
         """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
         lineages = [
-            Lineage(branch=case.branch, forget={}, batches=(f"{self.stream}-leaver", case.request.index))
+            Lineage(
+                branch=case.branch,
+                forget={},
+                batches=(f"{self.stream}-leaver", case.request.index),
+                noise=self.noise_key("leaver", case),
+            )
             for case in cases
         ]
         leavers = [list(case.request.forget) for case in cases]
-        found = self._local(lineages, models, leavers, 0, self.setup.plan.recipe)
+        found = self._local(lineages, models, leavers, 0, self.setup.recipe)
         return [weighted_mean(updates, self.weights) for updates in found]
 
     def _local(
@@ -221,7 +258,7 @@ class History:
             yield Outcome(release)
             self.restore(case, release)
         lineages = [
-            replace(self._lineage(case, "same-order"), first=release.round)
+            replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
             for case, release in zip(cases, restored, strict=True)
         ]
         if not lineages:
@@ -279,6 +316,7 @@ class History:
             forget=case.forgotten,
             cohorts=(f"{self.stream}-recovery-cohorts", case.request.index),
             batches=(f"{self.stream}-recovery-batches", case.request.index),
+            noise=self.noise_key("recovery", case),
             compact=True,
             cohorts_of_rest=True,
             first=case.round + done,
@@ -296,6 +334,7 @@ class History:
             cohorts=(f"{self.stream}-cohorts", fresh) if anew else ("cohorts",),
             perturbation=(f"{self.stream}-perturbation", fresh) if anew else PERTURBATION,
             batches=("batches",) if coupling == "same-order" else (f"{self.stream}-batches", fresh),
+            noise=self.noise_key("retraining", case),
             compact=coupling != "same-order",
             cohorts_of_rest=anew,
             last=case.round,

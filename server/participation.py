@@ -31,7 +31,7 @@ def first_use(setup: Setup, forget: Forget, until: int, shard: int | None = None
 def _reads(setup: Setup, trunk: Lineage, client: int, round: int, records: Sequence[int]) -> bool:
     """Whether a client that takes part in a round reads any of some records; with whole epochs it reads them all."""
     recipe = setup.plan.recipe
-    if not recipe.local_steps:
+    if not recipe.local_steps or setup.private:  # under privacy a secret coin decides, so any part counts
         return True
     key = (*trunk.batches, client, round)
     read = batches_of(int(setup.sizes[client]), (), recipe, setup.seed, key, compact=False)

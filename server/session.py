@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from server.algorithms.step import check_finite
 from server.arrivals import common, timeline, union, without
 from server.chain import Chain
+from server.finetuning import unlearned
 from server.history import History
 from server.ledger import Ledger
 from server.setup import Lineage
 from server.training import train
+from simulator.world.account import Account
 from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 
@@ -28,6 +31,7 @@ class Processed:
         released: the model of ``after`` as it was broadcast.
         model: the same as the server has it, where a defense changed what was broadcast.
         notes: what the method reported of itself.
+        spent: what units of privacy have paid, before it and after it; empty where there is no privacy.
     """
 
     case: UnlearningCase
@@ -36,6 +40,19 @@ class Processed:
     released: Params
     model: Params
     notes: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Treasurer(Protocol):
+    """Reads the account, and minds the budget."""
+
+    def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
+        """Request -> why its processing cannot be afforded."""
+        ...
+
+    def statement(self, account: Account, case: UnlearningCase, before: int) -> Mapping[str, Any]:
+        """What units have paid when the account had ``before`` entries, and by now."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class Session:
         publish: the only way out.
         sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning.
+        treasurer: of the privacy account; None: nobody asks.
     """
 
     history: History
@@ -59,6 +77,7 @@ class Session:
     publish: Publish
     sequential: bool
     rounds_between: int
+    treasurer: Treasurer | None = None
 
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
@@ -80,28 +99,30 @@ class Session:
         """
         shown = self.history.after(max((request.round for request in requests), default=self.history.setup.rounds))
         ids = [self.publish(release, None)[0] for release in self.history.releases[: shown + 1]]
-        cases, parents = [], []
         moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
         for request in requests:
-            if not self._admit(request, {}):
-                continue
-            parents.append(ids[self.history.after(request.round)])
-            cases.append(
-                UnlearningCase(
-                    branch=request.index + 1,
-                    request=request,
-                    forgotten=request.forget,
-                    round=request.round + self.rounds_between,
-                    before=moved[request.round],
-                    statistics=self.history.statistics,
-                )
+            self.history.setup.account.fork(request.index + 1, _between(request.round))
+        asked = [
+            UnlearningCase(
+                branch=request.index + 1,
+                request=request,
+                forgotten=request.forget,
+                round=request.round + self.rounds_between,
+                before=moved[request.round],
+                statistics=self.history.statistics,
             )
-        return self._unlearn(cases, parents)
+            for request in requests
+        ]
+        refusals = self._refusals(asked)
+        cases = [case for case in asked if self._admit(case.request, {}, refusals.get(case.request.index, ""))]
+        return self._unlearn(cases, [ids[self.history.after(case.request.round)] for case in cases])
 
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
         arrivals = timeline(requests)
-        shared = self.history.after(arrivals[0].round if arrivals else self.history.setup.rounds)
+        first = arrivals[0].round if arrivals else self.history.setup.rounds
+        self.history.setup.account.rewind(first)
+        shared = self.history.after(first)
         for release in self.history.releases[: shared + 1]:
             newest = self.publish(release, None)[0]
         model, round = self.history.releases[shared].params, self.history.releases[shared].round
@@ -115,11 +136,13 @@ class Session:
             if arrival.back:
                 forgotten = self._take_back(request, forgotten, round)
                 continue
-            if not self._admit(request, forgotten):
+            gone, until = union(forgotten, request.forget), round + self.rounds_between
+            case = UnlearningCase(0, request, gone, until, model, statistics, perturbation)
+            if not self._admit(request, forgotten, self._refusals([case]).get(request.index, "")):
                 continue
-            for release in self._training_on(model, round, round + self.rounds_between, forgotten):
+            for release in self._training_on(model, round, until, forgotten):
                 model, round = release.params, release.round
-            case = UnlearningCase(0, request, union(forgotten, request.forget), round, model, statistics, perturbation)
+            case = replace(case, before=model)
             forgotten = case.forgotten if self.unlearner.deletes else forgotten
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
@@ -140,9 +163,12 @@ class Session:
             kept: is given the newest outcome, for what the server keeps to itself.
         """
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
+        account = self.history.setup.account
+        opened = len(account.entries)
         last: dict[int, tuple[int, Params, Params]] = {}
         notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
-        for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
+        rounds = self.history.setup.defense.rounds_before_release()
+        for outcome in unlearned(self.unlearner, self.history, cases, self.federation, rounds) if cases else ():
             branch = outcome.release.branch
             check_finite(outcome.release.params, f"unlearning by {self.unlearner.method}")
             number, heard = self.publish(outcome.release, parents[branch])
@@ -151,32 +177,42 @@ class Session:
                 last[branch] = number, heard, outcome.release.params
             if kept is not None:
                 kept[:] = [outcome]
+        spent: dict[int, Mapping[str, Any]] = {}
         for case in cases:
-            self._complete(case, last[case.branch][0])
+            said = self.treasurer.statement(account, case, opened) if self.treasurer else {}
+            spent[case.branch] = said
+            self._complete(case, last[case.branch][0], said)
         return [
-            Processed(case, number, *last[case.branch], notes=notes[case.branch])
+            Processed(case, number, *last[case.branch], notes=notes[case.branch], spent=spent[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
+
+    def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
+        """Request -> why privacy forbids to process it."""
+        return self.treasurer.refusals(self.history, self.unlearner, cases) if self.treasurer else {}
 
     def _ordinary_rounds(self, round: int) -> Params:
         """The trunk's model after ``rounds_between`` more rounds that nobody outside sees."""
         model = self.history.releases[self.history.after(round)].params
-        for release in self._training_on(model, round, round + self.rounds_between, {}):
+        self.history.setup.account.fork(_between(round), round=round)
+        for release in self._training_on(model, round, round + self.rounds_between, {}, _between(round)):
             model = release.params
         return model
 
-    def _training_on(self, model: Params, done: int, until: int, forgotten: Forget) -> Iterator[Release]:
-        """Ordinary rounds on the trunk's streams, without what is forgotten."""
+    def _training_on(
+        self, model: Params, done: int, until: int, forgotten: Forget, branch: int = 0
+    ) -> Iterator[Release]:
+        """Ordinary rounds on the trunk's streams, without what is forgotten; ``branch`` pays for them."""
         if until <= done:
             return
-        lineage = Lineage(branch=0, forget=forgotten, first=done, last=until)
+        lineage = Lineage(branch=branch, forget=forgotten, first=done, last=until)
         shards = [own] if (own := self.history.newest_shards()) else []
         for step in train(self.history.setup, [lineage], self.federation, [model], shards):
             self.history.passed(step, forgotten)
             yield Release(0, step.round, step.phase, step.models[0])
 
-    def _admit(self, request: DeletionRequest, gone: Forget) -> bool:
-        """Write a request down and decide on it."""
+    def _admit(self, request: DeletionRequest, gone: Forget, unaffordable: str) -> bool:
+        """Write a request down and decide on it; ``unaffordable`` says why privacy forbids it, if it does."""
         self.ledger.write(
             "requested",
             request.index,
@@ -188,6 +224,9 @@ class Session:
         if twice := common(gone, request.forget):
             named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
             self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
+            return False
+        if unaffordable:
+            self.ledger.write("refused", request.index, reason=unaffordable)
             return False
         self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
         return True
@@ -204,10 +243,14 @@ class Session:
         self.federation.readmit(0, back)
         return without(gone, back)
 
-    def _complete(self, case: UnlearningCase, release: int) -> None:
-        """Bury the records, then say that the request is done."""
+    def _complete(self, case: UnlearningCase, release: int, spent: Mapping[str, Any]) -> None:
+        """Bury the records, then say that the request is done, and what privacy it has cost."""
         if self.unlearner.deletes:
             self.federation.tombstone(case.branch, case.request.forget)
-        self.ledger.write(
-            "completed", case.request.index, branch=case.branch, release=release, tombstones=self.unlearner.deletes
-        )
+        about = {"branch": case.branch, "release": release, "tombstones": self.unlearner.deletes}
+        self.ledger.write("completed", case.request.index, **about, **({"spent": dict(spent)} if spent else {}))
+
+
+def _between(round: int) -> int:
+    """The account's branch of the rounds that follow a round of the trunk, before any branch of a request."""
+    return -1 - round

@@ -1,9 +1,15 @@
 """What the server needs to know to train: no data, only sizes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
+from simulator.world.account import Account
 from simulator.world.batches import weigh
+from simulator.world.defense import Defense, Memory, private_part
+from simulator.world.noise import SECRET
 from simulator.world.protocols import PERTURBATION
 from simulator.world.records import Array, Forget
 from simulator.world.seeding import Key
@@ -48,8 +54,14 @@ class Setup:
         sizes: ``[clients]`` records of each client before any deletion.
         block_size: clients in a block at most.
         seed: the scenario's seed.
+        sites: places that hold their own clients' records, so that no block has clients of two; 0: any host serves any.
         keep_updates: whether fedavg hands on the updates of single clients too.
         keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
+        defense: under which it is trained, unlearned and recovered.
+        account: where what defenses with differential privacy spend is written down.
+        secure_noise: noise comes from the operating system; the run can't be repeated.
+        sampling_is_secret: whether nobody but the server knows who takes part in a round.
+        memories: of the trunk, what the defense remembered after 0, 1, ... rounds.
     """
 
     spec: ModelSpec
@@ -57,8 +69,19 @@ class Setup:
     sizes: Array
     block_size: int = 32
     seed: int = 0
+    sites: int = 0
     keep_working: bool = False
     keep_updates: bool = False
+    defense: Defense = field(default_factory=Defense)
+    account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
+    secure_noise: bool = False
+    sampling_is_secret: bool = False
+    memories: tuple[Memory, ...] = ()
+
+    @cached_property
+    def empty(self) -> Array:
+        """Ascending ids of the clients without a record."""
+        return np.flatnonzero(self.sizes <= 0)
 
     @property
     def weights(self) -> Array:
@@ -70,6 +93,29 @@ class Setup:
         """Rounds of a whole training: 1 where the optimum is solved for."""
         return self.plan.rounds if self.plan.algorithm in ("fedavg", "fedsgd") else 1
 
+    @property
+    def recipe(self) -> Recipe:
+        """Local training, as the defense has it."""
+        return self.defense.local_training(self.plan.recipe)
+
+    @property
+    def private(self) -> bool:
+        """Whether the defense promises differential privacy: sizes and cohorts then take no notice of deletions."""
+        return private_part(self.defense) is not None
+
+    @property
+    def amplified(self) -> bool:
+        """Whether a client's privacy may count on nobody knowing whether it took part."""
+        return self.sampling_is_secret and self.plan.sampling_rate > 0.0
+
+    def noise(self, key: Key) -> Key:
+        """A stream of noise, or the operating system's in its place."""
+        return SECRET if self.secure_noise else key
+
+    def remembered(self, round: int) -> Memory:
+        """What a model that goes on from so many rounds of training lets the defense start with: what the trunk had."""
+        return self.memories[min(round, len(self.memories) - 1)] if round and self.memories else {}
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -79,6 +125,7 @@ class Lineage:
         branch: whose tombstones bind, and where its releases go.
         forget: records left out from the start.
         init, cohorts, batches, perturbation: purpose and instance of the streams.
+        noise: the same for the noise of privacy: of its own for whatever is broadcast, however batches are coupled.
         compact: whether batches are drawn over what is left (see ``Block``).
         cohorts_of_rest: whether cohorts are drawn among clients with records left; False keeps the original draw, in
             which a client without records takes part with weight 0.
@@ -93,6 +140,7 @@ class Lineage:
     cohorts: Key = ("cohorts",)
     batches: Key = ("batches",)
     perturbation: Key = PERTURBATION
+    noise: Key = ("noise",)
     compact: bool = False
     cohorts_of_rest: bool = False
     first: int = 0

@@ -17,9 +17,9 @@ from clients.host import Host
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator import wire
-from simulator.world.data import Population
-from simulator.world.population import DataConfig, build_population
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.population import DataConfig, build_population, open_population
+from simulator.world.sites import about_site, open_site
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 def _timed(message: Message, context: Context, answer: Callable[[Message, Context], Message]) -> Message:
@@ -37,8 +37,10 @@ server_app = ServerApp()
 
 @client_app.query("hello")
 def hello(message: Message, context: Context) -> Message:
-    """Say which part of the federation this host is."""
-    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0)}, {}), reply_to=message)
+    """Say which part of the federation this host is, and which site's records it holds, where it has a site's."""
+    place = _site_data(context)
+    about = {} if place is None else about_site(place)
+    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0), **about}, {}), reply_to=message)
 
 
 @client_app.train()
@@ -61,7 +63,9 @@ def gradient(message: Message, context: Context) -> Message:
     """Add up loss gradients over some blocks."""
     call, arrays = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    results = _host(call, context).gradient(spec, wire.unstack_models(arrays), blocks, call["of"], call["loss"])
+    private = None if call["private"] is None else PrivateSteps.model_validate(call["private"])
+    host, models = _host(call, context), wire.unstack_models(arrays)
+    results = host.gradient(spec, models, blocks, call["of"], call["loss"], private, call["step"])
     return Message(wire.results_to_record(results), reply_to=message)
 
 
@@ -98,7 +102,6 @@ def tombstone(message: Message, context: Context) -> Message:
     tombstones = _tombstones(context)
     mark = tombstones.lift if call["lift"] else tombstones.bury
     mark(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
-    context.state["tombstones"] = ConfigRecord({"json": tombstones.as_text()})
     return Message(wire.pack({}, {}), reply_to=message)
 
 
@@ -119,19 +122,34 @@ def _host(call: dict[str, Any], context: Context) -> Host:
     """The clients of one call's population, with what they remember to have deleted."""
     torch.set_num_threads(1)  # bits depend on it, and Flower's own runtime does not say so
     about = call["population"]
-    reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    place = _site_data(context)
+    if place is None:
+        reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    else:
+        reader = _reader_of_site(place, Path(about["directory"]).name)
     return Host(reader, call["seed"], call["arm"], _tombstones(context))
 
 
+def _site_data(context: Context) -> Path | None:
+    """Directory of the only records that this host holds; None where it serves any client."""
+    given = str(context.node_config.get("site-data", ""))
+    return Path(given) if given else None
+
+
 def _tombstones(context: Context) -> Tombstones:
-    record = context.state.config_records.get("tombstones")
-    return Tombstones("" if record is None else str(record["json"]))
+    """What is kept in this host's own state."""
+    return Tombstones(context.state.config_records.setdefault("tombstones", ConfigRecord()))
 
 
 @lru_cache(maxsize=2)
 def _reader(data: str, seed: int, directory: str) -> Reader:
     """Open a population; a host that does not find it on its disk builds it from the same configuration and seed."""
-    place = Path(directory)
+    place, config = Path(directory), DataConfig.model_validate_json(data)
     if not place.is_dir():
-        build_population(DataConfig.model_validate_json(data), seed).save(place)
-    return Reader(Population.open(place))
+        build_population(config, seed).save(place)
+    return Reader(open_population(config, place))
+
+
+@lru_cache(maxsize=2)
+def _reader_of_site(place: Path, name: str) -> Reader:
+    return Reader(open_site(place, name))

@@ -1,5 +1,6 @@
 """One arm: its server unlearns, its transcript goes to the adversary, and ground truth meets the answers."""
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -13,20 +14,25 @@ import pandas as pd
 from safetensors.numpy import save
 
 from attacks.session import Answer, attack_transcript
+from server.history import History
 from server.ledger import Ledger
 from server.session import Processed, Session
 from simulator.answers import save_answers
+from simulator.bounds import THRESHOLDS, bounds, spans_of
 from simulator.challenge import Posed, pose
 from simulator.costs import cost
 from simulator.evaluation import Judge, distance
 from simulator.marking import Mark, Material, mark
-from simulator.plan import Arm
+from simulator.plan import Arm, plan
+from simulator.privacy import Meter, Treasurer, privacy_entry
 from simulator.relearning import relearned
 from simulator.scenario import Scenario
 from simulator.scoring import Truth
 from simulator.trunk import Trunk, penalty
+from simulator.world.account import Account
 from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
 from simulator.world.models import Model, model_of
+from simulator.world.noise import noise_of
 from simulator.world.records import Array, Params, Release
 from simulator.world.seeding import generator
 from simulator.world.transcript import Transcript, TranscriptWriter, write_atomically
@@ -52,7 +58,8 @@ class ArmRun:
     def run(self) -> dict[str, Any]:
         """Unlearn, attack, score; return this arm's entry of ``results.json``."""
         federation = self.trunk.ground.federation(self.trunk.grid, self.arm.id)
-        processed, seconds = self._serve(federation)
+        history = self.trunk.history.under(federation)
+        processed, seconds = self._serve(history)
         posed = self._challenge(processed)
         knowledge = replace(self._knowledge(processed), challenge=None if posed is None else posed.challenge)
         knowledge.save(self._transcript)
@@ -75,7 +82,8 @@ class ArmRun:
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **worth,
             "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
-            "privacy": {"unit": "record", "epsilon_max": None, "delta": self.scenario.privacy.delta},
+            "privacy": self._privacy(history.setup.account, processed)
+            | self._bounds(history, processed, marks, knowledge),
             "notes": _notes(processed),
             "cost": cost(
                 federation.costs,
@@ -94,7 +102,38 @@ class ArmRun:
     def _model(self) -> Model:
         return model_of(self.trunk.ground.setup.spec)
 
-    def _serve(self, federation: Any) -> tuple[list[Processed], float]:
+    @cached_property
+    def _treasurer(self) -> Treasurer:
+        privacy = self.scenario.privacy
+        return Treasurer(Meter(privacy.delta, privacy.accountant), privacy.budget)
+
+    def _privacy(self, account: Account, processed: Sequence[Processed]) -> dict[str, Any]:
+        """What differential privacy was spent; that noise came from the operating system is said where it did."""
+        setup = self.trunk.ground.setup
+        entry = privacy_entry(account, self._treasurer, processed)
+        if setup.private:
+            entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
+            entry["amplified_by_client_sampling"] = setup.amplified and account.unit == "client"
+        return entry
+
+    def _bounds(
+        self,
+        history: History,
+        processed: Sequence[Processed],
+        marks: dict[str, Mark],
+        knowledge: PublicKnowledge,
+    ) -> dict[str, Any]:
+        """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
+        if not processed or self.scenario.adversary.knows:
+            return {}
+        public = np.asarray(self.trunk.ground.population.public_x, dtype=np.float64)
+        spans = spans_of(history.setup.account, processed, history.setup.plan.algorithm in ("lbfgs", "closed-form"))
+        scores = {kind: marked.frame for kind, marked in marks.items()}
+        comparisons = len(plan(self.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
+        rng = generator(self.arm.seed, "bounds")
+        return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
+
+    def _serve(self, history: History) -> tuple[list[Processed], float]:
         """Let the arm's server process all requests; everything it broadcasts goes through the defense.
 
         Returns:
@@ -104,22 +143,26 @@ class ArmRun:
         adversary, deletion = self.scenario.adversary, self.arm.setting.deletion
         writer = TranscriptWriter(self._transcript, adversary.knows_bracket, adversary.round_to)
 
+        setup, count = history.setup, itertools.count()
+
         def publish(release: Release, parent: int | None) -> tuple[int, Params]:
             nonlocal broadcasting
             paused = time.perf_counter()
-            broadcast = self.arm.defense.release(release)
+            noise = noise_of(self.arm.seed, setup.noise(("release-noise",)), next(count), release.branch)
+            broadcast = self.arm.defense.release(release, noise)
             number = writer.append(broadcast, parent)
             broadcasting += time.perf_counter() - paused
             return number, broadcast.params
 
         session = Session(
-            history=self.trunk.history.under(federation),
+            history=history,
             unlearner=self.arm.unlearning,
-            federation=federation,
+            federation=history.federation,
             ledger=Ledger(self.directory / "ledger.jsonl", self.arm.id),
             publish=publish,
             sequential=deletion.pattern == "sequential",
             rounds_between=deletion.rounds_between,
+            treasurer=self._treasurer,
         )
         processed = session.serve(self.trunk.ground.requests)
         return processed, time.perf_counter() - began - broadcasting
@@ -127,7 +170,7 @@ class ArmRun:
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
         adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
-        n = max(1, round(len(population.train_x) * adversary.n_factor))
+        n = max(1, round(population.records * adversary.n_factor))
         operator, step = self.arm.unlearning.public_rule()
         chosen = np.arange(len(population.public_x))
         if 0 < adversary.public_records < len(chosen):
@@ -170,7 +213,7 @@ class ArmRun:
         population = self.trunk.ground.population
         forget = processed.case.request.forget
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
-        return population.train_x[rows], population.train_y[rows]
+        return population.take(rows)
 
     def _challenge(self, processed: Sequence[Processed]) -> Posed | None:
         """Given records to tell apart, where an attack is on such."""
@@ -218,7 +261,7 @@ class ArmRun:
         about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
         about["feature_names"] = schema.feature_names
         population = self.trunk.ground.population
-        counts = {"clients": population.clients, "records": len(population.train_x)}
+        counts = {"clients": population.clients, "records": population.records}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
     def _keep(self, processed: Sequence[Processed], answers: dict[str, Answer], marks: dict[str, Mark]) -> None:
@@ -246,9 +289,10 @@ class ArmRun:
         write_atomically(places["rounds"] / f"{name}.json", json.dumps(self._rounds()))
 
     def _rounds(self) -> list[dict[str, Any]]:
-        """Utility, loss and movement at each release of the trunk."""
+        """Utility, loss, movement and, under privacy, the highest epsilon at each release of the trunk."""
         population = self.trunk.ground.population
         judge = Judge(self._model, population.test_x, population.test_y) if len(population.test_x) else None
+        account, meter = self.trunk.history.setup.account, self._treasurer.meter
         lines: list[dict[str, Any]] = []
         previous: Params | None = None
         for release in self.trunk.history.releases:
@@ -258,6 +302,8 @@ class ArmRun:
                 line |= {"utility": judged.utility, "loss": float(judged.losses.mean())}
             if previous is not None:
                 line["update_norm"] = distance(release.params, previous)
+            if account.unit is not None and release.phase == "training":
+                line["epsilon"] = meter.highest(account, [0], account.marks[release.round])
             previous = release.params
             lines.append(line)
         return lines

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from simulator.errors import ScenarioError, listed
-from simulator.methods import NAME_KEY, Entry, Group, applies, card
-from simulator.sections import AdversaryConfig, Setting
+from simulator.methods import NAME_KEY, Entry, Group, applies, card, members, names
+from simulator.sections import AdversaryConfig, PrivacyConfig, Setting
 from simulator.world.specs import LINEAR
 
 _OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
@@ -89,6 +89,15 @@ def _one_model(setting: Setting) -> Obstacle | None:
     )
 
 
+def _nothing_held_out(setting: Setting) -> Obstacle | None:
+    if setting.data.test_fraction > 0.0:
+        return None
+    return (
+        "data.test_fraction = 0",
+        "it tells deleted records from held-out ones, which are taken from the test data; give test_fraction above 0",
+    )
+
+
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
@@ -97,6 +106,7 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "plain SGD": _local_momentum,
     "shard checkpoints": _one_model,
     "perturbed objective": _unperturbed,
+    "challenge": _nothing_held_out,
 }
 _GRANTS = ("labels", "client", "seeds")
 _ON_SHARDS = ("sharded", "retrain", "none")
@@ -127,9 +137,11 @@ def check(
                 f"knows_bracket = true"
             )
     for group, entries in methods.items():
-        for position, entry in enumerate(entries):
-            _check_entry(group, f"{group}.{position}", entry, settings, adversary, secure)
+        for path, entry in _placed(group, entries):
+            _check_entry(group, path, entry, settings, adversary, secure)
         _check_coverage(group, entries, settings)
+    for path, defense in _placed("defense", methods.get("defense", ())):
+        _check_private(path, defense, methods.get("unlearning", ()), settings)
 
 
 def _of(setting: Setting) -> str:
@@ -256,8 +268,57 @@ def _check_entry(
                 f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "
                 f"remove 'seeds', or take a method that certifies nothing"
             )
+        if need == "unseen iterates" and adversary.sees == "broadcasts":
+            raise ScenarioError(
+                f"{shown} with adversary.sees = 'broadcasts': it noises the solution, and the iterates before it "
+                f"are broadcast without noise; take sees = 'releases'"
+            )
         if group == "attack" and need in _GRANTS and need not in adversary.knows:
             raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
+
+
+def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
+    """Refuse what is said about an account where no defense keeps one.
+
+    Raises:
+        ScenarioError: names the key.
+    """
+    if any(card("defense", entry["kind"]).pays_at for _, entry in _placed("defense", defense)):
+        return
+    said = {
+        f"budget = {privacy.budget:g}": privacy.budget > 0.0,
+        "sampling_is_secret = true": privacy.sampling_is_secret,
+        "secure_noise = true": privacy.secure_noise,
+    }
+    if (found := next((what for what, holds in said.items() if holds), None)) is not None:
+        private = [name for name in names("defense") if card("defense", name).pays_at]
+        raise ScenarioError(
+            f"privacy.{found} with no defense that spends privacy: add a [[defense]] with kind = one of "
+            f"{listed(private)}, or leave it out"
+        )
+
+
+def _placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+    """Entries with their paths, and those inside of a stack after it."""
+    found = []
+    for i, entry in enumerate(entries):
+        found += [(f"{group}.{i}", entry), *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry)))]
+    return found
+
+
+def _check_private(path: str, defense: Entry, unlearning: Sequence[Entry], settings: Sequence[Setting]) -> None:
+    """Refuse unlearning methods that would read data outside of what a private defense noises and charges."""
+    about = card("defense", defense["kind"])
+    if not about.pays_at:
+        return
+    for position, entry in enumerate(unlearning):
+        together = [s for s in settings if applies(entry, s.variant) and applies(defense, s.variant)]
+        if together and about.pays_at not in card("unlearning", entry["method"]).under:
+            able = [name for name in names("unlearning") if about.pays_at in card("unlearning", name).under]
+            raise ScenarioError(
+                f"unlearning.{position}.method = {entry['method']!r} with {path}.kind = {defense['kind']!r}"
+                f"{_of(together[0])}: it reads data that the defense neither noises nor charges; take {listed(able)}"
+            )
 
 
 def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[Setting]) -> None:

@@ -26,6 +26,9 @@ NAME_KEY: Mapping[Group, str] = {"unlearning": "method", "defense": "kind", "att
 BASELINES = ("average", "max-difference", "public-draw")
 """Attacks that always run, so that every other one is seen beside them."""
 
+_STACK: tuple[Group, str] = ("defense", "stack")
+"""The one method whose entry holds others."""
+
 _BUILT_IN: Mapping[Group, Mapping[str, Card]] = {
     "unlearning": server.unlearning.CARDS,
     "defense": defenses.CARDS,
@@ -61,6 +64,10 @@ def card(group: Group, name: str) -> Card:
         algorithms=_declared(cls, "algorithms"),
         needs=_declared(cls, "needs"),
         promises=str(getattr(cls, "promises", "none")),
+        under=_declared(cls, "under"),
+        places=_declared(cls, "places"),
+        unit=getattr(cls, "unit", None) or "",
+        pays_at=getattr(cls, "pays_at", None) or "",
     )
 
 
@@ -92,6 +99,8 @@ def resolve(group: Group, path: str, entry: Any) -> Entry:
         ScenarioError: an unknown method or hyper-parameter, or a value that the method refuses.
     """
     name = _name_of(group, path, entry)
+    if (group, name) == _STACK:
+        return _resolved_stack(path, entry)
     cls = method_class(group, name)
     given = {key: value for key, value in entry.items() if key != "only"}
     swept = _swept(cls, given)
@@ -112,6 +121,8 @@ def expand(group: Group, entry: Entry) -> tuple[Any, ...]:
     """The method objects of a resolved entry, in the order of its lists."""
     given = {key: value for key, value in entry.items() if key != "only"}
     cls = method_class(group, given[NAME_KEY[group]])
+    if (group, given[NAME_KEY[group]]) == _STACK:
+        return tuple(_stacked(cls, group, chosen) for chosen in itertools.product(*map(_expand_defense, given["of"])))
     return tuple(_validated(cls, group, point) for point in _grid(given, _swept(cls, given)))
 
 
@@ -138,9 +149,49 @@ def with_defaults(group: Group, entries: list[Entry], variants: Mapping[str, str
     return added
 
 
+def members(entry: Entry) -> list[Entry]:
+    """The entries in a resolved stack, for the variants that it is for; of any other entry none."""
+    shared = {"only": entry["only"]} if "only" in entry else {}
+    return [member | shared for member in entry["of"]] if entry.get("kind") == _STACK[1] else []
+
+
 def applies(entry: Entry, variant: str) -> bool:
     """Whether an entry is for a variant."""
     return "only" not in entry or variant in entry["only"]
+
+
+def _resolved_stack(path: str, entry: Any) -> Entry:
+    """Check a stack of defenses and every one of them; a list inside of one is one arm for each item, as outside."""
+    unknown = [key for key in entry if key not in ("kind", "of", "only")]
+    given = entry.get("of")
+    if unknown:
+        raise ScenarioError(
+            f"{path}.{unknown[0]}: a stack has no such key; give it to one of the defenses in {path}.of"
+        )
+    if not isinstance(given, list) or not given:
+        raise ScenarioError(f"{path}.of = {given!r}: must be a list of defenses, [{{ kind = ... }}, ...]")
+    found = []
+    for position, member in enumerate(given):
+        place = f"{path}.of.{position}"
+        if isinstance(member, dict) and "only" in member:
+            raise ScenarioError(f"{place}.only: a stack is for a variant as a whole; give `only` beside `of`")
+        if isinstance(member, dict) and member.get("kind") == _STACK[1]:
+            raise ScenarioError(f"{place}.kind = 'stack': a stack in a stack; write its defenses into the outer one")
+        found.append(resolve("defense", place, member))
+    cls = method_class(*_STACK)
+    _stacked(cls, path, tuple(_expand_defense(member)[0] for member in found))
+    return {"kind": _STACK[1], "of": found} | ({"only": _only(path, entry)} if "only" in entry else {})
+
+
+def _expand_defense(entry: Entry) -> tuple[Any, ...]:
+    return expand("defense", entry)
+
+
+def _stacked(cls: type[BaseModel], path: str, parts: tuple[Any, ...]) -> BaseModel:
+    try:
+        return cls(of=parts)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, cls, path)) from None
 
 
 def _declared(cls: type[BaseModel], key: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from simulator.scenario import Scenario
 from simulator.sections import Setting
 
 if TYPE_CHECKING:
-    from simulator.world.protocols import Attack, Defense, Unlearner
+    from simulator.world.defense import Defense
+    from simulator.world.protocols import Attack, Unlearner
 
 __all__ = ["Arm", "Plan", "Prefix", "Setting", "plan"]
 
@@ -38,16 +39,21 @@ class Arm:
 
 @dataclass(frozen=True)
 class Prefix:
-    """A training, and the arms that branch from it."""
+    """A training, and the arms that branch from it: equal are the parts of their defenses that act in it.
+
+    Attributes:
+        defenses: these parts, in order.
+    """
 
     setting: Setting
     seed: int
     arms: tuple[Arm, ...]
+    defenses: "tuple[Defense, ...]" = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All arms, by variant, seed, unlearning and defense, in the scenario's order."""
+    """All arms, by variant, seed, training, unlearning and defense, in the scenario's order."""
 
     prefixes: tuple[Prefix, ...]
 
@@ -65,9 +71,10 @@ def plan(scenario: Scenario) -> Plan:
     """
     unlearning, defense = _named("unlearning", scenario.unlearning), _named("defense", scenario.defense)
     prefixes = tuple(
-        Prefix(setting, seed, tuple(_arms(scenario, setting, seed, unlearning, defense)))
+        prefix
         for setting in scenario.settings()
         for seed in scenario.seeds
+        for prefix in _prefixes(setting, seed, _arms(scenario, setting, seed, unlearning, defense))
     )
     outline = Plan(prefixes)
     found: set[str] = set()
@@ -83,6 +90,16 @@ def plan(scenario: Scenario) -> Plan:
 
 _Named = list[tuple[str, dict[str, Any], Any]]
 """Of each method object of a section: its slug, the entry that it comes from, and itself."""
+
+
+def _prefixes(setting: Setting, seed: int, arms: Sequence[Arm]) -> list[Prefix]:
+    """Group arms by what of their defenses acts in training, the first seen first."""
+    from simulator.world.defense import in_training
+
+    groups: dict[tuple[Defense, ...], list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault(in_training(arm.defense), []).append(arm)
+    return [Prefix(setting, seed, tuple(own), defenses) for defenses, own in groups.items()]
 
 
 def _arms(scenario: Scenario, setting: Setting, seed: int, unlearning: _Named, defense: _Named) -> list[Arm]:
@@ -103,20 +120,31 @@ def _arm_id(variant: str, unlearning: str, defense: str, seed: int) -> str:
 
 
 def _named(group: Group, entries: Sequence[dict[str, Any]]) -> _Named:
-    """Name every method object by its method and the hyper-parameters in which the method's objects differ."""
+    """Name every method object by its method and the hyper-parameters in which the method's objects differ.
+
+    A stack is named by the defenses in it, and differs from others of the same ones in their hyper-parameters.
+    """
     pairs = [(entry, method) for entry in entries for method in expand(group, entry)]
     key = NAME_KEY[group]
     named = []
     for entry, method in pairs:
-        name = getattr(method, key)
-        alike = [other for _, other in pairs if getattr(other, key) == name]
+        name = _name(method, key)
+        alike = [other for _, other in pairs if _name(other, key) == name]
         varying = [value for field, value in _values(method) if len({repr(dict(_values(m))[field]) for m in alike}) > 1]
         named.append((_slug("-".join([name, *(_text(value) for value in varying)])), entry, method))
     return named
 
 
+def _name(method: BaseModel, key: str) -> str:
+    return "+".join(getattr(part, key) for part in getattr(method, "of", (method,)))
+
+
 def _values(method: BaseModel) -> list[tuple[str, Any]]:
-    return list(method.model_dump(mode="json").items())
+    """Hyper-parameters by name; those of a stack's defenses with their position before them."""
+    parts: Sequence[BaseModel] = getattr(method, "of", ())
+    if not parts:
+        return list(method.model_dump(mode="json").items())
+    return [(f"{i}.{name}", value) for i, part in enumerate(parts) for name, value in _values(part)]
 
 
 def _text(value: Any) -> str:

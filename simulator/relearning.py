@@ -79,6 +79,7 @@ def _taken_back(case: UnlearningCase, done: int) -> Lineage:
         forget={client: records for client, records in others.items() if records},
         cohorts=("relearning-cohorts", case.request.index),
         batches=("relearning-batches", case.request.index),
+        noise=("relearning-noise", case.request.index),
         compact=True,
         cohorts_of_rest=True,
         first=case.round + done,

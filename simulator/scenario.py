@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
-from simulator.compatibility import check
+from simulator.compatibility import check, check_privacy
 from simulator.errors import ScenarioError, closest, explain, listed
 from simulator.merging import filled, merged, overridden, plain
 from simulator.methods import Entry, Group, resolve, with_defaults
@@ -146,6 +146,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
         raise ScenarioError(explain(error, Scenario)) from None
     _check_unique("seeds", scenario.seeds)
     check(scenario.settings(), entries, scenario.adversary, scenario.federation.secure_aggregation)
+    check_privacy(scenario.privacy, entries["defense"])
     return scenario
 
 

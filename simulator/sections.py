@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
-from simulator.world.specs import Frozen, ModelKind
+from simulator.world.specs import LINEAR, Frozen, ModelKind
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
-_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0}
+_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0, "resnet18": 0.0}
 
 
 class FeaturesConfig(Frozen):
@@ -46,6 +46,7 @@ class ModelConfig(Frozen):
         l2: lambda / n, n the clients' records at the start of training; by default 1e-2 for linear models, else 0.
         regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
         hidden: width of the hidden layer; mlp only.
+        channels: of the first of four stages, each later one has twice as many; resnet18 only.
         features: of linear models only.
     """
 
@@ -53,14 +54,8 @@ class ModelConfig(Frozen):
     l2: NotNegative | None = None
     regularisation: NotNegative | None = Field(default=None, alias="lambda")
     hidden: Count = 64
+    channels: Count = 64
     features: FeaturesConfig | None = None
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _built(cls, value: Any) -> Any:
-        if value == "resnet18":
-            raise ValueError("is not built yet; must be one of ridge, softmax, svm, mlp, cnn")
-        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -76,9 +71,10 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> "ModelConfig":
-        if self.hidden != type(self).model_fields["hidden"].default and self.kind != "mlp":
-            raise ValueError(f"hidden = {self.hidden} is for kind = 'mlp', not {self.kind!r}; leave it out")
-        if self.features is not None and self.kind in ("mlp", "cnn"):
+        for key, value, kind in (("hidden", self.hidden, "mlp"), ("channels", self.channels, "resnet18")):
+            if value != type(self).model_fields[key].default and self.kind != kind:
+                raise ValueError(f"{key} = {value} is for kind = {kind!r}, not {self.kind!r}; leave it out")
+        if self.features is not None and self.kind not in LINEAR:
             raise ValueError(f"features are for ridge, softmax and svm, not kind = {self.kind!r}; leave them out")
         return self
 
@@ -185,6 +181,7 @@ class DeletionConfig(Frozen):
         records_per_request: level record only.
         group: simultaneous only.
         scope: level label only: the class of all clients, or of one.
+        fraction: level label only, drawn requests: the share of the class's records that goes.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
         leaver_online: whether clients still answer about what they delete; false: they are gone by then.
         request: the requests spelled out, in place of drawn ones.
@@ -196,6 +193,7 @@ class DeletionConfig(Frozen):
     records_per_request: Count = 1
     group: Count = 1
     scope: Literal["all", "client"] = "all"
+    fraction: float = Field(default=1.0, gt=0, le=1)
     rounds_between: int = Field(default=0, ge=0)
     leaver_online: bool = True
     request: tuple[RequestConfig, ...] = ()
@@ -210,6 +208,8 @@ class DeletionConfig(Frozen):
             raise ValueError(f"group = {self.group} is for pattern = 'simultaneous', not {self.pattern!r}")
         if self.scope != "all" and self.level != "label":
             raise ValueError(f"scope = {self.scope!r} is for level = 'label', not {self.level!r}")
+        if self.fraction < 1.0 and (self.level != "label" or self.request):
+            raise ValueError(f"fraction = {self.fraction:g} is for drawn requests of level = 'label'")
         if self.pattern == "simultaneous" and self.level == "label":
             raise ValueError(
                 "pattern = 'simultaneous' groups clients, and level = 'label' has none; take level record or client"
@@ -300,25 +300,18 @@ class PrivacyConfig(Frozen):
     """Differential privacy's accounting.
 
     Attributes:
-        budget: epsilon that may be spent on a record; 0: no limit.
-        sampling_is_secret: whether the accountant may count on the eavesdropper not knowing who took part.
+        budget: epsilon that may be spent on a unit (a record or a client, as the defense has it); a request whose
+            processing would pass it is refused; 0: no limit.
+        accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
+        sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
+        secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
     """
 
     delta: float = Field(default=1e-5, gt=0, lt=1)
     budget: NotNegative = 0.0
+    accountant: Literal["rdp", "prv"] = "rdp"
     sampling_is_secret: bool = False
-
-    @model_validator(mode="after")
-    def _built(self) -> "PrivacyConfig":
-        if self.budget > 0:
-            raise ValueError(
-                f"budget = {self.budget:g} needs differential privacy, which is not built yet; leave it at 0"
-            )
-        if self.sampling_is_secret:
-            raise ValueError(
-                "sampling_is_secret = true needs differential privacy, which is not built yet; leave it at false"
-            )
-        return self
+    secure_noise: bool = False
 
 
 class FederationConfig(Frozen):
@@ -333,17 +326,20 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
 
     Attributes:
         hosts: ``auto``: one a core.
         block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
         ray_address: of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
     """
 
     hosts: Count | Literal["auto"] = "auto"
     block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
 

@@ -210,13 +210,13 @@ class _Upload:
             self._client.log_batch(run_id, metrics=values[begin : begin + _BATCH["metrics"]])
 
     def _log_rounds(self, run_id: str, arm: Arm) -> None:
-        """The trunk's utility, loss and update norm by round."""
+        """The trunk's utility, loss, update norm and epsilon by round."""
         from mlflow.entities import Metric
 
         points = [
             Metric(key, float(release[key]), self._ended(), int(release["round"]))
             for release in self._run.rounds(arm)
-            for key in ("utility", "loss", "update_norm")
+            for key in ("utility", "loss", "update_norm", "epsilon")
             if release.get(key) is not None
         ]
         for begin in range(0, len(points), _BATCH["metrics"]):

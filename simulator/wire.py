@@ -58,6 +58,8 @@ def blocks_from_json(values: Sequence[Mapping[str, Any]]) -> list[Block]:
             forget={client: tuple(records) for client, records in value["forget"]},
             batches=tuple(value["batches"]),
             compact=value["compact"],
+            noise=tuple(value["noise"]),
+            update_clip=value["update_clip"],
         )
         for value in values
     ]

@@ -13,7 +13,9 @@ from server.setup import Setup, TrainingPlan
 from server.updates import UpdateStore
 from simulator.federation import GridFederation
 from simulator.grids import LocalGrid, SerialGrid
+from simulator.world.account import Account
 from simulator.world.data import Population
+from simulator.world.defense import Defense
 from simulator.world.protocols import Drift, Unlearner
 from simulator.world.records import DeletionRequest, Params, Release
 from simulator.world.specs import ModelSpec, Recipe
@@ -42,7 +44,9 @@ class Bench:
     seed: int = 0
     arm: str = "arm"
     keep_working: bool = False
+    defense: Defense = field(default_factory=Defense)
     broadcast: list[Release] = field(default_factory=list)
+    account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
 
     def federation(self) -> GridFederation:
         self.population.save(self.directory / "population")
@@ -50,7 +54,10 @@ class Bench:
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
-        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
+        unit = self.defense.unit
+        account = Account(unit, self.population.sizes)
+        setup = replace(setup, keep_working=self.keep_working, defense=self.defense, account=account)
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x
@@ -72,6 +79,7 @@ class Bench:
         wanted = ("client updates", "client drift", "shard checkpoints")
         updates, drifts, shards = (need in unlearner.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
+        self.account = history.setup.account
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
         session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)
         return session.serve(requests)

@@ -206,11 +206,43 @@ MISTAKES = {
     "negative seed": ("seeds = [-1]", ["seeds.0 = -1", "at least 0"]),
     "no host": ("[runtime]\nhosts = 0", ["runtime.hosts = 0", "at least 1"]),
     "hub": ('[data]\nsource = "hub:ylecun/mnist"', ["data.source", "not built yet", ".npz"]),
-    "synthetic": ('[data]\nsource = "synthetic:mnist-like"', ["data.source", "not built yet", ".npz"]),
+    "synthetic": ('[data]\nsource = "synthetic:cifar"', ["data.source", "synthetic:mnist-like", ".npz"]),
     "csv": ('[data]\nsource = "people.csv"', ["data.source", "not built yet", ".npz"]),
-    "resnet": ('[model]\nkind = "resnet18"', ["model.kind", "not built yet", "cnn"]),
-    "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "not built yet", "leave it at 0"]),
-    "private training": ('[[defense]]\nkind = "dp-sgd"\nclip = 1.0', ["defense.0.kind", "dp-sgd", "none"]),
+    "channels": ('[model]\nkind = "cnn"\nchannels = 8', ["channels = 8", "resnet18", "leave it out"]),
+    "resnet features": (
+        '[model]\nkind = "resnet18"\nfeatures = { dimension = 9 }',
+        ["features", "softmax", "resnet18"],
+    ),
+    "resnet optimum": (
+        '[model]\nkind = "resnet18"\n[training]\nalgorithm = "lbfgs"',
+        ["training.algorithm = 'lbfgs'", "resnet18", "fedavg"],
+    ),
+    "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "no defense that spends", "dp-sgd", "leave it out"]),
+    "secret sampling": ("[privacy]\nsampling_is_secret = true", ["sampling_is_secret = true", "central-dp"]),
+    "two strengths of noise": (
+        '[[defense]]\nkind = "dp-sgd"\nnoise_multiplier = 1.0\ntarget_epsilon = 2.0',
+        ["noise_multiplier = 1.0", "target_epsilon = 2.0", "give one"],
+    ),
+    "private training of an optimum": (
+        '[training]\nalgorithm = "lbfgs"\n[[defense]]\nkind = "dp-sgd"',
+        ["defense.0.kind = 'dp-sgd'", "lbfgs", "fedavg"],
+    ),
+    "noise that the adversary knows": (
+        '[[defense]]\nkind = "dp-sgd"\n[adversary]\nknows = ["seeds"]',
+        ["defense.0.kind = 'dp-sgd'", "seeds"],
+    ),
+    "ascent on what is raw under client-level privacy": (
+        '[[defense]]\nkind = "central-dp"\n[[unlearning]]\nmethod = "ascent"',
+        ["unlearning.0.method = 'ascent'", "central-dp", "neither noises nor charges", "retrain"],
+    ),
+    "two accounts": (
+        '[[defense]]\nkind = "stack"\nof = [{ kind = "dp-sgd" }, { kind = "central-dp" }]',
+        ["dp-sgd and central-dp", "account", "remove one"],
+    ),
+    "a stack of one unknown": (
+        '[[defense]]\nkind = "stack"\nof = [{ kind = "dp-sdg" }]',
+        ["defense.0.of.0.kind", "dp-sgd"],
+    ),
     "sequence without brackets": (
         '[deletion]\npattern = "sequential"\n[adversary]\nknows_bracket = false',
         ["adversary.knows_bracket = false", "sequential", "not built yet", "independent"],

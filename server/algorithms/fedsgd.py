@@ -27,8 +27,9 @@ def rounds(
         moving = [i for i, lineage in enumerate(lineages) if lineage.first <= round < ends[i]]
         if not moving:
             continue
-        blocks = of_round(setup, lineages, moving, round)
-        results = federation.gradient(setup.spec, [models[i] for i in moving], blocks) if blocks else []
+        blocks = of_round(setup, lineages, moving, round, [{}] * len(lineages))
+        current, private = [models[i] for i in moving], setup.recipe.private
+        results = federation.gradient(setup.spec, current, blocks, private=private, step=round) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
             if total is None or total.weight == 0.0:
                 continue

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.world.defense import Memory
 from simulator.world.failures import RunFailure
 from simulator.world.protocols import Statistics
 from simulator.world.records import Array, Params, Phase
@@ -21,6 +22,7 @@ class Step:
         phase: ``training``, or ``working`` for what is broadcast without being a release.
         statistics: what the server keeps of each (closed form only).
         updates: client -> update as one vector, of each (fedavg, where they are kept).
+        memories: what the defense remembers of each (fedavg).
         shards: the models of each one's shards (training in shards only).
     """
 
@@ -30,6 +32,7 @@ class Step:
     phase: Phase = "training"
     statistics: Sequence[Statistics] = ()
     updates: Sequence[Mapping[int, Array]] = ()
+    memories: Sequence[Memory] = ()
     shards: Sequence[Sequence[Params]] = ()
 
 

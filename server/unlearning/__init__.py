@@ -8,6 +8,7 @@ CARDS: dict[str, Card] = {
         summary="the whole training again without the deleted records, its randomness coupled to the first or not",
         levels=("record", "label", "client"),
         promises="exact",
+        under=("local training", "aggregation", "release"),
     ),
     "rollback": Card(
         target="server.unlearning.rollback:Rollback",
@@ -17,6 +18,7 @@ CARDS: dict[str, Card] = {
         needs=("releases", "memoryless server"),
         promises="exact",
         source="FATS, PVLDB 2024",
+        under=("local training", "aggregation"),
     ),
     "sharded": Card(
         target="server.unlearning.sharded:Sharded",
@@ -28,6 +30,7 @@ CARDS: dict[str, Card] = {
         source="SISA, IEEE S&P 2021; KNOT, INFOCOM 2023",
     ),
     "downdate": Card(
+        under=("aggregation",),
         target="server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
         levels=("record", "label", "client"),
@@ -62,12 +65,14 @@ CARDS: dict[str, Card] = {
         levels=("record", "label", "client"),
         needs=("leaver",),
         source="Hu et al., IEEE S&P 2024",
+        under=("local training",),
     ),
     "finetune": Card(
         target="server.unlearning.finetune:Finetune",
         summary="ordinary rounds without the deleted records: the baseline that approximate methods must beat",
         levels=("record", "label", "client"),
         algorithms=("fedavg", "fedsgd"),
+        under=("local training", "aggregation"),
     ),
     "federaser": Card(
         target="server.unlearning.federaser:FedEraser",
@@ -76,6 +81,7 @@ CARDS: dict[str, Card] = {
         algorithms=("fedavg",),
         needs=("client updates",),
         source="Liu et al., IWQoS 2021",
+        under=("local training",),
     ),
     "fedrecovery": Card(
         target="server.unlearning.fedrecovery:FedRecovery",
@@ -84,6 +90,7 @@ CARDS: dict[str, Card] = {
         algorithms=("fedavg",),
         needs=("client updates",),
         source="Zhang et al., TIFS 2023",
+        under=("local training",),
     ),
     "puf": Card(
         target="server.unlearning.puf:Puf",
@@ -92,6 +99,7 @@ CARDS: dict[str, Card] = {
         algorithms=("fedavg",),
         needs=("leaver",),
         source="Mora et al. 2025",
+        under=("local training",),
     ),
     "not": Card(
         target="server.unlearning.negate:Not",
@@ -100,6 +108,7 @@ CARDS: dict[str, Card] = {
         models=("mlp", "cnn"),
         algorithms=("fedavg", "fedsgd"),
         source="Khalil et al., CVPR 2025",
+        under=("local training", "aggregation"),
     ),
     "pga": Card(
         target="server.unlearning.pga:Pga",
@@ -124,10 +133,12 @@ CARDS: dict[str, Card] = {
         algorithms=("fedavg",),
         needs=("client updates",),
         source="Wu et al. 2022",
+        under=("local training",),
     ),
     "none": Card(
         target="server.unlearning.ignore:Ignore",
         summary="the request is recorded and ignored: the baseline that leaks nothing and forgets nothing",
         levels=("record", "label", "client"),
+        under=("local training", "aggregation", "release"),
     ),
 }

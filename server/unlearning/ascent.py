@@ -16,7 +16,8 @@ class Ascent(Frozen):
     """theta' = theta + eta * sum over D_f of grad l(theta), without the regulariser (Hu et al., IEEE S&P 2024).
 
     Guarantee: none. One step releases the deleted records' gradient itself: D = theta - theta' = -eta * gradient.
-    Cost: ``steps`` gradients of the leavers' records, who must be online. The server keeps nothing.
+    Cost: ``steps`` gradients of the leavers' records, who must be online. The server keeps nothing. Under dp-sgd each
+    record's gradient is clipped, each leaver adds noise to its sum, and the deleted records pay for every step.
 
     Attributes:
         learning_rate: eta; default: ours, the training's.
@@ -33,17 +34,26 @@ class Ascent(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Ascend on all cases together; yield one release a case."""
         models = [case.before for case in cases]
         blocks = [
-            Block(model=position, branch=case.branch, clients=tuple(forget), forget=forget)
+            Block(
+                model=position,
+                branch=case.branch,
+                clients=tuple(forget),
+                forget=forget,
+                noise=history.noise_key("ascent", case),
+            )
             for position, case in enumerate(cases)
             for forget in [case.request.forget]
         ]
-        for _ in range(self.steps):
-            results = federation.gradient(history.spec, models, blocks, of="forgotten")
+        for step in range(self.steps):
+            results = federation.gradient(
+                history.spec, models, blocks, of="forgotten", private=history.private, step=step
+            )
             models = [
                 self._step(case.before, model, result.sums)
                 for case, model, result in zip(cases, models, results, strict=True)

@@ -42,6 +42,7 @@ class Distil(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the subtraction and after the distillation, for every case."""

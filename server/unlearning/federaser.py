@@ -42,6 +42,7 @@ class FedEraser(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after every replayed round; the rounds of all cases run together."""

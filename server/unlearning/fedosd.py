@@ -48,6 +48,7 @@ class FedOsd(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"classes", "leaver", "single-client messages"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the unlearning steps and after every round of recovery, all cases together."""

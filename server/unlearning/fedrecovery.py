@@ -41,6 +41,7 @@ class FedRecovery(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case."""

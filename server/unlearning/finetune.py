@@ -26,6 +26,7 @@ class Finetune(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset()
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the release of every round; the rounds of all cases run together."""

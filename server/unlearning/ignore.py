@@ -20,6 +20,7 @@ class Ignore(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset()
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = False
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the unchanged model, once a case."""

@@ -31,6 +31,7 @@ class Not(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset()
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the negated model and every round of fine-tuning, all cases together."""

@@ -49,6 +49,7 @@ class Newton(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"leaver", "perturbed objective", "secret noise"})
     promises: ClassVar[str] = "certified"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case, or those of a retraining where the budget is spent."""

@@ -50,6 +50,7 @@ class Pga(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the ascent and after every round of recovery, all cases together."""

@@ -33,6 +33,7 @@ class Puf(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
     promises: ClassVar[str] = "none"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model of the unlearning round and of every round of recovery, all cases together."""

@@ -27,6 +27,7 @@ class Retrain(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset()
     promises: ClassVar[str] = "exact"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
 
     @property
     def adaptive(self) -> bool:

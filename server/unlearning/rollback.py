@@ -33,6 +33,7 @@ class Rollback(Frozen):
     promises: ClassVar[str] = "exact"
     adaptive: ClassVar[bool] = False
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored release and every one after it; the rounds of all cases run together."""

@@ -52,6 +52,7 @@ class Sifu(Frozen):
     needs: ClassVar[frozenset[str]] = frozenset({"client drift", "plain SGD", "releases", "secret noise"})
     promises: ClassVar[str] = "certified"
     deletes: ClassVar[bool] = True
+    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored, noisy model of every case and every round after it, all cases together."""

@@ -16,6 +16,9 @@ class Card:
         needs: what it needs from the federation or the adversary's knowledge.
         promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
         source: the paper.
+        under: of an unlearning method: places at which a private defense's noise covers all that it reads.
+        places: of a defense: where it acts.
+        unit, pays_at: of a private defense: what it protects, and the place where its noise enters.
     """
 
     target: str
@@ -26,3 +29,7 @@ class Card:
     needs: tuple[str, ...] = ()
     promises: str = "none"
     source: str = ""
+    under: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    unit: str = ""
+    pays_at: str = ""

@@ -1,15 +1,16 @@
 """Gradients of many models at once, each on records of its own.
 
-They are written out as batched matrix products of fixed shapes. That is fast: it takes a few kernels instead of the
+Small models are written out as batched matrix products of fixed shapes. That is fast: a few kernels instead of the
 hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped convolutions that ``vmap`` makes of a
-convolutional network change their kernel, and with it the last bits, with the number of models.
+convolutional network change their kernel, and with it the last bits, with the number of models. Large networks, whose
+kernels need no company to be worth their call, are differentiated one after the other.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from simulator.world.models import Model
 
@@ -53,8 +54,67 @@ def gradients(
     """
     if model.linear:
         return _linear(model, params, model.embed(x), y, filled, count)
-    written = _mlp if model.spec.kind == "mlp" else _cnn
-    return written(model, params, x, y, filled, count)
+    written = {"mlp": _mlp, "cnn": _cnn}.get(model.spec.kind)
+    if written is not None:
+        return written(model, params, x, y, filled, count)
+
+    def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
+        each = model.losses(model.scores(one, x1), y1)
+        return torch.where(filled1, each, 0.0).sum() / count1
+
+    slope = grad(mean_loss)
+    found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
+    return {name: torch.stack([one[name] for one in found]) for name in params}
+
+
+def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
+    """Sum over each model's filled places of the record's gradient times min(1, clip / (its length + 1e-6)).
+
+    The gradient of a layer of one record is an outer product, whose length is the product of two: where gradients are
+    written out no record's own is ever formed.
+
+    Args and returns as for ``gradients``.
+    """
+    if model.linear or model.spec.kind == "mlp":
+        layers = _layers(model, params, x, y, filled)
+        squares = [(pull**2).sum(-1) * ((inputs**2).sum(-1) + 1.0) for pull, inputs in layers.values()]
+        factor = _clip_factor(torch.stack(squares).sum(0), clip).unsqueeze(-1)
+        found: Params = {}
+        for prefix, (pull, inputs) in layers.items():
+            clipped = pull * factor
+            found[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
+            found[f"{prefix}bias"] = clipped.sum(1).neg_()
+        return {name: found[name] for name in model.names}
+
+    def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
+        return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
+
+    of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
+    sums = []
+    for i in range(len(x)):
+        each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
+        squares = [value.flatten(1).square().sum(-1) for value in each.values()]
+        factor = torch.where(filled[i], _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
+        sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
+    return {name: torch.stack([one[name] for one in sums]) for name in params}
+
+
+def _clip_factor(squares: Tensor, clip: float) -> Tensor:
+    return (clip / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+
+
+def _layers(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """For each layer minus the gradient of each record's loss by the layer's outputs, and the layer's inputs."""
+    one = torch.ones(len(x), dtype=x.dtype)
+    if model.linear:
+        features = model.embed(x)
+        scores = _layer(features, params["weight"], params["bias"])
+        return {"": (_pull(model, scores, y, filled, one), features)}
+    hidden = torch.relu(_layer(x, params["0.weight"], params["0.bias"]))
+    scores = _layer(hidden, params["2.weight"], params["2.bias"])
+    pull = _pull(model, scores, y, filled, one)
+    through = torch.where(hidden > 0.0, torch.bmm(pull, params["2.weight"]), 0.0)
+    return {"0.": (through, x), "2.": (pull, hidden)}
 
 
 def _linear(
@@ -70,28 +130,26 @@ def _mlp(
     """Linear, ReLU, linear: back through both layers."""
     hidden = _layer(x, params["0.weight"], params["0.bias"]).relu_()
     pull = _pull(model, _layer(hidden, params["2.weight"], params["2.bias"]), y, filled, count)
-    through = torch.where(hidden > 0.0, torch.bmm(pull, params["2.weight"]), 0.0)
+    through = _through_relu(torch.bmm(pull, params["2.weight"]), hidden)
     return {**_of_layer("0.", through, x), **_of_layer("2.", pull, hidden)}
 
 
 def _cnn(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
 ) -> dict[str, Tensor | Outer]:
-    """Convolution, ReLU, convolution, ReLU, linear; images stand channel by channel, ``[W, C, b, height, width]``."""
+    """Convolution, ReLU, convolution, ReLU, linear; what convolutions see stands as ``Convolution`` has it."""
     slots, batch, _ = x.shape
-    images = x.view(slots, batch, *model.spec.shape).transpose(1, 2)
     first, second = model.convolutions
-    patches = first.patches(images)
+    patches = first.patches(x.transpose(1, 2).contiguous())
     low = _convolved(patches, params["1.weight"], params["1.bias"]).relu_()
-    low = low.view(slots, -1, batch, *first.sides)
-    parts = second.patches(low)
+    parts = second.patches(low.view(slots, -1, batch))
     high = _convolved(parts, params["3.weight"], params["3.bias"]).relu_()
-    features = high.view(slots, -1, batch, math.prod(second.sides)).transpose(1, 2).reshape(slots, batch, -1)
+    features = high.view(slots, -1, batch).transpose(1, 2)
     pull = _pull(model, _layer(features, params["6.weight"], params["6.bias"]), y, filled, count)
-    through = torch.bmm(pull, params["6.weight"]).view(slots, batch, -1, math.prod(second.sides))
-    onto_high = torch.where(high > 0.0, through.transpose(1, 2).reshape(high.shape), 0.0)
-    back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), low)
-    onto_low = torch.where(low > 0.0, back, 0.0).flatten(2)
+    through = torch.bmm(params["6.weight"].transpose(1, 2), pull.transpose(1, 2)).view(high.shape)
+    onto_high = _through_relu(through, high)
+    back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), batch)
+    onto_low = _through_relu(back.reshape(low.shape), low)
     return {
         **_of_convolution("1.", onto_low, patches, params["1.weight"]),
         **_of_convolution("3.", onto_high, parts, params["3.weight"]),
@@ -111,6 +169,12 @@ def _layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _of_layer(prefix: str, pull: Tensor, inputs: Tensor) -> dict[str, Tensor | Outer]:
     """Gradients of a layer's weight and bias from minus the gradient of its outputs, and its inputs."""
     return {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
+
+
+def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
+    """The gradient where the output is positive, 0 elsewhere; ``torch.where`` takes ten times as long."""
+    through: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return through
 
 
 def _convolved(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

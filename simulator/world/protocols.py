@@ -1,4 +1,7 @@
-"""The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense."""
+"""The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense.
+
+The fourth has defaults that do nothing, and a file of its own: ``world.defense``.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +12,7 @@ import numpy as np
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, DeletionRequest, Forget, Guess, Params, Release
 from simulator.world.seeding import Key
-from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 # --- what the server asks of the clients -------------------------------------------------------------------------
 
@@ -32,6 +35,9 @@ class Block:
         batches: purpose and instance of the batch orders; the client's id and the round are appended.
         compact: False: batches are cut from the original order and forgotten slots stay empty (``same-order``);
             True: a fresh permutation of what is left.
+        noise: stream of the noise, and of the coins of Poisson sampling, of what is private; client and round are
+            appended.
+        update_clip: bound on the length of each client's update, where all clients weigh the same; 0: none.
     """
 
     model: int
@@ -40,6 +46,8 @@ class Block:
     forget: Forget
     batches: Key = ("batches",)
     compact: bool = False
+    noise: Key = ("noise",)
+    update_clip: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class BlockResult:
 
     Attributes:
         sums: float64 sums over the block's clients (of weighted updates, of gradients, of statistics).
-        weight: the total weight, in records (of ``train`` with local steps, in clients).
+        weight: the total weight, in records (of ``train`` with local steps or clipped updates, in clients).
         metrics: sums of scalars, such as ``loss``.
         each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
     """
@@ -95,6 +103,8 @@ class Federation(Protocol):
     ) -> list[BlockResult]:
         """Local training: for each block the sum of w_k (local model - global model) and of w_k (``weigh``).
 
+        n_k is what client k retains; under ``recipe.private`` what it had before any deletion; 1 under ``update_clip``.
+
         Args:
             each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
         """
@@ -107,6 +117,8 @@ class Federation(Protocol):
         blocks: Sequence[Block],
         of: str = "retained",
         loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
     ) -> list[BlockResult]:
         """Sums of per-record loss gradients (no regulariser) over each block; metric ``loss``, the sum of losses.
 
@@ -114,6 +126,8 @@ class Federation(Protocol):
             of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones; of classes these also
                 report ``correct``, how many the model gets right.
             loss: the model's own, or ``unlearning``: -log(1 - p_y / 2), p the softmax of the scores.
+            private: each record's gradient is clipped, each client adds noise to its sum, and there are no metrics.
+            step: tells the noise of several such questions on one stream apart.
         """
         ...
 
@@ -281,6 +295,19 @@ class History(Protocol):
         """Randomness of the server's own for one case."""
         ...
 
+    @property
+    def private(self) -> PrivateSteps | None:
+        """How clients have to hide single records in a gradient; None: they need not."""
+        ...
+
+    def noise_key(self, purpose: str, case: UnlearningCase) -> Key:
+        """Stream of the clients' noise in what one case asks of them; equal purposes give equal noise."""
+        ...
+
+    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+        """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
+        ...
+
     def calibrate(
         self,
         cases: Sequence[UnlearningCase],
@@ -371,8 +398,10 @@ class History(Protocol):
 class Unlearner(Config, Protocol):
     """A frozen configuration that can act.
 
-    ``deletes`` says whether the records are tombstoned once it is done. An exact method may also say ``adaptive``:
-    whether it stays exact where requests depend on earlier releases (False where it says nothing).
+    ``deletes`` says whether the records are tombstoned once it is done; ``under``: at which places a private defense's
+    noise may enter so that it covers all that the method reads (a method that says nothing is refused under privacy).
+    An exact method may also say ``adaptive``: whether it stays exact where requests depend on earlier releases (False
+    where it says nothing).
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
@@ -383,6 +412,7 @@ class Unlearner(Config, Protocol):
     needs: ClassVar[frozenset[str]]
     promises: ClassVar[str]
     deletes: ClassVar[bool]
+    under: ClassVar[frozenset[str]]
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the releases of every case."""
@@ -413,17 +443,4 @@ class Attack(Config, Protocol):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> Sequence[Guess]:
         """Answer every case, all at once so that it can batch; one answer a case, in order, all of one kind."""
-        ...
-
-
-# --- defenses ----------------------------------------------------------------------------------------------------
-
-
-class Defense(Config, Protocol):
-    """No-op by default; a defense overrides where it acts."""
-
-    kind: str
-
-    def release(self, release: Release) -> Release:
-        """Change what is broadcast."""
         ...

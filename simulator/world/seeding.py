@@ -12,6 +12,12 @@ Key = tuple[str, *tuple[int, ...]]
 """A purpose, then integers that tell its instances apart: ``("batches", client, round)``."""
 
 
+def part_of(key: Key, part: str) -> Key:
+    """A stream beside another one, for another part of the same purpose."""
+    purpose, *instance = key
+    return (f"{purpose}/{part}", *instance)
+
+
 def generator(seed: int, purpose: str, *instance: int) -> np.random.Generator:
     """Return the generator of one purpose: equal arguments give equal streams, others independent ones.
 

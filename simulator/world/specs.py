@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Task = Literal["classification", "regression"]
-ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn"]
+ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn", "resnet18"]
 LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
 
 
@@ -66,7 +66,10 @@ class ModelSpec(Frozen):
 
     Attributes:
         hidden: width of the hidden layer (mlp).
+        channels: of the first stage (resnet18).
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
+        target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
     """
 
@@ -76,8 +79,23 @@ class ModelSpec(Frozen):
     outputs: int
     regularisation: float
     hidden: int = 64
+    channels: int = 64
     features: FeatureSpec | None = None
+    row_clip: float = 0.0
+    target_clip: float = 0.0
     dtype: Literal["float32", "float64"] = "float32"
+
+
+class PrivateSteps(Frozen):
+    """How a client hides single records in what it sends: clipped gradients, and Gaussian noise on their sum.
+
+    Attributes:
+        clip: bound C on the length of each record's gradient.
+        noise_multiplier: sigma: a sum of gradients is sent, or stepped by, with noise N(0, (sigma C)^2).
+    """
+
+    clip: float
+    noise_multiplier: float
 
 
 class Recipe(Frozen):
@@ -86,6 +104,7 @@ class Recipe(Frozen):
     Attributes:
         local_steps: steps on batches drawn afresh, in place of epochs, of clients that count equally; 0: epochs.
         l2: lambda / n at the start of training; deletions leave it unchanged.
+        private: clipped, noised steps on Poisson batches of the expected size ``batch_size``; None: plain steps.
     """
 
     local_epochs: int = 1
@@ -94,3 +113,4 @@ class Recipe(Frozen):
     learning_rate: float = 0.05
     momentum: float = 0.0
     l2: float = 0.0
+    private: PrivateSteps | None = None
