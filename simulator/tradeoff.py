@@ -100,11 +100,14 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
     return save(figure, run.directory / "figures" / (f"tradeoff-{variant}.png" if variant else "tradeoff.png"))
 
 
+def attacks_of(points: Sequence[Point]) -> set[str]:
+    """All attacks that were judged."""
+    return {row["attack"] for point in points for arm in point.arms for row in arm["privacy"].get("bounds", ())}
+
+
 def leading(points: Sequence[Point], event: str) -> str:
     """The attack that succeeds most often over all points; no baseline, where there is another."""
-    attacks: set[str] = {
-        row["attack"] for point in points for arm in point.arms for row in arm["privacy"].get("bounds", ())
-    }
+    attacks = attacks_of(points)
     real = sorted(attacks.difference(BASELINES)) or sorted(attacks)
     return max(real, key=lambda attack: sum(found[0] for p in points if (found := p.pooled(event, attack))))
 
@@ -168,7 +171,8 @@ def _title(variant: str, shown: Mapping[str, Sequence[Point]], events: Sequence[
         for points in shown.values()
         for point in points
         for event in events
-        if (found := point.pooled(event, leading(points, event)))
+        for attack in attacks_of(points)
+        if (found := point.pooled(event, attack))
     )
     what = f"{passed} successes above their bound" if passed else "no attack passes what differential privacy allows"
     return f"{variant}: {what}" if variant else f"{what[:1].upper()}{what[1:]}"
