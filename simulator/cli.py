@@ -195,6 +195,12 @@ def bench(
     branches: Annotated[
         bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
     ] = False,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Instead: what a round costs as population, cohort and model grow.")
+    ] = False,
+    most: Annotated[
+        int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
+    ] = 10_000,
     attacks: Annotated[
         int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
     ] = 0,
@@ -205,6 +211,12 @@ def bench(
 
         found = fifty.measure(os.cpu_count() or 1, _err)
         _out.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+        return
+    if scale:
+        from simulator.bench import scale as curves
+
+        points = curves.measure(rounds, most, _err)
+        _out.print(curves.as_json(points) if as_json else curves.table(points), soft_wrap=as_json)
         return
     if attacks:
         from simulator.bench.reconstruction import race, race_table

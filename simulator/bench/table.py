@@ -106,7 +106,7 @@ def _in_turn(work: Work, ready: Mapping[str, Contestant], flower: bool) -> dict[
         if flower and round == work.rounds // 2 + 1:
             measured["plain flower"] = _plain_flower(work)
         for name, contestant in ready.items():
-            with _peak_memory(contestant.processes) as peak:
+            with peak_memory(contestant.processes) as peak:
                 began = time.perf_counter()
                 model = next(rounds[name])
                 seconds = time.perf_counter() - began
@@ -147,7 +147,7 @@ def _plain_flower(work: Work) -> Measured:
         with (
             log.open("w") as lines,
             subprocess.Popen(call, stdout=lines, stderr=subprocess.STDOUT) as process,
-            _peak_memory([process.pid]) as peak,
+            peak_memory([process.pid]) as peak,
         ):
             process.wait()
         if not out.is_file():
@@ -158,7 +158,7 @@ def _plain_flower(work: Work) -> Measured:
 
 
 @contextmanager
-def _peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
+def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
     """Watch the resident memory of this process and of some others with all that they started."""
     peak, done = {"mib": 0.0}, threading.Event()
 

@@ -1,8 +1,9 @@
 """Gradients of many models at once, each on records of its own.
 
-They are written out as batched matrix products of fixed shapes. That is fast: it takes a few kernels instead of the
+Small models are written out as batched matrix products of fixed shapes. That is fast: a few kernels instead of the
 hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped convolutions that ``vmap`` makes of a
-convolutional network change their kernel, and with it the last bits, with the number of models.
+convolutional network change their kernel, and with it the last bits, with the number of models. Large networks, whose
+kernels need no company to be worth their call, are differentiated one after the other.
 """
 
 from dataclasses import dataclass
@@ -53,8 +54,17 @@ def gradients(
     """
     if model.linear:
         return _linear(model, params, model.embed(x), y, filled, count)
-    written = _mlp if model.spec.kind == "mlp" else _cnn
-    return written(model, params, x, y, filled, count)
+    written = {"mlp": _mlp, "cnn": _cnn}.get(model.spec.kind)
+    if written is not None:
+        return written(model, params, x, y, filled, count)
+
+    def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
+        each = model.losses(model.scores(one, x1), y1)
+        return torch.where(filled1, each, 0.0).sum() / count1
+
+    slope = grad(mean_loss)
+    found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
+    return {name: torch.stack([one[name] for one in found]) for name in params}
 
 
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
@@ -79,10 +89,14 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
     def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
-    each = vmap(vmap(grad(loss), in_dims=(None, 0, 0)))(params, x, y)
-    squares = [value.flatten(2).square().sum(-1) for value in each.values()]
-    factor = torch.where(filled, _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
-    return {name: torch.einsum("wb,wb...->w...", factor, value) for name, value in each.items()}
+    of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
+    sums = []
+    for i in range(len(x)):
+        each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
+        squares = [value.flatten(1).square().sum(-1) for value in each.values()]
+        factor = torch.where(filled[i], _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
+        sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
+    return {name: torch.stack([one[name] for one in sums]) for name in params}
 
 
 def _clip_factor(squares: Tensor, clip: float) -> Tensor:
