@@ -18,10 +18,17 @@ CARDS: dict[str, Card] = {
         needs=("public sample", "lambda", "n", "unlearning rule"),
         promises="reconstruction",
     ),
+    "sequence": Card(
+        target="attacks.sequence:Sequence",
+        summary="all deletions from one model jointly, in a chain or in branches: unmix, with a common operator",
+        models=("ridge", "softmax"),
+        needs=("public sample", "lambda", "n", "unlearning rule"),
+        promises="reconstruction",
+    ),
     "inversion": Card(
         target="attacks.inversion:Inversion",
         summary="search for the records whose gradient points along the parameter change",
-        models=("mlp", "cnn"),
+        models=("mlp", "cnn", "resnet18"),
         needs=("public sample", "unlearning rule"),
         promises="reconstruction",
         source="Hu et al., IEEE S&P 2024",
@@ -38,6 +45,13 @@ CARDS: dict[str, Card] = {
         summary="which of given records was deleted, by how much of each the change holds",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule"),
         promises="scores",
+    ),
+    "compound": Card(
+        target="attacks.compound:Compound",
+        summary="labels, then the public records that explain the change best, then inversion from there",
+        models=("mlp", "cnn", "resnet18"),
+        needs=("public sample", "unlearning rule"),
+        promises="reconstruction",
     ),
     "raw-difference": Card(
         target="attacks.raw_difference:RawDifference",

@@ -11,7 +11,7 @@ from attacks.prior import Gaussian, Space
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array
 
-_LEAST = 1e-2
+LEAST = 1e-2
 """Smallest standard deviation that a residual is believed to have."""
 
 
@@ -24,18 +24,38 @@ class Equations:
 
     def __init__(self, knowledge: PublicKnowledge, released: Released, space: Space, size: int) -> None:
         """Whiten the equations of the only case in ``released``, of ``size`` records."""
-        gradient, point = released.gradients[0], released.point[0]
-        top = space.basis.T @ (gradient[:-1] - np.outer(space.mean, gradient[-1]))
-        values, vectors = np.linalg.eigh(_noise(knowledge, released) + size * _unseen(space, point))
+        point = released.point[0]
+        covariance = _noise(knowledge, released) + size * unseen(space, point)
+        self._set_up(knowledge, space, released.gradients[0], covariance)
+        self._weight = torch.tensor(space.basis.T @ point[:-1])
+        self._bias = torch.tensor(space.mean @ point[:-1] + point[-1])
+
+    def _set_up(self, knowledge: PublicKnowledge, space: Space, gradient: Array, covariance: Array) -> None:
+        """Keep ``gradient [p + 1, v]``, seen through the components, its columns whitened by ``covariance [v, v]``."""
+        off = gradient[:-1] - np.outer(space.mean, gradient[-1])
+        top = space.basis.T @ off
+        values, vectors = np.linalg.eigh(covariance)
         self.width = len(top)
         self._right = torch.tensor(vectors / np.sqrt(values))
         self._left = torch.tensor(1.0 / np.sqrt(np.append(space.spread, 1.0)))[:, None]
         self._seen = self._left * torch.tensor(np.vstack([top, gradient[-1:]])) @ self._right
-        self._weight = torch.tensor(space.basis.T @ point[:-1])
-        self._bias = torch.tensor(space.mean @ point[:-1] + point[-1])
+        self._hidden: Array = (off - space.basis @ top) @ self._right.numpy()
         self._model = precise_model(knowledge)
         self._regression = knowledge.facts.model.task == "regression"
         self._target = space.target
+        self._space = space
+
+    def features(self, z: Array, labels: Array) -> Array:
+        """``[k, p]`` the records at ``z``, with what the components leave out of them.
+
+        Given the residuals, the equations are linear in that. Its prior has the covariance S of the operator's noise,
+        up to the factor U, so that the posterior mean is the same ridge regression for every direction.
+        """
+        with torch.no_grad():
+            residual = (self._residual(torch.tensor(z), torch.tensor(labels.astype(np.int64))) @ self._right).numpy()
+        inner = residual @ residual.T + np.eye(len(residual))
+        found: Array = self._space.features(z) + np.linalg.solve(inner, residual @ self._hidden.T)
+        return found
 
     def loss(self, z: Tensor, labels: Tensor, whitened: Tensor) -> Tensor:
         """Minus the log posterior of each of some guesses, ``[...]``.
@@ -46,12 +66,22 @@ class Equations:
             whitened: ``[..., k, q]`` the same as ``z``, in standard deviations of its prior.
         """
         place = z[..., : self.width]
-        y = self._target[0] + self._target[1] * z[..., -1] if self._regression else labels
-        residual = self._model.residual(place @ self._weight + self._bias, y)
+        residual = self._residual(z, labels)
         lifted = torch.cat([place, torch.ones(*place.shape[:-1], 1, dtype=z.dtype)], -1)
         misfit = self._left * (lifted.mT @ (residual @ self._right)) - self._seen
         value: Tensor = 0.5 * (misfit**2).sum((-2, -1)) + 0.5 * (whitened**2).sum((-2, -1))
         return value
+
+    def _residual(self, z: Tensor, labels: Tensor) -> Tensor:
+        """``[..., k, v]`` what each record has in each column of the equations."""
+        y = self._target[0] + self._target[1] * z[..., -1] if self._regression else labels
+        return self._model.residual(z[..., : self.width] @ self._weight + self._bias, y)
+
+    def refine(self, z: Array, labels: Array, iterations: int) -> Array:
+        """``solve`` from ``z [k, q]``, under the public records of each one's class that resemble it."""
+        priors = [self._space.near(one, int(label)) for one, label in zip(z, labels, strict=True)]
+        whitened = [np.linalg.solve(prior.root, one - prior.mean) for prior, one in zip(priors, z, strict=True)]
+        return self.solve(priors, labels, np.stack(whitened), iterations)
 
     def solve(self, priors: Sequence[Gaussian], labels: Array, start: Array, iterations: int) -> Array:
         """``[k, q]`` the coordinates of most posterior density under one prior a record, from whitened ``start``."""
@@ -95,8 +125,8 @@ def _noise(knowledge: PublicKnowledge, released: Released) -> Array:
     return noise
 
 
-def _unseen(space: Space, point: Array) -> Array:
+def unseen(space: Space, point: Array) -> Array:
     """``[Q, Q]`` covariance of a residual's error by what the principal components leave out, with a floor."""
     hidden = space.lost.T @ point[:-1]
-    covariance: Array = hidden.T @ hidden + _LEAST**2 * np.eye(point.shape[1])
+    covariance: Array = hidden.T @ hidden + LEAST**2 * np.eye(point.shape[1])
     return covariance

@@ -56,7 +56,7 @@ class Inversion(Frozen):
     polish: int = Field(default=300, ge=0)
     tv: float = Field(default=1e-3, ge=0)
 
-    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn"})
+    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
@@ -70,12 +70,25 @@ class Inversion(Frozen):
             longest = max(case.size for case in searched)
             width = knowledge.x.shape[1]
             starts = rng.uniform(knowledge.box_low, knowledge.box_high, (longest, self.restarts, width))
-            for together in _alike(searched, max(1, _TOGETHER // self.restarts)):
-                found |= self._inverted(together, knowledge, starts[: together[0].size].transpose(1, 0, 2))
+            for together in alike(searched, max(1, _TOGETHER // self.restarts)):
+                same = starts[: together[0].size].transpose(1, 0, 2)
+                found |= self.search(together, knowledge, np.stack([same] * len(together)))
         return [found[case.index] for case in cases]
 
-    def _inverted(self, cases: Sequence[Case], knowledge: PublicKnowledge, starts: Array) -> dict[int, Reconstruction]:
-        """Cases of one size k and one model before, from ``starts [restarts, k, d]``; answers by case index."""
+    def search(
+        self, cases: Sequence[Case], knowledge: PublicKnowledge, starts: Array, labels: Array | None = None
+    ) -> dict[int, Reconstruction]:
+        """Invert cases of one size k and one model before.
+
+        Args:
+            cases: at least one.
+            knowledge: the box, the rule and the public sample.
+            starts: ``[c, restarts, k, d]`` where the restarts of each case begin.
+            labels: ``[c, k]`` classes of the records in ``starts``; ``deleted_labels`` where not given.
+
+        Returns:
+            Answers by case index.
+        """
         model = precise_model(knowledge)
         before = model.tensors(cases[0].before)
         change = torch.stack([_flat(model.tensors(case.after), model) - _flat(before, model) for case in cases])
@@ -84,15 +97,15 @@ class Inversion(Frozen):
             shares = change[:, -1] / (knowledge.facts.step * cases[0].size)
             y = shares[:, None].expand(-1, cases[0].size)
         else:
-            y = torch.tensor(np.stack([deleted_labels(case, knowledge, model) for case in cases]).astype(np.int64))
+            inferred = [deleted_labels(case, knowledge, model) for case in cases] if labels is None else labels
+            y = torch.tensor(np.stack(list(inferred)).astype(np.int64))
         target = change / change.norm(dim=1, keepdim=True).clamp(min=_TINY)
         tv = self.tv if knowledge.facts.schema_.is_image else 0.0
         match, smooth = _matching(model, before, tv), _matching(model, before, _LOOSER * tv)
-        slots = torch.arange(len(cases)).repeat_interleave(self.restarts)
-        x, misfit = self._descend(
-            match, torch.tensor(starts).repeat(len(cases), 1, 1), y[slots], target[slots], knowledge
-        )
-        best = self.restarts * torch.arange(len(cases)) + misfit.view(len(cases), -1).argmin(1)
+        restarts = starts.shape[1]
+        slots = torch.arange(len(cases)).repeat_interleave(restarts)
+        x, misfit = self._descend(match, torch.tensor(starts).flatten(0, 1), y[slots], target[slots], knowledge)
+        best = restarts * torch.arange(len(cases)) + misfit.view(len(cases), -1).argmin(1)
         chosen, misfit = self._polished(smooth, x[best], misfit[best], y, target, knowledge)
         if knowledge.facts.model.task == "regression":
             with torch.no_grad():
@@ -154,7 +167,7 @@ class Inversion(Frozen):
         return best, least
 
 
-def _alike(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
+def alike(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
     """Cases with as many deleted records and the same model before, at most so many at once."""
     groups: list[list[Case]] = []
     for case in sorted(cases, key=lambda one: one.index):

@@ -73,6 +73,11 @@ class Space:
         weight = np.exp(-(distance - distance.min()) / (2.0 * reach))
         return self._gaussian(members, weight / weight.sum())
 
+    def coordinates(self, x: Array, knowledge: PublicKnowledge) -> Array:
+        """``[k, d] -> [k, components]`` of records."""
+        found: Array = (precise_model(knowledge).embed(torch.tensor(x)).numpy() - self.mean) @ self.basis
+        return found
+
     def features(self, z: Array) -> Array:
         """``[k, q] -> [k, p]``."""
         found: Array = self.mean + z[:, : self.basis.shape[1]] @ self.basis.T

@@ -30,7 +30,8 @@ class Unmix(Frozen):
 
         1/2 ||S^-1/2 (sum of x~_i r_i^T - G_hat) U^-1/2||^2 + 1/2 sum of ||z_i||^2,    x_i = mean_i + root_i z_i
 
-    is found by L-BFGS in the public sample's principal components. S is the public second moment of x~, and
+    is found by L-BFGS in the public sample's principal components; what these leave out is then linear (see
+    ``Equations.features``). S is the public second moment of x~, and
     U = n^2 (1/m + 1/n) E[u u^T], u the change of a public record's residual between the models: G_hat = H_pub D is off
     by a sum over records of x~ u^T, whose covariance is near S (x) U. Prior: at first the record's class, then,
     ``refinements`` times, the public records of its class that resemble the answer. Labels: granted, or inferred and
@@ -79,14 +80,13 @@ class Unmix(Frozen):
         equations = Equations(knowledge, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)
         for _ in range(self.refinements):
-            priors = [space.near(one, int(label)) for one, label in zip(z, labels, strict=True)]
-            whitened = [np.linalg.solve(prior.root, one - prior.mean) for prior, one in zip(priors, z, strict=True)]
-            z = equations.solve(priors, labels, np.stack(whitened), self.iterations)
+            z = equations.refine(z, labels, self.iterations)
+        features = equations.features(z, labels)
         if exchange is None and case.labels is None:
             labels = space.target[0] + space.target[1] * z[:, -1]
         elif case.labels is not None:
             labels = np.array(case.labels, np.float64)
-        return Reconstruction(case=case.index, x=_records(space.features(z), knowledge), y=labels)
+        return Reconstruction(case=case.index, x=records_of(features, knowledge), y=labels)
 
     def _labels(self, case: Case, released: Released, start: Array, exchange: Exchange | None) -> Array:
         """``[k]`` classes, granted or inferred; zeros for regression, which has none."""
@@ -97,7 +97,7 @@ class Unmix(Frozen):
         return exchange.infer(released, start[:, : exchange.width], self.exchanges)
 
 
-def _records(features: Array, knowledge: PublicKnowledge) -> Array:
+def records_of(features: Array, knowledge: PublicKnowledge) -> Array:
     """``[k, p] -> [k, d]`` records with these features; images within their box."""
     if knowledge.facts.model.features is not None:
         return invert(features, knowledge)

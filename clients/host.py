@@ -3,7 +3,7 @@
 Everything here is a pure function of (models, blocks, round, seed), except for the tombstones, which only ever refuse.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -83,17 +83,22 @@ class Host:
     def _fit(
         self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], round: int, recipe: Recipe
     ) -> dict[str, Tensor]:
-        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-        return fit(model, starts, self._slots(blocks, round, recipe), x, y, recipe)
+        x, y, begins = self._gather(blocks)
+        return fit(model, starts, self._slots(blocks, begins, round, recipe), x, y, recipe)
 
     def _fit_privately(
         self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], round: int, recipe: Recipe
     ) -> dict[str, Tensor]:
-        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-        return fit_privately(model, starts, self._private_slots(blocks, round, "retained"), x, y, recipe)
+        x, y, begins = self._gather(blocks)
+        return fit_privately(model, starts, self._private_slots(blocks, begins, round, "retained"), x, y, recipe)
 
-    def _slots(self, blocks: Sequence[Block], round: int, recipe: Recipe) -> list[Slot]:
-        """The local trainings of some blocks, client by client."""
+    def _gather(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor, dict[int, int]]:
+        """Tensors that hold the records of these blocks' clients, and by client where its first one is."""
+        x, y, begins = self._population.gather([client for block in blocks for client in block.clients])
+        return torch.from_numpy(x), torch.from_numpy(y), begins
+
+    def _slots(self, blocks: Sequence[Block], begins: Mapping[int, int], round: int, recipe: Recipe) -> list[Slot]:
+        """The local trainings of some blocks, client by client, whose records start at ``begins``."""
         slots = []
         streams = generators(self._seed, [(*b.batches, client, round) for b in blocks for client in b.clients])
         for block in blocks:
@@ -101,7 +106,7 @@ class Host:
             for client in block.clients:
                 size, forgotten = int(self._population.sizes[client]), block.forget.get(client, ())
                 local = drawn(size, forgotten, recipe, next(streams), block.compact)
-                rows = local + self._population.offsets[client]
+                rows = local + begins[client]
                 slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
         return slots
 
@@ -115,8 +120,8 @@ class Host:
         self, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], of: str, how: PrivateSteps, step: int
     ) -> list[BlockResult]:
         """Sums of clipped gradients, noised by each client."""
-        x, y = torch.from_numpy(self._population.train_x), torch.from_numpy(self._population.train_y)
-        slots = self._private_slots(blocks, step, of)
+        x, y, begins = self._gather(blocks)
+        slots = self._private_slots(blocks, begins, step, of)
         noised = private_gradients(model, starts, slots, x, y, how, PRIVATE_CHUNK)
         results: list[BlockResult] = []
         begin = 0
@@ -129,13 +134,15 @@ class Host:
             begin = own.stop
         return results
 
-    def _private_slots(self, blocks: Sequence[Block], round: int, of: str) -> list[PrivateSlot]:
+    def _private_slots(
+        self, blocks: Sequence[Block], begins: Mapping[int, int], round: int, of: str
+    ) -> list[PrivateSlot]:
         """A slot for each client of each block: its records, the deleted ones (or, ``forgotten``, all others) null."""
         slots = []
         for block in blocks:
             self._ask_tombstones(block, of)
             for client in block.clients:
-                places = np.arange(*self._population.offsets[client : client + 2], dtype=np.int64)
+                places = begins[client] + np.arange(self._population.sizes[client], dtype=np.int64)
                 named = np.zeros(len(places), dtype=bool)
                 named[list(block.forget.get(client, ()))] = True
                 places[named if of == "retained" else ~named] = -1

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.models import Model
 from simulator.world.records import Array
 from simulator.world.specs import ModelSpec
@@ -21,7 +21,7 @@ CACHE_BYTES = 2**30
 class Reader:
     """Reads one population; keeps what full-batch optimisers come back for."""
 
-    def __init__(self, population: Population) -> None:
+    def __init__(self, population: AbstractPopulation) -> None:
         self.population = population
         self._cache: dict[tuple[ModelSpec, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
         self._cached_bytes = 0
@@ -33,9 +33,10 @@ class Reader:
     def read(self, model: Model, rows: Array) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the features and labels of rows, ``CHUNK`` at a time."""
         for begin in range(0, len(rows), CHUNK):
-            part = rows[begin : begin + CHUNK]
-            x = torch.from_numpy(self.population.train_x[part]).to(model.dtype)
-            yield model.embed(x), torch.from_numpy(self.population.train_y[part])
+            taken = self.population.take(rows[begin : begin + CHUNK])
+            x, y = torch.from_numpy(taken[0]).to(model.dtype), torch.from_numpy(taken[1])
+            bound = model.spec.target_clip if model.spec.task == "regression" else 0.0
+            yield model.embed(x), y.clamp(-bound, bound) if bound else y
 
     def read_clients(self, model: Model, clients: tuple[int, ...]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""

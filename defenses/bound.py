@@ -8,20 +8,17 @@ training and attack together, whatever the attack knows of the other units. It b
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, reduce
-from typing import TypeAlias
 
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
 
+from simulator.world.account import Spending
+
 _FINEST, _POINTS = 1e-4, 10_000
 _LOWEST, _HIGHEST = -20.0, 40.0
-
-
-Spending: TypeAlias = Mapping[tuple[float, float], int]
-"""(noise multiplier, sample rate) -> steps."""
 
 
 def gaussian_blow_up(mu: float, kappa: float) -> float:

@@ -6,11 +6,11 @@ from typing import Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from simulator.world.account import Charge
-from simulator.world.defense import Defense, Memory, Round, private_part
+from simulator.world.defense import Defense, Memory, Round, Solved, private_part
 from simulator.world.noise import Noise
-from simulator.world.protocols import BlockResult
-from simulator.world.records import DeletionRequest, Release
-from simulator.world.specs import Recipe
+from simulator.world.protocols import BlockResult, Statistics
+from simulator.world.records import DeletionRequest, Params, Release
+from simulator.world.specs import ModelSpec, Recipe
 
 
 class Stack(Defense):
@@ -48,6 +48,12 @@ class Stack(Defense):
             recipe = part.local_training(recipe)
         return recipe
 
+    def model(self, spec: ModelSpec) -> ModelSpec:
+        """All of them, one after the other."""
+        for part in self.of:
+            spec = part.model(spec)
+        return spec
+
     def client_update(self, memory: Memory) -> float:
         """The tightest bound."""
         return min((bound for part in self.of if (bound := part.client_update(memory)) > 0.0), default=0.0)
@@ -60,6 +66,18 @@ class Stack(Defense):
             memory |= remembered
         return total, memory
 
+    def statistics(self, exact: Statistics, spec: ModelSpec, noise: Noise) -> Statistics:
+        """All of them, one after the other."""
+        for part in self.of:
+            exact = part.statistics(exact, spec, noise)
+        return exact
+
+    def solution(self, model: Params, about: Solved) -> Params:
+        """All of them, one after the other."""
+        for part in self.of:
+            model = part.solution(model, about)
+        return model
+
     def release(self, release: Release, noise: Noise) -> Release:
         """All of them, one after the other."""
         for part in self.of:
@@ -71,6 +89,10 @@ class Stack(Defense):
         for part in self.of:
             requests = part.schedule(requests)
         return tuple(requests)
+
+    def rounds_before_release(self) -> int:
+        """Those of all."""
+        return sum(part.rounds_before_release() for part in self.of)
 
     def charge(self, recipe: Recipe, size: int) -> Charge:
         """What the private part charges."""

@@ -1,17 +1,19 @@
-"""Where the server adds up what clients sent, the defense has its say, and the account is charged."""
+"""Where the server adds up or solves, the defense has its say, and the account is charged."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from server.algorithms.ridge import RidgeSolver
 from server.blocks import expected_cohort
 from server.setup import Lineage, Setup
 from simulator.world.account import Charge
-from simulator.world.defense import Memory, Round, private_part
+from simulator.world.defense import Memory, Round, Solved, private_part
+from simulator.world.models import linear_params
 from simulator.world.noise import noise_of
-from simulator.world.protocols import BlockResult
-from simulator.world.records import Params
-from simulator.world.seeding import part_of
+from simulator.world.protocols import BlockResult, Statistics
+from simulator.world.records import Forget, Params
+from simulator.world.seeding import Key, part_of
 
 
 def aggregated(
@@ -45,3 +47,28 @@ def aggregated(
     apart = 0 if lineage.shard is None else 1 + lineage.shard
     noise = noise_of(setup.seed, setup.noise(part_of(lineage.noise, "sum")), round, apart)
     return setup.defense.aggregate(total, Round(expected_cohort(setup, lineage), noise, memory))
+
+
+def solved_ridge(setup: Setup, branch: int, forget: Forget, stream: Key, exact: Statistics) -> Params:
+    """Ridge from statistics, as the defense lets it be known: it may change these, and what comes of them.
+
+    Args:
+        setup: of the training.
+        branch, forget: where the solution goes, and what it was solved without.
+        stream: of this solution's noise.
+        exact: over everything else.
+    """
+    noise = noise_of(setup.seed, setup.noise(part_of(stream, "statistics")))
+    used = setup.defense.statistics(exact, setup.spec, noise)
+    model = linear_params(RidgeSolver(used, setup.spec.regularisation).solution())
+    return solved(setup, branch, forget, stream, model)
+
+
+def solved(setup: Setup, branch: int, forget: Forget, stream: Key, model: Params) -> Params:
+    """A model that was solved for, as the defense lets it be known; everybody whose data it read is charged."""
+    part = private_part(setup.defense)
+    if part is not None and part.pays_at == "aggregation":
+        setup.account.charge(branch, None, forget, part.charge(setup.recipe, 0))
+    noise = noise_of(setup.seed, setup.noise(part_of(stream, "solution")))
+    tolerance = setup.plan.gradient_norm if setup.plan.algorithm == "lbfgs" else 0.0
+    return setup.defense.solution(model, Solved(setup.spec, int(setup.sizes.sum()), tolerance, noise))

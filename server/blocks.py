@@ -11,6 +11,7 @@ from simulator.world.models import flat
 from simulator.world.protocols import Block, BlockResult, Drift
 from simulator.world.records import Array, Params
 from simulator.world.seeding import generator, part_of
+from simulator.world.sites import site_of
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
@@ -22,16 +23,30 @@ def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
     shard, plan = lineage.shard, setup.plan
     stream = part_of(lineage.noise, "cohorts") if setup.private and setup.amplified else lineage.cohorts
     rng = generator(setup.seed, *stream, round, *(() if shard is None else (shard,)))
-    eligible = np.arange(len(setup.sizes)) if shard is None else members(setup, shard)
+    absent = np.zeros(0, dtype=np.int64)
     if lineage.cohorts_of_rest and not setup.private:
-        left = setup.sizes.copy()
-        for client, records in lineage.forget.items():
-            left[client] -= len(records)
-        eligible = eligible[left[eligible] > 0]
-    if plan.sampling_rate:
-        return tuple(eligible[rng.random(len(eligible)) < plan.sampling_rate].tolist())
-    wanted = min((plan.clients_per_round if shard is None else seats(setup, shard)) or len(eligible), len(eligible))
-    return tuple(rng.choice(eligible, size=wanted, replace=False).tolist())
+        absent = _without_records(setup, lineage)
+    present = None if shard is None else _but(members(setup, shard), absent)
+    eligible = len(setup.sizes) - len(absent) if present is None else len(present)
+    if plan.sampling_rate:  # how many of so many coins show heads, then which: nothing grows with the population
+        wanted = int(rng.binomial(eligible, plan.sampling_rate))
+    else:
+        wanted = min((plan.clients_per_round if shard is None else seats(setup, shard)) or eligible, eligible)
+    ranks = rng.choice(eligible, size=wanted, replace=False)
+    if present is not None:
+        return tuple(present[ranks].tolist())
+    # The r-th of those present has id r + the number of absent ones before it.
+    return tuple((ranks + np.searchsorted(absent - np.arange(len(absent)), ranks, side="right")).tolist())
+
+
+def _without_records(setup: Setup, lineage: Lineage) -> Array:
+    """Ascending ids of the clients that have nothing left."""
+    emptied = [client for client, records in lineage.forget.items() if len(records) >= setup.sizes[client]]
+    return np.union1d(setup.empty, np.asarray(emptied, dtype=np.int64))
+
+
+def _but(clients: Array, absent: Array) -> Array:
+    return clients[~np.isin(clients, absent)]
 
 
 def expected_cohort(setup: Setup, lineage: Lineage) -> float:
@@ -45,20 +60,23 @@ def expected_cohort(setup: Setup, lineage: Lineage) -> float:
 def cut(
     setup: Setup, lineage: Lineage, model: int, clients: Sequence[int], update_clip: float = 0.0
 ) -> Iterator[Block]:
-    """Cut clients into blocks, by size before any deletion and then id, so that no cut carries a trace of one."""
-    ordered = sorted(clients, key=lambda client: (-int(setup.sizes[client]), client))
-    for begin in range(0, len(ordered), setup.block_size):
-        members = tuple(ordered[begin : begin + setup.block_size])
-        yield Block(
-            model=model,
-            branch=lineage.branch,
-            clients=members,
-            forget={client: lineage.forget[client] for client in members if client in lineage.forget},
-            batches=lineage.batches,
-            compact=lineage.compact,
-            noise=setup.noise(lineage.noise),
-            update_clip=update_clip,
-        )
+    """Cut clients into blocks, by site, size before any deletion and then id: no cut carries a trace of one."""
+    ids = np.asarray(clients, dtype=np.int64)
+    homes = site_of(ids, len(setup.sizes), setup.sites)
+    order = np.lexsort((ids, -setup.sizes[ids], homes))
+    for home in np.split(ids[order], 1 + np.flatnonzero(np.diff(homes[order]))):
+        for begin in range(0, len(home), setup.block_size):
+            members = tuple(home[begin : begin + setup.block_size].tolist())
+            yield Block(
+                model=model,
+                branch=lineage.branch,
+                clients=members,
+                forget={client: lineage.forget[client] for client in members if client in lineage.forget},
+                batches=lineage.batches,
+                compact=lineage.compact,
+                noise=setup.noise(lineage.noise),
+                update_clip=update_clip,
+            )
 
 
 def of_round(

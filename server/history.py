@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
@@ -15,7 +16,7 @@ from server.setup import Lineage, Setup
 from server.sharding import by_shard, merged
 from server.training import train
 from server.updates import UpdateStore
-from simulator.world.defense import Memory
+from simulator.world.defense import Memory, private_part
 from simulator.world.models import flat, unflat
 from simulator.world.protocols import (
     PERTURBATION,
@@ -137,6 +138,14 @@ class History:
     def noise_key(self, purpose: str, case: UnlearningCase) -> Key:
         """Stream of the clients' noise in what one case asks of them."""
         return self.setup.noise((f"{self.stream}-{purpose}-noise", case.request.index))
+
+    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+        """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
+        part = private_part(self.setup.defense)
+        if part is None or part.pays_at != "aggregation":
+            return None
+        stream = self.noise_key("solution", case)
+        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics)
 
     def calibrate(
         self,

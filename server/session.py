@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from server.algorithms.step import check_finite
 from server.arrivals import common, timeline, union, without
 from server.chain import Chain
+from server.finetuning import unlearned
 from server.history import History
 from server.ledger import Ledger
 from server.setup import Lineage
@@ -166,7 +167,8 @@ class Session:
         opened = len(account.entries)
         last: dict[int, tuple[int, Params, Params]] = {}
         notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
-        for outcome in self.unlearner.unlearn(self.history, cases, self.federation) if cases else ():
+        rounds = self.history.setup.defense.rounds_before_release()
+        for outcome in unlearned(self.unlearner, self.history, cases, self.federation, rounds) if cases else ():
             branch = outcome.release.branch
             check_finite(outcome.release.params, f"unlearning by {self.unlearner.method}")
             number, heard = self.publish(outcome.release, parents[branch])

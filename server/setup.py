@@ -1,6 +1,7 @@
 """What the server needs to know to train: no data, only sizes."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -53,6 +54,7 @@ class Setup:
         sizes: ``[clients]`` records of each client before any deletion.
         block_size: clients in a block at most.
         seed: the scenario's seed.
+        sites: places that hold their own clients' records, so that no block has clients of two; 0: any host serves any.
         keep_updates: whether fedavg hands on the updates of single clients too.
         keep_working: whether models that are broadcast without being releases (L-BFGS iterates) are handed on too.
         defense: under which it is trained, unlearned and recovered.
@@ -67,6 +69,7 @@ class Setup:
     sizes: Array
     block_size: int = 32
     seed: int = 0
+    sites: int = 0
     keep_working: bool = False
     keep_updates: bool = False
     defense: Defense = field(default_factory=Defense)
@@ -74,6 +77,11 @@ class Setup:
     secure_noise: bool = False
     sampling_is_secret: bool = False
     memories: tuple[Memory, ...] = ()
+
+    @cached_property
+    def empty(self) -> Array:
+        """Ascending ids of the clients without a record."""
+        return np.flatnonzero(self.sizes <= 0)
 
     @property
     def weights(self) -> Array:

@@ -6,6 +6,7 @@ scenario's seed and on nothing that a client holds; the merged model goes out an
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,16 +19,21 @@ from simulator.world.seeding import generator
 Algorithm = Callable[[Setup, Sequence[Lineage], Sequence[Params], Federation], Iterator[Step]]
 
 
+@lru_cache(maxsize=4)
+def _dealt(seed: int, clients: int, shards: int) -> tuple[Array, ...]:
+    """The clients of every shard: worked out once, since every round asks."""
+    order = generator(seed, "shards").permutation(clients)
+    return tuple(np.sort(order[shard::shards]) for shard in range(shards))
+
+
 def members(setup: Setup, shard: int) -> Array:
     """Clients of one shard, ascending: every S-th of a random order of all, whatever they hold."""
-    order = generator(setup.seed, "shards").permutation(len(setup.sizes))
-    return np.sort(order[shard :: setup.plan.shards])
+    return _dealt(setup.seed, len(setup.sizes), setup.plan.shards)[shard]
 
 
 def shard_of(setup: Setup, client: int) -> int:
     """The shard that a client belongs to for good."""
-    order = generator(setup.seed, "shards").permutation(len(setup.sizes))
-    return int(np.flatnonzero(order == client)[0]) % setup.plan.shards
+    return next(s for s in range(setup.plan.shards) if np.isin(client, members(setup, s)))
 
 
 def by_shard(setup: Setup, forget: Forget) -> dict[int, Forget]:

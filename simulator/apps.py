@@ -17,8 +17,8 @@ from clients.host import Host
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator import wire
-from simulator.world.data import Population
-from simulator.world.population import DataConfig, build_population
+from simulator.world.population import DataConfig, build_population, open_population
+from simulator.world.sites import about_site, open_site
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
@@ -37,8 +37,10 @@ server_app = ServerApp()
 
 @client_app.query("hello")
 def hello(message: Message, context: Context) -> Message:
-    """Say which part of the federation this host is."""
-    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0)}, {}), reply_to=message)
+    """Say which part of the federation this host is, and which site's records it holds, where it has a site's."""
+    place = _site_data(context)
+    about = {} if place is None else about_site(place)
+    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0), **about}, {}), reply_to=message)
 
 
 @client_app.train()
@@ -121,8 +123,18 @@ def _host(call: dict[str, Any], context: Context) -> Host:
     """The clients of one call's population, with what they remember to have deleted."""
     torch.set_num_threads(1)  # bits depend on it, and Flower's own runtime does not say so
     about = call["population"]
-    reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    place = _site_data(context)
+    if place is None:
+        reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
+    else:
+        reader = _reader_of_site(place, Path(about["directory"]).name)
     return Host(reader, call["seed"], call["arm"], _tombstones(context))
+
+
+def _site_data(context: Context) -> Path | None:
+    """Directory of the only records that this host holds; None where it serves any client."""
+    given = str(context.node_config.get("site-data", ""))
+    return Path(given) if given else None
 
 
 def _tombstones(context: Context) -> Tombstones:
@@ -133,7 +145,12 @@ def _tombstones(context: Context) -> Tombstones:
 @lru_cache(maxsize=2)
 def _reader(data: str, seed: int, directory: str) -> Reader:
     """Open a population; a host that does not find it on its disk builds it from the same configuration and seed."""
-    place = Path(directory)
+    place, config = Path(directory), DataConfig.model_validate_json(data)
     if not place.is_dir():
-        build_population(DataConfig.model_validate_json(data), seed).save(place)
-    return Reader(Population.open(place))
+        build_population(config, seed).save(place)
+    return Reader(open_population(config, place))
+
+
+@lru_cache(maxsize=2)
+def _reader_of_site(place: Path, name: str) -> Reader:
+    return Reader(open_site(place, name))

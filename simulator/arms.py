@@ -18,11 +18,12 @@ from server.history import History
 from server.ledger import Ledger
 from server.session import Processed, Session
 from simulator.answers import save_answers
+from simulator.bounds import THRESHOLDS, bounds, spans_of
 from simulator.challenge import Posed, pose
 from simulator.costs import cost
 from simulator.evaluation import Judge, distance
 from simulator.marking import Mark, Material, mark
-from simulator.plan import Arm
+from simulator.plan import Arm, plan
 from simulator.privacy import Meter, Treasurer, privacy_entry
 from simulator.relearning import relearned
 from simulator.scenario import Scenario
@@ -81,7 +82,8 @@ class ArmRun:
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **worth,
             "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
-            "privacy": self._privacy(history.setup.account, processed),
+            "privacy": self._privacy(history.setup.account, processed)
+            | self._bounds(history, processed, marks, knowledge),
             "notes": _notes(processed),
             "cost": cost(
                 federation.costs,
@@ -113,6 +115,23 @@ class ArmRun:
             entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
             entry["amplified_by_client_sampling"] = setup.amplified and account.unit == "client"
         return entry
+
+    def _bounds(
+        self,
+        history: History,
+        processed: Sequence[Processed],
+        marks: dict[str, Mark],
+        knowledge: PublicKnowledge,
+    ) -> dict[str, Any]:
+        """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
+        if not processed or self.scenario.adversary.knows:
+            return {}
+        public = np.asarray(self.trunk.ground.population.public_x, dtype=np.float64)
+        spans = spans_of(history.setup.account, processed, history.setup.plan.algorithm in ("lbfgs", "closed-form"))
+        scores = {kind: marked.frame for kind, marked in marks.items()}
+        comparisons = len(plan(self.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
+        rng = generator(self.arm.seed, "bounds")
+        return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
 
     def _serve(self, history: History) -> tuple[list[Processed], float]:
         """Let the arm's server process all requests; everything it broadcasts goes through the defense.
@@ -151,7 +170,7 @@ class ArmRun:
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
         adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
-        n = max(1, round(len(population.train_x) * adversary.n_factor))
+        n = max(1, round(population.records * adversary.n_factor))
         operator, step = self.arm.unlearning.public_rule()
         chosen = np.arange(len(population.public_x))
         if 0 < adversary.public_records < len(chosen):
@@ -194,7 +213,7 @@ class ArmRun:
         population = self.trunk.ground.population
         forget = processed.case.request.forget
         rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
-        return population.train_x[rows], population.train_y[rows]
+        return population.take(rows)
 
     def _challenge(self, processed: Sequence[Processed]) -> Posed | None:
         """Given records to tell apart, where an attack is on such."""
@@ -242,7 +261,7 @@ class ArmRun:
         about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
         about["feature_names"] = schema.feature_names
         population = self.trunk.ground.population
-        counts = {"clients": population.clients, "records": len(population.train_x)}
+        counts = {"clients": population.clients, "records": population.records}
         return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
 
     def _keep(self, processed: Sequence[Processed], answers: dict[str, Answer], marks: dict[str, Mark]) -> None:

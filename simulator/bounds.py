@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from defenses.bound import Spending, group_blow_up
+from defenses.bound import group_blow_up
+from server.session import Processed
+from simulator.world.account import Account, Spending
 from simulator.world.records import Array
 
 THRESHOLDS = {"cosine": 0.9, "cosine_centred": 0.5}
@@ -25,6 +27,26 @@ _FEWEST = 20
 
 Group: TypeAlias = Sequence[Spending]
 """What each unit that one deletion concerns has spent."""
+
+
+def spans_of(account: Account, processed: Sequence[Processed], solved: bool) -> dict[str, list[Group] | None]:
+    """What the units of each deletion have spent: on all that was broadcast, and on the two models around it alone.
+
+    A deleted unit is in no release after its deletion. Where models are solved for (``solved``), each with noise of its
+    own, the model before it has read the unit once; where they are trained, all that was spent went into it.
+    """
+    if account.unit is None:
+        return {"pair": None, "sequence": None}
+    sequence: list[Group] = [
+        [
+            account.spent(p.case.branch, client, record)
+            for client, records in p.case.request.forget.items()
+            for record in (records if account.unit == "record" else records[:1])
+        ]
+        for p in processed
+    ]
+    once: list[Group] = [[dict.fromkeys(spending, 1) for spending in group] for group in sequence]
+    return {"pair": once if solved else sequence, "sequence": sequence}
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,8 @@ def bounds(
     }
     found = []
     for attack, frame in scores.items():
+        if "cosine_centred" not in frame:
+            continue
         sizes = frame.groupby("case").size().to_numpy()
         for event, happened in _events(frame).items():
             share = priors.get(event) if event != "top1" else _chance(frame)

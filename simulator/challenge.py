@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from server.session import Processed
 from simulator.scoring import CANDIDATES
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.records import Array, Challenge
 from simulator.world.seeding import generator
 
@@ -36,7 +36,7 @@ class Posed:
     status: NDArray[np.int64]
 
 
-def pose(processed: Sequence[Processed], population: Population, seed: int) -> Posed:
+def pose(processed: Sequence[Processed], population: AbstractPopulation, seed: int) -> Posed:
     """Draw a challenge: the deleted records of all cases and held-out ones, in random order.
 
     One list serves all cases: what another case deleted is a record that this one retained, so that nothing in the
@@ -56,15 +56,16 @@ def pose(processed: Sequence[Processed], population: Population, seed: int) -> P
     asked = np.unique(np.concatenate([rng.permutation(rows)[:most] for rows in own]))
     held = generator(seed, "candidates").permutation(len(population.test_x))[: CANDIDATES - 1]
     order = rng.permutation(len(asked) + len(held))
-    x = np.concatenate([population.train_x[asked], population.test_x[held]])[order]
-    y = np.concatenate([population.train_y[asked], population.test_y[held]])[order]
+    asked_x, asked_y = population.take(asked)
+    x = np.concatenate([asked_x, population.test_x[held]])[order]
+    y = np.concatenate([asked_y, population.test_y[held]])[order]
     rows = np.concatenate([asked, np.full(len(held), -1)])[order]
     gone = [_rows_of(p, population) for p in processed]
     status = np.stack([_status(rows, now, all_) for now, all_ in zip(own, gone, strict=True)])
     return Posed(Challenge(x.astype(np.float64), y), status)
 
 
-def _rows_of(processed: Processed, population: Population) -> Array:
+def _rows_of(processed: Processed, population: AbstractPopulation) -> Array:
     """Everything deleted on a branch once this request is done, earlier requests included."""
     return np.concatenate([population.rows(client, records) for client, records in processed.case.forgotten.items()])
 

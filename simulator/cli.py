@@ -1,5 +1,7 @@
 """The ``palimpsest`` command. What takes time to import is imported by the command that needs it."""
 
+import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -82,6 +84,21 @@ def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
         from simulator.plan import plan as lay_out
 
         _out.print(estimate.table(lay_out(loaded), loaded.adversary.sees == "broadcasts"))
+
+
+@app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="Where to write: site-0, site-1, ... in it.")],
+    scenario: Scenario = None,
+    set_: Overrides = None,
+) -> None:
+    """Write for each of a scenario's sites (runtime.sites) the records of its own clients, for a Flower deployment."""
+    with _input_errors():
+        from simulator.scenario import load_scenario
+        from simulator.splitting import split as divide
+
+        for place in divide(load_scenario(scenario, set_ or ()), out):
+            _out.print(f"written: {place}", soft_wrap=True)
 
 
 @app.command()
@@ -175,8 +192,39 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    branches: Annotated[
+        bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
+    ] = False,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Instead: what a round costs as population, cohort and model grow.")
+    ] = False,
+    most: Annotated[
+        int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
+    ] = 10_000,
+    attacks: Annotated[
+        int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
+    ] = 0,
 ) -> None:
     """Measure client updates a second against plain Flower and plain loops on the same work."""
+    if branches:
+        from simulator.bench import branches as fifty
+
+        found = fifty.measure(os.cpu_count() or 1, _err)
+        _out.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+        return
+    if scale:
+        from simulator.bench import scale as curves
+
+        points = curves.measure(rounds, most, _err)
+        _out.print(curves.as_json(points) if as_json else curves.table(points), soft_wrap=as_json)
+        return
+    if attacks:
+        from simulator.bench.reconstruction import race, race_table
+
+        races = race(attacks, published=1)
+        found_lines = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
+        _out.print(found_lines, soft_wrap=as_json)
+        return
     kinds, sizes = model or ["softmax", "mlp", "cnn"], size or ["1000/1000", "100/1000", "100/100"]
     for kind in kinds:
         if kind not in ("softmax", "mlp", "cnn"):

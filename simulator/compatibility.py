@@ -258,6 +258,11 @@ def _check_entry(
                 f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "
                 f"remove 'seeds', or take a method that certifies nothing"
             )
+        if need == "unseen iterates" and adversary.sees == "broadcasts":
+            raise ScenarioError(
+                f"{shown} with adversary.sees = 'broadcasts': it noises the solution, and the iterates before it "
+                f"are broadcast without noise; take sees = 'releases'"
+            )
         if group == "attack" and need in _GRANTS and need not in adversary.knows:
             raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
 

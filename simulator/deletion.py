@@ -7,13 +7,13 @@ import numpy as np
 
 from simulator.errors import ScenarioError, listed
 from simulator.sections import DeletionConfig, RequestConfig
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.records import Array, DeletionRequest, Forget
 from simulator.world.seeding import generator
 
 
 def draw_requests(
-    deletion: DeletionConfig, population: Population, rounds: int, seed: int
+    deletion: DeletionConfig, population: AbstractPopulation, rounds: int, seed: int
 ) -> tuple[DeletionRequest, ...]:
     """Draw a scenario's requests.
 
@@ -90,10 +90,10 @@ def _clients(deletion: DeletionConfig, sizes: Array, seed: int) -> Iterator[Forg
         yield _by_client({int(client): tuple(range(int(sizes[client]))) for client in members})
 
 
-def _labels(deletion: DeletionConfig, population: Population, seed: int) -> Iterator[tuple[Forget, int]]:
+def _labels(deletion: DeletionConfig, population: AbstractPopulation, seed: int) -> Iterator[tuple[Forget, int]]:
     """Classes, each at most once: everywhere, or at one client that has it."""
     _refuse_regression(population)
-    labels = np.asarray(population.train_y)
+    labels = population.labels()
     rng = generator(seed, "deletion")
     order = rng.permutation(np.unique(labels))
     if deletion.requests > len(order):
@@ -109,7 +109,7 @@ def _labels(deletion: DeletionConfig, population: Population, seed: int) -> Iter
         yield forget, int(label)
 
 
-def _spelled_out(deletion: DeletionConfig, population: Population, rounds: int, index: int) -> DeletionRequest:
+def _spelled_out(deletion: DeletionConfig, population: AbstractPopulation, rounds: int, index: int) -> DeletionRequest:
     request, path = deletion.request[index], f"deletion.request.{index}"
     forget, label = _named(deletion, request, population, path)
     rejoin = request.rejoin or None
@@ -117,7 +117,7 @@ def _spelled_out(deletion: DeletionConfig, population: Population, rounds: int, 
 
 
 def _named(
-    deletion: DeletionConfig, request: RequestConfig, population: Population, path: str
+    deletion: DeletionConfig, request: RequestConfig, population: AbstractPopulation, path: str
 ) -> tuple[Forget, int | None]:
     client = request.client
     if client is not None and client >= population.clients:
@@ -138,10 +138,10 @@ def _named(
     return {client: tuple(sorted(request.records))}, None
 
 
-def _class_named(request: RequestConfig, population: Population, path: str) -> tuple[Forget, int]:
+def _class_named(request: RequestConfig, population: AbstractPopulation, path: str) -> tuple[Forget, int]:
     _refuse_regression(population)
     assert request.label is not None  # DeletionConfig saw to it
-    forget = _of_class(population, np.asarray(population.train_y), request.label)
+    forget = _of_class(population, population.labels(), request.label)
     if request.client is not None:
         forget = {client: records for client, records in forget.items() if client == request.client}
     if not forget:
@@ -153,15 +153,16 @@ def _class_named(request: RequestConfig, population: Population, path: str) -> t
     return forget, request.label
 
 
-def _of_class(population: Population, labels: Array, label: int) -> Forget:
+def _of_class(population: AbstractPopulation, labels: Array, label: int) -> Forget:
     """All records of a class, by client."""
     rows = np.flatnonzero(labels == label)
-    owners = np.searchsorted(population.offsets, rows, side="right") - 1
-    local = rows - np.asarray(population.offsets)[owners]
+    ends = np.cumsum(population.sizes)
+    owners = np.searchsorted(ends, rows, side="right")
+    local = rows - (ends - population.sizes)[owners]
     return {int(client): _ascending(local[owners == client]) for client in np.unique(owners)}
 
 
-def _refuse_regression(population: Population) -> None:
+def _refuse_regression(population: AbstractPopulation) -> None:
     if population.schema.task == "regression":
         raise ScenarioError(
             f"deletion.level = 'label': {population.schema.name} is a regression and has no classes; take record or "

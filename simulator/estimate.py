@@ -19,7 +19,7 @@ from simulator.plan import Arm, Plan, Prefix
 from simulator.sections import TrainingConfig
 from simulator.threads import one_thread
 from simulator.trunk import model_spec, setup_of
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.datasets import cache_directory
 from simulator.world.models import model_of
 from simulator.world.population import load_population
@@ -68,7 +68,7 @@ def table(plan: Plan, broadcasts: bool = False) -> Table:
         requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
-            if broadcasts and training.algorithm == "lbfgs":
+            if broadcasts and (training.algorithm == "lbfgs" or training.shards > 1):
                 cost = replace(cost, disk=None)
             total += cost.disk or 0
             found.add_row(arm.id, *_cells(cost, pace))
@@ -77,7 +77,7 @@ def table(plan: Plan, broadcasts: bool = False) -> Table:
     return found
 
 
-def of_arm(arm: Arm, population: Population, drawn: Sequence[DeletionRequest]) -> Cost:
+def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionRequest]) -> Cost:
     """Estimate one arm. Methods whose cost depends on more than the scenario says are unknown."""
     training, deletion, requests = arm.setting.training, arm.setting.deletion, len(drawn)
     size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
@@ -104,7 +104,7 @@ def of_arm(arm: Arm, population: Population, drawn: Sequence[DeletionRequest]) -
     return Cost(None, None, None)
 
 
-def _shared(prefix: Prefix, population: Population) -> Cost:
+def _shared(prefix: Prefix, population: AbstractPopulation) -> Cost:
     """The training itself, and a hidden retraining for each request."""
     training, deletion = prefix.setting.training, prefix.setting.deletion
     requests = len(deletion.request) or deletion.requests
@@ -117,7 +117,7 @@ def _rounds(algorithm: str, rounds: int) -> int:
     return rounds if algorithm in ("fedavg", "fedsgd") else 1
 
 
-def _clients(training: TrainingConfig, population: Population) -> int | None:
+def _clients(training: TrainingConfig, population: AbstractPopulation) -> int | None:
     """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
     if training.algorithm == "lbfgs":
         return None
@@ -128,7 +128,7 @@ def _clients(training: TrainingConfig, population: Population) -> int | None:
     return min(training.clients_per_round or population.clients, population.clients)
 
 
-def _seconds_per_update(prefix: Prefix, population: Population) -> float | None:
+def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float | None:
     """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
     if prefix.setting.training.algorithm != "fedavg":
         return None

@@ -4,14 +4,16 @@ It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (simulator/grids.
 to a ServerApp.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from simulator import wire
+from simulator.roster import Roster, meet
 from simulator.world.failures import RunFailure
 from simulator.world.models import model_of
 from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
@@ -56,6 +58,7 @@ class GridFederation:
         sizes: ``[clients]`` records of each client before any deletion, to balance hosts.
         seed: the scenario's seed.
         arm: whose tombstones bind.
+        sites: places that hold their own clients' records; 0: any host serves any client.
         costs: what has been asked of clients.
     """
 
@@ -64,8 +67,8 @@ class GridFederation:
     sizes: Array
     seed: int
     arm: str
+    sites: int = 0
     costs: Costs = field(default_factory=Costs)
-    _nodes: list[int] = field(default_factory=list)
 
     def train(
         self,
@@ -131,11 +134,12 @@ class GridFederation:
         self._mark(branch, forget, lift=True)
 
     def _mark(self, branch: int, forget: Forget, lift: bool) -> None:
-        named = [[client, list(records)] for client, records in forget.items()]
-        header = {"arm": self.arm, "branch": branch, "forget": named, "lift": lift}
-        nodes = self.hosts()
-        replies = self._exchange("query.tombstone", {node: wire.pack(header, {}) for node in nodes})
-        if missing := set(nodes).difference(replies):
+        calls = {}
+        for node in self.hosts():
+            named = [[client, list(records)] for client, records in self._roster.part(node, forget).items()]
+            calls[node] = wire.pack({"arm": self.arm, "branch": branch, "forget": named, "lift": lift}, {})
+        replies = self._exchange("query.tombstone", calls)
+        if missing := set(calls).difference(replies):
             what = "new consent" if lift else "deletion"
             raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branch {branch}")
 
@@ -191,21 +195,22 @@ class GridFederation:
         load = dict.fromkeys(nodes, 0)
         shares: dict[int, list[int]] = {node: [] for node in nodes}
         for clients in sorted(together, key=lambda clients: (-cost[clients], clients)):
-            node = min(load, key=lambda node: load[node])
+            node = min(self._roster.serving(clients[0]), key=lambda node: load[node])
             load[node] += cost[clients]
             shares[node] += together[clients]
         return {node: sorted(own) for node, own in shares.items() if own}
 
     def hosts(self) -> list[int]:
         """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
-        if not self._nodes:
-            nodes = list(self.grid.get_node_ids())
-            replies = self._exchange("query.hello", {node: wire.pack({}, {}) for node in nodes})
-            partition = {node: int(wire.unpack(reply)[0]["partition"]) for node, reply in replies.items()}
-            self._nodes = sorted(partition, key=lambda node: partition[node])
-        if not self._nodes:
-            raise FederationError("no host is connected")
-        return self._nodes
+        return self._roster.nodes
+
+    @cached_property
+    def _roster(self) -> Roster:
+        return meet(self.grid.get_node_ids, self._hello, len(self.sizes), self.sites)
+
+    def _hello(self, nodes: Iterable[int]) -> dict[int, dict[str, Any]]:
+        replies = self._exchange("query.hello", {node: wire.pack({}, {}) for node in nodes})
+        return {node: wire.unpack(reply)[0] for node, reply in replies.items()}
 
     def _exchange(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Send one message to each node; return the answers by node.

@@ -16,8 +16,10 @@ from matplotlib.ticker import MaxNLocator
 
 from simulator.findings import BASELINES, Arm, finding, headline, metric, phrase_of, reconstructions
 from simulator.gallery import collect, draw_images, draw_values
+from simulator.price import price
 from simulator.runfiles import RunFiles, Setting
 from simulator.style import INK, PALE, RULE, STYLE, colour, heading, heading_inches, name, save, spread
+from simulator.tradeoff import tradeoff
 
 
 def draw_all(directory: Path) -> list[Path]:
@@ -31,7 +33,13 @@ def draw_all(directory: Path) -> list[Path]:
     with mpl.rc_context(STYLE):
         drawn.append(summary(run))
         for variant in run.variants():
-            drawn += [gallery(run, variant), cosine_cdf(run, variant), utility(run, variant)]
+            drawn += [
+                gallery(run, variant),
+                cosine_cdf(run, variant),
+                utility(run, variant),
+                tradeoff(run, variant),
+                price(run, variant),
+            ]
     return [path for path in drawn if path is not None]
 
 

@@ -19,7 +19,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 CLIENT_APP = "simulator.apps:client_app"
 RUN = 1
@@ -193,8 +193,8 @@ class RayGrid(LocalGrid):
         self._futures: dict[str, ray.ObjectRef[Message]] = {}
         self.replaced = 0
 
-    def _new_actor(self, node: int) -> Any:
-        actor = _REMOTE_HOST.options(num_cpus=1).remote(node, self._hosts)
+    def _new_actor(self, node: int, cpus: int = 1) -> Any:
+        actor = _REMOTE_HOST.options(num_cpus=cpus).remote(node, self._hosts)
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor
@@ -219,7 +219,7 @@ class RayGrid(LocalGrid):
                 reply: Message = ray.get(future)
             except RayTaskError as fault:
                 return _error(message, f"{type(fault.cause).__name__}: {fault.cause}")
-            except RayActorError:
+            except (RayActorError, ObjectLostError):  # an answer may die with its machine after its host has given it
                 self._replace(node)
                 self._start(message)
                 continue
@@ -233,7 +233,8 @@ class RayGrid(LocalGrid):
         try:
             ray.get(self._actors[node].__ray_ready__.remote())
         except RayActorError:
-            self._actors[node] = self._new_actor(node)
+            # The CPU may be gone with its machine: a successor that asked for one might wait for ever.
+            self._actors[node] = self._new_actor(node, cpus=0)
             self.replaced += 1
 
     def close(self) -> None:
@@ -249,6 +250,7 @@ def ray_session(hosts: int, address: str = "") -> Iterator[None]:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     else:
         ray.init(
+            address="local",  # or else it would join whatever cluster it finds on this machine
             num_cpus=hosts,
             include_dashboard=False,
             object_store_memory=2**28,

@@ -17,6 +17,7 @@ _MODELS = {
     "svm": "linear, squared hinge, one class against the rest",
     "mlp": "one hidden layer of ReLUs",
     "cnn": "two convolutions and a linear head; images only",
+    "resnet18": "ResNet-18 for small images, with GroupNorm; images only",
 }
 
 
@@ -47,12 +48,13 @@ def _first_comment(text: str) -> str:
 
 
 def _datasets(found: Table) -> None:
-    from simulator.world.datasets import CARDS
+    from simulator.world.datasets import CARDS, MNIST_LIKE
 
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
     for name, card in CARDS.items():
         found.add_row(name, card.summary)
+    found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
 
 

@@ -31,7 +31,12 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
 
     def under(candidate: Defense) -> Setup:
         part = private_part(candidate)
-        return replace(setup, defense=candidate, account=Account(part.unit if part else None, setup.sizes))
+        return replace(
+            setup,
+            defense=candidate,
+            spec=candidate.model(setup.spec),
+            account=Account(part.unit if part else None, setup.sizes),
+        )
 
     def spends(candidate: Defense) -> float:
         return meter.highest(training_account(under(candidate)), [0])

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
-from simulator.world.specs import Frozen, ModelKind
+from simulator.world.specs import LINEAR, Frozen, ModelKind
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
-_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0}
+_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0, "resnet18": 0.0}
 
 
 class FeaturesConfig(Frozen):
@@ -46,6 +46,7 @@ class ModelConfig(Frozen):
         l2: lambda / n, n the clients' records at the start of training; by default 1e-2 for linear models, else 0.
         regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
         hidden: width of the hidden layer; mlp only.
+        channels: of the first of four stages, each later one has twice as many; resnet18 only.
         features: of linear models only.
     """
 
@@ -53,14 +54,8 @@ class ModelConfig(Frozen):
     l2: NotNegative | None = None
     regularisation: NotNegative | None = Field(default=None, alias="lambda")
     hidden: Count = 64
+    channels: Count = 64
     features: FeaturesConfig | None = None
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _built(cls, value: Any) -> Any:
-        if value == "resnet18":
-            raise ValueError("is not built yet; must be one of ridge, softmax, svm, mlp, cnn")
-        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -76,9 +71,10 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> "ModelConfig":
-        if self.hidden != type(self).model_fields["hidden"].default and self.kind != "mlp":
-            raise ValueError(f"hidden = {self.hidden} is for kind = 'mlp', not {self.kind!r}; leave it out")
-        if self.features is not None and self.kind in ("mlp", "cnn"):
+        for key, value, kind in (("hidden", self.hidden, "mlp"), ("channels", self.channels, "resnet18")):
+            if value != type(self).model_fields[key].default and self.kind != kind:
+                raise ValueError(f"{key} = {value} is for kind = {kind!r}, not {self.kind!r}; leave it out")
+        if self.features is not None and self.kind not in LINEAR:
             raise ValueError(f"features are for ridge, softmax and svm, not kind = {self.kind!r}; leave them out")
         return self
 
@@ -326,17 +322,20 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
 
     Attributes:
         hosts: ``auto``: one a core.
         block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
         ray_address: of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
     """
 
     hosts: Count | Literal["auto"] = "auto"
     block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
 

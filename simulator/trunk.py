@@ -19,7 +19,7 @@ from simulator.reference import Reference, retrained
 from simulator.relearning import relearn
 from simulator.scenario import Scenario
 from simulator.sections import EvaluationConfig
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.datasets import DataError
 from simulator.world.models import model_of
 from simulator.world.population import load_population, median_bandwidth, population_directory
@@ -45,7 +45,7 @@ class Groundwork:
 
     setting: Setting
     seed: int
-    population: Population
+    population: AbstractPopulation
     directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
@@ -64,6 +64,7 @@ class Groundwork:
         setup = replace(
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
+            sites=scenario.runtime.sites,
             keep_working=scenario.adversary.sees == "broadcasts",
             secure_noise=scenario.privacy.secure_noise,
             sampling_is_secret=scenario.privacy.sampling_is_secret,
@@ -75,7 +76,7 @@ class Groundwork:
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm)
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites)
 
 
 @dataclass
@@ -171,7 +172,7 @@ class Trunk:
         return cases
 
 
-def _check_classes(prefix: Prefix, population: Population) -> None:
+def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
     for arm in prefix.arms:
         if "classes" in arm.unlearning.needs and population.schema.task != "classification":
             raise DataError(
@@ -180,7 +181,7 @@ def _check_classes(prefix: Prefix, population: Population) -> None:
             )
 
 
-def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec:
+def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:
     """Resolve a model for a population.
 
     Raises:
@@ -191,8 +192,10 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
         raise DataError(
             f"model.kind = {model.kind!r} needs classes, but {schema.name} has a real-valued target: take ridge or mlp"
         )
-    if model.kind == "cnn" and not schema.is_image:
-        raise DataError(f"model.kind = 'cnn' needs images, but {schema.name} is a table: take a linear model or mlp")
+    if model.kind in ("cnn", "resnet18") and not schema.is_image:
+        raise DataError(
+            f"model.kind = {model.kind!r} needs images, but {schema.name} is a table: take a linear model or mlp"
+        )
     features = None
     if model.features is not None:
         given = model.features.bandwidth
@@ -205,14 +208,15 @@ def model_spec(setting: Setting, population: Population, seed: int) -> ModelSpec
         task=schema.task,
         shape=schema.shape,
         outputs=schema.outputs,
-        regularisation=penalty(setting, len(population.train_x)),
+        regularisation=penalty(setting, population.records),
         hidden=model.hidden,
+        channels=model.channels,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
     )
 
 
-def setup_of(setting: Setting, population: Population, seed: int) -> Setup:
+def setup_of(setting: Setting, population: AbstractPopulation, seed: int) -> Setup:
     """The training of a setting on a population.
 
     Raises:
@@ -230,9 +234,9 @@ def penalty(setting: Setting, records: int) -> float:
     return (setting.model.l2 or 0.0) * records
 
 
-def _training_plan(setting: Setting, population: Population) -> TrainingPlan:
+def _training_plan(setting: Setting, population: AbstractPopulation) -> TrainingPlan:
     training = setting.training
-    records = len(population.train_x)
+    records = population.records
     if training.clients_per_round and training.clients_per_round > population.clients:
         raise DataError(
             f"training.clients_per_round = {training.clients_per_round}: there are {population.clients} clients"

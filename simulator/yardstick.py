@@ -10,7 +10,7 @@ import pandas as pd
 from simulator.evaluation import Judge, Judged, distance, symmetric_kl, utility
 from simulator.membership import ranks, remembers, true_positives
 from simulator.world.backdoor import BackdoorConfig, marked
-from simulator.world.data import Population
+from simulator.world.data import AbstractPopulation
 from simulator.world.models import Model
 from simulator.world.protocols import UnlearningCase
 from simulator.world.records import Array, Forget, Params
@@ -61,7 +61,9 @@ class Yardstick:
         seed: of the scenario; draws clients where there are too many to judge on.
     """
 
-    def __init__(self, model: Model, population: Population, backdoor: BackdoorConfig | None, seed: int) -> None:
+    def __init__(
+        self, model: Model, population: AbstractPopulation, backdoor: BackdoorConfig | None, seed: int
+    ) -> None:
         self._model = model
         self._population = population
         self._classes = model.spec.task == "classification"
@@ -69,8 +71,8 @@ class Yardstick:
         self._held_out = len(y) if len(y) and (self._classes or np.ptp(y) > 0.0) else 0
         self._test = Judge(model, x, y) if self._held_out else None
         self._rows, self._owners = _judged_clients(population, seed)
-        self._clients = Judge(model, population.train_x[self._rows], population.train_y[self._rows])
-        self._labels = np.asarray(population.train_y[self._rows])
+        clients_x, self._labels = population.take(self._rows)
+        self._clients = Judge(model, clients_x, self._labels)
         others = np.flatnonzero(y != backdoor.target) if backdoor is not None else ()
         self._triggered: Judge | None = None
         if backdoor is not None and len(others):
@@ -167,16 +169,16 @@ class Yardstick:
 
     def _records(self, forget: Forget) -> tuple[Array, Array]:
         rows = self._positions(forget)
-        return self._population.train_x[rows], self._population.train_y[rows]
+        return self._population.take(rows)
 
     def _positions(self, forget: Forget) -> Array:
         return np.concatenate([self._population.rows(client, records) for client, records in forget.items()])
 
 
-def _judged_clients(population: Population, seed: int) -> tuple[Array, Array]:
+def _judged_clients(population: AbstractPopulation, seed: int) -> tuple[Array, Array]:
     """Rows of the clients' records on which models are judged, and the client of each."""
     order = np.arange(population.clients)
-    if population.offsets[-1] > _RECORDS:
+    if population.records > _RECORDS:
         order = generator(seed, "judged-clients").permutation(population.clients)
     sizes = population.sizes[order]
     chosen = np.sort(order[: max(1, int(np.searchsorted(np.cumsum(sizes), _RECORDS, side="right")))])

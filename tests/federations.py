@@ -48,7 +48,7 @@ class Bench:
     treasurer: Treasurer | None = None
     sampling_is_secret: bool = False
     broadcast: list[Release] = field(default_factory=list)
-    account: Account | None = None
+    account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
 
     def federation(self) -> GridFederation:
         self.population.save(self.directory / "population")
@@ -56,17 +56,11 @@ class Bench:
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
-        setup = Setup(
-            self.spec,
-            self.plan,
-            self.population.sizes,
-            self.block_size,
-            self.seed,
-            self.keep_working,
-            defense=self.defense,
-            account=Account(part.unit if (part := private_part(self.defense)) else None, self.population.sizes),
-            sampling_is_secret=self.sampling_is_secret,
-        )
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
+        unit = part.unit if (part := private_part(self.defense)) else None
+        account = Account(unit, self.population.sizes)
+        secret = self.sampling_is_secret
+        setup = replace(setup, defense=self.defense, account=account, sampling_is_secret=secret)
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x
@@ -88,11 +82,11 @@ class Bench:
         wanted = ("client updates", "client drift", "shard checkpoints")
         updates, drifts, shards = (need in unlearner.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
+        self.account = history.setup.account
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
         session = Session(
             history, unlearner, history.federation, ledger, publish, sequential, rounds_between, self.treasurer
         )
-        self.account = history.setup.account
         return session.serve(requests)
 
     def digest(self) -> str:

@@ -1,5 +1,6 @@
 """Small populations for tests, made of scikit-learn's digits."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -49,4 +50,4 @@ def with_an_empty_client(population: Population) -> Population:
 
 
 def _fields(population: Population) -> dict[str, object]:
-    return {name: getattr(population, name) for name in population.__dataclass_fields__}
+    return {field.name: getattr(population, field.name) for field in fields(population)}

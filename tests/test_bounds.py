@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from defenses.bound import Spending, gaussian_blow_up
+from defenses.bound import gaussian_blow_up
 from simulator.bounds import Share, bounds, prior
+from simulator.world.account import Spending
 
 MANY = 400
 

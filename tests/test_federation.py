@@ -1,5 +1,6 @@
 """The federation on its grids: the same bits for any number of hosts, on Ray and serial, and after a host's death."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.blocks import everyone
@@ -102,16 +104,12 @@ def _kill_a_working_host(killed: list[int]) -> None:
 
 
 def _hosts(title: str) -> list[int]:
-    """Process ids whose title begins so; Ray names a worker after the call it is in."""
+    """Ids of this test's own processes whose title begins so; Ray names a worker after the call it is in."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if command.startswith(title.encode()):
-                found.append(int(entry.name))
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "".join(process.cmdline()).startswith(title):
+                found.append(process.pid)
     return found
 
 

@@ -206,9 +206,17 @@ MISTAKES = {
     "negative seed": ("seeds = [-1]", ["seeds.0 = -1", "at least 0"]),
     "no host": ("[runtime]\nhosts = 0", ["runtime.hosts = 0", "at least 1"]),
     "hub": ('[data]\nsource = "hub:ylecun/mnist"', ["data.source", "not built yet", ".npz"]),
-    "synthetic": ('[data]\nsource = "synthetic:mnist-like"', ["data.source", "not built yet", ".npz"]),
+    "synthetic": ('[data]\nsource = "synthetic:cifar"', ["data.source", "synthetic:mnist-like", ".npz"]),
     "csv": ('[data]\nsource = "people.csv"', ["data.source", "not built yet", ".npz"]),
-    "resnet": ('[model]\nkind = "resnet18"', ["model.kind", "not built yet", "cnn"]),
+    "channels": ('[model]\nkind = "cnn"\nchannels = 8', ["channels = 8", "resnet18", "leave it out"]),
+    "resnet features": (
+        '[model]\nkind = "resnet18"\nfeatures = { dimension = 9 }',
+        ["features", "softmax", "resnet18"],
+    ),
+    "resnet optimum": (
+        '[model]\nkind = "resnet18"\n[training]\nalgorithm = "lbfgs"',
+        ["training.algorithm = 'lbfgs'", "resnet18", "fedavg"],
+    ),
     "budget": ("[privacy]\nbudget = 1.0", ["privacy.budget = 1", "no defense that spends", "dp-sgd", "leave it out"]),
     "secret sampling": ("[privacy]\nsampling_is_secret = true", ["sampling_is_secret = true", "central-dp"]),
     "two strengths of noise": (

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
-from server.algorithms.ridge import RidgeSolver
 from server.algorithms.step import Step
 from server.blocks import everyone
 from server.setup import Lineage, Setup
-from simulator.world.models import linear_params, theta
+from simulator.world.models import theta
 from simulator.world.protocols import Federation, Statistics
 from simulator.world.records import Params
 
@@ -16,7 +16,7 @@ from simulator.world.records import Params
 def rounds(
     setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
-    """Yield the exact minimiser once for each lineage.
+    """Yield the exact minimiser once for each lineage, as the defense lets it be known.
 
     Clients send X~^T X~ and X~^T Y of what they retain; a perturbation b of the objective is taken off X~^T Y, in what
     the server keeps too. ``starts`` do not matter, the optimum is unique. Lineages come one after the other, since a
@@ -31,8 +31,8 @@ def rounds(
         total = _sum([answers.get(block.clients) or untouched[block.clients] for block in blocks])
         if setup.plan.perturbation:
             total = replace(total, moment=total.moment - theta(drawn(setup, lineage.perturbation)))
-        solution = RidgeSolver(total, setup.spec.regularisation).solution()
-        yield Step([i], [linear_params(solution)], 1, statistics=[total])
+        model = solved_ridge(setup, lineage.branch, lineage.forget, lineage.noise, total)
+        yield Step([i], [model], 1, statistics=[total])
 
 
 def _sum(parts: Sequence[Statistics]) -> Statistics:

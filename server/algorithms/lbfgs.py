@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from server.aggregation import solved
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import add_up, everyone
@@ -105,7 +106,15 @@ def rounds(
             except StopIteration as done:
                 solutions[i] = done.value
     order = sorted(solutions)
-    yield Step(order, [_unflatten(solutions[i], model.names, model.shapes) for i in order], 1)
+    found = [_unflatten(solutions[i], model.names, model.shapes) for i in order]
+    yield Step(
+        order,
+        [
+            solved(setup, lineages[i].branch, lineages[i].forget, lineages[i].noise, one)
+            for i, one in zip(order, found, strict=True)
+        ],
+        1,
+    )
 
 
 def _inverse_hessian_times(gradient: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:

@@ -30,6 +30,7 @@ CARDS: dict[str, Card] = {
         source="SISA, IEEE S&P 2021; KNOT, INFOCOM 2023",
     ),
     "downdate": Card(
+        under=("aggregation",),
         target="server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
         levels=("record", "label", "client"),

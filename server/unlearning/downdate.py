@@ -16,7 +16,7 @@ class Downdate(Frozen):
     Guarantee: exact up to rounding (equal to a refit to 1e-10 in float64; the subtraction leaves a residue, so not bit
     for bit). Cost: one message of the leavers, who must be online, and a rank-k solve. The server keeps one matrix of
     ``(d + 1)^2`` float64. The leaver's message about a single record reveals that record to the server (x x^T has rank
-    one), not to the eavesdropper.
+    one), not to the eavesdropper. Under a private defense the exact statistics are solved again with fresh noise.
     """
 
     method: Literal["downdate"] = "downdate"
@@ -26,7 +26,7 @@ class Downdate(Frozen):
     promises: ClassVar[str] = "exact"
     adaptive: ClassVar[bool] = True
     deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
+    under: ClassVar[frozenset[str]] = frozenset({"aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case; branches that share their statistics share one factorisation."""
@@ -41,13 +41,15 @@ class Downdate(Frozen):
                 raise ValueError("downdate needs the statistics that closed-form training keeps")
             if id(kept) not in solvers:
                 solvers[id(kept)] = RidgeSolver(kept, history.spec.regularisation)
-            solution = solvers[id(kept)].without(factor)
             left = Statistics(
                 gram=kept.gram - factor.root.T @ factor.root,
                 moment=kept.moment - factor.moment,
                 count=kept.count - factor.count,
             )
-            yield Outcome(Release(case.branch, case.round, "unlearning", linear_params(solution)), statistics=left)
+            model = history.private_ridge(case, left)
+            if model is None:
+                model = linear_params(solvers[id(kept)].without(factor))
+            yield Outcome(Release(case.branch, case.round, "unlearning", model), statistics=left)
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are optima: their difference is the inverse Hessian times a gradient."""

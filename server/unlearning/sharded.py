@@ -11,7 +11,7 @@ class Sharded(Frozen):
     """Train the shards that a request touches again, from their last clean checkpoint, and merge (SISA; KNOT).
 
     Bourtoule et al., IEEE S&P 2021; for clients in a federation Su and Li, INFOCOM 2023. ``training.shards`` = S deals
-    the clients to S shards by the seed alone (KNOT clusters them by their speed, which would have to be independent of
+    the clients to S shards by the seed alone (KNOT optimises who trains with whom; to be exact that must not depend on
     what they hold). Each shard trains a model of its own from one common initialisation, and none ever sees another or
     what they are merged to. Released is the mean of the S models' parameters, with equal weights: one model of the
     same form as any other arm's. An ensemble of predictions, as in SISA, would have to release the shards' models

@@ -1,7 +1,7 @@
 """The contestants without a framework: a process a core, and in each a plain torch loop or a bare ``vmap``."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from simulator.bench.work import RECIPE, RECORDS, Measured, Work, batches
+from simulator.bench.work import RECIPE, RECORDS, Work, batches, children
 from simulator.world.data import Population
 from simulator.world.records import Array, Params
 from simulator.world.specs import ModelKind
@@ -21,25 +21,34 @@ WIDTH = 64
 Sum = dict[str, Array]
 
 
-def measure(work: Work, train: Callable[[Work, Params, Sequence[int], int], Sum], processes: int) -> Measured:
-    """Run one of the loops below on so many processes."""
-    began = time.perf_counter()
-    model, times = work.start(), []
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        list(pool.map(_warm, [work.directory] * processes))
-        start = time.perf_counter() - began
+class Loops:
+    """One of the loops below on so many processes."""
+
+    def __init__(self, train: Callable[[Work, Params, Sequence[int], int], Sum], processes: int) -> None:
+        began, before = time.perf_counter(), children()
+        self._train, self._count = train, processes
+        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread)
+        list(self._pool.map(_awake, [0.2] * processes))  # long enough for each to get one
+        self.start = time.perf_counter() - began
+        self.processes = tuple(children() - before)
+
+    def rounds(self, work: Work) -> Iterator[Params]:
+        """See ``Contestant.rounds``."""
+        model = work.start()
         for round in range(work.rounds + 1):
-            began = time.perf_counter()
             clients = sorted(work.clients(round))
-            shares = np.array_split(clients, processes)
-            jobs = [pool.submit(train, work, model, share.tolist(), round) for share in shares]
+            shares = np.array_split(clients, self._count)
+            jobs = [self._pool.submit(self._train, work, model, share.tolist(), round) for share in shares]
             sums = [job.result() for job in jobs]
             model = {
                 name: (value + sum(part[name] for part in sums) / len(clients)).astype(value.dtype)
                 for name, value in model.items()
             }
-            times.append(time.perf_counter() - began)
-    return Measured(start, times[1:], model)
+            yield model
+
+    def close(self) -> None:
+        """See ``Contestant.close``."""
+        self._pool.shutdown()
 
 
 def plainly(work: Work, model: Params, clients: Sequence[int], round: int) -> Sum:
@@ -103,5 +112,5 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _warm(directory: Path) -> None:
-    _arrays(directory)
+def _awake(seconds: float) -> None:
+    time.sleep(seconds)

@@ -1,7 +1,8 @@
 """Plain Flower: its stock simulation on Ray, one SuperNode a client, as its quickstart does it.
 
 ``run`` is called in a process of its own, with a file of the work and a place for the answer as arguments: it ends Ray
-when it is done.
+when it is done. Its driver walks over all stored messages once a SuperNode: a round of 1,000 out of 1,000 takes from
+ten seconds to a minute, nearly all of it there.
 """
 
 import sys
@@ -19,6 +20,10 @@ from safetensors.numpy import save_file
 
 from simulator.bench.work import RECIPE, RECORDS, Work, batches
 from simulator.world.data import Population
+from simulator.world.records import Array
+
+ENOUGH = 20.0
+"""Seconds of training after which no further round is begun."""
 
 client_app = ClientApp()
 server_app = ServerApp()
@@ -26,7 +31,9 @@ server_app = ServerApp()
 
 @client_app.query()
 def which(message: Message, context: Context) -> Message:
-    """Say which client this node is."""
+    """Say which client this node is; a worker gets ready to train meanwhile."""
+    work = _work(str(message.content.config_records["call"]["work"]))
+    work.model.module(work.start())
     found = RecordDict({"is": ConfigRecord({"client": int(context.node_config["partition-id"])})})
     return Message(found, reply_to=message)
 
@@ -60,8 +67,10 @@ def main(grid: Grid, context: Context) -> None:
     nodes = _nodes_of_clients(grid, work.population)
     started = time.time()
     module = work.model.module(work.start())
-    times = []
-    for round in range(work.rounds + 1):
+    times: list[float] = []
+    first: dict[str, Array] = {}
+    while len(times) < work.rounds and sum(times) < ENOUGH:
+        round = len(times)
         began = time.perf_counter()
         content = RecordDict(
             {"arrays": ArrayRecord(module.state_dict()), "call": ConfigRecord({"work": sys.argv[1], "round": round})}
@@ -75,15 +84,17 @@ def main(grid: Grid, context: Context) -> None:
         mean = {name: torch.stack([state[name] for state in states]).double().mean(0).float() for name in states[0]}
         module.load_state_dict(mean)
         times.append(time.perf_counter() - began)
-    final = {name.removeprefix("body."): value.detach().numpy() for name, value in module.named_parameters()}
-    save_file({**final, "__times": np.array(times[1:]), "__started": np.array([started])}, out)
+        if not first:
+            first = {name.removeprefix("body."): value.numpy() for name, value in mean.items()}
+    save_file({**first, "__times": np.array(times), "__started": np.array([started])}, out)
 
 
 def _nodes_of_clients(grid: Grid, population: int) -> dict[int, int]:
     """Client -> node id, once all are there: Flower draws node ids at random."""
     while len(nodes := list(grid.get_node_ids())) < population:
         time.sleep(0.1)
-    replies = grid.send_and_receive([Message(RecordDict(), node, "query") for node in nodes])
+    call = RecordDict({"call": ConfigRecord({"work": sys.argv[1]})})
+    replies = grid.send_and_receive([Message(call, node, "query") for node in nodes])
     return {int(str(reply.content.config_records["is"]["client"])): reply.metadata.src_node_id for reply in replies}
 
 

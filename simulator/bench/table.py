@@ -7,8 +7,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from server.algorithms import fedavg
-from server.setup import Lineage
-from simulator.bench import loops
-from simulator.bench.work import Measured, Work, make_population
-from simulator.federation import GridFederation
-from simulator.grids import RayGrid, ray_session
+from simulator.bench.loops import Loops, plainly, vmapped
+from simulator.bench.own import Palimpsest
+from simulator.bench.work import Contestant, Measured, Work, make_population
 from simulator.versions import machine, versions
 from simulator.world.models import flat
 
 CONTESTANTS = ("palimpsest", "vmap loop", "torch loop", "plain flower")
 AGREE = 2e-6
-"""Largest difference of any weight between contestants, after all rounds, that still counts as the same work."""
+"""Largest difference of any weight between contestants after the first round that still counts as the same work."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,12 @@ class Line:
 
     Attributes:
         updates: client updates a second, the median over rounds.
-        start: seconds before the first round.
-        memory: peak of resident memory over all its processes, MiB.
-        apart: largest difference of a weight to Palimpsest's.
+        slowest, fastest: the same in the slowest and the fastest round.
+        rounds: how many were measured.
+        start: seconds before it can train, once a command (plain Flower: once a piece of work).
+        memory: peak of resident memory over its processes and the one that asks them, MiB; pages that several share
+            count for each.
+        apart: largest difference of a weight to Palimpsest's after the first round. (Later, rounding grows.)
     """
 
     kind: str
@@ -50,6 +50,9 @@ class Line:
     cohort: int
     contestant: str
     updates: float
+    slowest: float
+    fastest: float
+    rounds: int
     start: float
     memory: float
     apart: float
@@ -58,89 +61,119 @@ class Line:
 def bench(
     kinds: Sequence[str], sizes: Sequence[tuple[int, int]], rounds: int, contestants: Sequence[str], console: Console
 ) -> list[Line]:
-    """Run every contestant on every piece of work, one after the other, and check that all do the same work."""
+    """Run every contestant on every piece of work, a round of each in turn, and check that all do the same work."""
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, _started(contestants) as ready:
         for population, cohort in sizes:
             directory = make_population(population, Path(place))
             for kind in kinds:
                 work = Work.model_validate(
                     {"kind": kind, "population": population, "cohort": cohort, "rounds": rounds, "directory": directory}
                 )
-                lines += _compare(work, contestants, console)
+                found = _lines(work, _in_turn(work, ready, "plain flower" in contestants))
+                lines += found
+                for line in found:
+                    console.print(f"{kind}, {cohort} of {population}: {line.contestant} {line.updates:,.0f} updates/s")
     return lines
 
 
-def _compare(work: Work, contestants: Sequence[str], console: Console) -> list[Line]:
-    found: list[Line] = []
-    reference: Measured | None = None
-    for name in contestants:
-        with _peak_memory() as peak:
-            measured = _measure(name, work)
-        reference = reference or measured
-        apart = float(np.abs(flat(measured.final) - flat(reference.final)).max())
-        updates = work.cohort / float(np.median(measured.rounds))
-        found.append(Line(work.kind, work.population, work.cohort, name, updates, measured.start, peak["mib"], apart))
-        console.print(f"{work.kind}, {work.cohort} of {work.population}: {name} {updates:,.0f} updates/s")
-    return found
-
-
-def _measure(name: str, work: Work) -> Measured:
+@contextmanager
+def _started(contestants: Sequence[str]) -> Iterator[dict[str, Contestant]]:
+    """Start those that stay for all the work."""
     processes = os.cpu_count() or 1
-    if name == "palimpsest":
-        return _palimpsest(work, processes)
-    if name == "plain flower":
-        return _plain_flower(work)
-    return loops.measure(work, loops.vmapped if name == "vmap loop" else loops.plainly, processes)
+    starts: dict[str, Callable[[], Contestant]] = {
+        "palimpsest": lambda: Palimpsest(processes),
+        "vmap loop": lambda: Loops(vmapped, processes),
+        "torch loop": lambda: Loops(plainly, processes),
+    }
+    with ExitStack() as ends:
+        ready = {}
+        for name in contestants:
+            if name in starts:
+                ready[name] = starts[name]()
+                ends.callback(ready[name].close)
+        yield ready
 
 
-def _palimpsest(work: Work, hosts: int) -> Measured:
-    """The product's own path: server algorithm, blocks, Flower messages, Ray actors."""
-    began = time.perf_counter()
-    with ray_session(hosts):
-        grid = RayGrid(hosts)
-        about = {"data": {}, "directory": str(work.directory)}
-        federation = GridFederation(grid, about, work.setup.sizes, 0, "bench")
-        federation.hosts()
-        start = time.perf_counter() - began
-        steps = fedavg.rounds(work.setup, [Lineage(branch=0, forget={})], [work.start()], federation)
-        times = []
-        for _ in range(work.rounds + 1):
-            began = time.perf_counter()
-            model = next(steps).models[0]
-            times.append(time.perf_counter() - began)
-        grid.close()
-    return Measured(start, times[1:], model)
+def _in_turn(work: Work, ready: Mapping[str, Contestant], flower: bool) -> dict[str, Measured]:
+    """One round of each in turn, so that all meet the same disturbances; the first is not measured.
+
+    Plain Flower keeps a core busy as long as it lives: it comes in the middle, alone.
+    """
+    measured: dict[str, Measured] = {}
+    rounds = {name: contestant.rounds(work) for name, contestant in ready.items()}
+    for round in range(work.rounds + 1):
+        if flower and round == work.rounds // 2 + 1:
+            measured["plain flower"] = _plain_flower(work)
+        for name, contestant in ready.items():
+            with peak_memory(contestant.processes) as peak:
+                began = time.perf_counter()
+                model = next(rounds[name])
+                seconds = time.perf_counter() - began
+            if round == 0:
+                measured[name] = Measured(contestant.start, 0.0, [], model)
+            else:
+                measured[name].rounds.append(seconds)
+            measured[name].memory = max(measured[name].memory, peak["mib"])
+    return measured
+
+
+def _lines(work: Work, measured: Mapping[str, Measured]) -> list[Line]:
+    reference = flat(next(iter(measured.values())).first)
+    return [
+        Line(
+            kind=work.kind,
+            population=work.population,
+            cohort=work.cohort,
+            contestant=name,
+            updates=work.cohort / float(np.median(found.rounds)),
+            slowest=work.cohort / max(found.rounds),
+            fastest=work.cohort / min(found.rounds),
+            rounds=len(found.rounds),
+            start=found.start,
+            memory=found.memory,
+            apart=float(np.abs(flat(found.first) - reference).max()),
+        )
+        for name, found in sorted(measured.items(), key=lambda item: CONTESTANTS.index(item[0]))
+    ]
 
 
 def _plain_flower(work: Work) -> Measured:
     with tempfile.TemporaryDirectory() as place:
-        job, out = Path(place) / "work.json", Path(place) / "out.safetensors"
+        job, out, log = Path(place) / "work.json", Path(place) / "out.safetensors", Path(place) / "log"
         job.write_text(work.model_dump_json())
         began = time.time()
-        call = "from simulator.bench.plain_flower import run; run()"
-        done = subprocess.run([sys.executable, "-c", call, str(job), str(out)], capture_output=True, text=True)
+        call = [sys.executable, "-c", "from simulator.bench.plain_flower import run; run()", str(job), str(out)]
+        with (
+            log.open("w") as lines,
+            subprocess.Popen(call, stdout=lines, stderr=subprocess.STDOUT) as process,
+            peak_memory([process.pid]) as peak,
+        ):
+            process.wait()
         if not out.is_file():
-            raise RuntimeError(f"plain Flower failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+            raise RuntimeError(f"plain Flower failed:\n{log.read_text()[-4000:]}")
         arrays = load_file(out)
     times, started = arrays.pop("__times"), arrays.pop("__started")
-    return Measured(float(started[0]) - began, times.tolist(), arrays)
+    return Measured(float(started[0]) - began, peak["mib"], times.tolist(), arrays)
 
 
 @contextmanager
-def _peak_memory() -> Iterator[dict[str, float]]:
-    """Watch the resident memory of this process and all it started; pages that several share count for each."""
+def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
+    """Watch the resident memory of this process and of some others with all that they started."""
     peak, done = {"mib": 0.0}, threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.2):
-            total = 0
-            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        while True:
+            total = psutil.Process().memory_info().rss
+            for root in processes:
                 try:
-                    total += process.memory_info().rss
+                    family = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
+                    total += sum(process.memory_info().rss for process in family)
                 except psutil.NoSuchProcess:
                     continue
             peak["mib"] = max(peak["mib"], total / 2**20)
+            if done.wait(0.5):
+                return
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -152,11 +185,11 @@ def _peak_memory() -> Iterator[dict[str, float]]:
 
 
 def table(lines: Sequence[Line]) -> Table:
-    """The comparison; ratios are Palimpsest's speed over the contestant's."""
+    """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
-    for header in ("updates/s", "palimpsest is", "start s", "peak MiB", "same weights"):
+    for header in ("updates/s", "ratio", "start s", "MiB", "same"):
         shown.add_column(header, justify="right", no_wrap=True)
     own = {(line.kind, line.population, line.cohort): line.updates for line in lines if line.contestant == "palimpsest"}
     before: tuple[str, int, int] | None = None

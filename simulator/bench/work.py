@@ -1,10 +1,12 @@
 """The work that every contestant does: rounds of federated averaging over clients of 50 MNIST-sized records."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import psutil
 
 from server.blocks import cohort
 from server.setup import Lineage, Setup, TrainingPlan
@@ -58,19 +60,46 @@ class Work(Frozen):
         return cohort(self.setup, Lineage(branch=0, forget={}), round)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
     """What one contestant needed for one piece of work.
 
     Attributes:
         start: seconds until it could train.
+        memory: peak of resident memory over its processes, MiB.
         rounds: seconds of each measured round.
-        final: the last model.
+        first: the model after the first round of all.
     """
 
     start: float
+    memory: float
     rounds: list[float]
-    final: Params
+    first: Params
+
+
+class Contestant(Protocol):
+    """One that is started once and then asked for one round at a time.
+
+    Attributes:
+        start: seconds that starting took.
+        processes: ids of the processes that it started.
+    """
+
+    start: float
+    processes: tuple[int, ...]
+
+    def rounds(self, work: Work) -> Iterator[Params]:
+        """Yield the model after each round; a round is computed when it is asked for."""
+        ...
+
+    def close(self) -> None:
+        """End the processes."""
+        ...
+
+
+def children() -> set[int]:
+    """Ids of the processes that this one has started."""
+    return {process.pid for process in psutil.Process().children()}
 
 
 def batches(client: int, round: int) -> Array:

@@ -1,6 +1,10 @@
-"""The convolutions of the shipped network, as products with patches of the image."""
+"""The convolutions of the shipped network, as products with patches of the image.
+
+Images stand as ``[W, C * height * width, b]``, the batch innermost: a patch is copied in runs of a whole batch.
+"""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -15,47 +19,49 @@ class Convolution:
     Attributes:
         kernel: side of a window.
         padding: zeros around the image.
-        channels: of what comes out.
-        sides: height and width of what comes out.
+        seen: channels, height and width of what goes in.
+        channels, sides: the same of what comes out.
     """
 
     kernel: int
     padding: int
+    seen: tuple[int, int, int]
     channels: int
-    sides: tuple[int, int]
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        _, height, width = self.seen
+        reach = 2 * self.padding - self.kernel
+        return (height + reach) // STRIDE + 1, (width + reach) // STRIDE + 1
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """``[C * kernel^2 * windows]`` the pixel at each place of each window; one past the last stands for padding."""
+        channels, height, width = self.seen
+        pixels = torch.arange(channels * height * width).view(self.seen)
+        bordered = torch.nn.functional.pad(pixels, [self.padding] * 4, value=pixels.numel())
+        windows = bordered.unfold(1, self.kernel, STRIDE).unfold(2, self.kernel, STRIDE)
+        return windows.permute(0, 3, 4, 1, 2).flatten()
 
     def patches(self, images: Tensor) -> Tensor:
-        """``[W, C, b, height, width] -> [W, C * kernel^2, b * places]``: what each window sees, copied out."""
-        border = [self.padding] * 4
-        padded = torch.nn.functional.pad(images, border) if self.padding else images
-        windows = padded.unfold(3, self.kernel, STRIDE).unfold(4, self.kernel, STRIDE)
-        return windows.permute(0, 1, 5, 6, 2, 3, 4).reshape(len(images), images.shape[1] * self.kernel**2, -1)
+        """``[W, C * height * width, b] -> [W, C * kernel^2, windows * b]``: what each window sees, copied out."""
+        if self.padding:
+            images = torch.nn.functional.pad(images, [0, 0, 0, 1])
+        taken = images.index_select(1, self._places)
+        return taken.view(len(images), self.seen[0] * self.kernel**2, -1)
 
-    def gathered(self, patches: Tensor, images: Tensor) -> Tensor:
-        """Transpose of ``patches``: add what stands in the windows up where they were taken from.
-
-        Args:
-            patches: ``[W, C * kernel^2, b * places]``.
-            images: of the shape that comes out.
-        """
-        slots, channels, batch, height, width = images.shape
-        border = 2 * self.padding
-        total = patches.new_zeros(slots, channels, batch, height + border, width + border)
-        down, across = (STRIDE * side for side in self.sides)
-        windows = patches.view(slots, channels, self.kernel, self.kernel, batch, *self.sides)
-        for i in range(self.kernel):
-            for j in range(self.kernel):
-                total[..., i : i + down : STRIDE, j : j + across : STRIDE] += windows[:, :, i, j]
-        return total[..., self.padding : self.padding + height, self.padding : self.padding + width]
+    def gathered(self, patches: Tensor, batch: int) -> Tensor:
+        """Transpose of ``patches``: add what stands in the windows up where they were taken from."""
+        pixels = self.seen[0] * self.seen[1] * self.seen[2]
+        total = patches.new_zeros(len(patches), pixels + 1, batch)
+        total.index_add_(1, self._places, patches.view(len(patches), -1, batch))
+        return total[:, :pixels]
 
 
+@lru_cache
 def layers_of(shape: tuple[int, ...]) -> tuple[Convolution, Convolution]:
     """8 and 16 channels; 5 x 5 kernels, or padded 3 x 3 ones below 20 pixels."""
-    sides = (shape[1], shape[2])
-    kernel, padding = (5, 0) if min(sides) >= 20 else (3, 1)
-    layers = []
-    for channels in (8, 16):
-        height, width = ((side + 2 * padding - kernel) // STRIDE + 1 for side in sides)
-        sides = (height, width)
-        layers.append(Convolution(kernel, padding, channels, sides))
-    return layers[0], layers[1]
+    kernel, padding = (5, 0) if min(shape[1:]) >= 20 else (3, 1)
+    first = Convolution(kernel, padding, (shape[0], shape[1], shape[2]), 8)
+    return first, Convolution(kernel, padding, (8, *first.sides), 16)

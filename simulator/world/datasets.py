@@ -25,13 +25,15 @@ CARDS: dict[str, Card] = {
     "breast-cancer": Card("sklearn.datasets:load_breast_cancer", "569 tumours, 30 measurements, 2 classes"),
     "diabetes": Card("sklearn.datasets:load_diabetes", "442 patients, 10 measurements, regression"),
 }
+MNIST_LIKE = "synthetic:mnist-like"
+"""A population of any size that is made where it is read: ``world.synthetic``."""
+
 _NOT_BUILT = {
     "hub:": "data sets of the Hugging Face hub",
-    "synthetic:": "synthetic populations",
     ".csv": "CSV files",
     ".parquet": "Parquet files",
 }
-_REMEDY = f"give one of {', '.join(CARDS)} or the path of an .npz file"
+_REMEDY = f"give one of {', '.join(CARDS)}, {MNIST_LIKE} or the path of an .npz file"
 
 
 def check_source(source: str) -> None:
@@ -40,7 +42,7 @@ def check_source(source: str) -> None:
     Raises:
         DataError: it is unknown, not built yet, or no file.
     """
-    if source in CARDS:
+    if source in CARDS or source == MNIST_LIKE:
         return
     path = Path(source)
     for mark, what in _NOT_BUILT.items():
@@ -52,7 +54,7 @@ def check_source(source: str) -> None:
         if not path.is_file():
             raise DataError(f"there is no file {source!r} (working directory: {Path.cwd()}); {_REMEDY}")
         return
-    near = get_close_matches(source, CARDS, n=1)
+    near = get_close_matches(source, [*CARDS, MNIST_LIKE], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise DataError(f"there is no data set {source!r}; {hint}{_REMEDY}")
 
@@ -72,6 +74,8 @@ def load_source(source: str) -> Raw:
 def version_of(source: str) -> str:
     """What changes when a source's content does: the shipping package's version, or a file's SHA-256."""
     check_source(source)
+    if source == MNIST_LIKE:
+        return f"{MNIST_LIKE}, fitted to {version_of('mnist5k')}"
     if source in CARDS:
         package = {"sklearn": "scikit-learn"}.get(top := CARDS[source].target.partition(".")[0], top)
         return f"{package} {importlib.metadata.version(package)}"

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, TypeAlias
 
 from simulator.world.account import Charge, Unit
 from simulator.world.noise import Noise
-from simulator.world.protocols import BlockResult
-from simulator.world.records import DeletionRequest, Release
-from simulator.world.specs import Frozen, Recipe
+from simulator.world.protocols import BlockResult, Statistics
+from simulator.world.records import DeletionRequest, Params, Release
+from simulator.world.specs import Frozen, ModelSpec, Recipe
 
 Place = Literal["local training", "client update", "aggregation", "release", "schedule"]
 IN_TRAINING: frozenset[Place] = frozenset({"local training", "client update", "aggregation", "schedule"})
@@ -32,6 +32,23 @@ class Round:
     expected: float
     noise: Noise
     memory: Memory = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What is publicly known of a model that was solved for.
+
+    Attributes:
+        spec: the model, its regulariser included.
+        records: of all clients before any deletion.
+        gradient_norm: the optimiser stops where the gradient of the objective is so long at most; 0: it is exact.
+        noise: fresh for this solution.
+    """
+
+    spec: ModelSpec
+    records: int
+    gradient_norm: float
+    noise: Noise
 
 
 class Defense(Frozen):
@@ -64,6 +81,10 @@ class Defense(Frozen):
         """Change how clients train, and how they answer when a gradient is asked for."""
         return recipe
 
+    def model(self, spec: ModelSpec) -> ModelSpec:
+        """Change what is trained, for everybody who uses the model: bound the records that it sees."""
+        return spec
+
     def client_update(self, memory: Memory) -> float:
         """Bound on the length of each client's update; 0: none. Where there is one, all clients weigh the same."""
         return 0.0
@@ -75,6 +96,14 @@ class Defense(Frozen):
         """
         return total, about.memory
 
+    def statistics(self, exact: Statistics, spec: ModelSpec, noise: Noise) -> Statistics:
+        """Change what ridge is solved from; the server keeps what it was."""
+        return exact
+
+    def solution(self, model: Params, about: Solved) -> Params:
+        """Change a model that was solved for, before anything is made of it."""
+        return model
+
     def release(self, release: Release, noise: Noise) -> Release:
         """Change what is broadcast."""
         return release
@@ -83,10 +112,14 @@ class Defense(Frozen):
         """Change when requests are processed, and which together; indices stay unique."""
         return tuple(requests)
 
+    def rounds_before_release(self) -> int:
+        """Ordinary rounds, unheard, between the end of an unlearning and its one release."""
+        return 0
+
     def charge(self, recipe: Recipe, size: int) -> Charge:
         """What one reading costs each of the units of a client with so many records, where ``pays_at`` says.
 
-        A reading is a round of local training, or one aggregation.
+        A reading is a round of local training, one aggregation, or one solution.
         """
         raise NotImplementedError(f"{self.kind} charges nothing")
 

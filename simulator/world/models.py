@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from simulator.world.convolutions import STRIDE, Convolution, layers_of
 from simulator.world.records import Params
+from simulator.world.resnet import resnet18
 from simulator.world.seeding import generator
 from simulator.world.specs import LINEAR, FeatureSpec, ModelSpec
 
@@ -38,6 +39,19 @@ class RandomFourier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map records to features."""
         return self.scale * torch.cos(x @ self.weight.T + self.phase)
+
+
+class Clipped(nn.Module):
+    """x min(1, bound / ||x||), row by row."""
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cut records to the bound."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * torch.clamp(self.bound / length.clamp(min=torch.finfo(x.dtype).tiny), max=1.0)
 
 
 class Model:
@@ -75,16 +89,16 @@ class Model:
         return self.size * self.dtype.itemsize
 
     def init(self, rng: np.random.Generator) -> Params:
-        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike (the default of ``torch.nn``)."""
+        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike; norms start as the identity."""
         params = {}
         for name, module in self._body.named_modules():
-            if not isinstance(module, nn.Linear | nn.Conv2d):
-                continue
-            bound = 1.0 / math.sqrt(module.weight[0].numel())
-            for part in ("weight", "bias"):
+            for part in [part for part in ("weight", "bias") if isinstance(getattr(module, part, None), nn.Parameter)]:
                 key = f"{name}.{part}" if name else part
-                drawn = rng.uniform(-bound, bound, self.shapes[key])
-                params[key] = drawn.astype(self.spec.dtype)
+                if isinstance(module, nn.GroupNorm):
+                    params[key] = np.full(self.shapes[key], part == "weight", self.spec.dtype)
+                    continue
+                bound = 1.0 / math.sqrt(module.weight[0].numel())
+                params[key] = rng.uniform(-bound, bound, self.shapes[key]).astype(self.spec.dtype)
         return {name: params[name] for name in self.names}
 
     def tensors(self, params: Params) -> dict[str, Tensor]:
@@ -176,7 +190,7 @@ def unflat(vector: np.ndarray, like: Params) -> Params:
 def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """Return (feature map, trainable body). No BatchNorm: its statistics would mix records and leak them."""
     width = math.prod(spec.shape)
-    embed: nn.Module = nn.Identity()
+    embed: nn.Module = Clipped(spec.row_clip) if spec.row_clip else nn.Identity()
     if spec.features is not None:
         embed = RandomFourier(spec.features, width, dtype)
         width = spec.features.dimension
@@ -185,6 +199,8 @@ def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     elif spec.kind == "mlp":
         first = nn.Linear(width, spec.hidden, dtype=dtype)
         body = nn.Sequential(first, nn.ReLU(), nn.Linear(spec.hidden, spec.outputs, dtype=dtype))
+    elif spec.kind == "resnet18":
+        body = resnet18(spec).to(dtype)
     else:
         body = _convolutional(spec, dtype)
     return embed, body
@@ -195,9 +211,9 @@ def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
     first, second = layers_of(spec.shape)
     return nn.Sequential(
         nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(spec.shape[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
+        nn.Conv2d(first.seen[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
         nn.ReLU(),
-        nn.Conv2d(first.channels, second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
+        nn.Conv2d(second.seen[0], second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
         nn.ReLU(),
         nn.Flatten(-3),
         nn.Linear(second.channels * math.prod(second.sides), spec.outputs, dtype=dtype),

@@ -9,14 +9,15 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from simulator.world.backdoor import BackdoorConfig, plant
-from simulator.world.data import Population
-from simulator.world.datasets import check_source, load_source, version_of
+from simulator.world.data import AbstractPopulation, Population
+from simulator.world.datasets import MNIST_LIKE, check_source, load_source, version_of
 from simulator.world.encoding import Encoder
 from simulator.world.partition import PartitionConfig, partition
 from simulator.world.raw import DataError, Raw
 from simulator.world.records import Array
 from simulator.world.seeding import generator
 from simulator.world.specs import Frozen, Schema
+from simulator.world.synthetic import SyntheticPopulation, synthetic_population
 
 _FORMAT = 1
 """Raised when equal configurations come to mean other populations, so that cached ones are not taken for them."""
@@ -26,8 +27,9 @@ class DataConfig(Frozen):
     """Which records there are, and who holds them.
 
     Attributes:
-        source: a shipped data set, or the path of an npz file.
+        source: a shipped data set, a synthetic population, or the path of an npz file.
         clients: how many; 0, and by default so, with the natural partition, which has as many as the source has ids.
+        records_per_client: of a synthetic population, where every client has the same number.
         test_fraction: of all records, for measuring utility; 0: no test data. Where the source has a split, they are
             taken from its test part, as far as it goes.
         public_fraction: of all records, the public sample; from the training part of a source that has a split.
@@ -37,6 +39,7 @@ class DataConfig(Frozen):
 
     source: str = "mnist5k"
     clients: int = Field(default=100, ge=0)
+    records_per_client: int = Field(default=50, ge=1)
     partition: PartitionConfig = PartitionConfig()
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
     public_fraction: float = Field(default=0.3, gt=0, lt=1)
@@ -83,8 +86,36 @@ class DataConfig(Frozen):
             raise ValueError("clients = 0 is for partition.scheme = 'natural'; give at least 1")
         return self
 
+    @model_validator(mode="after")
+    def _synthetic_or_not(self) -> "DataConfig":
+        if not self.is_synthetic:
+            if self.records_per_client != type(self).model_fields["records_per_client"].default:
+                raise ValueError(
+                    f"records_per_client = {self.records_per_client} is for source = {MNIST_LIKE!r}, not "
+                    f"{self.source!r}, whose records are divided; leave it out"
+                )
+            return self
+        if self.backdoor is not None:
+            raise ValueError(
+                f"backdoor needs records that are stored, and those of source = {self.source!r} are made where they "
+                f"are read; leave it out, or take another source"
+            )
+        least = self.partition.min_records
+        if self.partition.scheme == "natural" or self.sites or least > self.records_per_client:
+            raise ValueError(
+                f"source = {self.source!r} has records_per_client = {self.records_per_client} at every client, and no "
+                f"natural clients; leave sites and min_records out, and take partition.scheme iid, dirichlet or "
+                f"pathological"
+            )
+        return self
 
-def build_population(data: DataConfig, seed: int) -> Population:
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether records are made where they are read."""
+        return self.source == MNIST_LIKE
+
+
+def build_population(data: DataConfig, seed: int) -> AbstractPopulation:
     """Load, split, partition and encode. A pure function of (data, seed, the source's content).
 
     What of a private record's content reaches anything else: its label decides which client holds it (dirichlet,
@@ -93,6 +124,10 @@ def build_population(data: DataConfig, seed: int) -> Population:
     Raises:
         DataError: the source is unusable, or the records do not suffice.
     """
+    if data.is_synthetic:
+        return synthetic_population(
+            data.clients, data.records_per_client, data.partition, data.test_fraction, data.public_fraction, seed
+        )
     raw = load_source(data.source)
     private, public, test = _split(raw, data, seed)
     sites = None if raw.client is None else raw.client[private]
@@ -133,12 +168,17 @@ def population_directory(data: DataConfig, seed: int, root: Path) -> Path:
     return root / key[:32]
 
 
-def load_population(data: DataConfig, seed: int, root: Path) -> Population:
+def load_population(data: DataConfig, seed: int, root: Path) -> AbstractPopulation:
     """Memory-map the population, built and written below ``root`` first where it is not there yet."""
     directory = population_directory(data, seed, root)
     if not directory.exists():
         build_population(data, seed).save(directory)
-    return Population.open(directory)
+    return open_population(data, directory)
+
+
+def open_population(data: DataConfig, directory: Path) -> AbstractPopulation:
+    """Memory-map what ``build_population`` made and somebody saved."""
+    return (SyntheticPopulation if data.is_synthetic else Population).open(directory)
 
 
 def median_bandwidth(public_x: Array) -> float:

@@ -304,6 +304,10 @@ class History(Protocol):
         """Stream of the clients' noise in what one case asks of them; equal purposes give equal noise."""
         ...
 
+    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+        """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
+        ...
+
     def calibrate(
         self,
         cases: Sequence[UnlearningCase],

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Task = Literal["classification", "regression"]
-ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn"]
+ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn", "resnet18"]
 LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
 
 
@@ -66,7 +66,10 @@ class ModelSpec(Frozen):
 
     Attributes:
         hidden: width of the hidden layer (mlp).
+        channels: of the first stage (resnet18).
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
+        target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
     """
 
@@ -76,7 +79,10 @@ class ModelSpec(Frozen):
     outputs: int
     regularisation: float
     hidden: int = 64
+    channels: int = 64
     features: FeatureSpec | None = None
+    row_clip: float = 0.0
+    target_clip: float = 0.0
     dtype: Literal["float32", "float64"] = "float32"
 
 

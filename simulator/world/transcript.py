@@ -72,7 +72,7 @@ class TranscriptWriter:
         """
         number = len(self.heard)
         exact = {name: np.ascontiguousarray(value) for name, value in release.params.items()}
-        read = exact if self._bits == 0 else {name: _rounded(value, self._bits) for name, value in exact.items()}
+        read = exact if self._bits == 0 else {name: rounded(value, self._bits) for name, value in exact.items()}
         payload = save_safetensors(read)
         file = f"releases/{number:06d}.safetensors"
         draft = self.directory / f"{file}.draft"
@@ -158,11 +158,11 @@ class Transcript:
         return digest_of(self.load(line.id) for line in sorted(self.heard, key=lambda line: (line.branch, line.id)))
 
 
-def _rounded(value: Array, bits: int) -> Array:
+def rounded(value: Array, bits: int) -> Array:
     """Keep so many significant binary digits."""
     mantissa, exponent = np.frexp(value)
-    rounded: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
-    return rounded
+    kept: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
+    return kept
 
 
 def digest_of(models: Iterable[Params]) -> str:

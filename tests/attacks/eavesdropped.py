@@ -41,6 +41,7 @@ class Data:
                 "outputs": self.schema.outputs,
                 "regularisation": regularisation,
                 "hidden": 12,
+                "channels": 4,
                 "features": features,
                 "dtype": "float64",
             }

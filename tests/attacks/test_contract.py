@@ -24,6 +24,8 @@ DELETIONS = [[0], [1, 2, 3], [4], [5, 6], list(range(10, 33))]
 
 SHORT: dict[str, dict[str, int]] = {
     "unmix": {"components": 20, "exchanges": 2, "refinements": 1, "iterations": 30},
+    "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
+    "compound": {"iterations": 12, "candidates": 1, "polish": 5},
     "inversion": {"iterations": 30, "restarts": 2, "polish": 20},
 }
 """Fewer steps of attacks that search: what holds here holds after any number of them."""

@@ -45,6 +45,20 @@ def test_one_record_of_an_mlp_is_read_off_exactly() -> None:
     assert cosines(np.concatenate([one.x for one in found]), data.x[:8]).min() > 0.9999
 
 
+def test_a_few_steps_match_the_gradient_of_a_resnet() -> None:
+    """Through norms and ways around: from 40 steps on, the gradient of the guess points along the change."""
+    data = digits(public=200)
+    spec = data.spec("resnet18", 0.0)
+    cases = ascending(data, spec, [[0]], STEP)
+    short = Inversion(iterations=40, restarts=2, polish=0)
+    (found,) = short.run(cases, data.knowledge(spec, "identity", STEP), generator(0, "test"))
+    (blind,) = Inversion(iterations=8, restarts=1, polish=0, rate=1e-9).run(
+        cases, data.knowledge(spec, "identity", STEP), generator(0, "test")
+    )
+    assert found.y.tolist() == [data.y[0]]
+    assert found.notes["matching_loss"] < 0.7 * blind.notes["matching_loss"]
+
+
 def test_a_change_without_a_record_in_it_gives_none_back() -> None:
     """The parameters moved, but at random: the answers are no nearer to the records than to others."""
     data = digits(public=200)
@@ -64,7 +78,7 @@ def test_a_change_without_a_record_in_it_gives_none_back() -> None:
     assert np.median(np.abs(cosines(np.concatenate([one.x for one in found]), data.x[:6], mean))) < 0.4
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet18"])
 def test_the_deleted_class_has_the_largest_score(kind: str) -> None:
     data = digits()
     spec = data.spec(kind, 0.0)

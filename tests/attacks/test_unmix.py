@@ -78,6 +78,18 @@ def test_it_separates_what_matching_cannot(kind: ModelKind, size: int, margin: f
     assert unmixed > simple + margin
 
 
+def test_what_few_components_leave_out_is_completed() -> None:
+    """With the exact operator and one record a request, 8 of 64 components still give the record back."""
+    data = digits(private=300).with_private_as_public()
+    spec = data.spec("ridge", 10.0)
+    deletions = groups(1, 6)
+    knowledge = data.knowledge(spec)
+    space = Space(knowledge, 8)
+    shown = space.features((data.x[:6] - space.mean) @ space.basis)
+    unmixed = matched(Unmix(components=8), data, deletions, forgetting(data, spec, deletions), knowledge)
+    assert np.median(unmixed) > np.median(cosines(shown, data.x[:6])) + 0.03
+
+
 def test_exchanges_correct_labels() -> None:
     data = digits()
     spec = data.spec("ridge", 10.0)

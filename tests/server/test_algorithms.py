@@ -8,11 +8,13 @@ import torch
 from scipy.optimize import minimize
 
 from server.algorithms.lbfgs import NotConvergedError
-from server.setup import TrainingPlan
+from server.blocks import cohort
+from server.setup import Lineage, Setup, TrainingPlan
 from simulator.world.models import flat, model_of
+from simulator.world.seeding import generator
 from simulator.world.specs import Recipe
 from tests.federations import FEDAVG, SOFTMAX, Bench
-from tests.populations import digits_population
+from tests.populations import digits_population, with_an_empty_client
 
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
 
@@ -79,3 +81,21 @@ def test_rounds_without_anybody_leave_the_model_as_it_is(tmp_path: Path) -> None
     plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 1e-9})
     releases = Bench(digits_population(), tmp_path, plan=plan).history().releases
     assert all(np.array_equal(flat(releases[0].params), flat(release.params)) for release in releases)
+
+
+def test_a_cohort_leaves_out_those_without_records_and_nobody_else() -> None:
+    """Against a draw among the ids themselves; over many rounds, everybody else takes part."""
+    population = with_an_empty_client(with_an_empty_client(digits_population()))
+    setup = Setup(SOFTMAX, FEDAVG, population.sizes)
+    gone = {client: tuple(range(int(population.sizes[client]))) for client in (0, 5, 6)}
+    some = {3: (0,)}
+    lineage = Lineage(0, gone | some, cohorts_of_rest=True)
+    present = [client for client in range(12) if client not in gone]
+    seen: set[int] = set()
+    for round in range(30):
+        drawn = generator(setup.seed, "cohorts", round).choice(present, size=6, replace=False)
+        assert cohort(setup, lineage, round) == tuple(drawn.tolist())
+        seen |= set(drawn.tolist())
+        everybody = generator(setup.seed, "cohorts", round).choice(np.arange(14), size=6, replace=False)
+        assert cohort(setup, Lineage(0, gone), round) == tuple(everybody.tolist())
+    assert seen == set(present)

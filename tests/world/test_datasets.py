@@ -169,11 +169,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["hub:ylecun/mnist", "synthetic:mnist-like", "a.csv", "a.parquet", ".", "no-such", "a.npz"]
+    "source", ["hub:ylecun/mnist", "synthetic:cifar", "a.csv", "a.parquet", ".", "no-such", "a.npz"]
 )
 def test_other_sources_are_refused_with_those_there_are(source: str) -> None:
     with pytest.raises(
-        DataError, match=r"give one of digits, mnist5k, breast-cancer, diabetes or the path of an \.npz"
+        DataError,
+        match=r"give one of digits, mnist5k, breast-cancer, diabetes, synthetic:mnist-like or the path of an \.npz",
     ):
         check_source(source)
 

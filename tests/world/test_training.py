@@ -12,7 +12,7 @@ from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.training import Slot, fit, pack_width
 from tests.populations import digits_population
 
-KINDS = ["softmax", "ridge", "svm", "mlp", "cnn"]
+KINDS = ["softmax", "ridge", "svm", "mlp", "cnn", "resnet18"]
 
 
 def _model(kind: str, **changes: object) -> Model:
@@ -23,6 +23,7 @@ def _model(kind: str, **changes: object) -> Model:
         "outputs": 10,
         "regularisation": 0.0,
         "hidden": 16,
+        "channels": 4,
     }
     return model_of(ModelSpec.model_validate(spec | changes))
 

@@ -1,0 +1,73 @@
+"""Reconstruction of the records of many deletions jointly: each release tells something of the others' operator."""
+
+from collections.abc import Sequence as Listed
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from attacks.average import guesses
+from attacks.joint import JointEquations, families, lineage
+from attacks.prior import Space
+from attacks.unmix import Unmix, records_of
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array, Case, Reconstruction
+from simulator.world.specs import Frozen
+
+
+class Sequence(Frozen):
+    """Independent branches or a chain of exact deletions from one optimum, solved jointly (no publication known).
+
+    ``unmix`` gives each deletion's labels and a start. Then all records of all deletions are found together from
+    ``JointEquations``: the deleted records are taken out of the public estimate of the Hessian and put in as unknowns,
+    and the error of what is left, common to all releases, cancels as far as the releases depend on each other. The more
+    of the training data is deleted, the better is the operator known. One deletion alone: what ``unmix`` says. Where
+    nothing changed: the public mean, flagged. Guarantee: none.
+
+    Attributes:
+        components, exchanges, iterations: as for ``unmix``.
+        refinements: how often the prior is moved to the neighbourhood of the answer, first by ``unmix``, then jointly.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    components: int = Field(default=100, ge=1)
+    exchanges: int = Field(default=20, ge=0)
+    refinements: int = Field(default=3, ge=1)
+    iterations: int = Field(default=150, ge=1)
+
+    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
+
+    def run(self, cases: Listed[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        """Reconstruct the cases that go back to one model together."""
+        loud = [case for case in cases if not case.silent]
+        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        alone = Unmix(
+            components=self.components,
+            exchanges=self.exchanges,
+            refinements=self.refinements,
+            iterations=self.iterations,
+        )
+        found |= {one.case: one for one in alone.run(loud, knowledge, rng)}
+        if knowledge.facts.operator != "identity" and knowledge.facts.model.task == "classification" and loud:
+            space = Space(knowledge, self.components)
+            for family in families(loud):
+                if len(family) > 1 and sum(case.size for case in family) < knowledge.facts.n:
+                    found |= self._together(family, knowledge, space, found)
+        return [found[case.index] for case in cases]
+
+    def _together(
+        self, cases: Listed[Case], knowledge: PublicKnowledge, space: Space, starts: dict[int, Reconstruction]
+    ) -> dict[int, Reconstruction]:
+        """Answers by case index."""
+        equations = JointEquations(knowledge, space, cases, lineage(cases))
+        labels = np.concatenate([starts[case.index].y for case in cases])
+        z: Array = space.coordinates(np.concatenate([starts[case.index].x for case in cases]), knowledge)
+        for _ in range(self.refinements):
+            z = equations.refine(z, labels, self.iterations)
+        records = records_of(equations.features(z, labels), knowledge)
+        ends = np.cumsum([case.size for case in cases])
+        return {
+            case.index: Reconstruction(case.index, records[end - case.size : end], labels[end - case.size : end])
+            for case, end in zip(cases, ends, strict=True)
+        }

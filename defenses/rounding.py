@@ -1,0 +1,30 @@
+"""Released parameters in fewer bits."""
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.world.defense import Defense, Place
+from simulator.world.noise import Noise
+from simulator.world.records import Release
+from simulator.world.transcript import rounded
+
+
+class Rounding(Defense):
+    """Release every parameter to so many significant bits, to the nearest; the server goes on with all of them.
+
+    Guarantee: none: a deletion that moves a parameter by more than its last bit is seen to that bit.
+
+    Attributes:
+        bits: significant ones, the leading one included (float32 has 24, float64 53).
+    """
+
+    kind: Literal["rounding"] = "rounding"
+    bits: int = Field(default=8, ge=1, le=52)
+
+    places: ClassVar[frozenset[Place]] = frozenset({"release"})
+
+    def release(self, release: Release, noise: Noise) -> Release:
+        """Round every parameter."""
+        return replace(release, params={name: rounded(value, self.bits) for name, value in release.params.items()})

@@ -1,0 +1,147 @@
+"""What a round costs as population, cohort and model grow, and what the server then stores: curves and exponents."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from server.algorithms import fedavg
+from server.setup import Lineage, Setup, TrainingPlan
+from server.updates import UpdateStore
+from simulator.bench.own import Palimpsest
+from simulator.bench.table import peak_memory
+from simulator.federation import GridFederation
+from simulator.versions import machine, versions
+from simulator.world.models import flat, model_of
+from simulator.world.population import DataConfig, load_population, population_directory
+from simulator.world.records import Release
+from simulator.world.seeding import generator
+from simulator.world.specs import ModelSpec, Recipe
+from simulator.world.transcript import TranscriptWriter
+
+POPULATIONS = (10**3, 10**4, 10**5, 10**6)
+COHORTS = (10**2, 10**3, 10**4, 10**5)
+PARAMETERS = (10**4, 10**5, 10**6, 10**7)
+COHORT_OF_POPULATIONS, COHORT_OF_MODELS = 1000, 32
+RECIPE = Recipe(batch_size=10, learning_rate=0.05)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One piece of work.
+
+    Attributes:
+        curve: population, cohort or parameters: what ``size`` is and what grows.
+        seconds: of a round, the median.
+        mib: peak of resident memory of server and hosts together.
+        release_bytes: what one release takes in the transcript.
+        update_bytes: what one client's kept update takes (for methods that need ``client updates``).
+    """
+
+    curve: str
+    size: int
+    population: int
+    cohort: int
+    parameters: int
+    seconds: float
+    mib: float
+    release_bytes: int
+    update_bytes: int
+
+
+def measure(rounds: int, most: int, console: Console) -> list[Point]:
+    """Measure all curves up to ``most`` of whatever grows (populations are cheap: always up to 10^6)."""
+    work = [("population", n, n, COHORT_OF_POPULATIONS, 0) for n in POPULATIONS]
+    work += [("cohort", n, POPULATIONS[-1], n, 0) for n in COHORTS if n <= most]
+    work += [("parameters", n, POPULATIONS[0], COHORT_OF_MODELS, n) for n in PARAMETERS if n <= 100 * most]
+    points = []
+    with tempfile.TemporaryDirectory() as place:
+        for curve, size, population, cohort, parameters in work:
+            point = _point(curve, size, population, cohort, _spec(parameters), rounds, Path(place))
+            points.append(point)
+            console.print(f"{curve} {size:,}: {point.seconds:.2f} s a round, {point.mib:,.0f} MiB")
+    return points
+
+
+def _spec(parameters: int) -> ModelSpec:
+    """Softmax, or the mlp that has about so many parameters."""
+    kind, hidden = ("mlp", max(1, round((parameters - 10) / 795))) if parameters else ("softmax", 64)
+    return ModelSpec.model_validate(
+        {
+            "kind": kind, "hidden": hidden, "task": "classification", "shape": (1, 28, 28), "outputs": 10,
+            "regularisation": 0.0,
+        }
+    )  # fmt: skip
+
+
+def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path) -> Point:
+    data = DataConfig(source="synthetic:mnist-like", clients=population)
+    drawn = load_population(data, 0, directory)
+    plan = TrainingPlan(algorithm="fedavg", rounds=rounds + 1, clients_per_round=cohort, recipe=RECIPE)
+    setup = Setup(spec, plan, drawn.sizes)
+    about = {"data": data.model_dump(mode="json"), "directory": str(population_directory(data, 0, directory))}
+    own = Palimpsest(os.cpu_count() or 1)
+    try:
+        federation = GridFederation(own.grid, about, setup.sizes, 0, "scale")
+        start = model_of(spec).init(generator(0, "init"))
+        steps = fedavg.rounds(setup, [Lineage(branch=0, forget={})], [start], federation)
+        times = []
+        with peak_memory(own.processes) as peak:
+            for _ in range(rounds + 1):  # the first is not measured
+                began = time.perf_counter()
+                step = next(steps)
+                times.append(time.perf_counter() - began)
+    finally:
+        own.close()
+    with tempfile.TemporaryDirectory() as place:
+        TranscriptWriter(Path(place) / "heard").append(Release(0, 1, "training", step.models[0]))
+        release = sum(file.stat().st_size for file in (Path(place) / "heard" / "releases").iterdir())
+        store = UpdateStore(Path(place) / "kept")
+        store.keep({client: flat(step.models[0]).astype(np.float32) for client in range(2)})
+        update = store.bytes // 2
+    parameters = model_of(spec).size
+    return Point(curve, size, population, cohort, parameters, float(np.median(times[1:])), peak["mib"], release, update)
+
+
+def exponents(points: Sequence[Point]) -> Iterator[tuple[str, float, float]]:
+    """For each curve the slopes of log seconds and of log MiB over log size, by least squares."""
+    for curve in dict.fromkeys(point.curve for point in points):
+        own = [point for point in points if point.curve == curve]
+        if len(own) < 2:
+            continue
+        sizes = np.log([point.size for point in own])
+        slopes = [np.polyfit(sizes, np.log([getattr(p, what) for p in own]), 1)[0] for what in ("seconds", "mib")]
+        yield curve, float(slopes[0]), float(slopes[1])
+
+
+def table(points: Sequence[Point]) -> Table:
+    """The points, and under each curve its exponents."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("grows", "size", "clients", "parameters", "s a round", "peak MiB", "release", "update kept"):
+        shown.add_column(header, justify="left" if header == "grows" else "right", no_wrap=True)
+    fitted = {curve: slopes for curve, *slopes in exponents(points)}
+    for i, point in enumerate(points):
+        shown.add_row(
+            point.curve, f"{point.size:,}", f"{point.cohort:,} of {point.population:,}", f"{point.parameters:,}",
+            f"{point.seconds:.2f}", f"{point.mib:,.0f}", f"{point.release_bytes:,} B", f"{point.update_bytes:,} B",
+        )  # fmt: skip
+        if point.curve in fitted and (i + 1 == len(points) or points[i + 1].curve != point.curve):
+            seconds, mib = fitted[point.curve]
+            shown.add_row("", "exponent", "", "", f"{seconds:.2f}", f"{mib:.2f}", "", "", style="bold")
+            shown.add_section()
+    return shown
+
+
+def as_json(points: Sequence[Point]) -> str:
+    """The same, with what it was measured on."""
+    fitted = {curve: {"seconds": seconds, "mib": mib} for curve, seconds, mib in exponents(points)}
+    about = {"versions": versions(), "machine": machine()}
+    return json.dumps({**about, "exponents": fitted, "points": [asdict(point) for point in points]}, indent=1)

@@ -1,0 +1,45 @@
+"""Inversion that starts from public candidates."""
+
+import numpy as np
+
+from attacks.compound import Compound
+from attacks.inversion import Inversion
+from simulator.world.seeding import generator
+from tests.attacks.eavesdropped import Data, ascending, cosines, digits
+
+STEP = 0.05
+
+
+def test_candidates_are_a_better_start_than_noise() -> None:
+    """With as few steps for both, the search from public records of the class ends nearer."""
+    data = digits(public=300)
+    spec = data.spec("cnn", 0.0)
+    cases = ascending(data, spec, [[row] for row in range(8)], STEP)
+    knowledge = data.knowledge(spec, "identity", STEP)
+    from_public = Compound(iterations=40, candidates=2, polish=20).run(cases, knowledge, generator(0, "test"))
+    from_noise = Inversion(iterations=40, restarts=2, polish=20).run(cases, knowledge, generator(0, "test"))
+    medians = [
+        np.median(cosines(np.concatenate([one.x for one in each]), data.x[:8])) for each in (from_public, from_noise)
+    ]
+    assert medians[0] > medians[1]
+    assert [float(one.y[0]) for one in from_public] == data.y[:8].tolist()
+
+
+def test_a_candidate_that_is_the_record_is_found() -> None:
+    """Where the deleted record is public as well, its gradient is the change itself."""
+    whole = digits(private=60, public=60)
+    data = Data(
+        whole.schema,
+        whole.x,
+        whole.y,
+        np.concatenate([whole.public_x, whole.x]),
+        np.concatenate([whole.public_y, whole.y]),
+    )
+    spec = data.spec("cnn", 0.0)
+    cases = ascending(data, spec, [[3], [4, 5]], STEP)
+    single, pair = Compound(iterations=8, candidates=2, polish=0).run(
+        cases, data.knowledge(spec, "identity", STEP), generator(0, "test")
+    )
+    np.testing.assert_allclose(single.x[0], data.x[3], atol=1e-12)
+    assert single.notes["matching_loss"] < 1e-6
+    assert pair.x.shape == (2, 64)

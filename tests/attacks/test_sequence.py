@@ -1,0 +1,86 @@
+"""Many deletions from one model, in branches and in chains, attacked together."""
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.joint import JointEquations, families, lineage
+from attacks.prior import Space
+from attacks.sequence import Sequence
+from attacks.unmix import Unmix
+from simulator.world.models import linear_params
+from simulator.world.records import Case
+from simulator.world.seeding import generator
+from simulator.world.specs import ModelKind, ModelSpec
+from tests.attacks.eavesdropped import Data, cosines, digits, forgetting, optimum
+from tests.attacks.test_unmix import STRENGTH, groups, matched
+
+PATTERNS = ["branches", "chain"]
+
+
+def deleting(data: Data, spec: ModelSpec, deletions: list[list[int]], pattern: str, newton: int = 0) -> list[Case]:
+    if pattern == "branches":
+        return forgetting(data, spec, deletions, newton)
+    cases, gone, before = [], np.array([], dtype=int), optimum(spec, data.x, data.y, newton=newton)
+    for index, rows in enumerate(deletions):
+        gone = np.concatenate([gone, rows])
+        kept = np.setdiff1d(np.arange(len(data.x)), gone)
+        after = optimum(spec, data.x[kept], data.y[kept], before, newton)
+        cases.append(Case(index, len(rows), linear_params(before), linear_params(after)))
+        before = after
+    return cases
+
+
+def test_a_chain_forgets_more_and_more() -> None:
+    data = digits(private=100)
+    spec = data.spec("ridge", 10.0)
+    deletions = [[0], [1, 2], [3]]
+    chain, branches = (deleting(data, spec, deletions, pattern) for pattern in ("chain", "branches"))
+    assert lineage(chain).tolist() == np.triu(np.ones((3, 3), bool)).tolist()
+    assert lineage(branches).tolist() == np.eye(3, dtype=bool).tolist()
+    assert [[case.index for case in family] for family in families([*chain[::-1]])] == [[0, 1, 2]]
+    later = [Case(3 + case.index, case.size, case.before, case.after) for case in deleting(data, spec, [[9]], "chain")]
+    (elsewhere,) = (Case(9, 1, linear_params(np.ones((65, 10))), linear_params(np.zeros((65, 10)))) for _ in range(1))
+    assert [len(family) for family in families([*chain, *later, elsewhere])] == [4, 1]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("kind", ["ridge", "softmax"])
+def test_the_true_records_solve_the_joint_equations(kind: ModelKind, pattern: str) -> None:
+    """Exactly so where the public sample is what nobody asked to delete; with wrong labels they do not."""
+    private = digits(private=300)
+    deletions = [[0, 1], [2], [3, 4, 5]]
+    data = Data(private.schema, private.x, private.y, private.x[6:], private.y[6:])
+    spec = data.spec(kind, STRENGTH[kind])
+    knowledge = data.knowledge(spec)
+    cases = deleting(data, spec, deletions, pattern, newton=1)
+    space = Space(knowledge, 64)
+    equations = JointEquations(knowledge, space, cases, lineage(cases))
+    z = torch.tensor(space.coordinates(data.x[:6], knowledge))
+    nothing, labels = torch.zeros_like(z), torch.tensor(data.y[:6])
+    # The records may have parts outside the public sample's span: these pixels are blank in all public records.
+    assert float(equations.loss(z, labels, nothing)) < 1e-4 * float(equations.loss(0 * z, labels, nothing))
+    assert float(equations.loss(z, (labels + 1) % 10, nothing)) > 1.0
+
+
+def test_jointly_is_no_worse_than_one_by_one() -> None:
+    """With a third of all records deleted in a chain, the releases bind the common operator."""
+    data = digits(private=150, public=300)
+    spec = data.spec("ridge", 10.0)
+    deletions = groups(5, 10)
+    cases, knowledge = deleting(data, spec, deletions, "chain"), data.knowledge(spec)
+    short = {"exchanges": 0, "refinements": 1, "iterations": 40, "components": 30}
+    together = matched(Sequence.model_validate(short), data, deletions, cases, knowledge)
+    alone = matched(Unmix.model_validate(short), data, deletions, cases, knowledge)
+    assert np.median(together) >= np.median(alone) - 0.005
+
+
+def test_one_deletion_is_unmixed() -> None:
+    data = digits(private=200, public=150)
+    spec = data.spec("ridge", 10.0)
+    cases, knowledge = forgetting(data, spec, [[0, 1]]), data.knowledge(spec)
+    short = {"exchanges": 1, "refinements": 1, "iterations": 20, "components": 10}
+    (one,) = Sequence.model_validate(short).run(cases, knowledge, generator(0, "test"))
+    (same,) = Unmix.model_validate(short).run(cases, knowledge, generator(0, "test"))
+    assert np.array_equal(one.x, same.x)
+    assert cosines(one.x, same.x).min() > 0.999
