@@ -25,25 +25,25 @@ class Average(Frozen):
 
 
 def guesses(cases: Sequence[Case], knowledge: PublicKnowledge, no_signal: bool = False) -> dict[int, Reconstruction]:
-    """The public mean as often as records were deleted, with granted labels where there are any; by case index.
+    """``guess`` for every case, by case index."""
+    return {case.index: guess(case.index, case.size, case.labels, knowledge, no_signal) for case in cases}
+
+
+def guess(
+    case: int, size: int, labels: tuple[float, ...] | None, knowledge: PublicKnowledge, no_signal: bool = False
+) -> Reconstruction:
+    """The public mean as often as records were deleted, with granted labels where there are any.
 
     Args:
-        cases: the deletions.
+        case: its index.
+        size: how many records were deleted.
+        labels: granted.
         knowledge: the public sample.
         no_signal: whether an attack falls back on this because the models did not differ.
     """
-    if not cases:
-        return {}
-    mean, label = knowledge.mean.astype(np.float64), _typical_label(knowledge)
-    return {
-        case.index: Reconstruction(
-            case=case.index,
-            x=np.tile(mean, (case.size, 1)),
-            y=np.array(case.labels if case.labels is not None else [label] * case.size, np.float64),
-            no_signal=no_signal,
-        )
-        for case in cases
-    }
+    known = labels if labels is not None else [_typical_label(knowledge)] * size
+    x = np.tile(knowledge.mean.astype(np.float64), (size, 1))
+    return Reconstruction(case=case, x=x, y=np.array(known, np.float64), no_signal=no_signal)
 
 
 def shares(case: int, size: int, knowledge: PublicKnowledge) -> Labels:

@@ -18,13 +18,16 @@ from simulator.world.transcript import digest_of
 _TOGETHER = 64
 """Records whose gradients are held at once."""
 
+_TINY = 1e-300
+
 Operator: TypeAlias = Literal["auto", "identity", "hessian"]
 
 
 class CandidateMatch(Frozen):
-    """Score every record of the challenge by how much of it is in what the deletion took out of the gradient.
+    """Score every record of the challenge by how much of what the deletion took out of the gradient lies along it.
 
-    Linear head: ||x~^T G|| / ||x~|| with ``hrec``'s G, the sum of x~ r^T over the deleted records; labels are not used.
+    Linear head: ||x~^T G|| / (||x~|| ||G||), G the sum of x~ r^T over the deleted records as ``hrec`` has it; labels
+    are not used.
     Other models: the cosine of the record's gradient, with its label, at the model before and the parameter change.
     Where nothing changed: zeros, flagged. Guarantee: none. It is the measure that bounds on reconstruction speak of.
 
@@ -59,10 +62,11 @@ def _projected(
     released = released_gradients(cases, knowledge, operator).gradients
     phi = precise_model(knowledge).embed(torch.tensor(challenge.x)).numpy()
     features = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
-    length = np.linalg.norm(features, axis=1)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    sizes = np.maximum(np.linalg.norm(released, axis=(1, 2)), _TINY)
     return {
-        case.index: Scores(case.index, np.linalg.norm(features @ matrix, axis=1) / length)
-        for case, matrix in zip(cases, released, strict=True)
+        case.index: Scores(case.index, np.linalg.norm(features @ matrix, axis=1) / size)
+        for case, matrix, size in zip(cases, released, sizes, strict=True)
     }
 
 

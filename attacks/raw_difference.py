@@ -27,7 +27,7 @@ class RawDifference(Frozen):
     kind: Literal["raw-difference"] = "raw-difference"
 
     models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm", "mlp"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample"})
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""

@@ -1,13 +1,15 @@
 """The adversary alone: a transcript directory and the public knowledge beside it, and nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attacks.cost import Cost, Meter
+from attacks.queries import Window
 from simulator.world.knowledge import PublicKnowledge, cases_of
 from simulator.world.protocols import Attack
-from simulator.world.records import Guess, Reconstruction
+from simulator.world.queries import QueryAttack
+from simulator.world.records import Case, Guess, Reconstruction
 from simulator.world.seeding import generator
 from simulator.world.transcript import Transcript
 
@@ -26,7 +28,7 @@ class Answer:
 
 
 def attack_transcript(
-    directory: Path, attacks: Sequence[Attack], knowledge: PublicKnowledge | None = None, seed: int = 0
+    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None, seed: int = 0
 ) -> dict[str, Answer]:
     """Run attacks on one transcript.
 
@@ -46,15 +48,25 @@ def attack_transcript(
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
     _check(attacks, known)
     cases = cases_of(Transcript.open(directory), known.facts)
-    answers: dict[str, Answer] = {}
-    for attack in attacks:
+    return {attack.kind: answer(attack, cases, known, seed) for attack in attacks}
+
+
+def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKnowledge, seed: int = 0) -> Answer:
+    """Run one attack; one without the parameters gets a window on each case in the case's place."""
+    if not cases:
+        return Answer([], Cost(0.0))
+    rng = generator(seed, f"attack/{attack.kind}")
+    if not isinstance(attack, QueryAttack):
         with Meter() as meter:
-            found = attack.run(cases, known, generator(seed, f"attack/{attack.kind}")) if cases else []
-        answers[attack.kind] = Answer(list(found), meter.cost)
-    return answers
+            found = attack.run(cases, known, rng)
+        return Answer(list(found), meter.cost)
+    windows = [Window(case, known.model, attack.access) for case in cases]
+    with Meter() as meter:
+        found = attack.ask(windows, known, rng)
+    return Answer(list(found), replace(meter.cost, queries=sum(window.queries for window in windows)))
 
 
-def _check(attacks: Sequence[Attack], known: PublicKnowledge) -> None:
+def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
     kinds, model = [attack.kind for attack in attacks], known.facts.model.kind
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")

@@ -1,7 +1,8 @@
 """What clients refuse to read because it has been deleted."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 from simulator.world.records import Forget
 
@@ -14,34 +15,21 @@ class Tombstones:
     """Deleted records by arm and branch: they bind from the completion of a deletion on, on that branch only.
 
     Args:
-        buried: what an earlier ``as_text`` said; empty for none.
+        buried: where they are kept, a JSON text a branch, so that a mark or a look costs one branch and not all.
     """
 
-    def __init__(self, buried: str = "") -> None:
-        self._dead: dict[str, dict[int, set[int]]] = {
-            place: {int(client): set(records) for client, records in clients.items()}
-            for place, clients in json.loads(buried or "{}").items()
-        }
-
-    def as_text(self) -> str:
-        """All of it as JSON, for a store that outlives this object."""
-        dead = {
-            place: {client: sorted(records) for client, records in clients.items()}
-            for place, clients in self._dead.items()
-        }
-        return json.dumps(dead)
+    def __init__(self, buried: MutableMapping[str, Any] | None = None) -> None:
+        self._buried: MutableMapping[str, Any] = {} if buried is None else buried
 
     def bury(self, arm: str, branch: int, forget: Forget) -> None:
         """Mark records as deleted on one branch of one arm."""
-        place = self._dead.setdefault(_place(arm, branch), {})
-        for client, records in forget.items():
-            place.setdefault(client, set()).update(records)
+        dead = self._dead(arm, branch)
+        self._keep(arm, branch, dead | {c: dead.get(c, set()).union(records) for c, records in forget.items()})
 
     def lift(self, arm: str, branch: int, consented: Forget) -> None:
         """Take back the marks of records whose clients consent to their use again."""
-        place = self._dead.get(_place(arm, branch), {})
-        for client, records in consented.items():
-            place.get(client, set()).difference_update(records)
+        dead = self._dead(arm, branch)
+        self._keep(arm, branch, {client: dead[client].difference(consented.get(client, ())) for client in dead})
 
     def check(self, arm: str, branch: int, clients: Iterable[int], forget: Forget, of: str) -> None:
         """Refuse a read of deleted records.
@@ -55,12 +43,20 @@ class Tombstones:
         Raises:
             Refusal: some of what is read is deleted on that branch.
         """
-        dead = self._dead.get(_place(arm, branch), {})
+        dead = self._dead(arm, branch)
         for client in dead.keys() & set(clients):
             named = set(forget.get(client, ()))
             touched = dead[client] & named if of == "forgotten" else dead[client] - named
             if touched:
                 raise Refusal(f"client {client} has deleted its records {sorted(touched)} on branch {branch} of {arm}")
+
+    def _dead(self, arm: str, branch: int) -> dict[int, set[int]]:
+        kept = json.loads(str(self._buried.get(_place(arm, branch), "{}")))
+        return {int(client): set(records) for client, records in kept.items()}
+
+    def _keep(self, arm: str, branch: int, dead: dict[int, set[int]]) -> None:
+        texts = {client: sorted(records) for client, records in dead.items()}
+        self._buried[_place(arm, branch)] = json.dumps(texts)
 
 
 def _place(arm: str, branch: int) -> str:

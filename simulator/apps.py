@@ -102,7 +102,6 @@ def tombstone(message: Message, context: Context) -> Message:
     tombstones = _tombstones(context)
     mark = tombstones.lift if call["lift"] else tombstones.bury
     mark(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
-    context.state["tombstones"] = ConfigRecord({"json": tombstones.as_text()})
     return Message(wire.pack({}, {}), reply_to=message)
 
 
@@ -138,8 +137,8 @@ def _site_data(context: Context) -> Path | None:
 
 
 def _tombstones(context: Context) -> Tombstones:
-    record = context.state.config_records.get("tombstones")
-    return Tombstones("" if record is None else str(record["json"]))
+    """What is kept in this host's own state."""
+    return Tombstones(context.state.config_records.setdefault("tombstones", ConfigRecord()))
 
 
 @lru_cache(maxsize=2)

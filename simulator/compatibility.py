@@ -89,6 +89,15 @@ def _one_model(setting: Setting) -> Obstacle | None:
     )
 
 
+def _nothing_held_out(setting: Setting) -> Obstacle | None:
+    if setting.data.test_fraction > 0.0:
+        return None
+    return (
+        "data.test_fraction = 0",
+        "it tells deleted records from held-out ones, which are taken from the test data; give test_fraction above 0",
+    )
+
+
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
@@ -97,6 +106,7 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "plain SGD": _local_momentum,
     "shard checkpoints": _one_model,
     "perturbed objective": _unperturbed,
+    "challenge": _nothing_held_out,
 }
 _GRANTS = ("labels", "client", "seeds")
 _ON_SHARDS = ("sharded", "retrain", "none")

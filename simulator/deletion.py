@@ -106,7 +106,19 @@ def _labels(deletion: DeletionConfig, population: AbstractPopulation, seed: int)
         if deletion.scope == "client":
             client = int(rng.choice(list(forget)))
             forget = {client: forget[client]}
-        yield forget, int(label)
+        yield _share_of(forget, deletion.fraction, seed, int(label)), int(label)
+
+
+def _share_of(forget: Forget, fraction: float, seed: int, label: int) -> Forget:
+    """A random share of these records, at least one; a larger share contains a smaller one."""
+    if fraction == 1.0:
+        return forget
+    pairs = [(client, record) for client, records in forget.items() for record in records]
+    kept = generator(seed, "deletion-share", label).permutation(len(pairs))[: max(1, round(fraction * len(pairs)))]
+    shared: dict[int, list[int]] = {}
+    for client, record in (pairs[i] for i in np.sort(kept)):
+        shared.setdefault(client, []).append(record)
+    return {client: tuple(records) for client, records in shared.items()}
 
 
 def _spelled_out(deletion: DeletionConfig, population: AbstractPopulation, rounds: int, index: int) -> DeletionRequest:

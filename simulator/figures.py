@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from simulator.findings import BASELINES, Arm, finding, headline, metric, phrase_of, reconstructions
 from simulator.gallery import collect, draw_images, draw_values
+from simulator.inference_figures import inference
 from simulator.price import price
 from simulator.runfiles import RunFiles, Setting
 from simulator.style import INK, PALE, RULE, STYLE, colour, heading, heading_inches, name, save, spread
@@ -31,7 +32,7 @@ def draw_all(directory: Path) -> list[Path]:
     run = RunFiles.open(directory)
     drawn: list[Path | None] = []
     with mpl.rc_context(STYLE):
-        drawn.append(summary(run))
+        drawn += [summary(run), inference(run)]
         for variant in run.variants():
             drawn += [
                 gallery(run, variant),

@@ -26,7 +26,7 @@ _NO_POWER = (
 def score_labels(truths: Sequence[Truth], answers: Sequence[Labels]) -> pd.DataFrame:
     """Score inferred classes: a row a case.
 
-    Columns: case; size; label_correct, the share of the deleted records' classes that the answer has too, as multisets;
+    Columns: case; size; label_share, the share of the deleted records' classes that the answer has too, as multisets;
     class_correct, whether the class with the largest evidence is the one deleted most (any of them, on a tie);
     no_signal.
     """
@@ -39,8 +39,8 @@ def score_labels(truths: Sequence[Truth], answers: Sequence[Labels]) -> pd.DataF
             {
                 "case": truth.case,
                 "size": len(truth.y),
-                "label_correct": np.minimum(true, said).sum() / len(truth.y),
-                "class_correct": bool(true[int(answer.evidence.argmax())] == true.max()),
+                "label_share": np.minimum(true, said).sum() / len(truth.y),
+                "class_correct": float(true[int(answer.evidence.argmax())] == true.max()),
                 "no_signal": answer.no_signal,
             }
         )
@@ -57,7 +57,7 @@ def summarise_labels(
         "kind": "labels",
         "n": int(frame["size"].sum()),
         "cases": len(frame),
-        "label_accuracy": float(np.average(frame["label_correct"], weights=frame["size"])),
+        "label_accuracy": float(np.average(frame["label_share"], weights=frame["size"])),
         "label_accuracy_prior": float(np.average(prior, weights=frame["size"])),
         "class_accuracy": float(frame["class_correct"].mean()),
         "class_accuracy_ci95": _interval([frame["class_correct"].to_numpy(np.float64)[:, None]], rng),

@@ -57,7 +57,7 @@ def offers(arms: Sequence[Arm]) -> dict[str, list[Offer]]:
             continue
         free, bare = _utility(settings[""]), _left(settings[""])
         found[how] = [
-            Offer(own[0]["defense"]["kind"], label, u := _utility(own), c := _left(own), free - u, bare - c)
+            Offer(own[0]["defense"]["kind"], label, u := _utility(own), c := _left(own), free - u, bare - max(0.0, c))
             for label, own in settings.items()
         ]
     return found

@@ -181,6 +181,7 @@ class DeletionConfig(Frozen):
         records_per_request: level record only.
         group: simultaneous only.
         scope: level label only: the class of all clients, or of one.
+        fraction: level label only, drawn requests: the share of the class's records that goes.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
         leaver_online: whether clients still answer about what they delete; false: they are gone by then.
         request: the requests spelled out, in place of drawn ones.
@@ -192,6 +193,7 @@ class DeletionConfig(Frozen):
     records_per_request: Count = 1
     group: Count = 1
     scope: Literal["all", "client"] = "all"
+    fraction: float = Field(default=1.0, gt=0, le=1)
     rounds_between: int = Field(default=0, ge=0)
     leaver_online: bool = True
     request: tuple[RequestConfig, ...] = ()
@@ -206,6 +208,8 @@ class DeletionConfig(Frozen):
             raise ValueError(f"group = {self.group} is for pattern = 'simultaneous', not {self.pattern!r}")
         if self.scope != "all" and self.level != "label":
             raise ValueError(f"scope = {self.scope!r} is for level = 'label', not {self.level!r}")
+        if self.fraction < 1.0 and (self.level != "label" or self.request):
+            raise ValueError(f"fraction = {self.fraction:g} is for drawn requests of level = 'label'")
         if self.pattern == "simultaneous" and self.level == "label":
             raise ValueError(
                 "pattern = 'simultaneous' groups clients, and level = 'label' has none; take level record or client"

@@ -7,6 +7,7 @@ import pytest
 
 from simulator.deletion import draw_requests
 from simulator.errors import ScenarioError
+from simulator.scenario import scenario_from_dict
 from simulator.sections import DeletionConfig
 from simulator.world.data import Population
 from simulator.world.specs import Schema
@@ -141,3 +142,26 @@ def test_requests_spelled_out_are_taken_as_they_are() -> None:
 def test_requests_for_what_is_not_there_are_refused(asked: dict, needed: str) -> None:
     with pytest.raises(ScenarioError, match=needed):
         draw_requests(DeletionConfig.model_validate(asked), population(), 1, 0)
+
+
+def test_a_share_of_a_class_goes_and_a_larger_share_contains_it() -> None:
+    people = population()
+
+    def drawn(fraction: float) -> list[set[tuple[int, int]]]:
+        config = DeletionConfig(level="label", requests=3, fraction=fraction)
+        return [
+            {(client, record) for client, records in one.forget.items() for record in records}
+            for one in draw_requests(config, people, 5, 0)
+        ]
+
+    for tenth, half, whole in zip(drawn(0.1), drawn(0.5), drawn(1.0), strict=True):
+        assert tenth < half < whole
+        assert (len(tenth), len(half)) == (max(1, round(0.1 * len(whole))), round(0.5 * len(whole)))
+    with pytest.raises(ValueError, match="is for drawn requests of level = 'label'"):
+        DeletionConfig(level="record", fraction=0.5)
+
+
+def test_a_challenge_needs_records_that_were_held_out() -> None:
+    content = {"name": "t", "data": {"test_fraction": 0.0}, "attack": [{"kind": "candidate-match"}]}
+    with pytest.raises(ScenarioError, match="taken from the test data; give test_fraction above 0"):
+        scenario_from_dict(content)

@@ -29,7 +29,7 @@ Run: TypeAlias = Callable[[Sequence[Case]], list[Reconstruction]]
 
 _STEP = 0.05
 _LAMBDA = 10.0
-_EPOCHS = 10
+_EPOCHS = 2
 PUBLISHED_STEPS = 10_000
 _RESTARTS, _RATE, _SMOOTHING = 5, 0.04, 1e-3
 

@@ -1,8 +1,9 @@
 """Gradients of many models at once, each on records of its own.
 
-They are written out as batched matrix products of fixed shapes. That is fast: it takes a few kernels instead of the
+Small models are written out as batched matrix products of fixed shapes. That is fast: a few kernels instead of the
 hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped convolutions that ``vmap`` makes of a
-convolutional network change their kernel, and with it the last bits, with the number of models.
+convolutional network change their kernel, and with it the last bits, with the number of models. Large networks, whose
+kernels need no company to be worth their call, are differentiated one after the other.
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def gradients(
     Returns:
         name -> ``[W, ...]`` gradients.
     """
+    if model.spec.kind == "resnet18":
+        return _anyhow(model, params, x, y, filled, count)
     layers, convolutions = _parts(model, params, x, y, filled, count)
     found: dict[str, Tensor | Outer] = {}
     for prefix, (pull, inputs) in layers.items():
@@ -60,6 +63,20 @@ def gradients(
         summed = torch.bmm(pull, patches.transpose(1, 2)).neg_()
         found |= {f"{prefix}weight": summed.view_as(params[f"{prefix}weight"]), f"{prefix}bias": pull.sum(2).neg_()}
     return found
+
+
+def _anyhow(
+    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
+) -> dict[str, Tensor | Outer]:
+    """The same of a model whose gradients are not written out, one model after the other."""
+
+    def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
+        each = model.losses(model.scores(one, x1), y1)
+        return torch.where(filled1, each, 0.0).sum() / count1
+
+    slope = grad(mean_loss)
+    found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
+    return {name: torch.stack([one[name] for one in found]) for name in params}
 
 
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
@@ -77,8 +94,8 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
     each = {prefix: _of_each(pull, patches, x.shape[1]) for prefix, (pull, patches) in convolutions.items()}
     squares = [pull.square().sum(-1) * (inputs.square().sum(-1) + 1.0) for pull, inputs in layers.values()]
     squares += [part.square().sum(-1) for both in each.values() for part in both]
-    length = reduce(torch.add, squares).sqrt()  # one after the other: a reduction's order may depend on the shape
-    factor = (clip / (length + 1e-6)).clamp(max=1.0).unsqueeze(1)
+    # One after the other: the order of a reduction may depend on the shape.
+    factor = _clip_factor(reduce(torch.add, squares), clip).unsqueeze(1)
     found: Params = {}
     for prefix, (pull, inputs) in layers.items():
         clipped = pull * factor.transpose(1, 2)
@@ -96,10 +113,18 @@ def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: 
     def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
-    each = vmap(vmap(grad(loss), in_dims=(None, 0, 0)))(params, x, y)
-    length = reduce(torch.add, [value.flatten(2).square().sum(-1) for value in each.values()]).sqrt()
-    factor = torch.where(filled, (clip / (length + 1e-6)).clamp(max=1.0), 0.0)
-    return {name: torch.einsum("wb,wb...->w...", factor, value) for name, value in each.items()}
+    of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
+    sums = []
+    for i in range(len(x)):
+        each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
+        squares = [value.flatten(1).square().sum(-1) for value in each.values()]
+        factor = torch.where(filled[i], _clip_factor(reduce(torch.add, squares), clip), 0.0)
+        sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
+    return {name: torch.stack([one[name] for one in sums]) for name in params}
+
+
+def _clip_factor(squares: Tensor, clip: float) -> Tensor:
+    return (clip / (squares.sqrt() + 1e-6)).clamp(max=1.0)
 
 
 def _of_each(pull: Tensor, patches: Tensor, batch: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,20 @@ from simulator.world.records import Array, Case, Challenge
 from simulator.world.specs import Frozen, ModelSpec, Schema
 from simulator.world.transcript import Transcript, TranscriptError, write_atomically
 
+FIELDS: dict[str, frozenset[str]] = {
+    "public sample": frozenset({"x", "y", "box_low", "box_high", "mean"}),
+    "lambda": frozenset({"regularisation"}),
+    "n": frozenset({"n"}),
+    "unlearning rule": frozenset({"operator", "step", "unlearning"}),
+    "training": frozenset({"algorithm", "training"}),
+    "challenge": frozenset({"challenge"}),
+    "seeds": frozenset({"seed"}),
+}
+"""What an attack that declares a need may read, of ``PublicKnowledge``, ``Facts`` and the model's spec.
+
+Architecture and form of the data are everybody's. ``classes`` is no knowledge: the data must have some.
+"""
+
 _CHALLENGE = "challenge.safetensors"
 
 

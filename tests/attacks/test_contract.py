@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from attacks import CARDS
+from attacks.session import answer
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.protocols import Attack
+from simulator.world.queries import QueryAttack
 from simulator.world.records import Case, Guess, Reconstruction
-from simulator.world.seeding import generator
 from simulator.world.specs import FeatureSpec
 from tests.attacks.eavesdropped import ascending, diabetes, digits, forgetting
 
@@ -27,13 +28,17 @@ SHORT: dict[str, dict[str, int]] = {
     "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
     "compound": {"iterations": 12, "candidates": 1, "polish": 5},
     "inversion": {"iterations": 30, "restarts": 2, "polish": 20},
+    "probing-label": {"borders": 60},
+    "deletion-inference": {"shadows": 1, "deletions": 8},
+    "deletion-lira": {"shadows": 3, "deletions": 2},
+    "updates-leak": {"probes": 20, "shadows": 1, "deletions": 12, "epochs": 3},
 }
 """Fewer steps of attacks that search: what holds here holds after any number of them."""
 
 
-def attack(name: str) -> Attack:
+def attack(name: str) -> Attack | QueryAttack:
     module, _, attribute = CARDS[name].target.partition(":")
-    made: Attack = getattr(import_module(module), attribute)(**SHORT.get(name, {}))
+    made: Attack | QueryAttack = getattr(import_module(module), attribute)(**SHORT.get(name, {}))
     return made
 
 
@@ -51,7 +56,7 @@ def setting(name: str) -> tuple[list[Case], PublicKnowledge]:
 
 
 def run(name: str, cases: Sequence[Case], knowledge: PublicKnowledge) -> list[Guess]:
-    return list(attack(name).run(cases, knowledge, generator(0, f"attack/{name}")))
+    return answer(attack(name), cases, knowledge).guesses
 
 
 def reconstructed(name: str, cases: Sequence[Case], knowledge: PublicKnowledge) -> list[Reconstruction]:

@@ -52,7 +52,8 @@ def test_every_case_gets_one_finite_answer_of_its_form_in_order(name: str, where
     assert [one.case for one in found] == [case.index for case in cases]
     for case, one in zip(cases, found, strict=True):
         assert np.isfinite(numbers(one)).all()
-        assert one.no_signal == case.silent
+        assert one.no_signal or not case.silent
+        assert case.silent or not one.no_signal or name == "probing-label"  # labels may stay what they were
         if isinstance(one, Labels):
             assert one.evidence.shape == (knowledge.facts.model.outputs,)
             assert one.y.shape == (case.size,)

@@ -54,7 +54,7 @@ def test_a_round_to_which_nobody_came_still_gets_its_noise() -> None:
 
 
 def test_noise_is_fresh_for_every_round_and_lineage() -> None:
-    setup, shapes, found = _setup(), {"weight": np.zeros((4, 4))}, []
+    setup, shapes, found = _setup(plan=FEDAVG.model_copy(update={"shards": 2})), {"weight": np.zeros((4, 4))}, []
     lineages = [Lineage(0, {}), Lineage(0, {}, noise=("other",)), Lineage(0, {}, shard=0), Lineage(0, {}, shard=1)]
     for lineage, round in [(lineage, round) for lineage in lineages for round in (0, 1)]:
         found.append(aggregated(setup, lineage, round, shapes, None, [], {})[0].sums["weight"].tobytes())

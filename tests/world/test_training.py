@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from simulator.world.batches import batches_of
-from simulator.world.gradients import gradients, onto
+from simulator.world.gradients import clipped_sums, gradients, onto
 from simulator.world.models import Model, model_of
 from simulator.world.seeding import generator
 from simulator.world.specs import ModelSpec, Recipe
@@ -143,3 +143,15 @@ def test_gradients_of_a_cnn_are_those_of_autograd(shape: tuple[int, ...]) -> Non
             actual = torch.zeros_like(starts[name])
             onto(actual, 0.0, found[name], 1.0)
             torch.testing.assert_close(actual[i], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_clipped_gradients_are_the_same_bits_in_any_pack(kind: str) -> None:
+    model = _model(kind)
+    rng, starts = np.random.default_rng(0), _starts(model, 9)
+    x = torch.from_numpy(rng.random((9, 6, 64), dtype=np.float32))
+    y, filled = torch.from_numpy(rng.integers(0, 10, (9, 6))), torch.ones(9, 6, dtype=torch.bool)
+    together = clipped_sums(model, starts, x, y, filled, 1.0)
+    apart = clipped_sums(model, {name: value[3:5] for name, value in starts.items()}, x[3:5], y[3:5], filled[3:5], 1.0)
+    for name in model.names:
+        assert torch.equal(together[name][3:5], apart[name])

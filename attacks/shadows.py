@@ -1,0 +1,155 @@
+"""Deletions that the adversary carries out on models of its own, made from the public sample."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacks.linear import class_targets, precise_model
+from attacks.queries import public_scores
+from simulator.world.gradients import gradients, onto
+from simulator.world.knowledge import PublicKnowledge
+from simulator.world.records import Array
+from simulator.world.specs import Recipe
+from simulator.world.training import Slot, fit
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """One model trained on half of the public sample, and deletions from it; answers as a service would show them.
+
+    Attributes:
+        members: ``[h]`` public rows that it was trained on.
+        deleted: ``[c, k]`` public rows that each deletion took away.
+        before: ``[a, Q]`` its answers to the records asked about.
+        after: ``[c, a, Q]`` those of each unlearned model.
+    """
+
+    members: Array
+    deleted: Array
+    before: Array
+    after: Array
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many shadows.
+
+    Attributes:
+        models: trained, each on another random half.
+        deletions: from each model.
+        size: records that each deletion takes.
+        epochs: of a model that SGD trains; the clients' own number of passes is not public.
+    """
+
+    models: int
+    deletions: int
+    size: int
+    epochs: int = 5
+
+
+def make_shadows(knowledge: PublicKnowledge, plan: Plan, asked: Array, rng: np.random.Generator) -> Iterator[Shadow]:
+    """Yield one shadow a model.
+
+    Ridge is solved and downdated exactly. Every other model is trained by SGD with the public learning rate and batch
+    size. Its unlearning is the rule's gradient step where that is public (operator ``identity``), else a retraining
+    without the records: in the same order where the rule says so or solves for an optimum, which has no randomness of
+    its own; else in a fresh one. lambda / n is that of the model attacked. Effects are larger than on the n private
+    records, about in proportion to ``n / h``.
+
+    Args:
+        knowledge: the public sample and the rule.
+        plan: how many; sizes beyond a quarter of the half are cut to that.
+        asked: ``[a, d]`` records to ask about.
+        rng: draws halves, deletions, orders and start models.
+    """
+    half = max(2, len(knowledge.x) // 2)
+    size = max(1, min(plan.size, half // 4))
+    for _ in range(plan.models):
+        members = np.sort(rng.permutation(len(knowledge.x))[:half])
+        turns = -(-plan.deletions * size // half)
+        order = np.concatenate([rng.permutation(half) for _ in range(turns + 1)])
+        deleted = order[: plan.deletions * size].reshape(plan.deletions, size)
+        if knowledge.facts.model.kind == "ridge":
+            before, after = _solved(knowledge, members, deleted, asked)
+        else:
+            before, after = _trained(knowledge, members, deleted, asked, plan.epochs, rng)
+        yield Shadow(members, members[deleted], before, after)
+
+
+def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array) -> tuple[Array, Array]:
+    """Theta' = Theta - A^-1 X_d^T (I - X_d A^-1 X_d^T)^-1 (Y_d - X_d Theta), seen through the records asked about."""
+    model, facts = precise_model(knowledge), knowledge.facts
+    own, seen = (_features(knowledge, rows) for rows in (np.asarray(knowledge.x)[members], asked))
+    y = class_targets(knowledge)[members]
+    wanted = model.residual(torch.zeros(len(members), facts.model.outputs, dtype=torch.float64), y).numpy()
+    ridge = facts.model.regularisation * len(members) / facts.n
+    solved = np.linalg.solve(own.T @ own + ridge * np.eye(own.shape[1]), own.T)
+    residual = wanted - own @ (solved @ wanted)
+    reach, between = seen @ solved, own @ solved
+    before = reach @ wanted
+    after = np.empty((len(deleted), *before.shape))
+    for i, rows in enumerate(deleted):
+        pull = np.linalg.solve(np.eye(len(rows)) - between[np.ix_(rows, rows)], residual[rows])
+        after[i] = before - reach[:, rows] @ pull
+    return before, after
+
+
+def _features(knowledge: PublicKnowledge, x: Array) -> Array:
+    phi = precise_model(knowledge).embed(torch.tensor(np.asarray(x, np.float64))).numpy()
+    return np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
+
+
+def _trained(
+    knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array, epochs: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """By SGD; all retrainings of a shadow run together."""
+    facts, model = knowledge.facts, knowledge.model
+    given = {key: facts.training[key] for key in ("batch_size", "learning_rate", "momentum") if key in facts.training}
+    recipe = Recipe(**given, l2=facts.model.regularisation / facts.n)
+    x = torch.tensor(np.asarray(knowledge.x)[members], dtype=model.dtype)
+    y = class_targets(knowledge)[members]
+    orders = [rng.permutation(len(members)) for _ in range(epochs)]
+    start = {name: torch.tensor(value).unsqueeze(0) for name, value in model.init(rng).items()}
+    slots = [_slot(orders, (), recipe.batch_size)]
+    stepped = facts.operator == "identity"
+    if not stepped:
+        fresh = facts.algorithm in ("fedavg", "fedsgd") and facts.unlearning.get("coupling") != "same-order"
+        for rows in deleted:
+            if fresh:
+                orders = [rng.permutation(len(members)) for _ in range(epochs)]
+            slots.append(_slot(orders, rows, recipe.batch_size))
+    params = fit(model, start, slots, x, y, recipe)
+    if stepped:
+        params = _ascended(knowledge, params, x, y, deleted)
+    asked_x = torch.tensor(asked, dtype=model.dtype)
+    with torch.no_grad():
+        scores = [model.scores({name: v[i] for name, v in params.items()}, asked_x) for i in range(len(deleted) + 1)]
+    shown = public_scores(torch.stack(scores).double().numpy(), model)
+    return shown[0], shown[1:]
+
+
+def _slot(orders: list[Array], without: Array | tuple[int, ...], batch_size: int) -> Slot:
+    """All epochs as one training, batches padded; forgotten records leave their places empty."""
+    epochs = []
+    for order in orders:
+        rows = np.full(-(-len(order) // batch_size) * batch_size, -1, dtype=np.int64)
+        rows[: len(order)] = np.where(np.isin(order, without), -1, order)
+        epochs.append(rows.reshape(-1, batch_size))
+    return Slot(0, np.concatenate(epochs))
+
+
+def _ascended(
+    knowledge: PublicKnowledge, params: dict[str, Tensor], x: Tensor, y: Tensor, deleted: Array
+) -> dict[str, Tensor]:
+    """The trained model, then for each deletion a step up the deleted records' losses from it."""
+    count, size = deleted.shape
+    moved = {name: value[:1].expand(count, *value.shape[1:]).clone() for name, value in params.items()}
+    filled = torch.ones(count, size, dtype=torch.bool)
+    share = torch.ones(count, dtype=knowledge.model.dtype)  # a count of 1: sums of losses
+    slopes = gradients(knowledge.model, moved, x[deleted], y[deleted], filled, share)
+    for name, slope in slopes.items():
+        onto(moved[name], 1.0, slope, knowledge.facts.step)
+    return {name: torch.cat([value[:1], moved[name]]) for name, value in params.items()}
