@@ -55,6 +55,7 @@ def _datasets(found: Table) -> None:
     for name, card in CARDS.items():
         found.add_row(name, card.summary)
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
+    found.add_row("path/to/file.csv, .parquet", "your own table: y, optionally client and split, and inputs")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
 
 

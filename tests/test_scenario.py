@@ -207,7 +207,7 @@ MISTAKES = {
     "no host": ("[runtime]\nhosts = 0", ["runtime.hosts = 0", "at least 1"]),
     "hub": ('[data]\nsource = "hub:ylecun/mnist"', ["data.source", "not built yet", ".npz"]),
     "synthetic": ('[data]\nsource = "synthetic:cifar"', ["data.source", "synthetic:mnist-like", ".npz"]),
-    "csv": ('[data]\nsource = "people.csv"', ["data.source", "not built yet", ".npz"]),
+    "csv": ('[data]\nsource = "people.csv"', ["data.source", "there is no file", ".npz"]),
     "channels": ('[model]\nkind = "cnn"\nchannels = 8', ["channels = 8", "resnet18", "leave it out"]),
     "resnet features": (
         '[model]\nkind = "resnet18"\nfeatures = { dimension = 9 }',

@@ -15,6 +15,7 @@ import numpy as np
 from simulator.world.cards import Card
 from simulator.world.raw import DataError, Raw, checked
 from simulator.world.records import Array
+from simulator.world.tables import SUFFIXES, read_table
 from simulator.world.transcript import write_atomically
 
 __all__ = ["CARDS", "DataError", "Raw", "cache_directory", "check_source", "load_source", "version_of"]
@@ -30,10 +31,8 @@ MNIST_LIKE = "synthetic:mnist-like"
 
 _NOT_BUILT = {
     "hub:": "data sets of the Hugging Face hub",
-    ".csv": "CSV files",
-    ".parquet": "Parquet files",
 }
-_REMEDY = f"give one of {', '.join(CARDS)}, {MNIST_LIKE} or the path of an .npz file"
+_REMEDY = f"give one of {', '.join(CARDS)}, {MNIST_LIKE} or the path of an .npz, .csv or .parquet file"
 
 
 def check_source(source: str) -> None:
@@ -50,7 +49,7 @@ def check_source(source: str) -> None:
             raise DataError(f"{what} ({source!r}) are not built yet; {_REMEDY}")
     if path.is_dir():
         raise DataError(f"{source!r} is a directory, and image folders are not built yet; {_REMEDY}")
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in (".npz", *SUFFIXES):
         if not path.is_file():
             raise DataError(f"there is no file {source!r} (working directory: {Path.cwd()}); {_REMEDY}")
         return
@@ -68,7 +67,7 @@ def load_source(source: str) -> Raw:
     check_source(source)
     if source in _SHIPPED:
         return checked(replace(_SHIPPED[source](), name=source))
-    return _from_npz(Path(source))
+    return _from_file(Path(source))
 
 
 def version_of(source: str) -> str:
@@ -173,8 +172,8 @@ def _cached(name: str, read: Callable[[], Array], shape: tuple[int, ...]) -> Arr
 # --- npz files ---------------------------------------------------------------------------------------------------
 
 
-def _from_npz(path: Path) -> Raw:
-    arrays = _read_npz(path)
+def _from_file(path: Path) -> Raw:
+    arrays = read_table(path) if path.suffix.lower() in SUFFIXES else _read_npz(path)
     for key in ("x", "y"):
         if key not in arrays:
             raise DataError(

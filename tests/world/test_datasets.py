@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from simulator.world.datasets import CARDS, DataError, check_source, load_source, version_of
@@ -174,7 +175,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_other_sources_are_refused_with_those_there_are(source: str) -> None:
     with pytest.raises(
         DataError,
-        match=r"give one of digits, mnist5k, breast-cancer, diabetes, synthetic:mnist-like or the path of an \.npz",
+        match=r"give one of digits, mnist5k, .*, synthetic:mnist-like or the path of an \.npz, \.csv or \.parquet",
     ):
         check_source(source)
 
@@ -192,3 +193,26 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_are_what_an_npz_file_of_the_same_columns_is(tmp_path: Path, suffix: str) -> None:
+    columns = {"age": [30.5, 41.0, 22.0, 63.0], "job": ["smith", "nurse", "smith", "cook"], "client": ["b", "a"] * 2}
+    frame = pd.DataFrame({**columns, "y": ["no", "yes", "yes", "no"]})
+    path = tmp_path / f"people.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    raw = load_source(str(path))
+    assert raw.x.tolist() == [[30.5, 2], [41.0, 1], [22.0, 2], [63.0, 0]] and raw.y.tolist() == [0, 1, 1, 0]
+    assert raw.client is not None and raw.client.tolist() == [1, 0, 1, 0] and raw.site_names == ("a", "b")
+    assert (raw.class_names, raw.feature_names) == (("no", "yes"), ("age", "job"))
+    assert raw.categorical.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "text, needed",
+    [("", "cannot be read"), ("a,b\n1,2\n", "no column 'y'"), ("job,y\nx,1\n,0\n", "'job' lacks 1 values")],
+)
+def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, text: str, needed: str) -> None:
+    (tmp_path / "made.csv").write_text(text)
+    with pytest.raises(DataError, match=needed):
+        load_source(str(tmp_path / "made.csv"))
