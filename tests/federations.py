@@ -8,14 +8,14 @@ import numpy as np
 
 from server.history import History
 from server.ledger import Ledger
-from server.session import Processed, Session
+from server.session import Processed, Session, Treasurer
 from server.setup import Setup, TrainingPlan
 from server.updates import UpdateStore
 from simulator.federation import GridFederation
 from simulator.grids import LocalGrid, SerialGrid
 from simulator.world.account import Account
 from simulator.world.data import Population
-from simulator.world.defense import Defense
+from simulator.world.defense import Defense, private_part
 from simulator.world.protocols import Drift, Unlearner
 from simulator.world.records import DeletionRequest, Params, Release
 from simulator.world.specs import ModelSpec, Recipe
@@ -45,6 +45,8 @@ class Bench:
     arm: str = "arm"
     keep_working: bool = False
     defense: Defense = field(default_factory=Defense)
+    treasurer: Treasurer | None = None
+    sampling_is_secret: bool = False
     broadcast: list[Release] = field(default_factory=list)
     account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
 
@@ -54,10 +56,11 @@ class Bench:
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
-        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
-        unit = self.defense.unit
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
+        unit = part.unit if (part := private_part(self.defense)) else None
         account = Account(unit, self.population.sizes)
-        setup = replace(setup, keep_working=self.keep_working, defense=self.defense, account=account)
+        secret = self.sampling_is_secret
+        setup = replace(setup, defense=self.defense, account=account, sampling_is_secret=secret)
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x
@@ -81,7 +84,9 @@ class Bench:
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
         self.account = history.setup.account
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
-        session = Session(history, unlearner, history.federation, ledger, publish, sequential, rounds_between)
+        session = Session(
+            history, unlearner, history.federation, ledger, publish, sequential, rounds_between, self.treasurer
+        )
         return session.serve(requests)
 
     def digest(self) -> str:

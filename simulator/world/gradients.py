@@ -7,6 +7,7 @@ kernels need no company to be worth their call, are differentiated one after the
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -52,11 +53,22 @@ def gradients(
     Returns:
         name -> ``[W, ...]`` gradients.
     """
-    if model.linear:
-        return _linear(model, params, model.embed(x), y, filled, count)
-    written = {"mlp": _mlp, "cnn": _cnn}.get(model.spec.kind)
-    if written is not None:
-        return written(model, params, x, y, filled, count)
+    if model.spec.kind == "resnet18":
+        return _anyhow(model, params, x, y, filled, count)
+    layers, convolutions = _parts(model, params, x, y, filled, count)
+    found: dict[str, Tensor | Outer] = {}
+    for prefix, (pull, inputs) in layers.items():
+        found |= {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
+    for prefix, (pull, patches) in convolutions.items():
+        summed = torch.bmm(pull, patches.transpose(1, 2)).neg_()
+        found |= {f"{prefix}weight": summed.view_as(params[f"{prefix}weight"]), f"{prefix}bias": pull.sum(2).neg_()}
+    return found
+
+
+def _anyhow(
+    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
+) -> dict[str, Tensor | Outer]:
+    """The same of a model whose gradients are not written out, one model after the other."""
 
     def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
         each = model.losses(model.scores(one, x1), y1)
@@ -70,21 +82,33 @@ def gradients(
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
     """Sum over each model's filled places of the record's gradient times min(1, clip / (its length + 1e-6)).
 
-    The gradient of a layer of one record is an outer product, whose length is the product of two: where gradients are
-    written out no record's own is ever formed.
+    A record's gradient of a layer is an outer product, whose length is the product of two, so it is never formed; that
+    of a convolution is a sum of such products, which has to be.
 
     Args and returns as for ``gradients``.
     """
-    if model.linear or model.spec.kind == "mlp":
-        layers = _layers(model, params, x, y, filled)
-        squares = [(pull**2).sum(-1) * ((inputs**2).sum(-1) + 1.0) for pull, inputs in layers.values()]
-        factor = _clip_factor(torch.stack(squares).sum(0), clip).unsqueeze(-1)
-        found: Params = {}
-        for prefix, (pull, inputs) in layers.items():
-            clipped = pull * factor
-            found[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
-            found[f"{prefix}bias"] = clipped.sum(1).neg_()
-        return {name: found[name] for name in model.names}
+    if model.spec.kind == "resnet18":
+        return _clipped_anyhow(model, params, x, y, filled, clip)
+    one = torch.ones(len(x), dtype=x.dtype)
+    layers, convolutions = _parts(model, params, x, y, filled, one)
+    each = {prefix: _of_each(pull, patches, x.shape[1]) for prefix, (pull, patches) in convolutions.items()}
+    squares = [pull.square().sum(-1) * (inputs.square().sum(-1) + 1.0) for pull, inputs in layers.values()]
+    squares += [part.square().sum(-1) for both in each.values() for part in both]
+    # One after the other: the order of a reduction may depend on the shape.
+    factor = _clip_factor(reduce(torch.add, squares), clip).unsqueeze(1)
+    found: Params = {}
+    for prefix, (pull, inputs) in layers.items():
+        clipped = pull * factor.transpose(1, 2)
+        found[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
+        found[f"{prefix}bias"] = clipped.sum(1).neg_()
+    for prefix, (weights, biases) in each.items():
+        found[f"{prefix}weight"] = torch.bmm(factor, weights).neg_().view_as(params[f"{prefix}weight"])
+        found[f"{prefix}bias"] = torch.bmm(factor, biases).neg_().squeeze(1)
+    return {name: found[name] for name in model.names}
+
+
+def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
+    """The same of any model, by gradients of every record."""
 
     def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
@@ -94,7 +118,7 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
     for i in range(len(x)):
         each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
         squares = [value.flatten(1).square().sum(-1) for value in each.values()]
-        factor = torch.where(filled[i], _clip_factor(torch.stack(squares).sum(0), clip), 0.0)
+        factor = torch.where(filled[i], _clip_factor(reduce(torch.add, squares), clip), 0.0)
         sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
     return {name: torch.stack([one[name] for one in sums]) for name in params}
 
@@ -103,40 +127,44 @@ def _clip_factor(squares: Tensor, clip: float) -> Tensor:
     return (clip / (squares.sqrt() + 1e-6)).clamp(max=1.0)
 
 
-def _layers(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """For each layer minus the gradient of each record's loss by the layer's outputs, and the layer's inputs."""
-    one = torch.ones(len(x), dtype=x.dtype)
+def _of_each(pull: Tensor, patches: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """Minus each record's gradient: by its weight ``[W, b, out * in]``, by its bias ``[W, b, out]``."""
+    slots = len(pull)
+    apart, seen = (
+        value.view(slots, value.shape[1], -1, batch).permute(0, 3, 1, 2).reshape(slots * batch, value.shape[1], -1)
+        for value in (pull, patches)
+    )
+    return torch.bmm(apart, seen.transpose(1, 2)).view(slots, batch, -1), apart.sum(-1).view(slots, batch, -1)
+
+
+Backward = dict[str, tuple[Tensor, Tensor]]
+"""Of each layer minus the gradient of the losses by its outputs, and its inputs (patches of them)."""
+
+
+def _parts(
+    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
+) -> tuple[Backward, Backward]:
+    """What gradients are made of: ``[W, b, ...]`` of linear layers, ``[W, ..., places * b]`` of convolutions."""
     if model.linear:
         features = model.embed(x)
-        scores = _layer(features, params["weight"], params["bias"])
-        return {"": (_pull(model, scores, y, filled, one), features)}
-    hidden = torch.relu(_layer(x, params["0.weight"], params["0.bias"]))
-    scores = _layer(hidden, params["2.weight"], params["2.bias"])
-    pull = _pull(model, scores, y, filled, one)
-    through = torch.where(hidden > 0.0, torch.bmm(pull, params["2.weight"]), 0.0)
-    return {"0.": (through, x), "2.": (pull, hidden)}
+        return {"": (_pull(model, _layer(features, params["weight"], params["bias"]), y, filled, count), features)}, {}
+    written = _mlp_parts if model.spec.kind == "mlp" else _cnn_parts
+    return written(model, params, x, y, filled, count)
 
 
-def _linear(
-    model: Model, params: Params, features: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> dict[str, Tensor | Outer]:
-    pull = _pull(model, _layer(features, params["weight"], params["bias"]), y, filled, count)
-    return _of_layer("", pull, features)
-
-
-def _mlp(
+def _mlp_parts(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> dict[str, Tensor | Outer]:
+) -> tuple[Backward, Backward]:
     """Linear, ReLU, linear: back through both layers."""
     hidden = _layer(x, params["0.weight"], params["0.bias"]).relu_()
     pull = _pull(model, _layer(hidden, params["2.weight"], params["2.bias"]), y, filled, count)
     through = _through_relu(torch.bmm(pull, params["2.weight"]), hidden)
-    return {**_of_layer("0.", through, x), **_of_layer("2.", pull, hidden)}
+    return {"0.": (through, x), "2.": (pull, hidden)}, {}
 
 
-def _cnn(
+def _cnn_parts(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> dict[str, Tensor | Outer]:
+) -> tuple[Backward, Backward]:
     """Convolution, ReLU, convolution, ReLU, linear; what convolutions see stands as ``Convolution`` has it."""
     slots, batch, _ = x.shape
     first, second = model.convolutions
@@ -150,11 +178,7 @@ def _cnn(
     onto_high = _through_relu(through, high)
     back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), batch)
     onto_low = _through_relu(back.reshape(low.shape), low)
-    return {
-        **_of_convolution("1.", onto_low, patches, params["1.weight"]),
-        **_of_convolution("3.", onto_high, parts, params["3.weight"]),
-        **_of_layer("6.", pull, features),
-    }
+    return {"6.": (pull, features)}, {"1.": (onto_low, patches), "3.": (onto_high, parts)}
 
 
 def _pull(model: Model, scores: Tensor, y: Tensor, filled: Tensor, count: Tensor) -> Tensor:
@@ -166,11 +190,6 @@ def _layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
-def _of_layer(prefix: str, pull: Tensor, inputs: Tensor) -> dict[str, Tensor | Outer]:
-    """Gradients of a layer's weight and bias from minus the gradient of its outputs, and its inputs."""
-    return {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
-
-
 def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
     """The gradient where the output is positive, 0 elsewhere; ``torch.where`` takes ten times as long."""
     through: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
@@ -180,8 +199,3 @@ def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
 def _convolved(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``[W, out, places]`` from patches ``[W, in, places]``."""
     return torch.baddbmm(bias.unsqueeze(2), weight.flatten(2), patches)
-
-
-def _of_convolution(prefix: str, pull: Tensor, patches: Tensor, weight: Tensor) -> dict[str, Tensor | Outer]:
-    gradient = torch.bmm(pull, patches.transpose(1, 2)).neg_()
-    return {f"{prefix}weight": gradient.view(weight.shape), f"{prefix}bias": pull.sum(2).neg_()}
