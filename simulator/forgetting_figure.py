@@ -5,12 +5,19 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from simulator.comparison import Line, applies, lines
 from simulator.runfiles import RunFiles
 from simulator.style import INK, PALE, heading, heading_inches, save, spread
 
 _COLOURS = {"exact": "#0072B2", "approximate": "#D55E00", "baseline": "#777777"}
+_PANEL = 2.5
+"""Inches between the left and the right end of a panel's axes."""
+_BESIDE = 1.06
+"""Where labels start, in panels."""
+_SIZE = 7.5
+"""Of labels, in points."""
 
 
 def forgetting(run: RunFiles) -> Path | None:
@@ -24,15 +31,17 @@ def forgetting(run: RunFiles) -> Path | None:
         "retraining's. Blue: exact; orange: approximate or certified; grey: fine-tuning and no unlearning. "
         f"{len({arm['seed'] for arm in run.arms})} seeds together."
     )
-    width, row = 9.6, 3.1
+    longest = max(_inches(_text(point)) for variant in variants for point in lines(run, variant))
+    column, row = 0.65 + _BESIDE * _PANEL + longest + 0.2, 3.1
+    width = 2 * column
     head = heading_inches(width, title, detail) + 0.2
     rows = -(-len(variants) // 2)
     height = head + rows * row
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
     for position, variant in enumerate(variants):
-        left, bottom = 0.65 + 4.8 * (position % 2), (rows - 1 - position // 2) * row + 0.6
-        axes = figure.add_axes((left / width, bottom / height, 2.5 / width, (row - 0.95) / height))
+        left, bottom = 0.65 + column * (position % 2), (rows - 1 - position // 2) * row + 0.6
+        axes = figure.add_axes((left / width, bottom / height, _PANEL / width, (row - 0.95) / height))
         _panel(axes, lines(run, variant), variant or run.results["scenario"])
         if position % 2 == 0:
             axes.set_ylabel("distance to retraining")
@@ -58,13 +67,23 @@ def _panel(axes: Axes, points: Sequence[Line], name: str) -> None:
         colour = _COLOURS[point.kind]
         axes.plot([point.share], [value], "o", color=colour, markersize=5, clip_on=False)
         axes.annotate(
-            f"{point.label}  {point.apart:.2f}",
+            _text(point),
             xy=(point.share, value),
-            xytext=(1.06, place),
+            xytext=(_BESIDE, place),
             textcoords="axes fraction",
             color=colour if point.kind != "baseline" else INK,
             va="center",
-            size=7.5,
+            size=_SIZE,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": PALE, "linewidth": 0.5, "relpos": (0.0, 0.5)},
         )
+
+
+def _text(point: Line) -> str:
+    """The label of a dot."""
+    return f"{point.label}  {point.apart:.2f}"
+
+
+def _inches(text: str) -> float:
+    """How wide a label is drawn."""
+    return float(TextPath((0.0, 0.0), text, size=_SIZE).get_extents().width) / 72
