@@ -173,12 +173,15 @@ class Trunk:
 
 
 def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
+    if population.schema.task == "classification":
+        return
+    but = f"needs classes, but {population.schema.name} has a real-valued target"
     for arm in prefix.arms:
-        if "classes" in arm.unlearning.needs and population.schema.task != "classification":
-            raise DataError(
-                f"unlearning method {arm.unlearning.method!r} needs classes, but {population.schema.name} has a "
-                f"real-valued target: take another method"
-            )
+        if "classes" in arm.unlearning.needs:
+            raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
+        for attack in arm.attacks:
+            if "classes" in attack.needs:
+                raise DataError(f"attack {attack.kind!r} {but}: take an attack that answers with records")
 
 
 def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:

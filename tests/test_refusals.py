@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from simulator.runner import prepare
 from simulator.scenario import ScenarioError, load_scenario
+from simulator.world.datasets import DataError
 
 
 def _load(tmp_path: Path, text: str) -> None:
@@ -101,3 +103,27 @@ ACCEPTED = {
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_it_is_accepted(tmp_path: Path, name: str) -> None:
     _load(tmp_path, ACCEPTED[name])
+
+
+@pytest.mark.parametrize("kind", ["class-score", "probing", "probing-top1", "probing-label"])
+def test_attacks_on_classes_are_refused_where_there_are_none_before_anything_is_trained(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "scenario.toml"
+    path.write_text(f"""name = "x"
+[data]
+source = "diabetes"
+clients = 5
+partition.scheme = "iid"
+[model]
+kind = "ridge"
+[training]
+algorithm = "closed-form"
+[[attack]]
+kind = "{kind}"
+""")
+    with pytest.raises(DataError) as refusal:
+        prepare(load_scenario(str(path)))
+    why, way_out = str(refusal.value).split(": ")
+    assert why == f"attack '{kind}' needs classes, but diabetes has a real-valued target"
+    assert way_out == "take an attack that answers with records"
