@@ -18,6 +18,18 @@ from simulator.world.transcript import Transcript, TranscriptWriter
 
 _HELD = 200
 
+SHORT: dict[str, dict[str, int]] = {
+    "unmix": {"components": 20, "exchanges": 2, "refinements": 1, "iterations": 30},
+    "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
+    "compound": {"iterations": 8, "candidates": 1, "polish": 3},
+    "inversion": {"iterations": 10, "restarts": 2, "polish": 5},
+    "probing-label": {"borders": 60},
+    "deletion-inference": {"shadows": 1, "deletions": 8},
+    "deletion-lira": {"shadows": 3, "deletions": 2},
+    "updates-leak": {"probes": 20, "shadows": 1, "deletions": 12, "epochs": 3},
+}
+"""Fewer steps of attacks that search: what holds here holds after any number of them."""
+
 
 @dataclass(frozen=True)
 class Data:

@@ -14,26 +14,13 @@ from simulator.world.protocols import Attack
 from simulator.world.queries import QueryAttack
 from simulator.world.records import Case, Guess, Reconstruction
 from simulator.world.specs import FeatureSpec
-from tests.attacks.eavesdropped import ascending, diabetes, digits, forgetting
+from tests.attacks.eavesdropped import SHORT, ascending, diabetes, digits, forgetting
 
 UNMOVED = ("average", "public-draw")
 """Baselines that read no model."""
 RECONSTRUCTIONS = [name for name, card in CARDS.items() if card.promises == "reconstruction"]
 SETTINGS = ["ridge", "ridge-features", "softmax", "svm", "regression", "regression-features", "mlp", "cnn"]
 DELETIONS = [[0], [1, 2, 3], [4], [5, 6], list(range(10, 33))]
-
-
-SHORT: dict[str, dict[str, int]] = {
-    "unmix": {"components": 20, "exchanges": 2, "refinements": 1, "iterations": 30},
-    "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
-    "compound": {"iterations": 12, "candidates": 1, "polish": 5},
-    "inversion": {"iterations": 30, "restarts": 2, "polish": 20},
-    "probing-label": {"borders": 60},
-    "deletion-inference": {"shadows": 1, "deletions": 8},
-    "deletion-lira": {"shadows": 3, "deletions": 2},
-    "updates-leak": {"probes": 20, "shadows": 1, "deletions": 12, "epochs": 3},
-}
-"""Fewer steps of attacks that search: what holds here holds after any number of them."""
 
 
 def attack(name: str) -> Attack | QueryAttack:

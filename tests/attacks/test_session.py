@@ -22,7 +22,17 @@ from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array
 from simulator.world.specs import FeatureSpec
 from simulator.world.transcript import TranscriptError
-from tests.attacks.eavesdropped import ascending, challenged, cosines, diabetes, digits, forgetting, read_back, write
+from tests.attacks.eavesdropped import (
+    SHORT,
+    ascending,
+    challenged,
+    cosines,
+    diabetes,
+    digits,
+    forgetting,
+    read_back,
+    write,
+)
 
 FORBIDDEN = ("flwr", "ray", "mlflow", "opacus", "server", "clients", "defenses")
 ALONE = """
@@ -45,11 +55,12 @@ from attacks import CARDS
 from attacks.session import attack_transcript
 from simulator.answers import save_answers
 
+short = json.loads(sys.argv[6])
 made = []
-for card in CARDS.values():
+for kind, card in CARDS.items():
     module, _, name = card.target.partition(":")
     if not card.models or sys.argv[5] in card.models:
-        made.append(getattr(import_module(module), name)())
+        made.append(getattr(import_module(module), name)(**short.get(kind, {})))
 answers = attack_transcript(directory, made)
 heard = [path for path in opened if path.startswith(str(directory))]
 others = [path for path in opened if path.startswith(str(root)) and path not in heard]
@@ -71,12 +82,8 @@ def overheard(directory: Path, kind: str = "ridge") -> PublicKnowledge:
 
 def alone(root: Path, directory: Path, out: Path, kind: str) -> dict[str, Array]:
     """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run."""
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(SHORT)]
+    done = subprocess.run([sys.executable, "-c", ALONE, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heard, others = json.loads(done.stdout)
     assert heard > 0
