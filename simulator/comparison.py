@@ -65,7 +65,7 @@ def table(run: RunFiles) -> Table:
     """The table at the end of a run that compares ways of unlearning."""
     columns = ["unlearning", "apart", *(name for name in _COLUMNS if name not in _WRITTEN_ONLY), *_AGAINST]
     settings = {variant: _rows(run, variant) for variant in run.variants()}
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in columns:
         width = max(len(row.get(column, "-")) for rows in settings.values() for row in rows)
         shown.add_column(column, justify="left" if column == "unlearning" else "right", min_width=width)

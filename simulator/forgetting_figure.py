@@ -24,25 +24,25 @@ def forgetting(run: RunFiles) -> Path | None:
     """Distance to retraining of every way of unlearning over its client updates, a panel a setting."""
     if not applies(run):
         return None
-    variants = [variant for variant in run.variants() if lines(run, variant)]
+    panels = {variant: found for variant in run.variants() if (found := lines(run, variant))}
     title = "Forgetting against its cost: the nearer to 1, the more like a retraining"
     detail = (
         "Distance to retraining over the distance between two retrainings (dashed: equal), against client updates over "
         "retraining's. Blue: exact; orange: approximate or certified; grey: fine-tuning and no unlearning. "
         f"{len({arm['seed'] for arm in run.arms})} seeds together."
     )
-    longest = max(_inches(_text(point)) for variant in variants for point in lines(run, variant))
+    longest = max(_inches(_text(point)) for points in panels.values() for point in points)
     column, row = 0.65 + _BESIDE * _PANEL + longest + 0.2, 3.1
     width = 2 * column
     head = heading_inches(width, title, detail) + 0.2
-    rows = -(-len(variants) // 2)
+    rows = -(-len(panels) // 2)
     height = head + rows * row
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
-    for position, variant in enumerate(variants):
+    for position, (variant, points) in enumerate(panels.items()):
         left, bottom = 0.65 + column * (position % 2), (rows - 1 - position // 2) * row + 0.6
         axes = figure.add_axes((left / width, bottom / height, _PANEL / width, (row - 0.95) / height))
-        _panel(axes, lines(run, variant), variant or run.results["scenario"])
+        _panel(axes, points, variant or run.results["scenario"])
         if position % 2 == 0:
             axes.set_ylabel("distance to retraining")
         if position // 2 == rows - 1:
