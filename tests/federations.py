@@ -56,11 +56,16 @@ class Bench:
         return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
-        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed, self.keep_working)
+        setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
         unit = part.unit if (part := private_part(self.defense)) else None
         account = Account(unit, self.population.sizes)
-        secret = self.sampling_is_secret
-        setup = replace(setup, defense=self.defense, account=account, sampling_is_secret=secret)
+        setup = replace(
+            setup,
+            keep_working=self.keep_working,
+            defense=self.defense,
+            account=account,
+            sampling_is_secret=self.sampling_is_secret,
+        )
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x
