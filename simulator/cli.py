@@ -86,7 +86,7 @@ def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
         from simulator import estimate
         from simulator.plan import plan as lay_out
 
-        _out.print(estimate.table(lay_out(loaded), loaded.adversary.sees == "broadcasts"))
+        _out.print(estimate.table(lay_out(loaded), loaded))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,9 @@ from clients.tombstones import Tombstones
 from server.blocks import cut
 from server.setup import Lineage
 from simulator.deletion import draw_requests
+from simulator.forecast import epsilons, has_private
 from simulator.plan import Arm, Plan, Prefix
+from simulator.scenario import Scenario
 from simulator.sections import TrainingConfig
 from simulator.threads import one_thread
 from simulator.trunk import model_spec, setup_of
@@ -45,16 +47,23 @@ class Cost:
     disk: int | None
 
 
-def table(plan: Plan, broadcasts: bool = False) -> Table:
+def table(plan: Plan, scenario: Scenario) -> Table:
     """The arms of a plan and their cost; a line of its own for the training and the reference that arms share.
+
+    Where working models are heard too, how many lbfgs will broadcast is unknown. Where any defense is private, there is
+    a column for epsilon: after the training, and after all deletions of an arm.
 
     Args:
         plan: the arms.
-        broadcasts: whether working models are heard too; how many lbfgs will broadcast is unknown.
+        scenario: which they are of.
+
+    Raises:
+        DataError: a private training that a run would refuse.
     """
+    broadcasts, private = scenario.adversary.sees == "broadcasts", has_private(plan)
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("arm", overflow="fold")
-    for header in ("rounds", "client updates", "time", "transcript"):
+    for header in ("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])):
         found.add_column(header, justify="right", no_wrap=True)
     total, cache = 0, cache_directory() / "populations"
     for prefix in plan.prefixes:
@@ -62,7 +71,10 @@ def table(plan: Plan, broadcasts: bool = False) -> Table:
         pace = _seconds_per_update(prefix, population)
         shared = _shared(prefix, population)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
-        found.add_row(f"{name}: training and reference, shared", *_cells(shared, pace), style="dim")
+        spent = epsilons(scenario, prefix, cache)
+        found.add_row(
+            f"{name}: training and reference, shared", *_cells(shared, pace), *_epsilon(spent, "", private), style="dim"
+        )
         training = prefix.setting.training
         rounds = _rounds(training.algorithm, training.rounds)
         requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
@@ -71,7 +83,7 @@ def table(plan: Plan, broadcasts: bool = False) -> Table:
             if broadcasts and (training.algorithm == "lbfgs" or training.shards > 1):
                 cost = replace(cost, disk=None)
             total += cost.disk or 0
-            found.add_row(arm.id, *_cells(cost, pace))
+            found.add_row(arm.id, *_cells(cost, pace), *_epsilon(spent, arm.id, private))
     found.add_section()
     found.add_row(f"{len(plan.arms)} arms", "", "", "", _bytes(total), style="bold")
     return found
@@ -151,6 +163,11 @@ def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
     seconds = None if pace is None or cost.client_updates is None else pace * cost.client_updates
     took = "-" if seconds is None else "< 1 s" if seconds < 1.0 else f"about {seconds:,.0f} s"
     return [*counts, took, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+
+
+def _epsilon(spent: Mapping[str, float], whose: str, private: bool) -> Sequence[str]:
+    """A cell, where there is such a column."""
+    return [f"{spent[whose]:.3g}" if whose in spent else "-"] if private else []
 
 
 def _bytes(count: int) -> str:

@@ -1,0 +1,47 @@
+"""What a plan says that epsilon will be is what a run ends with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.estimate import table
+from simulator.forecast import epsilons
+from simulator.plan import plan
+from simulator.runner import run
+from simulator.scenario import Scenario, scenario_from_dict
+
+
+def _scenario(**changes: Any) -> Scenario:
+    base: dict[str, Any] = {
+        "name": "planned",
+        "data": {"source": "digits", "clients": 6, "public_fraction": 0.4},
+        "training": {"rounds": 3, "clients_per_round": 3, "batch_size": 32},
+        "deletion": {"requests": 2},
+        "unlearning": [{"method": "retrain"}, {"method": "none"}],
+        "defense": [{"kind": "dp-sgd", "noise_multiplier": 1.0}],
+        "attack": [{"kind": "hrec"}],
+        "runtime": {"backend": "serial"},
+    }
+    return scenario_from_dict(base | changes)
+
+
+@pytest.mark.parametrize("pattern", ["independent", "sequential"])
+def test_the_planned_epsilon_is_what_a_run_spends(pattern: str, tmp_path: Path) -> None:
+    scenario = _scenario(deletion={"requests": 2, "pattern": pattern})
+    [prefix] = plan(scenario).prefixes
+    planned = epsilons(scenario, prefix, tmp_path)
+    spent = {arm["arm"]: arm["privacy"] for arm in run(scenario, tmp_path / "run").results["arms"]}
+    assert {arm: planned[arm] for arm in spent} == {arm: said["epsilon_max"] for arm, said in spent.items()}
+    assert planned["retrain--dp-sgd--seed0"] > planned[""] == planned["none--dp-sgd--seed0"] > 0.0
+
+
+def test_epsilon_has_a_column_only_where_a_defense_is_private_and_a_dash_where_its_arm_has_none() -> None:
+    none = {"kind": "none"}
+    open_ = _scenario(defense=[none])
+    assert "epsilon" not in [column.header for column in table(plan(open_), open_).columns]
+    mixed = _scenario(defense=[none, {"kind": "central-dp", "noise_multiplier": 1.0}])
+    [column] = [column for column in table(plan(mixed), mixed).columns if column.header == "epsilon"]
+    shared, retrained, ignored, *of_private, _total = column.cells
+    assert [shared, retrained, ignored] == ["-", "-", "-"]
+    assert float(str(of_private[1])) > float(str(of_private[0])) > 0.0
