@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from defenses.calibration import smallest_noise
+from defenses.calibration import one_strength, smallest_noise
 from simulator.world.account import Charge, Unit
 from simulator.world.defense import Defense, Place
 from simulator.world.specs import ModelSpec, Recipe
@@ -36,13 +36,7 @@ class BoundedRecords(Defense):
     @model_validator(mode="before")
     @classmethod
     def _one_strength(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        strengths = {key: given[key] for key in ("noise_multiplier", "target_epsilon") if given.get(key) is not None}
-        if len(strengths) > 1:
-            both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
-            raise ValueError(f"{both} each set the noise; give one")
-        return given if strengths else given | {"noise_multiplier": 5.0}
+        return one_strength(given, 5.0)
 
     def model(self, spec: ModelSpec) -> ModelSpec:
         """The model on cut records."""

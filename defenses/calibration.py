@@ -1,6 +1,7 @@
 """How much noise a given epsilon asks for."""
 
 from collections.abc import Callable
+from typing import Any
 
 PRECISION = 1e-3
 """Relative precision of the noise; it errs on the side of more."""
@@ -27,3 +28,22 @@ def smallest_noise(spends: Callable[[float], float], target: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if spends(middle) <= target else (middle, high)
     return high
+
+
+def one_strength(given: Any, default: float) -> Any:
+    """Fill in the noise multiplier where a defense's raw fields set no strength.
+
+    Args:
+        given: as a validator gets them before they are checked.
+        default: the noise multiplier where neither it nor a target is given.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if not isinstance(given, dict):
+        return given
+    strengths = {key: given[key] for key in ("noise_multiplier", "target_epsilon") if given.get(key) is not None}
+    if len(strengths) > 1:
+        both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
+        raise ValueError(f"{both} each set the noise; give one")
+    return given if strengths else given | {"noise_multiplier": default}

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from defenses.calibration import smallest_noise
+from defenses.calibration import one_strength, smallest_noise
 from simulator.world.account import Charge, Unit
 from simulator.world.defense import Defense, Place
 from simulator.world.specs import PrivateSteps, Recipe
@@ -44,13 +44,7 @@ class DpSgd(Defense):
     @model_validator(mode="before")
     @classmethod
     def _one_strength(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        strengths = {key: given[key] for key in ("noise_multiplier", "target_epsilon") if given.get(key) is not None}
-        if len(strengths) > 1:
-            both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
-            raise ValueError(f"{both} each set the noise; give one")
-        return given if strengths else given | {"noise_multiplier": 1.0}
+        return one_strength(given, 1.0)
 
     def local_training(self, recipe: Recipe) -> Recipe:
         """The same recipe by private steps."""
