@@ -1,6 +1,6 @@
 """Who takes part in a round, and how the participants are cut into blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -114,10 +114,20 @@ def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int)
     return totals
 
 
-def weighted_mean(updates: Mapping[int, Array], weights: Array) -> Array:
-    """Mean of clients' updates, at least one, by ``[clients]`` weights; 0 if they weigh nothing."""
-    own = weights[list(updates)].astype(np.float64)
-    mean: Array = own @ np.stack(list(updates.values())) / max(own.sum(), 1.0)
+def weighted_mean(updates: Iterable[tuple[int, Array]], weights: Array) -> Array:
+    """Mean of (client, update) pairs, at least one, by ``[clients]`` weights, in float64; 0 if they weigh nothing.
+
+    Added up one by one: a round's updates are the largest thing a server holds, and need not be held twice.
+    """
+    total: Array | None = None
+    weight = 0.0
+    for client, update in updates:
+        part = float(weights[client]) * update.astype(np.float64)
+        weight += float(weights[client])
+        total = part if total is None else np.add(total, part, out=total)
+    if total is None:
+        raise ValueError("no update to take the mean of")
+    mean: Array = total / max(weight, 1.0)
     return mean
 
 
@@ -131,7 +141,7 @@ def drift(updates: Mapping[int, Array], weights: Array) -> Drift:
     total = float(weights[list(updates)].sum()) if updates else 0.0
     if total == 0.0:
         return Drift({}, {}, 0.0)
-    mean = weighted_mean({client: update.astype(np.float64) for client, update in updates.items()}, weights)
+    mean = weighted_mean(updates.items(), weights)
     shares = {client: float(weights[client]) / total for client in updates if weights[client]}
     pulls = {client: share * float(np.linalg.norm(updates[client] - mean)) for client, share in shares.items()}
     return Drift(shares, pulls, float(np.linalg.norm(mean)))

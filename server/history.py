@@ -178,7 +178,7 @@ class History:
         ]
         leavers = [list(case.request.forget) for case in cases]
         found = self._local(lineages, models, leavers, 0, self.setup.recipe)
-        return [weighted_mean(updates, self.weights) for updates in found]
+        return [weighted_mean(updates.items(), self.weights) for updates in found]
 
     def _local(
         self,
@@ -188,13 +188,10 @@ class History:
         round: int,
         recipe: Recipe,
     ) -> list[dict[int, Array]]:
-        """For each lineage client -> its update from the lineage's model, float64."""
+        """For each lineage client -> its update from the lineage's model."""
         blocks = [b for i, lineage in enumerate(lineages) for b in cut(self.setup, lineage, i, clients[i])]
         results = self.federation.train(self.spec, models, blocks, round, recipe, each=True) if blocks else []
-        return [
-            {client: update.astype(np.float64) for client, update in updates.items()}
-            for updates in per_client(blocks, results, len(models))
-        ]
+        return per_client(blocks, results, len(models))
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""

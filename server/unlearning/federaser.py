@@ -74,18 +74,19 @@ class FedEraser(Frozen):
         left = [[client for client in clients if client not in case.forgotten] for case in cases]
         stored = dict(zip(clients, rows, strict=True))
         if round == 0:
-            fresh = [{client: stored[client].astype(np.float64) for client in own} for own in left]
+            fresh = [{client: stored[client] for client in own} for own in left]
         else:
             fresh = history.calibrate(cases, models, left, round, self.ratio)
         return [
-            weighted_mean({k: _rescaled(u, float(np.linalg.norm(stored[k]))) for k, u in own.items()}, history.weights)
+            weighted_mean(((k, _rescaled(u, stored[k])) for k, u in own.items()), history.weights)
             if any(history.weights[client] for client in own)
             else None
             for own in fresh
         ]
 
 
-def _rescaled(direction: Array, length: float) -> Array:
-    """``direction`` at another length; no direction stays none."""
-    norm = float(np.linalg.norm(direction))
-    return direction * (length / norm) if norm > 0.0 else direction
+def _rescaled(direction: Array, stored: Array) -> Array:
+    """``direction`` at the length of ``stored``, float64; no direction stays none."""
+    wide = direction.astype(np.float64)
+    norm = float(np.linalg.norm(wide))
+    return wide * (float(np.linalg.norm(stored)) / norm) if norm > 0.0 else wide

@@ -24,8 +24,8 @@ def cohorts(history: History, case: UnlearningCase) -> Iterator[tuple[dict[int, 
 
 def residual(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
     """The round's mean update with the leavers less the mean without them; all of it where nobody stays."""
-    whole = weighted_mean(everyone, history.weights)
-    return whole - weighted_mean(staying, history.weights) if staying else whole
+    whole = weighted_mean(everyone.items(), history.weights)
+    return whole - weighted_mean(staying.items(), history.weights) if staying else whole
 
 
 def contribution(history: History, everyone: dict[int, Array], staying: dict[int, Array]) -> Array:
@@ -34,4 +34,4 @@ def contribution(history: History, everyone: dict[int, Array], staying: dict[int
     if not leaving:
         return np.zeros(len(next(iter(everyone.values()))))
     share = float(history.weights[list(leaving)].sum() / history.weights[list(everyone)].sum())
-    return share * weighted_mean(leaving, history.weights)
+    return share * weighted_mean(leaving.items(), history.weights)

@@ -326,7 +326,7 @@ class History(Protocol):
             ratio: of the local epochs of training; at least one epoch is run.
 
         Returns:
-            For each case client -> ``[size]`` float64 update, in the order of ``flat``.
+            For each case client -> ``[size]`` update, in the order of ``flat``.
         """
         ...
 

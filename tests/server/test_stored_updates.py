@@ -50,7 +50,7 @@ def test_keeping_updates_changes_no_bit_and_they_add_up_to_the_training(tmp_path
     for round in kept.updates.rounds:
         clients, rows = kept.updates.read(round)
         assert isinstance(rows, np.memmap)
-        step = weighted_mean(dict(zip(clients, rows, strict=True)), kept.sizes)
+        step = weighted_mean(zip(clients, rows, strict=True), kept.sizes)
         moved = flat(kept.released(round + 1)) - flat(kept.released(round))
         assert np.abs(step - moved).max() < 1e-6
     stored = FEDAVG.rounds * FEDAVG.clients_per_round * model_of(SOFTMAX).bytes
