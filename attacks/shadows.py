@@ -88,11 +88,11 @@ def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: A
     ridge = facts.model.regularisation * len(members) / facts.n
     solved = np.linalg.solve(own.T @ own + ridge * np.eye(own.shape[1]), own.T)
     residual = wanted - own @ (solved @ wanted)
-    reach, between = seen @ solved, own @ solved
+    reach = seen @ solved
     before = reach @ wanted
     after = np.empty((len(deleted), *before.shape))
     for i, rows in enumerate(deleted):
-        pull = np.linalg.solve(np.eye(len(rows)) - between[np.ix_(rows, rows)], residual[rows])
+        pull = np.linalg.solve(np.eye(len(rows)) - own[rows] @ solved[:, rows], residual[rows])
         after[i] = before - reach[:, rows] @ pull
     return before, after
 
