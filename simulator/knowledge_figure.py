@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from simulator.findings import BASELINES, Arm, number, reconstructions
+from simulator.findings import BASELINES, Arm, reconstructions
 from simulator.runfiles import RunFiles
-from simulator.style import INK, PALE, RULE, colour, heading, heading_inches, name, save, spread
+from simulator.style import PALE, RULE, colour, heading, heading_inches, name, save, spread
 
 AXES: Mapping[str, str] = {
     "public_records": "public sample, records",
@@ -34,6 +34,8 @@ AXES: Mapping[str, str] = {
 _ORDER = ("same-order", "reshuffled", "independent")
 _FEWEST = 3
 """Values of a condition, all else equal, that make a panel."""
+_NAMED = ("model", "algorithm", "unlearning", "coupling", "defense")
+"""What of a setting is written beside its line, where several are in one panel, or above them."""
 _STYLES = ("-", "--", ":", "-.")
 _COLUMNS = 3
 
@@ -88,15 +90,15 @@ def knowledge(run: RunFiles) -> Path | None:
         + (f" Medians over {seeds} seeds." if seeds > 1 else "")
     )
     columns = min(_COLUMNS, len(panels))
-    column, row = 3.7, 2.35
+    column, row = 3.35, 2.3
     width = max(5.2, 0.35 + columns * column)
-    head, rows = heading_inches(width, title, detail) + 0.25, -(-len(panels) // columns)
+    head, rows = heading_inches(width, title, detail), -(-len(panels) // columns)
     height = head + rows * row
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
     for place, (axis, found) in enumerate(panels.items()):
-        left, bottom = 0.5 + column * (place % columns), (rows - 1 - place // columns) * row + 0.62
-        axes = figure.add_axes((left / width, bottom / height, (column - 1.6) / width, (row - 0.95) / height))
+        left, bottom = 0.45 + column * (place % columns), (rows - 1 - place // columns) * row + 0.5
+        axes = figure.add_axes((left / width, bottom / height, (column - 1.3) / width, (row - 1.02) / height))
         _panel(axes, axis, found)
     return save(figure, run.directory / "figures" / "knowledge.png")
 
@@ -155,13 +157,15 @@ def _panel(axes: Axes, axis: str, found: Sequence[Line]) -> None:
     axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_title(AXES[axis], size=9, weight="bold", loc="left")
+    axes.set_title(AXES[axis], size=9, weight="bold", loc="left", pad=15)
+    axes.text(0, 1.04, _shared(found), transform=axes.transAxes, size=7.5, color=PALE)
     ranked = sorted(found, key=lambda line: _last(line, place))
     ends = [_last(line, place) for line in ranked]
     for line, end in zip(ranked, spread(ends, 0.1 * (1.0 - min(0.0, lowest))), strict=True):
         told = _told(line, found)
         text = f"{name(line.attack)}, {told}" if told else name(line.attack)
-        axes.text(len(values) - 0.65, end, text, color=colour(line.attack) or INK, size=8, va="center", clip_on=False)
+        at = (len(values) - 1, end)
+        axes.annotate(text, at, (9, 0), textcoords="offset points", color=colour(line.attack), size=8, va="center")
 
 
 def _last(line: Line, place: Mapping[Any, int]) -> float:
@@ -170,21 +174,24 @@ def _last(line: Line, place: Mapping[Any, int]) -> float:
 
 
 def _told(line: Line, found: Sequence[Line]) -> str:
-    """What tells a line's setting from the others' of a panel: values of conditions, in a few words."""
-    keys = [
-        key
-        for key in line.setting
-        if len({repr(other.setting.get(key)) for other in found}) > 1 and key not in ("data", "lambda")
-    ]
-    if "model" in keys:
-        keys = ["model", *(key for key in keys if key == "coupling")]
-    return ", ".join(_word(line.setting[key]) for key in keys[:2])
+    """What tells a line's setting from the others' of a panel, in a few words."""
+    return ", ".join(_word(line.setting[key]) for key in _NAMED if _differs(found, key) and key in line.setting)
+
+
+def _shared(found: Sequence[Line]) -> str:
+    """What the lines of a panel have in common, in a few words."""
+    setting = found[0].setting
+    return ", ".join(_word(setting[key]) for key in _NAMED[:-1] if not _differs(found, key) and setting.get(key))
+
+
+def _differs(found: Sequence[Line], key: str) -> bool:
+    return len({repr(line.setting.get(key)) for line in found}) > 1
 
 
 def _word(value: Any) -> str:
     if isinstance(value, Mapping):
-        return str(value.get("method") or value.get("kind"))
-    return number(value)
+        return str(value.get("method", value.get("kind")))
+    return str(value)
 
 
 def _tick(axis: str, value: Any) -> str:
@@ -194,4 +201,4 @@ def _tick(axis: str, value: Any) -> str:
         return "exact"
     if axis == "coupling":
         return str(value).replace("-", "\n")
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
