@@ -164,8 +164,8 @@ def _panel(axes: Axes, axis: str, found: Sequence[Line]) -> None:
     for line, end in zip(ranked, spread(ends, 0.1 * (1.0 - min(0.0, lowest))), strict=True):
         told = _told(line, found)
         text = f"{name(line.attack)}, {told}" if told else name(line.attack)
-        at = (len(values) - 1, end)
-        axes.annotate(text, at, (9, 0), textcoords="offset points", color=colour(line.attack), size=8, va="center")
+        tip = (len(values) - 1, end)
+        axes.annotate(text, tip, (9, 0), textcoords="offset points", color=colour(line.attack), size=8, va="center")
 
 
 def _last(line: Line, place: Mapping[Any, int]) -> float:
