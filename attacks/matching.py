@@ -54,7 +54,8 @@ def _anyhow(model: Model, before: dict[str, Tensor]) -> Match:
 
     def misfit(x: Tensor, y: Tensor, target: Tensor) -> Tensor:
         gradient = flat(grad(summed)(before, x, y), model)
-        return 1.0 - (gradient @ target) / gradient.norm().clamp(min=_TINY)
+        apart: Tensor = 1.0 - (gradient @ target) / gradient.norm().clamp(min=_TINY)
+        return apart
 
     matched: Match = vmap(grad_and_value(misfit))
     return matched
@@ -109,7 +110,7 @@ class _Written:
 
     def _directions(self, v: Tensor, copies: int) -> list[Tensor]:
         """``[B, ...]`` the parts of v by layer, weights as ``[out, in]``, for each record of a case."""
-        parts = v.repeat_interleave(copies, 0).split(self._sizes, 1)
+        parts = torch.split(v.repeat_interleave(copies, 0), self._sizes, 1)
         shapes = [like for pair in zip(self._weights, self._biases, strict=True) for like in pair]
         return [part.view(len(part), *like.shape) for part, like in zip(parts, shapes, strict=True)]
 
