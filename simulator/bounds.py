@@ -130,10 +130,11 @@ def prior(points: Array, threshold: float, error: float, rng: np.random.Generato
     fitted, held = units[::2], units[1::2]
     if len(held) < _FEWEST:
         return None
-    guesses = fitted
+    moved = [fitted]
     for _ in range(_SHIFTS):
-        pulled = (guesses @ fitted.T >= threshold) @ fitted
-        guesses = np.concatenate([fitted, pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300)])
+        pulled = (moved[-1] @ fitted.T >= threshold) @ fitted
+        moved.append(pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300))
+    guesses = np.concatenate(moved)
     best = guesses[np.argmax((guesses @ fitted.T >= threshold).sum(axis=1))]
     return Share.of(int((held @ best >= threshold).sum()), len(held), error)
 
