@@ -123,7 +123,7 @@ def results_from_record(record: RecordDict) -> list[BlockResult]:
 
 def statistics_to_record(results: Sequence[Statistics]) -> RecordDict:
     """What ``statistics`` answers."""
-    arrays = {}
+    arrays: dict[str, Array] = {}
     for i, result in enumerate(results):  # not stacked: they are large, and a copy of all would double them
         arrays |= {f"gram-{i}": result.gram, f"moment-{i}": result.moment}
     return pack({"counts": [result.count for result in results]}, arrays)
