@@ -6,7 +6,7 @@ where the scenario asks which of given records were deleted. No ground truth is 
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class PublicKnowledge:
         """The architecture, ready to evaluate."""
         return model_of(self.facts.model)
 
-    @property
+    @cached_property
     def mean(self) -> Array:
         """``[d]`` the public mean, the best guess without any model."""
         average: Array = self.x.mean(axis=0)
