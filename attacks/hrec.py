@@ -13,6 +13,9 @@ from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
 from simulator.world.specs import Frozen
 
+_TOGETHER = 256
+"""Cases in one batch: of many more, the matrices would not stay in reach."""
+
 
 class Hrec(Frozen):
     """G = H_pub (theta - theta') = sum of x~ r^T over the deleted records (Bertran et al., NeurIPS 2024).
@@ -45,8 +48,13 @@ class Hrec(Frozen):
 
 def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
     """Read the records of every case, none of them silent, off its G; answers by case index."""
-    if not cases:
-        return {}
+    found: dict[int, Reconstruction] = {}
+    for begin in range(0, len(cases), _TOGETHER):
+        found |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator)
+    return found
+
+
+def _reconstructed(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
     released = released_gradients(cases, knowledge, operator)
     single = np.array([case.size == 1 for case in cases])
     found: dict[int, Reconstruction] = {}
