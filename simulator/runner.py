@@ -1,7 +1,6 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,10 +115,9 @@ def simulate(
 
 def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
-    hosts = scenario.runtime.hosts
-    count = (os.cpu_count() or 1) if hosts == "auto" else hosts
+    how = scenario.runtime
     progress.stage("Starting hosts", None)
-    with open_grid(scenario.runtime.backend, count, scenario.runtime.ray_address) as grid:
+    with open_grid(how.backend, how.hosts, how.ray_address) as grid:
         results = simulate(scenario, ground, directory, grid, progress)
     return _finish(directory, scenario, results, progress)
 

@@ -333,7 +333,7 @@ class RuntimeConfig(Frozen):
         block_size: clients that a host trains and adds up at once.
         sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
             site it is gets no others'; 0: any host serves any client.
-        ray_address: of a running Ray cluster; empty: a local one is started.
+        ray_address: host:port of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
     """
 
@@ -349,6 +349,14 @@ class RuntimeConfig(Frozen):
         if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
             return value
         raise ValueError("must be 'auto' or a whole number, at least 1")
+
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if address and not (host and port.isdecimal()):
+            raise ValueError("must be host:port, such as 10.0.0.5:6379, or empty for a Ray of this machine's own")
+        return address
 
 
 class TrackingConfig(Frozen):
