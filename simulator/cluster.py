@@ -1,6 +1,7 @@
 """The Ray that hosts run on: one of this machine's own, or a cluster that runs already and may lose machines."""
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def hosts_for(wanted: int | Literal["auto"], address: str = "") -> int:
     """
     if not address:
         return (os.cpu_count() or 1) if wanted == "auto" else wanted
-    cpus = int(ray.cluster_resources().get("CPU", 0))
+    cpus = _whole("CPU")
     if wanted == "auto" and cpus:
         return cpus
     if wanted == "auto" or wanted > cpus:
@@ -89,6 +90,17 @@ def hosts_for(wanted: int | Literal["auto"], address: str = "") -> int:
             f"add machines (ray start --address {address})"
         )
     return wanted
+
+
+def gpu_share(hosts: int) -> float:
+    """GPUs of each host, so that all find a place: one divided by as many as have to share it; 0 where Ray has none."""
+    gpus = _whole("GPU")
+    return math.floor(10_000 / math.ceil(hosts / gpus)) / 10_000 if gpus else 0.0
+
+
+def _whole(resource: str) -> int:
+    """How many of them all machines of the cluster have."""
+    return int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]
 
 
 def await_hosts(actors: Sequence[Any]) -> None:
@@ -106,8 +118,8 @@ def await_hosts(actors: Sequence[Any]) -> None:
         raise ClusterError(f"a host could not start on the Ray cluster: {reason}") from None
     if late:
         raise ClusterError(
-            f"{len(late)} of {len(actors)} hosts found no place on the Ray cluster within {PATIENCE:.0f} s: others are "
-            f"using it, so give fewer runtime.hosts, or try again later"
+            f"{len(late)} of {len(actors)} hosts found no CPU, or no share of a GPU, free on the Ray cluster within "
+            f"{PATIENCE:.0f} s: give fewer runtime.hosts, or go on when others have finished"
         )
 
 
@@ -119,7 +131,8 @@ def refuge(turn: int) -> NodeAffinitySchedulingStrategy:
     Raises:
         ClusterError: no machine with a CPU is left.
     """
-    left = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    left = sorted(node["NodeID"] for node in nodes if node["Alive"] and node["Resources"].get("CPU"))
     if not left:
         raise ClusterError("a host was lost, and no machine with a CPU is left in the Ray cluster: add one")
     return NodeAffinitySchedulingStrategy(left[turn % len(left)], soft=False)

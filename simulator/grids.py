@@ -20,7 +20,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from ray.exceptions import ObjectLostError, RayTaskError
 
-from simulator.cluster import DEATHS, await_hosts, hosts_for, ray_session, refuge
+from simulator.cluster import DEATHS, await_hosts, gpu_share, hosts_for, ray_session, refuge
 
 CLIENT_APP = "simulator.apps:client_app"
 RUN = 1
@@ -184,10 +184,16 @@ _REMOTE_HOST: Any = ray.remote(max_restarts=0)(_RayHost)
 
 
 class RayGrid(LocalGrid):
-    """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again."""
+    """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again.
 
-    def __init__(self, hosts: int) -> None:
+    Args:
+        hosts: number of nodes.
+        gpus: of each; a fraction where hosts share one.
+    """
+
+    def __init__(self, hosts: int, gpus: float = 0.0) -> None:
         super().__init__(hosts)
+        self._gpus = gpus
         self._hosts = len(self._nodes)
         self._remembered: dict[int, list[Message]] = {node: [] for node in self._nodes}
         self._actors = {node: self._new_actor(node) for node in self._nodes}
@@ -195,7 +201,7 @@ class RayGrid(LocalGrid):
         self.replaced = 0
 
     def _new_actor(self, node: int, **place: Any) -> Any:
-        actor = _REMOTE_HOST.options(**({"num_cpus": 1} | place)).remote(node, self._hosts)
+        actor = _REMOTE_HOST.options(**({"num_cpus": 1, "num_gpus": self._gpus} | place)).remote(node, self._hosts)
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor
@@ -234,8 +240,11 @@ class RayGrid(LocalGrid):
         try:
             ray.get(self._actors[node].__ray_ready__.remote())
         except DEATHS:
-            self._actors[node] = self._new_actor(node, num_cpus=0, scheduling_strategy=refuge(self.replaced))
+            where = {} if self._gpus else {"scheduling_strategy": refuge(self.replaced)}
+            self._actors[node] = self._new_actor(node, num_cpus=0, **where)
             self.replaced += 1
+            if self._gpus:  # on the CPU it would compute other bits
+                await_hosts([self._actors[node]])
 
     def await_hosts(self) -> None:
         """Wait until all hosts have found a place, as on a cluster that others use too they may not."""
@@ -248,8 +257,12 @@ class RayGrid(LocalGrid):
 
 
 @contextmanager
-def open_grid(backend: str, hosts: int | Literal["auto"], address: str = "") -> Iterator[LocalGrid]:
+def open_grid(backend: str, hosts: int | Literal["auto"], address: str = "", gpus: bool = False) -> Iterator[LocalGrid]:
     """Open a grid of so many hosts, ``ray`` or ``serial``; see ``cluster.hosts_for``.
+
+    Args:
+        backend, hosts, address: as under ``[runtime]`` of a scenario.
+        gpus: whether hosts share those that Ray has.
 
     Raises:
         ClusterError: the Ray cluster at ``address`` cannot be joined, or has no place for the hosts.
@@ -258,7 +271,8 @@ def open_grid(backend: str, hosts: int | Literal["auto"], address: str = "") -> 
         yield SerialGrid(hosts_for(hosts))
         return
     with ray_session(hosts_for(hosts), address):
-        grid = RayGrid(hosts_for(hosts, address))
+        count = hosts_for(hosts, address)
+        grid = RayGrid(count, gpu_share(count) if gpus else 0.0)
         try:
             if address:
                 grid.await_hosts()

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from simulator.devices import Device
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
 from simulator.world.specs import LINEAR, Frozen, ModelKind
@@ -326,7 +327,7 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
 
     Attributes:
         hosts: ``auto``: one a core.
@@ -335,6 +336,8 @@ class RuntimeConfig(Frozen):
             site it is gets no others'; 0: any host serves any client.
         ray_address: host:port of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
+        device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
+            the CPU, and the run says which.
     """
 
     hosts: Count | Literal["auto"] = "auto"
@@ -342,6 +345,7 @@ class RuntimeConfig(Frozen):
     sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
+    device: Device = "cpu"
 
     @field_validator("hosts", mode="before")
     @classmethod

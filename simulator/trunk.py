@@ -41,6 +41,7 @@ class Groundwork:
         directory: where hosts find the population.
         setup: the training.
         requests: what will be deleted.
+        device: where hosts compute.
     """
 
     setting: Setting
@@ -49,6 +50,7 @@ class Groundwork:
     directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
+    device: str = "cpu"
 
     @classmethod
     def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "Groundwork":
@@ -76,7 +78,7 @@ class Groundwork:
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites)
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites, self.device)
 
 
 @dataclass
