@@ -11,6 +11,7 @@ from attacks.linear import class_targets, precise_model
 from attacks.queries import public_scores
 from simulator.world.gradients import gradients, onto
 from simulator.world.knowledge import PublicKnowledge
+from simulator.world.models import Model, model_of
 from simulator.world.records import Array
 from simulator.world.specs import Recipe
 from simulator.world.training import Slot, fit
@@ -88,11 +89,11 @@ def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: A
     ridge = facts.model.regularisation * len(members) / facts.n
     solved = np.linalg.solve(own.T @ own + ridge * np.eye(own.shape[1]), own.T)
     residual = wanted - own @ (solved @ wanted)
-    reach, between = seen @ solved, own @ solved
+    reach = seen @ solved
     before = reach @ wanted
     after = np.empty((len(deleted), *before.shape))
     for i, rows in enumerate(deleted):
-        pull = np.linalg.solve(np.eye(len(rows)) - between[np.ix_(rows, rows)], residual[rows])
+        pull = np.linalg.solve(np.eye(len(rows)) - own[rows] @ solved[:, rows], residual[rows])
         after[i] = before - reach[:, rows] @ pull
     return before, after
 
@@ -109,7 +110,10 @@ def _trained(
     facts, model = knowledge.facts, knowledge.model
     given = {key: facts.training[key] for key in ("batch_size", "learning_rate", "momentum") if key in facts.training}
     recipe = Recipe(**given, l2=facts.model.regularisation / facts.n)
-    x = torch.tensor(np.asarray(knowledge.x)[members], dtype=model.dtype)
+    x, asked_x = (torch.tensor(records, dtype=model.dtype) for records in (np.asarray(knowledge.x)[members], asked))
+    if facts.model.features is not None:  # features are no parameters: once, not in every step
+        x, asked_x = model.embed(x), model.embed(asked_x)
+        model = model_of(facts.model.model_copy(update={"features": None, "shape": (x.shape[1],), "row_clip": 0.0}))
     y = class_targets(knowledge)[members]
     orders = [rng.permutation(len(members)) for _ in range(epochs)]
     start = {name: torch.tensor(value).unsqueeze(0) for name, value in model.init(rng).items()}
@@ -123,8 +127,7 @@ def _trained(
             slots.append(_slot(orders, rows, recipe.batch_size))
     params = fit(model, start, slots, x, y, recipe)
     if stepped:
-        params = _ascended(knowledge, params, x, y, deleted)
-    asked_x = torch.tensor(asked, dtype=model.dtype)
+        params = _ascended(model, facts.step, params, x, y, deleted)
     with torch.no_grad():
         scores = [model.scores({name: v[i] for name, v in params.items()}, asked_x) for i in range(len(deleted) + 1)]
     shown = public_scores(torch.stack(scores).double().numpy(), model)
@@ -142,14 +145,14 @@ def _slot(orders: list[Array], without: Array | tuple[int, ...], batch_size: int
 
 
 def _ascended(
-    knowledge: PublicKnowledge, params: dict[str, Tensor], x: Tensor, y: Tensor, deleted: Array
+    model: Model, step: float, params: dict[str, Tensor], x: Tensor, y: Tensor, deleted: Array
 ) -> dict[str, Tensor]:
     """The trained model, then for each deletion a step up the deleted records' losses from it."""
     count, size = deleted.shape
     moved = {name: value[:1].expand(count, *value.shape[1:]).clone() for name, value in params.items()}
     filled = torch.ones(count, size, dtype=torch.bool)
-    share = torch.ones(count, dtype=knowledge.model.dtype)  # a count of 1: sums of losses
-    slopes = gradients(knowledge.model, moved, x[deleted], y[deleted], filled, share)
+    share = torch.ones(count, dtype=model.dtype)  # a count of 1: sums of losses
+    slopes = gradients(model, moved, x[deleted], y[deleted], filled, share)
     for name, slope in slopes.items():
-        onto(moved[name], 1.0, slope, knowledge.facts.step)
+        onto(moved[name], 1.0, slope, step)
     return {name: torch.cat([value[:1], moved[name]]) for name, value in params.items()}

@@ -47,7 +47,7 @@ def blow_up(spending: Spending, kappa: float) -> float:
         return 1.0
     mu = math.sqrt(sum(steps / noise**2 for (noise, rate), steps in read.items() if rate == 1.0))
     sampled = tuple(sorted((noise, rate, steps) for (noise, rate), steps in read.items() if rate < 1.0))
-    return _least(_losses(sampled, mu), kappa) if sampled else gaussian_blow_up(mu, kappa)
+    return _least(sampled, mu, kappa) if sampled else gaussian_blow_up(mu, kappa)
 
 
 def group_blow_up(units: Sequence[Spending], kappa: float) -> float:
@@ -64,11 +64,13 @@ def group_blow_up(units: Sequence[Spending], kappa: float) -> float:
     return kappa
 
 
-def _least(losses: PrivacyLossDistribution, kappa: float) -> float:
+@lru_cache(maxsize=4096)  # the units of an arm have mostly spent the same, and are asked about the same events
+def _least(sampled: tuple[tuple[float, float, int], ...], mu: float, kappa: float) -> float:
     """The least of e^epsilon kappa + delta(epsilon), which has one valley.
 
     An epsilon above -log kappa gives more than 1; one below -20 could lower gamma by 2e-9 at most.
     """
+    losses = _losses(sampled, mu)
 
     def bound(epsilon: float) -> float:
         return math.exp(epsilon) * kappa + float(losses.get_delta_for_epsilon(epsilon))

@@ -22,15 +22,16 @@ from simulator.bounds import THRESHOLDS, bounds, spans_of
 from simulator.challenge import Posed, pose
 from simulator.costs import cost
 from simulator.evaluation import Judge, distance
+from simulator.grants import conditions, knowledge_of
 from simulator.marking import Mark, Material, mark
 from simulator.plan import Arm, plan
 from simulator.privacy import Meter, Treasurer, privacy_entry
 from simulator.relearning import relearned
 from simulator.scenario import Scenario
 from simulator.scoring import Truth
-from simulator.trunk import Trunk, penalty
+from simulator.trunk import Trunk
 from simulator.world.account import Account
-from simulator.world.knowledge import CaseView, Facts, PublicKnowledge
+from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model, model_of
 from simulator.world.noise import noise_of
 from simulator.world.records import Array, Params, Release
@@ -64,7 +65,9 @@ class ArmRun:
         knowledge = replace(self._knowledge(processed), challenge=None if posed is None else posed.challenge)
         knowledge.save(self._transcript)
         answers = attack_transcript(self._transcript, self.arm.attacks, seed=self.arm.seed)
-        marks = self._marks(processed, answers, knowledge, posed)
+        population = self.trunk.ground.population
+        public = replace(knowledge, x=np.asarray(population.public_x, np.float64), y=np.asarray(population.public_y))
+        marks = self._marks(processed, answers, public, posed)
         self._keep(processed, answers, marks)
         worth, utilities = self._worth(processed)
         return {
@@ -78,12 +81,13 @@ class ArmRun:
                 "level": self.arm.setting.deletion.level,
                 "records": max(r.size for r in self.trunk.ground.requests),
             },
+            "conditions": conditions(self.arm, self.trunk.ground),
             "requests": {"made": len(self.trunk.ground.requests), "completed": len(processed)},
             "transcript_digest": Transcript.open(self._transcript).digest(),
             **worth,
             "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
             "privacy": self._privacy(history.setup.account, processed)
-            | self._bounds(history, processed, marks, knowledge),
+            | self._bounds(history, processed, marks, public),
             "notes": _notes(processed),
             "cost": cost(
                 federation.costs,
@@ -124,7 +128,7 @@ class ArmRun:
         knowledge: PublicKnowledge,
     ) -> dict[str, Any]:
         """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
-        if not processed or self.scenario.adversary.knows:
+        if not processed or self.arm.setting.adversary.knows:
             return {}
         public = np.asarray(self.trunk.ground.population.public_x, dtype=np.float64)
         spans = spans_of(history.setup.account, processed, history.setup.plan.algorithm in ("lbfgs", "closed-form"))
@@ -140,8 +144,10 @@ class ArmRun:
             What was completed, and the seconds that it took, broadcasting left out.
         """
         began, broadcasting = time.perf_counter(), 0.0
-        adversary, deletion = self.scenario.adversary, self.arm.setting.deletion
+        adversary, deletion = self.arm.setting.adversary, self.arm.setting.deletion
         writer = TranscriptWriter(self._transcript, adversary.knows_bracket, adversary.round_to)
+        last = max((request.round for request in self.trunk.ground.requests), default=0)
+        missed = range(last - adversary.missed_rounds + 1, last + 1)
 
         setup, count = history.setup, itertools.count()
 
@@ -150,7 +156,10 @@ class ArmRun:
             paused = time.perf_counter()
             noise = noise_of(self.arm.seed, setup.noise(("release-noise",)), next(count), release.branch)
             broadcast = self.arm.defense.release(release, noise)
-            number = writer.append(broadcast, parent)
+            if release.phase == "training" and release.round in missed:
+                number = len(writer.heard) - 1  # the last one that was heard stands in for it
+            else:
+                number = writer.append(broadcast, parent)
             broadcasting += time.perf_counter() - paused
             return number, broadcast.params
 
@@ -169,44 +178,8 @@ class ArmRun:
 
     def _knowledge(self, processed: Sequence[Processed]) -> PublicKnowledge:
         """What the scenario grants the adversary, and no more."""
-        adversary, population, setup = self.scenario.adversary, self.trunk.ground.population, self.trunk.ground.setup
-        n = max(1, round(population.records * adversary.n_factor))
-        operator, step = self.arm.unlearning.public_rule()
-        chosen = np.arange(len(population.public_x))
-        if 0 < adversary.public_records < len(chosen):
-            drawn = generator(self.arm.seed, "adversary-sample").permutation(chosen)
-            chosen = np.sort(drawn[: adversary.public_records])
-        facts = Facts(
-            scenario=self.scenario.name,
-            schema_=population.schema,
-            model=setup.spec.model_copy(update={"regularisation": penalty(self.arm.setting, n)}),
-            n=n,
-            algorithm=setup.plan.algorithm,
-            training=self.arm.setting.training.model_dump(mode="json"),
-            unlearning=self.arm.unlearning.model_dump(mode="json"),
-            operator=operator,
-            step=step,
-            preprocessing=population.preprocessing,
-            granted=tuple(adversary.knows),
-            seed=self.arm.seed if "seeds" in adversary.knows else None,
-            round_to=adversary.round_to,
-            cases=tuple(self._view(p) for p in processed),
-        )
-        x = np.asarray(population.public_x[chosen], dtype=np.float64)
-        y = np.asarray(population.public_y[chosen])
-        return PublicKnowledge(facts, x, y, np.asarray(population.box_low), np.asarray(population.box_high))
-
-    def _view(self, processed: Processed) -> CaseView:
-        """One deletion, as far as it is granted."""
-        request, knows = processed.case.request, self.scenario.adversary.knows
-        _, y = self._forgotten(processed)
-        return CaseView(
-            before=processed.before if self.scenario.adversary.knows_bracket else None,
-            after=processed.after,
-            size=request.size,
-            labels=tuple(sorted(float(label) for label in y)) if "labels" in knows else None,
-            clients=tuple(sorted(request.forget)) if "client" in knows else None,
-        )
+        labels = [self._forgotten(p)[1] for p in processed]
+        return knowledge_of(self.scenario.name, self.arm, self.trunk.ground, processed, labels)
 
     def _forgotten(self, processed: Processed) -> tuple[Array, Array]:
         """The records of one request: ground truth, for scoring only."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from simulator.eavesdropper import AdversaryConfig
 from simulator.errors import ScenarioError, listed
 from simulator.methods import NAME_KEY, Entry, Group, applies, card, members, names
-from simulator.sections import AdversaryConfig, PrivacyConfig, Setting
+from simulator.sections import PrivacyConfig, Setting
+from simulator.world.cards import Card
 from simulator.world.specs import LINEAR
 
 _OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
@@ -113,15 +115,12 @@ _ON_SHARDS = ("sharded", "retrain", "none")
 """Unlearning methods that work where several models are trained apart."""
 
 
-def check(
-    settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]], adversary: AdversaryConfig, secure: bool
-) -> None:
+def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]], secure: bool) -> None:
     """Refuse what cannot run.
 
     Args:
         settings: the variants, or the one setting there is.
         methods: resolved entries.
-        adversary: what it is granted.
         secure: whether secure aggregation is declared.
 
     Raises:
@@ -130,15 +129,10 @@ def check(
     for setting in settings:
         _check_training(setting)
         _check_deletion(setting)
-        if setting.deletion.pattern == "sequential" and not adversary.knows_bracket:
-            raise ScenarioError(
-                f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{_of(setting)}: telling "
-                f"where an unlearning begins on one chain of releases is not built yet; take independent, or "
-                f"knows_bracket = true"
-            )
+        _check_adversary(setting)
     for group, entries in methods.items():
         for path, entry in _placed(group, entries):
-            _check_entry(group, path, entry, settings, adversary, secure)
+            _check_entry(group, path, entry, settings, secure)
         _check_coverage(group, entries, settings)
     for path, defense in _placed("defense", methods.get("defense", ())):
         _check_private(path, defense, methods.get("unlearning", ()), settings)
@@ -223,9 +217,28 @@ def _check_deletion(setting: Setting) -> None:
             )
 
 
-def _check_entry(
-    group: Group, path: str, entry: Entry, settings: Sequence[Setting], adversary: AdversaryConfig, secure: bool
-) -> None:
+def _check_adversary(setting: Setting) -> None:
+    adversary, training = setting.adversary, setting.training
+    if setting.deletion.pattern == "sequential" and not adversary.knows_bracket:
+        raise ScenarioError(
+            f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{_of(setting)}: telling "
+            f"where an unlearning begins on one chain of releases is not built yet; take independent, or "
+            f"knows_bracket = true"
+        )
+    if not adversary.missed_rounds:
+        return
+    given = f"adversary.missed_rounds = {adversary.missed_rounds}{_of(setting)}"
+    if training.algorithm in _OPTIMISERS:
+        raise ScenarioError(f"{given}: {training.algorithm} releases its solution alone; take fedavg or fedsgd, or 0")
+    if setting.deletion.pattern == "sequential":
+        raise ScenarioError(
+            f"{given}: a release missed on a chain makes two deletions one; take records_per_request = 2, or 0"
+        )
+    if adversary.missed_rounds > training.rounds:
+        raise ScenarioError(f"{given}: must be at most training.rounds = {training.rounds}")
+
+
+def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setting], secure: bool) -> None:
     variants = [setting.variant for setting in settings if setting.variant]
     unknown = [name for name in entry.get("only", ()) if name not in variants]
     if unknown:
@@ -257,12 +270,18 @@ def _check_entry(
         for need in about.needs:
             if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
                 raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")
+        _check_knowledge(group, shown, about, setting.adversary)
     for need in about.needs:
         if secure and need in _SINGLE_MESSAGES:
             raise ScenarioError(
                 f"{shown} with federation.secure_aggregation = true: it needs {_SINGLE_MESSAGES[need]}, which the "
                 f"server then never sees; take retrain, or secure_aggregation = false"
             )
+
+
+def _check_knowledge(group: Group, shown: str, about: Card, adversary: AdversaryConfig) -> None:
+    """Refuse methods that rest on the adversary's knowing less, or more."""
+    for need in about.needs:
         if need == "secret noise" and "seeds" in adversary.knows:
             raise ScenarioError(
                 f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "

@@ -60,7 +60,7 @@ def table(plan: Plan, scenario: Scenario) -> Table:
     Raises:
         DataError: a private training that a run would refuse.
     """
-    broadcasts, private = scenario.adversary.sees == "broadcasts", has_private(plan)
+    private = has_private(plan)
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("arm", overflow="fold")
     for header in ("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])):
@@ -80,7 +80,8 @@ def table(plan: Plan, scenario: Scenario) -> Table:
         requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
-            if broadcasts and (training.algorithm == "lbfgs" or training.shards > 1):
+            heard_at_work = arm.setting.adversary.sees == "broadcasts"
+            if heard_at_work and (training.algorithm == "lbfgs" or training.shards > 1):
                 cost = replace(cost, disk=None)
             total += cost.disk or 0
             found.add_row(arm.id, *_cells(cost, pace), *_epsilon(spent, arm.id, private))

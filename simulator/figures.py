@@ -18,6 +18,7 @@ from simulator.findings import BASELINES, Arm, finding, headline, metric, phrase
 from simulator.forgetting_figure import forgetting
 from simulator.gallery import collect, draw_images, draw_values
 from simulator.inference_figures import inference
+from simulator.knowledge_figure import knowledge
 from simulator.price import price
 from simulator.runfiles import RunFiles, Setting
 from simulator.style import INK, PALE, RULE, STYLE, colour, heading, heading_inches, name, save, spread
@@ -33,7 +34,7 @@ def draw_all(directory: Path) -> list[Path]:
     run = RunFiles.open(directory)
     drawn: list[Path | None] = []
     with mpl.rc_context(STYLE):
-        drawn += [summary(run), forgetting(run), inference(run)]
+        drawn += [summary(run), forgetting(run), inference(run), knowledge(run)]
         for variant in run.variants():
             drawn += [
                 gallery(run, variant),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -42,6 +42,7 @@ class Prefix:
     """A training, and the arms that branch from it: equal are the parts of their defenses that act in it.
 
     Attributes:
+        setting: of its first arm; others may differ in variant and adversary.
         defenses: these parts, in order.
     """
 
@@ -53,7 +54,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Plan:
-    """All arms, by variant, seed, training, unlearning and defense, in the scenario's order."""
+    """All arms, by training (variant, seed, defenses in it), unlearning and defense, in the scenario's order."""
 
     prefixes: tuple[Prefix, ...]
 
@@ -70,13 +71,13 @@ def plan(scenario: Scenario) -> Plan:
         ScenarioError: two arms are the same.
     """
     unlearning, defense = _named("unlearning", scenario.unlearning), _named("defense", scenario.defense)
-    prefixes = tuple(
+    prefixes = [
         prefix
         for setting in scenario.settings()
         for seed in scenario.seeds
         for prefix in _prefixes(setting, seed, _arms(scenario, setting, seed, unlearning, defense))
-    )
-    outline = Plan(prefixes)
+    ]
+    outline = Plan(_shared(prefixes))
     found: set[str] = set()
     for arm in outline.arms:
         if arm.id in found:
@@ -100,6 +101,16 @@ def _prefixes(setting: Setting, seed: int, arms: Sequence[Arm]) -> list[Prefix]:
     for arm in arms:
         groups.setdefault(in_training(arm.defense), []).append(arm)
     return [Prefix(setting, seed, tuple(own), defenses) for defenses, own in groups.items()]
+
+
+def _shared(prefixes: Sequence[Prefix]) -> tuple[Prefix, ...]:
+    """Make one of trainings that are the same, of variants that differ in the adversary alone."""
+    groups: dict[tuple[Any, ...], Prefix] = {}
+    for prefix in prefixes:
+        key = (prefix.setting.trunk, prefix.seed, prefix.defenses)
+        first = groups.get(key)
+        groups[key] = prefix if first is None else replace(first, arms=first.arms + prefix.arms)
+    return tuple(groups.values())
 
 
 def _arms(scenario: Scenario, setting: Setting, seed: int, unlearning: _Named, defense: _Named) -> list[Arm]:

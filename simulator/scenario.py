@@ -12,11 +12,11 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
 from simulator.compatibility import check, check_privacy
+from simulator.eavesdropper import AdversaryConfig
 from simulator.errors import ScenarioError, closest, explain, listed
 from simulator.merging import filled, merged, overridden, plain
 from simulator.methods import Entry, Group, resolve, with_defaults
 from simulator.sections import (
-    AdversaryConfig,
     DeletionConfig,
     EvaluationConfig,
     FederationConfig,
@@ -33,7 +33,7 @@ from simulator.world.specs import Frozen
 __all__ = ["Scenario", "ScenarioError", "dump_toml", "load_scenario", "scenario_from_dict", "shipped"]
 
 DEFAULT = "mnist-deletions"
-_VARYING = ("data", "model", "training", "deletion")
+_VARYING = ("data", "model", "training", "deletion", "adversary")
 
 
 class VariantConfig(Frozen):
@@ -48,6 +48,7 @@ class VariantConfig(Frozen):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     deletion: DeletionConfig = DeletionConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
 
     @field_validator("name")
     @classmethod
@@ -94,8 +95,8 @@ class Scenario(Frozen):
     def settings(self) -> tuple[Setting, ...]:
         """The variants, or the one setting of a scenario that has none."""
         if not self.variant:
-            return (Setting("", self.data, self.model, self.training, self.deletion),)
-        return tuple(Setting(v.name, v.data, v.model, v.training, v.deletion) for v in self.variant)
+            return (Setting("", self.data, self.model, self.training, self.deletion, self.adversary),)
+        return tuple(Setting(v.name, v.data, v.model, v.training, v.deletion, v.adversary) for v in self.variant)
 
 
 def shipped() -> list[str]:
@@ -145,7 +146,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(explain(error, Scenario)) from None
     _check_unique("seeds", scenario.seeds)
-    check(scenario.settings(), entries, scenario.adversary, scenario.federation.secure_aggregation)
+    check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
     return scenario
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from simulator.devices import Device
+from simulator.eavesdropper import AdversaryConfig
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
 from simulator.world.specs import LINEAR, Frozen, ModelKind
@@ -247,7 +248,7 @@ class DeletionConfig(Frozen):
 
 @dataclass(frozen=True)
 class Setting:
-    """What one training and its deletions are: a variant, or the scenario itself where it has none.
+    """What one training, its deletions and their eavesdropper are: a variant, or the scenario where it has none.
 
     Attributes:
         variant: its name; empty where the scenario has no variants.
@@ -258,6 +259,12 @@ class Setting:
     model: ModelConfig
     training: TrainingConfig
     deletion: DeletionConfig
+    adversary: AdversaryConfig
+
+    @property
+    def trunk(self) -> tuple[Any, ...]:
+        """What decides about training and requests: settings in which it is equal share them."""
+        return self.data, self.model, self.training, self.deletion, self.adversary.sees
 
 
 class EvaluationConfig(Frozen):
@@ -272,29 +279,6 @@ class EvaluationConfig(Frozen):
 
     retrainings: Count = 1
     relearning: int = Field(default=0, ge=0)
-
-
-class AdversaryConfig(Frozen):
-    """What the eavesdropper hears and knows.
-
-    Attributes:
-        sees: releases, or all broadcasts (the working models of lbfgs too).
-        knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others.
-        knows_bracket: whether it is told which releases enclose an unlearning; where not, it takes the last two that it
-            heard.
-        public_records: a subsample of the public sample for the attack alone; 0: all of it.
-        n_factor: its idea of the number of records, as a multiple of the truth. Where the scenario gives l2, its idea
-            of lambda goes with it, and the two errors cancel but for the residual's scale; give lambda to tell them
-            apart.
-        round_to: significant bits of the parameters that it reads (and that the transcript holds); 0: exact.
-    """
-
-    sees: Literal["releases", "broadcasts"] = "releases"
-    knows: tuple[Literal["labels", "client", "seeds"], ...] = ()
-    knows_bracket: bool = True
-    public_records: int = Field(default=0, ge=0)
-    n_factor: Positive = 1.0
-    round_to: int = Field(default=0, ge=0, le=52)
 
 
 class PrivacyConfig(Frozen):

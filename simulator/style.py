@@ -70,8 +70,8 @@ def heading_inches(width: float, title: str, detail: str = "") -> float:
 
 def _lines(width: float, title: str, detail: str) -> list[tuple[str, float, str, str]]:
     """(text, size in points, weight, colour) of each line."""
-    titles = [(line, 11.5, "bold", INK) for line in textwrap.wrap(title, int(width * 9.4))]
-    return titles + [(line, 8.5, "normal", "#555555") for line in textwrap.wrap(detail, int(width * 16.5))]
+    titles = [(line, 11.5, "bold", INK) for line in textwrap.wrap(title, int((width - 0.24) * 9.4))]
+    return titles + [(line, 8.5, "normal", "#555555") for line in textwrap.wrap(detail, int((width - 0.24) * 16))]
 
 
 def bare(axes: Axes) -> None:

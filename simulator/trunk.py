@@ -15,6 +15,7 @@ from simulator.deletion import draw_requests
 from simulator.federation import GridFederation
 from simulator.plan import Prefix, Setting
 from simulator.privacy import defended
+from simulator.public_sample import sample
 from simulator.reference import Reference, retrained
 from simulator.relearning import relearn
 from simulator.scenario import Scenario
@@ -63,11 +64,13 @@ class Groundwork:
         setting, seed = prefix.setting, prefix.seed
         population = load_population(setting.data, seed, root)
         _check_classes(prefix, population)
+        for granted in {arm.setting.variant: arm.setting for arm in prefix.arms}.values():
+            sample(granted, population, seed)
         setup = replace(
             setup_of(setting, population, seed),
             block_size=scenario.runtime.block_size,
             sites=scenario.runtime.sites,
-            keep_working=scenario.adversary.sees == "broadcasts",
+            keep_working=setting.adversary.sees == "broadcasts",
             secure_noise=scenario.privacy.secure_noise,
             sampling_is_secret=scenario.privacy.sampling_is_secret,
         )

@@ -24,7 +24,7 @@ HEAD, SMALL, LARGE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 START = "start --disable-usage-stats --block --object-store-memory 100000000 --node-ip-address"
 SOON = {"period_ms": "1000", "failure_threshold": "3"}
-"""When Ray's head takes a machine that refuses connections for dead: after 3 seconds, not 15; one that is slow has 30."""
+"""When Ray's head takes a machine for dead that refuses connections: after 3 seconds, not 15. A slow one has 30."""
 
 
 @pytest.fixture

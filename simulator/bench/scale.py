@@ -40,7 +40,7 @@ class Point:
 
     Attributes:
         curve: population, cohort or parameters: what ``size`` is and what grows.
-        seconds: of a round, the median.
+        seconds: of the fastest round: whatever else the machine does only lengthens one.
         mib: peak of resident memory of server and hosts together.
         release_bytes: what one release takes in the transcript.
         update_bytes: what one client's kept update takes (for methods that need ``client updates``).
@@ -108,7 +108,7 @@ def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec,
         store.keep({client: flat(step.models[0]).astype(np.float32) for client in range(2)})
         update = store.bytes // 2
     parameters = model_of(spec).size
-    return Point(curve, size, population, cohort, parameters, float(np.median(times[1:])), peak["mib"], release, update)
+    return Point(curve, size, population, cohort, parameters, min(times[1:]), peak["mib"], release, update)
 
 
 def exponents(points: Sequence[Point]) -> Iterator[tuple[str, float, float]]:
@@ -123,19 +123,19 @@ def exponents(points: Sequence[Point]) -> Iterator[tuple[str, float, float]]:
 
 
 def table(points: Sequence[Point]) -> Table:
-    """The points, and under each curve its exponents."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("grows", "size", "clients", "parameters", "s a round", "peak MiB", "release", "update kept"):
+    """The points, and under each curve its exponents; MB are of one release, and within a header of one kept update."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for header in ("grows", "cohort", "of", "parameters", "s a round", "peak MiB", "MB a model"):
         shown.add_column(header, justify="left" if header == "grows" else "right", no_wrap=True)
     fitted = {curve: slopes for curve, *slopes in exponents(points)}
     for i, point in enumerate(points):
         shown.add_row(
-            point.curve, f"{point.size:,}", f"{point.cohort:,} of {point.population:,}", f"{point.parameters:,}",
-            f"{point.seconds:.2f}", f"{point.mib:,.0f}", f"{point.release_bytes:,} B", f"{point.update_bytes:,} B",
+            point.curve, f"{point.cohort:,}", f"{point.population:,}", f"{point.parameters:,}",
+            f"{point.seconds:.2f}", f"{point.mib:,.0f}", f"{point.release_bytes / 1e6:,.2f}",
         )  # fmt: skip
         if point.curve in fitted and (i + 1 == len(points) or points[i + 1].curve != point.curve):
             seconds, mib = fitted[point.curve]
-            shown.add_row("", "exponent", "", "", f"{seconds:.2f}", f"{mib:.2f}", "", "", style="bold")
+            shown.add_row("", "", "", "exponent", f"{seconds:.2f}", f"{mib:.2f}", "", style="bold")
             shown.add_section()
     return shown
 

@@ -186,7 +186,7 @@ def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
 
 def table(lines: Sequence[Line]) -> Table:
     """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
     for header in ("updates/s", "ratio", "start s", "MiB", "same"):
@@ -195,9 +195,9 @@ def table(lines: Sequence[Line]) -> Table:
     before: tuple[str, int, int] | None = None
     for line in lines:
         work = (line.kind, line.population, line.cohort)
-        ratio = f"{own[work] / line.updates:.2f} x" if work in own and line.contestant != "palimpsest" else ""
+        ratio = f"{own[work] / line.updates:.3g}x" if work in own and line.contestant != "palimpsest" else ""
         same = "yes" if line.apart <= AGREE else f"NO ({line.apart:.1e})"
-        clients = f"{line.cohort:,} of {line.population:,}"
+        clients = f"{line.cohort:,}/{line.population:,}"
         shown.add_row(
             *((line.kind, clients) if work != before else ("", "")),
             line.contestant,

@@ -71,7 +71,7 @@ def _had(source: str, ask: Callable[[], Answer]) -> Answer:
 
 def _column(source: str, features: "Features", kind: str, preferred: str) -> str:
     """The column that holds images, or classes: the only one, or the one that is called so."""
-    found = [name for name, feature in features.items() if type(feature).__name__ == kind]
+    found = [str(name) for name, feature in features.items() if type(feature).__name__ == kind]
     if preferred in found:
         return preferred
     if len(found) != 1:

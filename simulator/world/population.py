@@ -156,6 +156,49 @@ def build_population(data: DataConfig, seed: int) -> AbstractPopulation:
     )
 
 
+def foreign_sample(
+    data: DataConfig, seed: int, source: str, sites: tuple[int | str, ...], most: int
+) -> tuple[Array, Array]:
+    """Records of elsewhere as this population's models read them: ``[m, d]`` float32, and their classes or targets.
+
+    Tables are encoded by the statistics and levels of the population's own public sample. Of the data's own source only
+    records of sites that ``data.sites`` leaves out are taken, so that none is a client's.
+
+    Args:
+        data: of the population.
+        seed: of the scenario.
+        source: where the records come from.
+        sites: natural clients of it; empty: all.
+        most: records that are drawn at most.
+
+    Raises:
+        DataError: they have other columns or classes, or there are none.
+    """
+    own = load_source("mnist5k" if data.is_synthetic else data.source)
+    if source == MNIST_LIKE:
+        made = synthetic_population(1, most, PartitionConfig(scheme="iid"), 0.0, 0.5, seed)
+        x, y = made.public_x.reshape(-1, 28, 28), made.public_y
+    else:
+        raw = load_source(source)
+        chosen = np.flatnonzero(
+            _of_sites(raw, sites) & ~(_of_sites(raw, data.sites) & (Path(source) == Path(data.source)))
+        )
+        chosen = chosen[generator(seed, "foreign-sample").permutation(len(chosen))[:most]]
+        x, y = raw.x[chosen], raw.y[chosen]
+    if not len(x):
+        raise DataError(f"adversary.public_source = {source!r} with {list(sites)} has no records that are not clients'")
+    if x.shape[1:] != own.x.shape[1:]:
+        raise DataError(
+            f"adversary.public_source = {source!r} has records of shape {x.shape[1:]}, and the data {own.x.shape[1:]}"
+        )
+    if not own.is_regression and int(y.max()) >= own.classes:
+        raise DataError(
+            f"adversary.public_source = {source!r} has {int(y.max()) + 1} classes, and the data {own.classes}"
+        )
+    encoder = Encoder.fit(own, np.arange(0) if own.is_image else _split(own, data, seed)[1])
+    return encoder(x), y
+
+
 def population_directory(data: DataConfig, seed: int, root: Path) -> Path:
     """Where the population of (data, seed, the source's content) is kept below ``root``; equal names, equal bits."""
     about = {
