@@ -14,8 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from simulator.world.failures import RunFailure
 
-PATIENCE = 60.0
-"""Seconds that hosts have to find a place on a cluster, which others may be using."""
+PATIENCE = 180.0
+"""Seconds that hosts have to find a place on a cluster that others may be using, and to start, which loads PyTorch."""
 
 ANSWER = 5.0
 """Seconds that a cluster has to take a connection; Ray itself would try for 40, and then end the process."""
@@ -118,8 +118,8 @@ def await_hosts(actors: Sequence[Any]) -> None:
         raise ClusterError(f"a host could not start on the Ray cluster: {reason}") from None
     if late:
         raise ClusterError(
-            f"{len(late)} of {len(actors)} hosts found no CPU, or no share of a GPU, free on the Ray cluster within "
-            f"{PATIENCE:.0f} s: give fewer runtime.hosts, or go on when others have finished"
+            f"{len(late)} of {len(actors)} hosts did not start on the Ray cluster within {PATIENCE:.0f} s: where "
+            f"others keep its CPUs or GPUs busy, give fewer runtime.hosts, or go on when they have finished"
         )
 
 

@@ -23,8 +23,8 @@ HEAD, SMALL, LARGE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 """Ray takes 127.0.0.1 for another name of the machine's outward address."""
 
 START = "start --disable-usage-stats --block --object-store-memory 100000000 --node-ip-address"
-SOON = {"period_ms": "1000", "failure_threshold": "3"}
-"""When Ray's head takes a machine for dead that refuses connections: after 3 seconds, not 15. A slow one has 30."""
+RAY = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3", "RAY_worker_niceness": "0"}
+"""The head takes a machine that refuses connections for dead after 3 seconds, not 15; hosts do not make way."""
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def environment(place: Path) -> dict[str, str]:
-    """Of every process of the cluster: a token of its own, and little patience with the dead."""
+    """Of every process of the cluster, which has a token of its own."""
     (place / "token").write_text(secrets.token_hex(32))
     known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(place / "token")}
-    return os.environ | known | {f"RAY_health_check_{name}": value for name, value in SOON.items()}
+    return os.environ | known | RAY
 
 
 @contextmanager
