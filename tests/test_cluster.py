@@ -67,20 +67,20 @@ def test_a_machine_lost_during_a_round_changes_no_bit_and_the_last_one_is_missed
         port = probe.getsockname()[1]
     address = f"{HEAD}:{port}"
     with ExitStack() as stack:
-        head = f"{HEAD} --head --port {port} --num-cpus 0 --include-dashboard false --temp-dir {place}/ray"
-        stack.enter_context(_machine(head, environment, place / "head.log"))
+        head = f"{HEAD} --head --port {port} --num-cpus 0 --include-dashboard false --temp-dir {place}/{HEAD[-1]}"
+        stack.enter_context(_machine(head, environment, tmp_path / "head.log"))
         wait_until(lambda: _listens(HEAD, port))
-        starts = [f"{SMALL} --num-cpus 1", f"{LARGE} --num-cpus 2 --num-gpus 1"]  # nobody looks whether there is a GPU
-        machines = [
-            stack.enter_context(_machine(f"{how} --address {address}", environment, place / f"{how[:9]}.log"))
-            for how in starts
-        ]
+        machines = []
+        # Nobody looks whether there is a GPU. Nodes that start at once in one directory take one another's sockets.
+        for own, has in ((SMALL, "--num-cpus 1"), (LARGE, "--num-cpus 2 --num-gpus 1")):
+            how = f"{own} --address {address} {has} --temp-dir {place}/{own[-1]}"
+            machines.append(stack.enter_context(_machine(how, environment, tmp_path / f"{own}.log")))
         command = [sys.executable, "-m", "tests.joining", address, "3", str(tmp_path), *map(str, machines)]
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         stack.callback(driver.kill)
         (tmp_path / "serial").mkdir()
         [arm] = simulate(SCENARIO, prepare(SCENARIO), tmp_path / "serial", SerialGrid(1))["arms"]
-        said, _ = driver.communicate(timeout=120)
+        said, _ = driver.communicate(timeout=400)
     too_many, sharing, one_lost, all_lost = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
     assert f"runtime.hosts = 4 takes a CPU each, and the Ray cluster at {address} has 3" in too_many["too many"]
     assert sharing["sharing"] == {"left": 0.0}
