@@ -53,7 +53,7 @@ def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Ope
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():
             some = [case for case, wanted in zip(cases, chosen, strict=True) if wanted]
-            found |= read_off(some, knowledge, released.some(chosen))
+            found |= read_off(some, knowledge, released if chosen.all() else released.some(chosen))
     return found
 
 

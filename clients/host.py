@@ -44,7 +44,7 @@ class Host:
         seed: the scenario's seed.
         arm: whose tombstones bind.
         tombstones: what the clients have deleted.
-        device: where it computes; records are drawn, and answers leave, on the CPU.
+        device: where it trains and takes gradients; ridge statistics, in float64, are computed on the CPU.
     """
 
     def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones, device: str = "cpu") -> None:
@@ -206,24 +206,40 @@ class Host:
         return results
 
     def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
-        """Ridge statistics of what each block retains; see ``Federation.statistics``."""
-        model = model_of(spec, self._device)
-        results = []
+        """Ridge statistics of what each block retains; see ``Federation.statistics``.
+
+        Clients that forget something are added up apart from the others: of blocks in a row that differ by what the
+        same clients forget, the others are read once.
+        """
+        model, results = model_of(spec), []
+        apart: tuple[object, Statistics] | None = None
         for block in blocks:
-            used = torch.from_numpy(self._kept_mask(block)).to(model.device)
-            gram, moment, seen = torch.zeros(()), torch.zeros(()), 0
-            for x, y in self._reader.read(model, self._reader.rows_of(block.clients)):
-                mask = used[seen : seen + len(x), None]
-                rows = torch.where(mask, _with_intercept(x.double()), 0.0)
-                gram = gram + rows.T @ rows
-                moment = moment + rows.T @ _targets(spec, y)
-                seen += len(x)
-            results.append(Statistics(gram.cpu().numpy(), moment.cpu().numpy(), int(used.sum())))
+            used, forgetful = self._kept_mask(block), self._forgetful_mask(block)
+            key = block.clients, forgetful.tobytes()
+            if apart is None or apart[0] != key:
+                apart = key, self._statistics_at(model, block.clients, ~forgetful)
+            total = apart[1]
+            if forgetful.any():
+                total = total.plus(self._statistics_at(model, block.clients, forgetful & used))
+            results.append(total)
         return results
+
+    def _statistics_at(self, model: Model, clients: tuple[int, ...], used: Array) -> Statistics:
+        """Of the records of some clients that a mask names."""
+        outputs, width = model.shapes["weight"]
+        gram, moment, seen = np.zeros((width + 1, width + 1)), np.zeros((width + 1, outputs)), 0
+        for x, y in self._reader.read_clients(model, clients):
+            mask = torch.from_numpy(used[seen : seen + len(x)])
+            seen += len(x)
+            if mask.any():
+                rows = _with_intercept(x[mask].double()).numpy()
+                gram += rows.T @ rows  # NumPy sees that this is symmetric, and does half the work
+                moment += rows.T @ _targets(model.spec, y[mask]).numpy()
+        return Statistics(gram, moment, int(used.sum()))
 
     def factors(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
         """Ridge statistics of what each block forgets; see ``Federation.factors``."""
-        model = model_of(spec, self._device)
+        model = model_of(spec)
         results = []
         for block in blocks:
             parts = list(self._reader.read(model, self._forgotten_rows(block)))
@@ -235,7 +251,7 @@ class Host:
             moment = rows.T @ torch.cat([_targets(spec, y) for _, y in parts])
             # The triangular factor says what X^T X says and no more; of one record it is the record, up to sign.
             root = torch.linalg.qr(rows, mode="r").R if len(rows) > 1 else rows
-            results.append(Factor(root.cpu().numpy(), moment.cpu().numpy(), len(rows)))
+            results.append(Factor(root.numpy(), moment.numpy(), len(rows)))
         return results
 
     def _ask_tombstones(self, block: Block, of: str) -> None:
@@ -250,6 +266,11 @@ class Host:
             mask[[begin + record for record in block.forget.get(client, ())]] = False
             begin += int(self._population.sizes[client])
         return mask
+
+    def _forgetful_mask(self, block: Block) -> Array:
+        """``[records of the block]`` whether each is of a client that forgets something."""
+        forgets = [bool(block.forget.get(client)) for client in block.clients]
+        return np.repeat(forgets, self._population.sizes[list(block.clients)])
 
     def _forgotten_rows(self, block: Block) -> Array:
         self._ask_tombstones(block, "forgotten")
@@ -377,7 +398,7 @@ def _hessian_times(
 
 
 def _with_intercept(x: Tensor) -> Tensor:
-    return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+    return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
 
 
 def _targets(spec: ModelSpec, y: Tensor) -> Tensor:

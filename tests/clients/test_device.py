@@ -29,7 +29,6 @@ RECIPE = Recipe(batch_size=4, learning_rate=0.1, l2=0.01, momentum=0.5, local_ep
 PRIVATE = PrivateSteps(clip=1.0, noise_multiplier=1.0)
 SPECS = {
     "softmax": {"row_clip": 2.0, "features": FeatureSpec(dimension=16, bandwidth=2.0, seed=0)},
-    "ridge": {"dtype": "float64"},
     "mlp": {"hidden": 8},
     "cnn": {},
 }
@@ -59,13 +58,9 @@ def _gradients(host: Host, spec: ModelSpec, models: list[Params]) -> list[object
     ]
 
 
-def _statistics(host: Host, spec: ModelSpec, models: list[Params]) -> list[object]:
-    return [*host.statistics(spec, BLOCKS), *host.factors(spec, BLOCKS[1:])]
-
-
 @pytest.mark.parametrize(
     "kind, ask",
-    [(kind, ask) for kind in ("softmax", "mlp", "cnn") for ask in (_train, _gradients)] + [("ridge", _statistics)],
+    [(kind, ask) for kind in ("softmax", "mlp", "cnn") for ask in (_train, _gradients)],
 )
 def test_a_device_gives_the_bits_of_the_cpu_and_nothing_is_computed_across(
     kind: str, ask: Callable[[Host, ModelSpec, list[Params]], list[object]]
