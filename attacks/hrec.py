@@ -74,7 +74,7 @@ def _read_off(cases: Sequence[Case], knowledge: PublicKnowledge, released: Relea
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():
             some = [case for case, wanted in zip(cases, chosen, strict=True) if wanted]
-            found |= read_off(some, knowledge, released.some(chosen))
+            found |= read_off(some, knowledge, released if chosen.all() else released.some(chosen))
     return found
 
 

@@ -89,23 +89,36 @@ def side_by_side(matrices: Array) -> Tensor:
 def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Array:
     """``[c, p + 1, Q]`` G_hat, what the deletions took out of the gradient, for models at their optimum.
 
-    The public Hessian is never formed. It is averaged over the way between the two models by a difference of gradients:
-    exact for every loss where a Hessian at one point is not (a hinge that opens on the way included), at the same cost.
+    The public Hessian is averaged over the way between the two models by a difference of gradients: exact for every
+    loss where a Hessian at one point is not (a hinge that opens on the way included), at the same cost.
 
     Args:
         knowledge: the public sample, n and lambda.
         before, after: ``[c, p + 1, Q]`` Theta of each case.
     """
-    model, facts = precise_model(knowledge), knowledge.facts
+    facts = knowledge.facts
     count, width, outputs = before.shape
-    stacked = [side_by_side(before), side_by_side(after)]
-    total = torch.zeros(width, count * outputs, dtype=torch.float64)
-    for phi, y in public_blocks(knowledge, count * outputs):
-        old, new = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in stacked)
-        total += phi.T @ (new - old).reshape(len(phi), -1)
+    total = _change_of_gradient(knowledge, before, after)
     curved = total.view(width, count, outputs).permute(1, 0, 2).numpy() * (facts.n / len(knowledge.x))
     released: Array = curved + facts.model.regularisation * (before - after)
     return released
+
+
+def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Tensor:
+    """``[p + 1, c * Q]`` the public sum's gradient before less that after."""
+    model = precise_model(knowledge)
+    count, width, outputs = before.shape
+    total = torch.zeros(width, count * outputs, dtype=torch.float64)
+    if model.spec.kind == "ridge":  # one Hessian everywhere: formed where there are more models than it has columns
+        change = side_by_side(before - after)
+        for phi, _ in public_blocks(knowledge, width):
+            total += torch.linalg.multi_dot([phi.T, phi, change])
+        return total
+    stacked = [side_by_side(before), side_by_side(after)]
+    for phi, y in public_blocks(knowledge, count * outputs):
+        old, new = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in stacked)
+        total += phi.T @ (new - old).reshape(len(phi), -1)
+    return total
 
 
 def released_gradients(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> Released:

@@ -204,20 +204,36 @@ class Host:
         return results
 
     def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
-        """Ridge statistics of what each block retains; see ``Federation.statistics``."""
-        model = model_of(spec)
-        results = []
+        """Ridge statistics of what each block retains; see ``Federation.statistics``.
+
+        Clients that forget something are added up apart from the others: of blocks in a row that differ by what the
+        same clients forget, the others are read once.
+        """
+        model, results = model_of(spec), []
+        apart: tuple[object, Statistics] | None = None
         for block in blocks:
-            used = torch.from_numpy(self._kept_mask(block))
-            gram, moment, seen = torch.zeros(()), torch.zeros(()), 0
-            for x, y in self._reader.read(model, self._reader.rows_of(block.clients)):
-                mask = used[seen : seen + len(x), None]
-                rows = torch.where(mask, _with_intercept(x.double()), 0.0)
-                gram = gram + rows.T @ rows
-                moment = moment + rows.T @ _targets(spec, y)
-                seen += len(x)
-            results.append(Statistics(gram.numpy(), moment.numpy(), int(used.sum())))
+            used, forgetful = self._kept_mask(block), self._forgetful_mask(block)
+            key = block.clients, forgetful.tobytes()
+            if apart is None or apart[0] != key:
+                apart = key, self._statistics_at(model, block.clients, ~forgetful)
+            total = apart[1]
+            if forgetful.any():
+                total = total.plus(self._statistics_at(model, block.clients, forgetful & used))
+            results.append(total)
         return results
+
+    def _statistics_at(self, model: Model, clients: tuple[int, ...], used: Array) -> Statistics:
+        """Of the records of some clients that a mask names."""
+        outputs, width = model.shapes["weight"]
+        gram, moment, seen = np.zeros((width + 1, width + 1)), np.zeros((width + 1, outputs)), 0
+        for x, y in self._reader.read_clients(model, clients):
+            mask = torch.from_numpy(used[seen : seen + len(x)])
+            seen += len(x)
+            if mask.any():
+                rows = _with_intercept(x[mask].double()).numpy()
+                gram += rows.T @ rows  # NumPy sees that this is symmetric, and does half the work
+                moment += rows.T @ _targets(model.spec, y[mask]).numpy()
+        return Statistics(gram, moment, int(used.sum()))
 
     def factors(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
         """Ridge statistics of what each block forgets; see ``Federation.factors``."""
@@ -248,6 +264,11 @@ class Host:
             mask[[begin + record for record in block.forget.get(client, ())]] = False
             begin += int(self._population.sizes[client])
         return mask
+
+    def _forgetful_mask(self, block: Block) -> Array:
+        """``[records of the block]`` whether each is of a client that forgets something."""
+        forgets = [bool(block.forget.get(client)) for client in block.clients]
+        return np.repeat(forgets, self._population.sizes[list(block.clients)])
 
     def _forgotten_rows(self, block: Block) -> Array:
         self._ask_tombstones(block, "forgotten")

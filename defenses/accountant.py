@@ -8,15 +8,11 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-from opacus.accountants import PRVAccountant, RDPAccountant
-from opacus.accountants.analysis.rdp import compute_rdp
-
 from simulator.world.account import Spending
 
 Accountant = Literal["rdp", "prv"]
 
 _WHOLE = (*range(2, 64), 72, 80, 96, 128, 192, 256, 384, 512)
-_BROKEN = tuple(order for order in RDPAccountant.DEFAULT_ALPHAS if order != int(order))
 
 
 def epsilon(spending: Spending, delta: float, accountant: Accountant = "rdp") -> float:
@@ -31,12 +27,15 @@ def epsilon(spending: Spending, delta: float, accountant: Accountant = "rdp") ->
 
 @lru_cache(maxsize=100_000)
 def _epsilon(paid: tuple[tuple[tuple[float, float], int], ...], delta: float, accountant: Accountant) -> float:
+    # Opacus takes a second to import, and most runs spend nothing.
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
     if accountant == "prv":
         exact = PRVAccountant()
         exact.history = [(sigma, rate, steps) for (sigma, rate), steps in paid]
         return float(exact.get_epsilon(delta))
     best = min(_WHOLE, key=lambda order: _bound(paid, delta, order))
-    near = [order for order in _BROKEN if abs(order - best) < 1.0]
+    near = [order for order in RDPAccountant.DEFAULT_ALPHAS if order != int(order) and abs(order - best) < 1.0]
     return max(0.0, min(_bound(paid, delta, order) for order in (best, *near)))
 
 
@@ -48,4 +47,6 @@ def _bound(paid: tuple[tuple[tuple[float, float], int], ...], delta: float, orde
 
 @lru_cache(maxsize=100_000)
 def _divergence(sigma: float, rate: float, order: float) -> float:
+    from opacus.accountants.analysis.rdp import compute_rdp
+
     return float(compute_rdp(q=rate, noise_multiplier=sigma, steps=1, orders=float(order)))

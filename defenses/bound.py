@@ -10,12 +10,15 @@ training and attack together, whatever the attack knows of the other units. It b
 import math
 from collections.abc import Sequence
 from functools import lru_cache, reduce
+from typing import TYPE_CHECKING
 
-from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
 
 from simulator.world.account import Spending
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 _FINEST, _POINTS = 1e-4, 10_000
 _LOWEST, _HIGHEST = -20.0, 40.0
@@ -81,11 +84,14 @@ def _least(sampled: tuple[tuple[float, float, int], ...], mu: float, kappa: floa
 
 
 @lru_cache(maxsize=32)
-def _losses(sampled: tuple[tuple[float, float, int], ...], mu: float) -> PrivacyLossDistribution:
+def _losses(sampled: tuple[tuple[float, float, int], ...], mu: float) -> "PrivacyLossDistribution":
     """Distribution of the privacy loss of (noise multiplier, rate, steps) and of mu-GDP, composed, rounded up.
 
     Losses are rounded to multiples of an interval that lets a single step have some 10,000 of them.
     """
+    # Imported where it is needed: most runs spend nothing.
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism
+
     reach = [1.0 / noise for noise, _, _ in sampled] + [mu]
     interval = max(_FINEST, *((0.5 * one**2 + 10.0 * one) / _POINTS for one in reach))
     parts = [

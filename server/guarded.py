@@ -86,9 +86,9 @@ class GuardedFederation:
         """Refused."""
         self._refuse("statistics")
 
-    def tombstone(self, branch: int, forget: Forget) -> None:
-        """Have the clients refuse, from now on, to read these records for this branch."""
-        self.inner.tombstone(branch, forget)
+    def tombstone(self, forget: Mapping[int, Forget]) -> None:
+        """Have the clients refuse, from now on, to read these records: of each branch its own."""
+        self.inner.tombstone(forget)
 
     def readmit(self, branch: int, forget: Forget) -> None:
         """Let the clients read these records for this branch again."""

@@ -1,7 +1,7 @@
 """What the server keeps of a training, and how it trains again."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -139,13 +139,13 @@ class History:
         """Stream of the clients' noise in what one case asks of them."""
         return self.setup.noise((f"{self.stream}-{purpose}-noise", case.request.index))
 
-    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+    def private_ridge(self, case: UnlearningCase, statistics: Callable[[], Statistics]) -> Params | None:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
         part = private_part(self.setup.defense)
         if part is None or part.pays_at != "aggregation":
             return None
         stream = self.noise_key("solution", case)
-        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics)
+        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics())
 
     def calibrate(
         self,

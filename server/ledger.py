@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ run takes this arm up again from its first request; what stands above is void.""
 
 
 class Ledger:
-    """Append-only JSON lines, flushed to disk entry by entry.
+    """Append-only JSON lines, flushed to disk entry by entry, or those of one decision together.
 
     Args:
         path: the file; created if missing, never rewritten.
@@ -22,11 +24,30 @@ class Ledger:
     def __init__(self, path: Path, arm: str) -> None:
         self._path = path
         self._arm = arm
+        self._waiting: list[str] | None = None
 
     def write(self, event: Event, request: int | None, **about: Any) -> None:
-        """Append one entry and wait until the disk has it."""
+        """Append one entry and wait until the disk has it; within ``together``, until its end has it."""
         entry = {"time": time.time(), "arm": self._arm, "event": event, "request": request, **about}
+        line = json.dumps(entry) + "\n"
+        if self._waiting is None:
+            self._append(line)
+        else:
+            self._waiting.append(line)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Have the entries of some requests on disk at the end, all at once: nobody acts on any of them before."""
+        self._waiting = []
+        try:
+            yield
+        finally:
+            lines, self._waiting = self._waiting, None
+            if lines:
+                self._append("".join(lines))
+
+    def _append(self, text: str) -> None:
         with self._path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -4,7 +4,7 @@ Under privacy who takes part, and how often, is a function of sizes and seed alo
 exactly what the performance will.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +62,7 @@ class SilentClients:
         width, outputs = self._width(model)
         return [Factor(np.zeros((0, width)), np.zeros((width, outputs)), 0) for _ in blocks]
 
-    def tombstone(self, branch: int, forget: Forget) -> None:
+    def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """Nothing is deleted."""
 
     def readmit(self, branch: int, forget: Forget) -> None:

@@ -114,7 +114,8 @@ class Session:
             for request in requests
         ]
         refusals = self._refusals(asked)
-        cases = [case for case in asked if self._admit(case.request, {}, refusals.get(case.request.index, ""))]
+        with self.ledger.together():
+            cases = [case for case in asked if self._admit(case.request, {}, refusals.get(case.request.index, ""))]
         return self._unlearn(cases, [ids[self.history.after(case.request.round)] for case in cases])
 
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
@@ -147,7 +148,7 @@ class Session:
             outcomes: list[Outcome] = []
             [processed] = self._unlearn([case], [newest], outcomes)
             newest, model = processed.after, processed.model
-            statistics, perturbation = outcomes[-1].statistics, outcomes[-1].perturbation
+            statistics, perturbation = _kept(case, outcomes[-1]), outcomes[-1].perturbation
             yield processed
         for release in self._training_on(model, round, self.history.setup.rounds, forgotten):
             self.publish(release, None)
@@ -177,11 +178,8 @@ class Session:
                 last[branch] = number, heard, outcome.release.params
             if kept is not None:
                 kept[:] = [outcome]
-        spent: dict[int, Mapping[str, Any]] = {}
-        for case in cases:
-            said = self.treasurer.statement(account, case, opened) if self.treasurer else {}
-            spent[case.branch] = said
-            self._complete(case, last[case.branch][0], said)
+        spent = {case.branch: self._statement(account, case, opened) for case in cases}
+        self._complete(cases, {branch: number for branch, (number, *_) in last.items()}, spent)
         return [
             Processed(case, number, *last[case.branch], notes=notes[case.branch], spent=spent[case.branch])
             for case, number in zip(cases, before, strict=True)
@@ -243,12 +241,28 @@ class Session:
         self.federation.readmit(0, back)
         return without(gone, back)
 
-    def _complete(self, case: UnlearningCase, release: int, spent: Mapping[str, Any]) -> None:
-        """Bury the records, then say that the request is done, and what privacy it has cost."""
-        if self.unlearner.deletes:
-            self.federation.tombstone(case.branch, case.request.forget)
-        about = {"branch": case.branch, "release": release, "tombstones": self.unlearner.deletes}
-        self.ledger.write("completed", case.request.index, **about, **({"spent": dict(spent)} if spent else {}))
+    def _statement(self, account: Account, case: UnlearningCase, before: int) -> Mapping[str, Any]:
+        """What privacy a request has cost."""
+        return self.treasurer.statement(account, case, before) if self.treasurer else {}
+
+    def _complete(
+        self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
+        if self.unlearner.deletes and cases:
+            self.federation.tombstone({case.branch: case.request.forget for case in cases})
+        with self.ledger.together():
+            for case in cases:
+                about = {"branch": case.branch, "release": releases[case.branch], "tombstones": self.unlearner.deletes}
+                paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
+                self.ledger.write("completed", case.request.index, **about, **paid)
+
+
+def _kept(case: UnlearningCase, outcome: Outcome) -> Statistics | None:
+    """The statistics that a branch goes on from."""
+    if outcome.taken is None or case.statistics is None:
+        return outcome.statistics
+    return case.statistics.less(outcome.taken)
 
 
 def _between(round: int) -> int:

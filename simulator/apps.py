@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -17,6 +16,7 @@ from clients.host import Host
 from clients.reader import Reader
 from clients.tombstones import Tombstones
 from simulator import wire
+from simulator.threads import hold_to_one_thread
 from simulator.world.population import DataConfig, build_population, open_population
 from simulator.world.sites import about_site, open_site
 from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
@@ -84,7 +84,7 @@ def statistics(message: Message, context: Context) -> Message:
     """Compute ridge statistics of what some blocks retain."""
     call, _ = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    return Message(wire.ridge_to_record(_host(call, context).statistics(spec, blocks)), reply_to=message)
+    return Message(wire.statistics_to_record(_host(call, context).statistics(spec, blocks)), reply_to=message)
 
 
 @client_app.query("factors")
@@ -92,7 +92,7 @@ def factors(message: Message, context: Context) -> Message:
     """Compute ridge statistics of what some blocks forget."""
     call, _ = wire.unpack(message.content)
     spec, blocks = ModelSpec.model_validate(call["spec"]), wire.blocks_from_json(call["blocks"])
-    return Message(wire.ridge_to_record(_host(call, context).factors(spec, blocks)), reply_to=message)
+    return Message(wire.factors_to_record(_host(call, context).factors(spec, blocks)), reply_to=message)
 
 
 @client_app.query("tombstone")
@@ -101,7 +101,8 @@ def tombstone(message: Message, context: Context) -> Message:
     call, _ = wire.unpack(message.content)
     tombstones = _tombstones(context)
     mark = tombstones.lift if call["lift"] else tombstones.bury
-    mark(call["arm"], call["branch"], {client: tuple(records) for client, records in call["forget"]})
+    for branch, forget in wire.marks_from_json(call["marks"]).items():
+        mark(call["arm"], branch, forget)
     return Message(wire.pack({}, {}), reply_to=message)
 
 
@@ -120,7 +121,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _host(call: dict[str, Any], context: Context) -> Host:
     """The clients of one call's population, with what they remember to have deleted."""
-    torch.set_num_threads(1)  # bits depend on it, and Flower's own runtime does not say so
+    hold_to_one_thread()  # bits depend on it, and Flower's own runtime does not say so
     about = call["population"]
     place = _site_data(context)
     if place is None:

@@ -271,8 +271,8 @@ class ArmRun:
         for release in self.trunk.history.releases:
             line: dict[str, Any] = {"round": release.round, "phase": release.phase}
             if judge is not None:
-                judged = judge(release.params)
-                line |= {"utility": judged.utility, "loss": float(judged.losses.mean())}
+                judged = judge([release.params])
+                line |= {"utility": float(judged.utility[0]), "loss": float(judged.losses.mean())}
             if previous is not None:
                 line["update_norm"] = distance(release.params, previous)
             if account.unit is not None and release.phase == "training":

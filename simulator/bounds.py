@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.special import betaincinv
 
 from defenses.bound import group_blow_up
 from server.session import Processed
@@ -60,8 +60,9 @@ class Share:
     @classmethod
     def of(cls, successes: int, trials: int, error: float) -> "Share":
         """Estimate it; the interval misses the truth with probability ``error`` at most."""
-        interval = binomtest(successes, trials).proportion_ci(1.0 - error, method="exact")
-        return cls(successes / trials, float(interval.low), float(interval.high))
+        low = betaincinv(successes, trials - successes + 1, error / 2.0) if successes else 0.0
+        high = betaincinv(successes + 1, trials - successes, 1.0 - error / 2.0) if successes < trials else 1.0
+        return cls(successes / trials, float(low), float(high))
 
 
 def bounds(
@@ -130,10 +131,11 @@ def prior(points: Array, threshold: float, error: float, rng: np.random.Generato
     fitted, held = units[::2], units[1::2]
     if len(held) < _FEWEST:
         return None
-    guesses = fitted
+    moved = [fitted]
     for _ in range(_SHIFTS):
-        pulled = (guesses @ fitted.T >= threshold) @ fitted
-        guesses = np.concatenate([fitted, pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300)])
+        pulled = (moved[-1] @ fitted.T >= threshold) @ fitted
+        moved.append(pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300))
+    guesses = np.concatenate(moved)
     best = guesses[np.argmax((guesses @ fitted.T >= threshold).sum(axis=1))]
     return Share.of(int((held @ best >= threshold).sum()), len(held), error)
 

@@ -9,7 +9,6 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
-from scipy.stats import binomtest
 
 from simulator.findings import FEWEST, Arm
 from simulator.runfiles import RunFiles, Setting
@@ -143,6 +142,8 @@ def _against(run: RunFiles, arms: Sequence[Arm], others: Sequence[Arm], gap: _Ga
     count = nearer + further
     if count < FEWEST:
         return f"few {nearer}/{count}"
+    from scipy.stats import binomtest  # takes a second to import, and few runs need it
+
     sure = binomtest(nearer, count).pvalue < _ALPHA
     return f"{('yes' if 2 * nearer > count else 'no') if sure else '?'} {nearer}/{count}"
 

@@ -125,23 +125,24 @@ class GridFederation:
         self._charge(blocks, 0, max((a.root.nbytes + a.moment.nbytes for a in answers), default=0))
         return answers
 
-    def tombstone(self, branch: int, forget: Forget) -> None:
+    def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
-        self._mark(branch, forget, lift=False)
+        self._mark(forget, lift=False)
 
     def readmit(self, branch: int, forget: Forget) -> None:
         """See ``Federation.readmit``."""
-        self._mark(branch, forget, lift=True)
+        self._mark({branch: forget}, lift=True)
 
-    def _mark(self, branch: int, forget: Forget, lift: bool) -> None:
+    def _mark(self, forget: Mapping[int, Forget], lift: bool) -> None:
+        """Tell every host of all branches in one message."""
         calls = {}
         for node in self.hosts():
-            named = [[client, list(records)] for client, records in self._roster.part(node, forget).items()]
-            calls[node] = wire.pack({"arm": self.arm, "branch": branch, "forget": named, "lift": lift}, {})
+            marks = {branch: self._roster.part(node, named) for branch, named in forget.items()}
+            calls[node] = wire.pack({"arm": self.arm, "marks": wire.marks_to_json(marks), "lift": lift}, {})
         replies = self._exchange("query.tombstone", calls)
         if missing := set(calls).difference(replies):
             what = "new consent" if lift else "deletion"
-            raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branch {branch}")
+            raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branches {sorted(forget)}")
 
     def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
         clients = sum(len(block.clients) for block in blocks)

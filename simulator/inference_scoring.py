@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from simulator.challenge import Status
 from simulator.membership import RATES, detects
@@ -176,6 +175,8 @@ def _at_low_rates(
     """True positive rates at low false positive rates; rates below one record in all held-out ones are absent."""
     positive, negative = (_pooled(status, answers, field, which) for which in (Status.DELETED, Status.HELD_OUT))
     truth = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
+    from sklearn.metrics import roc_curve  # takes a second to import, and few runs need it
+
     false, true, _ = roc_curve(truth, np.concatenate([positive, negative]), drop_intermediate=False)
     return {
         f"{prefix}{name}{suffix}": float(true[np.searchsorted(false, rate, "right") - 1])

@@ -4,10 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from server.history import History
 from simulator.federation import Costs, GridFederation
 from simulator.world.protocols import UnlearningCase
-from simulator.world.records import Params
+from simulator.world.records import Array, Params, Release
+
+_WAITING = 2**23
+"""Bytes of models that wait to be judged together."""
 
 
 @dataclass
@@ -43,7 +48,7 @@ def retrained(
     federation: Callable[[str], GridFederation],
     cases: Sequence[UnlearningCase],
     count: int,
-    on_test: Callable[[Params], float | None],
+    on_test: Callable[[Sequence[Params]], Array],
 ) -> Reference:
     """Retrain for every case, ``count`` times.
 
@@ -52,24 +57,54 @@ def retrained(
         federation: makes the clients' side under a name of its own.
         cases: all requests.
         count: retrainings of each.
-        on_test: a model's utility, None where there is no test data.
+        on_test: the utility of some models; of none where there is no test data.
     """
     found = Reference()
     for number in range(count):
         stream = f"reference-{number}" if number else "reference"
-        clients, judging, began = federation(stream), 0.0, time.perf_counter()
+        clients, curves, began = federation(stream), _Curves(on_test), time.perf_counter()
         models: dict[int, Params] = {}
         # Nobody sees it: what it would spend of anybody's privacy is dropped with it.
         for outcome in replace(history.under(clients), stream=stream).retrain(cases, "independent"):
             release = outcome.release
             if release.phase == "unlearning":
                 models[release.branch - 1] = release.params
-            if release.phase == "unlearning" and number == 0:
-                paused = time.perf_counter()
-                if (reached := on_test(release.params)) is not None:
-                    found.curves.setdefault(release.branch - 1, []).append((release.round, reached))
-                judging += time.perf_counter() - paused
+                if number == 0:
+                    curves.add(release)
         found.models.append(models)
         if number == 0:
-            found.seconds, found.costs = time.perf_counter() - began - judging, clients.costs
+            found.seconds, found.costs = time.perf_counter() - began - curves.seconds, clients.costs
+            found.curves = curves.whole()
     return found
+
+
+class _Curves:
+    """Judges releases as they come, many at a time, and minds how long that takes."""
+
+    def __init__(self, on_test: Callable[[Sequence[Params]], Array]) -> None:
+        self._on_test = on_test
+        self._waiting: list[Release] = []
+        self._bytes = 0
+        self._found: dict[int, list[tuple[int, float]]] = {}
+        self.seconds = 0.0
+
+    def add(self, release: Release) -> None:
+        """Take in one release of a request's branch."""
+        self._waiting.append(release)
+        self._bytes += sum(np.asarray(value).nbytes for value in release.params.values())
+        if self._bytes >= _WAITING:
+            self._judge()
+
+    def whole(self) -> dict[int, list[tuple[int, float]]]:
+        """By request index, (rounds, utility) of every release."""
+        self._judge()
+        return self._found
+
+    def _judge(self) -> None:
+        began, waiting = time.perf_counter(), self._waiting
+        self._waiting, self._bytes = [], 0
+        if waiting:
+            # Nothing is found where there are no test records.
+            for release, reached in zip(waiting, self._on_test([one.params for one in waiting]), strict=False):
+                self._found.setdefault(release.branch - 1, []).append((release.round, float(reached)))
+        self.seconds += time.perf_counter() - began

@@ -11,7 +11,6 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from server.ledger import Ledger
-from simulator import comparison, figures, tracking
 from simulator.arms import ArmRun
 from simulator.findings import verdict
 from simulator.grids import open_grid
@@ -21,6 +20,8 @@ from simulator.runfiles import RunFiles
 from simulator.runs import unused_directory
 from simulator.scenario import Scenario, ScenarioError, dump_toml, load_scenario
 from simulator.threads import one_thread
+from simulator.tracking import Tracked, track
+from simulator.tracking import prepare as prepare_tracking
 from simulator.trunk import Groundwork, Trunk
 from simulator.versions import machine, versions
 from simulator.world.datasets import cache_directory, version_of
@@ -39,7 +40,7 @@ class Result:
 
     directory: Path
     results: dict[str, Any]
-    tracked: tracking.Tracked
+    tracked: Tracked
 
 
 def run(scenario: Scenario, out: Path | None = None, progress: Progress | None = None) -> Result:
@@ -119,18 +120,30 @@ def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], p
     hosts = scenario.runtime.hosts
     count = (os.cpu_count() or 1) if hosts == "auto" else hosts
     progress.stage("Starting hosts", None)
-    with open_grid(scenario.runtime.backend, count, scenario.runtime.ray_address) as grid:
+    backend, address = scenario.runtime.backend, scenario.runtime.ray_address
+    with open_grid(backend, count, address) as grid:
+        _make_ready(scenario)
         results = simulate(scenario, ground, directory, grid, progress)
     return _finish(directory, scenario, results, progress)
 
 
+def _make_ready(scenario: Scenario) -> None:
+    """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
+    import simulator.comparison
+    import simulator.figures  # noqa: F401
+
+    prepare_tracking(scenario.tracking.uri)
+
+
 def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:
     """Draw and track what a run has left on disk."""
+    from simulator import comparison, figures  # see _make_ready
+
     progress.stage("Drawing figures", None)
     figures.draw_all(directory)
     comparison.write(RunFiles.open(directory))
     progress.stage("Tracking in MLflow", None)
-    return Result(directory, results, tracking.track(directory, scenario.tracking.uri))
+    return Result(directory, results, track(directory, scenario.tracking.uri))
 
 
 def _run_prefix(

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.optimize import linear_sum_assignment
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Reconstruction
@@ -21,6 +18,8 @@ CANDIDATES = 1000
 """Records among which the true one is looked for, itself included."""
 _RESAMPLES = 1000
 _FINEST = -20.0 * np.log10(np.finfo(np.float64).eps)
+_SMALL = (0.01**2, 0.03**2)
+"""Constants of SSIM that keep its quotients finite."""
 _SPREADS = ("cosine", "cosine_centred", "mse", "psnr", "ssim", "target_error")
 
 
@@ -151,19 +150,29 @@ def _centred(x: Array, mean: Array) -> Array:
 
 
 def _image_quality(x: Array, found: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-    """PSNR in dB (a perfect copy has what float64 resolves, 313 dB) and SSIM on [0, 1].
+    """PSNR in dB (a perfect copy has what float64 resolves, 313 dB) and SSIM, both on [0, 1]."""
+    true, guess = (np.clip(images, 0.0, 1.0).reshape(-1, *shape) for images in (x, found))
+    with np.errstate(divide="ignore"):
+        psnr = -10.0 * np.log10(((true - guess) ** 2).mean(axis=(1, 2, 3)))
+    return {"psnr": np.minimum(psnr, _FINEST), "ssim": ssim(true, guess)}
 
-    SSIM has its usual Gaussian 11 x 11 window; images under 16 pixels, which it would not fit, a uniform 7 x 7 one.
+
+def ssim(one: Array, other: Array) -> Array:
+    """``[n]`` structural similarity of images ``[n, channels, height, width]`` on [0, 1] (Wang et al., 2004).
+
+    Means over the whole image, mirrored at its edges. The window is the usual Gaussian of 11 x 11; that of images
+    under 16 pixels, which it would not fit, is uniform and 7 x 7.
     """
-    true = torch.tensor(np.clip(x, 0.0, 1.0)).view(-1, *shape)
-    guess = torch.tensor(np.clip(found, 0.0, 1.0)).view(-1, *shape)
-    psnr = peak_signal_noise_ratio(guess, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    small = min(shape[1:]) < 16
-    ssim = structural_similarity_index_measure(
-        guess, true, gaussian_kernel=not small, kernel_size=7 if small else 11, data_range=1.0, reduction="none"
-    )
-    assert isinstance(ssim, torch.Tensor)
-    return {"psnr": np.minimum(psnr.reshape(-1).numpy(), _FINEST), "ssim": ssim.reshape(-1).numpy()}
+    if min(one.shape[2:]) < 16:
+        local = partial(uniform_filter, size=7, mode="mirror", axes=(2, 3))
+    else:
+        local = partial(gaussian_filter, sigma=1.5, truncate=3.5, mode="mirror", axes=(2, 3))
+    mean, means = local(one), local(other)
+    variances = np.maximum(local(one**2) - mean**2, 0.0) + np.maximum(local(other**2) - means**2, 0.0)
+    covariance = local(one * other) - mean * means
+    light = (2.0 * mean * means + _SMALL[0]) / (mean**2 + means**2 + _SMALL[0])
+    found: Array = (light * (2.0 * covariance + _SMALL[1]) / (variances + _SMALL[1])).mean(axis=(1, 2, 3))
+    return found
 
 
 def _ranks(pairs: _Pairs, candidates: Array, mean: Array, rng: np.random.Generator) -> dict[str, Array]:
@@ -192,9 +201,11 @@ def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> 
     count = len(frame)
     draws = rng.integers(0, frame["case"].nunique(), (_RESAMPLES, frame["case"].nunique()))
     figures: dict[str, Any] = {"kind": "reconstruction", "n": count, "cases": int(frame["case"].nunique())}
+    groups = frame.groupby("case", sort=False)
+    places = groups.ngroup().to_numpy(), groups.cumcount().to_numpy()
     for name in _SPREADS:
         if name in frame:
-            figures |= _spread(name, frame, draws)
+            figures |= _spread(name, frame[name].to_numpy(np.float64), places, draws)
     if "label_correct" in frame:
         figures["label_accuracy"] = float(frame["label_correct"].mean())
     if "rank" in frame:
@@ -206,15 +217,19 @@ def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> 
     return {**figures, "seconds_per_record": seconds / count}
 
 
-def _spread(name: str, frame: pd.DataFrame, draws: Array) -> dict[str, Any]:
-    """Median, percentiles and interval of one measure; ``draws [resamples, cases]`` are positions of cases."""
-    groups = [rows.to_numpy(np.float64) for _, rows in frame.groupby("case", sort=False)[name]]
-    padded = np.full((len(groups), max(map(len, groups))), np.nan)
-    for row, values in zip(padded, groups, strict=True):
-        row[: len(values)] = values
+def _spread(name: str, values: Array, places: tuple[Array, Array], draws: Array) -> dict[str, Any]:
+    """Median, percentiles and interval of one measure.
+
+    Args:
+        name: of the measure.
+        values: ``[n]``.
+        places: ``[n]`` the case of each, counted from 0, and its position in its case.
+        draws: ``[resamples, cases]`` cases.
+    """
+    padded = np.full([1 + int(place.max()) for place in places], np.nan)
+    padded[places] = values
     medians = np.concatenate([_medians(padded[some].reshape(len(some), -1)) for some in np.array_split(draws, 20)])
     low, high = np.percentile(medians, [2.5, 97.5])
-    values = frame[name].to_numpy(np.float64)
     tenth, middle, ninetieth = np.percentile(values, [10, 50, 90])
     return {
         f"{name}_median": float(middle),

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 
 @contextmanager
@@ -17,3 +18,15 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def hold_to_one_thread() -> None:
+    """Hold this process to one thread from now on, whatever it has been set to in the meantime."""
+    torch.set_num_threads(1)
+    _libraries().limit(limits=1)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries with threads that this process has loaded; looking for them takes time."""
+    return ThreadpoolController()

@@ -7,10 +7,11 @@ One experiment a scenario, one parent run a run directory, one child run an arm.
 import hashlib
 import json
 import logging
+import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from simulator.findings import Arm, headline, leading, verdict
 from simulator.leaves import flattened, numbers
 from simulator.report import attack_table, markdown
 from simulator.runfiles import RunFiles
-from simulator.store import artifacts_beside, environment, make_room, store_of
+from simulator.store import artifacts_beside, environment, make_room, store_file, store_of
 from simulator.versions import git_commit
 from simulator.world.models import model_of
 from simulator.world.specs import ModelSpec
@@ -93,6 +94,33 @@ def track(directory: Path, uri: str = "") -> Tracked:
     if store.startswith("http"):
         where = f"{store.rstrip('/')}/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}"
     return Tracked(True, f"tracked in {store}; {where}", store, parent.info.run_id)
+
+
+def prepare(uri: str = "") -> None:
+    """Import what tracking needs, and create a SQLite store that is not there yet: both take seconds.
+
+    A store appears whole or not at all. What fails here fails again in ``track``, and is reported there.
+
+    Args:
+        uri: of the tracking store; empty for a local SQLite store in the working directory.
+    """
+    import mlflow.pytorch
+    import torch.export._trace  # noqa: F401  # what torch.export puts off until something is exported
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    store = store_of(uri)
+    file = store_file(store)
+    if file is None or file.exists():
+        return
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    with _hushed(), suppress(MlflowException, SQLAlchemyError, OSError):
+        make_room(store)
+        try:
+            mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+            os.link(draft, file)  # fails where somebody else was faster
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 class _Upload:
@@ -248,6 +276,7 @@ class _Upload:
                 input_example=np.zeros((2, width), dtype),
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
                 serialization_format="pt2",
+                validate_serving_input=False,  # it is the signature's; to serve it once takes time
             )
         self._register(f"{self._name}.{arm['arm']}", logged.model_uri, run_id, str(logged.model_id))
 

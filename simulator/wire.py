@@ -9,7 +9,7 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from simulator.world.protocols import Block, BlockResult, Factor, Statistics
-from simulator.world.records import Array, Params
+from simulator.world.records import Array, Forget, Params
 
 _EACH = "each/"
 """Begins the names of arrays that hold the updates of single clients: ``each/<block>/<parameter>``."""
@@ -65,6 +65,16 @@ def blocks_from_json(values: Sequence[Mapping[str, Any]]) -> list[Block]:
     ]
 
 
+def marks_to_json(marks: Mapping[int, Forget]) -> list[Any]:
+    """Records by branch and client, as plain values."""
+    return [[branch, [[c, list(records)] for c, records in forget.items()]] for branch, forget in marks.items()]
+
+
+def marks_from_json(values: Sequence[Any]) -> dict[int, Forget]:
+    """Inverse of ``marks_to_json``."""
+    return {branch: {client: tuple(records) for client, records in forget} for branch, forget in values}
+
+
 def stack_models(models: Sequence[Params]) -> dict[str, Array]:
     """name -> ``[models, ...]``."""
     return {name: np.stack([params[name] for params in models]) for name in models[0]} if models else {}
@@ -111,22 +121,29 @@ def results_from_record(record: RecordDict) -> list[BlockResult]:
     return [BlockResult(*answer) for answer in answers]
 
 
-def ridge_to_record(results: Sequence[Statistics | Factor]) -> RecordDict:
-    """What ``statistics`` and ``factors`` answer; their matrices differ in height, so each has a name of its own."""
-    arrays = {}
-    for i, result in enumerate(results):
-        arrays[f"matrix-{i}"] = result.gram if isinstance(result, Statistics) else result.root
-        arrays[f"moment-{i}"] = result.moment
+def statistics_to_record(results: Sequence[Statistics]) -> RecordDict:
+    """What ``statistics`` answers."""
+    arrays: dict[str, Array] = {}
+    for i, result in enumerate(results):  # not stacked: they are large, and a copy of all would double them
+        arrays |= {f"gram-{i}": result.gram, f"moment-{i}": result.moment}
     return pack({"counts": [result.count for result in results]}, arrays)
 
 
 def statistics_from_record(record: RecordDict) -> list[Statistics]:
-    """Inverse of ``ridge_to_record`` for ``statistics``."""
+    """Inverse of ``statistics_to_record``."""
     header, arrays = unpack(record)
-    return [Statistics(arrays[f"matrix-{i}"], arrays[f"moment-{i}"], n) for i, n in enumerate(header["counts"])]
+    return [Statistics(arrays[f"gram-{i}"], arrays[f"moment-{i}"], n) for i, n in enumerate(header["counts"])]
+
+
+def factors_to_record(results: Sequence[Factor]) -> RecordDict:
+    """What ``factors`` answers, at least one: two arrays, however many there are; roots differ in height."""
+    heights, counts = [len(result.root) for result in results], [result.count for result in results]
+    roots, moments = np.concatenate([result.root for result in results]), np.stack([r.moment for r in results])
+    return pack({"heights": heights, "counts": counts}, {"roots": roots, "moments": moments})
 
 
 def factors_from_record(record: RecordDict) -> list[Factor]:
-    """Inverse of ``ridge_to_record`` for ``factors``."""
+    """Inverse of ``factors_to_record``."""
     header, arrays = unpack(record)
-    return [Factor(arrays[f"matrix-{i}"], arrays[f"moment-{i}"], n) for i, n in enumerate(header["counts"])]
+    roots = np.split(arrays["roots"], np.cumsum(header["heights"])[:-1])
+    return [Factor(*of_block) for of_block in zip(roots, arrays["moments"], header["counts"], strict=True)]

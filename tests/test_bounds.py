@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from defenses.bound import gaussian_blow_up
 from simulator.bounds import Share, bounds, prior
@@ -34,6 +34,8 @@ def test_the_interval_is_clopper_pearsons() -> None:
     assert (share.found, share.low) == (0.0, 0.0)
     assert share.high == pytest.approx(1 - 0.005 ** (1 / 50))
     assert Share.of(50, 50, 0.01).low == pytest.approx(0.005 ** (1 / 50))
+    share, exact = Share.of(7, 50, 0.01), binomtest(7, 50).proportion_ci(0.99, method="exact")
+    assert (share.low, share.high) == pytest.approx((exact.low, exact.high))
 
 
 def test_an_honest_account_is_never_passed_and_a_wrong_one_is_found_out() -> None:

@@ -1,10 +1,15 @@
 """What is measured of forgetting, on losses and scores whose answers are known."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
-from simulator.evaluation import symmetric_kl
+from simulator.evaluation import Judge, symmetric_kl
 from simulator.membership import auc, detects, ranks, remembers, true_positives
+from simulator.world.models import model_of
+from simulator.world.specs import ModelSpec
 
 
 def _losses(seed: int, shift: float, members: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -53,3 +58,23 @@ def test_symmetric_kl_is_both_directions_and_ignores_constants() -> None:
     expected = (p * np.log(p / q)).sum() + (q * np.log(q / p)).sum()
     assert symmetric_kl(np.log(p), np.log(q) + 7.0) == pytest.approx(expected)
     assert symmetric_kl(np.log(p), np.log(p)) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["softmax", "ridge", "mlp"])
+def test_models_judged_together_are_judged_as_each_alone(kind: Literal["softmax", "ridge", "mlp"]) -> None:
+    """And as cross-entropy or squared error and the arg max say, by hand, of each model's own scores."""
+    spec = ModelSpec(kind=kind, task="classification", shape=(1, 4, 4), outputs=3, regularisation=1.0, dtype="float64")
+    model, rng = model_of(spec), np.random.default_rng(0)
+    models = [model.init(rng) for _ in range(5)]
+    x, y = rng.random((40, 16)), rng.integers(0, 3, 40)
+    judge = Judge(model, x, y)
+    together = judge(models)
+    for i, params in enumerate(models):
+        scores = model.predict(params, x)
+        losses = (
+            0.5 * ((np.eye(3)[y] - scores) ** 2).sum(1) if kind == "ridge" else -log_softmax(scores, 1)[range(40), y]
+        )
+        np.testing.assert_allclose(together.scores[i], scores, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(together.losses[i], losses, rtol=1e-12)
+        np.testing.assert_allclose(judge([params]).losses[0], together.losses[i], rtol=1e-12)
+        assert together.utility[i] == (scores.argmax(1) == y).mean()

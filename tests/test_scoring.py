@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from simulator.scoring import Truth, score_attack, summarise
+from simulator.scoring import Truth, score_attack, ssim, summarise
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Reconstruction
 from simulator.world.seeding import generator
@@ -80,6 +82,20 @@ def test_ssim_of_equal_and_of_constant_images() -> None:
         frame = score_attack(truths, answers, knowing(schema, x), schema, np.zeros((0, side**2)), generator(0, "c"))
         assert frame["ssim"].to_numpy() == pytest.approx([1.0, (0.48 + 1e-4) / (0.52 + 1e-4)], abs=1e-6)
         assert np.isfinite(frame["psnr"]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "gaussian", "window"), [((1, 28, 28), True, 11), ((3, 32, 24), True, 11), ((1, 8, 8), False, 7)]
+)
+def test_ssim_is_that_of_torchmetrics(shape: tuple[int, ...], gaussian: bool, window: int) -> None:
+    rng = np.random.default_rng(5)
+    one = rng.random((6, *shape))
+    other = np.clip(one + 0.2 * rng.standard_normal(one.shape), 0.0, 1.0)
+    expected = structural_similarity_index_measure(
+        torch.tensor(one), torch.tensor(other), gaussian, kernel_size=window, reduction="none", data_range=1.0
+    )
+    assert isinstance(expected, torch.Tensor)
+    np.testing.assert_allclose(ssim(one, other), expected.numpy(), rtol=1e-10)
 
 
 def test_permuted_answers_score_the_same() -> None:

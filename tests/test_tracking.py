@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from safetensors.numpy import load_file
 
 from simulator.leaves import flattened, numbers
-from simulator.tracking import track
+from simulator.tracking import prepare, track
 from simulator.world.models import model_of
 from simulator.world.specs import ModelSpec
 from tests.fabricated import WAYS, digits, make_run
@@ -217,3 +217,17 @@ def test_names_of_params_and_metrics() -> None:
         "attacks/hrec/cosine_ci95/high": 0.2,
         "exact": 1.0,
     }
+
+
+def test_a_store_is_created_whole_ahead_of_the_upload_and_an_old_one_left_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new" / "mlflow.db"
+    prepare(f"sqlite:///{file}")
+    assert list(file.parent.iterdir()) == [file]
+    assert [one.name for one in MlflowClient(f"sqlite:///{file}").search_experiments()] == ["Default"]
+    (tmp_path / "old.db").write_bytes(b"somebody's")
+    prepare(f"sqlite:///{tmp_path / 'old.db'}")
+    assert (tmp_path / "old.db").read_bytes() == b"somebody's"
+    prepare(f"sqlite:///{tmp_path / 'old.db' / 'mlflow.db'}")  # nowhere to write: said by the upload
+    prepare("http://127.0.0.1:9")

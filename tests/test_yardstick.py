@@ -159,7 +159,7 @@ def test_retrainings_differ_and_the_first_is_charged(trained: tuple[Bench, Histo
     one, other = found.of(0)
     assert not np.array_equal(flat(one), flat(other))
     assert [round for round, _ in found.curves[0]] == list(range(5))  # a request after four rounds
-    assert found.curves[0][-1][1] == yardstick.on_test(one)
+    assert found.curves[0][-1][1] == yardstick.on_test([one])[0]
     assert found.costs.client_updates == 4 * 6
     assert found.costs.client_seconds > 0.0
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from server.aggregation import solved_ridge
 from server.algorithms.perturbation import drawn
 from server.algorithms.step import Step
 from server.blocks import everyone
 from server.setup import Lineage, Setup
-from simulator.world.models import theta
+from simulator.world.models import model_of, theta
 from simulator.world.protocols import Federation, Statistics
 from simulator.world.records import Params
+
+_TOGETHER = 2**26
+"""Bytes of Gram matrices that are asked for at once."""
 
 
 def rounds(
@@ -19,26 +23,27 @@ def rounds(
     """Yield the exact minimiser once for each lineage, as the defense lets it be known.
 
     Clients send X~^T X~ and X~^T Y of what they retain; a perturbation b of the objective is taken off X~^T Y, in what
-    the server keeps too. ``starts`` do not matter, the optimum is unique. Lineages come one after the other, since a
-    Gram matrix each would not fit at once; a block that forgets nothing is asked once.
+    the server keeps too. ``starts`` do not matter, the optimum is unique. A block that forgets nothing is asked once.
+    Lineages come a few at a time, as a Gram matrix each would not fit at once, and those that the same clients leave in
+    a row: hosts then read the others once.
     """
     untouched: dict[tuple[int, ...], Statistics] = {}
-    for i, lineage in enumerate(lineages):
-        blocks = everyone(setup, [lineage])
-        asked = [block for block in blocks if block.forget or block.clients not in untouched]
-        answers = dict(zip([block.clients for block in asked], federation.statistics(setup.spec, asked), strict=True))
-        untouched |= {block.clients: answers[block.clients] for block in asked if not block.forget}
-        total = _sum([answers.get(block.clients) or untouched[block.clients] for block in blocks])
-        if setup.plan.perturbation:
-            total = replace(total, moment=total.moment - theta(drawn(setup, lineage.perturbation)))
-        model = solved_ridge(setup, lineage.branch, lineage.forget, lineage.noise, total)
-        yield Step([i], [model], 1, statistics=[total])
-
-
-def _sum(parts: Sequence[Statistics]) -> Statistics:
-    """Add up in block order."""
-    return Statistics(
-        gram=sum((part.gram for part in parts[1:]), start=parts[0].gram),
-        moment=sum((part.moment for part in parts[1:]), start=parts[0].moment),
-        count=sum(part.count for part in parts),
-    )
+    together = max(1, _TOGETHER // (8 * (1 + model_of(setup.spec).shapes["weight"][1]) ** 2))
+    order = sorted(range(len(lineages)), key=lambda i: tuple(lineages[i].forget))
+    for begin in range(0, len(order), together):
+        some = order[begin : begin + together]
+        blocks = everyone(setup, [lineages[i] for i in some])
+        touched = [block for block in blocks if block.forget]
+        unseen = {b.clients: b for b in blocks if not b.forget and b.clients not in untouched}
+        answers = federation.statistics(setup.spec, [*touched, *unseen.values()])
+        untouched |= zip(unseen, answers[len(touched) :], strict=True)
+        changed = {(b.model, b.clients): answer for b, answer in zip(touched, answers, strict=False)}
+        for position, i in enumerate(some):
+            own = [block.clients for block in blocks if block.model == position]
+            parts = [changed.get((position, clients)) or untouched[clients] for clients in own]
+            lineage = lineages[i]
+            total = reduce(Statistics.plus, parts)
+            if setup.plan.perturbation:
+                total = replace(total, moment=total.moment - theta(drawn(setup, lineage.perturbation)))
+            model = solved_ridge(setup, lineage.branch, lineage.forget, lineage.noise, total)
+            yield Step([i], [model], 1, statistics=[total])

@@ -18,7 +18,7 @@ class RidgeSolver:
     def __init__(self, statistics: Statistics, regularisation: float) -> None:
         self._statistics = statistics
         self._lambda = regularisation
-        self._cholesky = cho_factor(_regularised(statistics.gram, regularisation))
+        self._cholesky = _factored(statistics.gram, regularisation)
 
     def solution(self) -> Array:
         """``[d + 1, Q]`` Theta."""
@@ -35,7 +35,7 @@ class RidgeSolver:
         moment = self._statistics.moment - factor.moment
         if 4 * len(root) >= width:
             left = self._statistics.gram - root.T @ root
-            refit: Array = cho_solve(cho_factor(_regularised(left, self._lambda)), moment)
+            refit: Array = cho_solve(_factored(left, self._lambda), moment)
             return refit
         solved = cho_solve(self._cholesky, np.concatenate([moment, root.T], axis=1))
         plain, sideways = solved[:, : moment.shape[1]], solved[:, moment.shape[1] :]
@@ -44,5 +44,9 @@ class RidgeSolver:
         return updated
 
 
-def _regularised(gram: Array, regularisation: float) -> Array:
-    return gram + regularisation * np.eye(len(gram))
+def _factored(gram: Array, regularisation: float) -> tuple[Array, bool]:
+    """What ``cho_solve`` takes, of ``gram + regularisation I``."""
+    total = gram.copy()
+    total[np.diag_indices_from(total)] += regularisation
+    factor: tuple[Array, bool] = cho_factor(total.T, overwrite_a=True)  # by columns, as LAPACK wants it: no copy
+    return factor

@@ -1,11 +1,12 @@
 """Exact unlearning of ridge by taking the deleted records out of its sufficient statistics."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 from server.algorithms.ridge import RidgeSolver
 from simulator.world.models import linear_params
-from simulator.world.protocols import Block, Federation, History, Outcome, Statistics, UnlearningCase
+from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
 from simulator.world.records import Release
 from simulator.world.specs import Frozen
 
@@ -41,15 +42,10 @@ class Downdate(Frozen):
                 raise ValueError("downdate needs the statistics that closed-form training keeps")
             if id(kept) not in solvers:
                 solvers[id(kept)] = RidgeSolver(kept, history.spec.regularisation)
-            left = Statistics(
-                gram=kept.gram - factor.root.T @ factor.root,
-                moment=kept.moment - factor.moment,
-                count=kept.count - factor.count,
-            )
-            model = history.private_ridge(case, left)
+            model = history.private_ridge(case, partial(kept.less, factor))
             if model is None:
                 model = linear_params(solvers[id(kept)].without(factor))
-            yield Outcome(Release(case.branch, case.round, "unlearning", model), statistics=left)
+            yield Outcome(Release(case.branch, case.round, "unlearning", model), taken=factor)
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are optima: their difference is the inverse Hessian times a gradient."""

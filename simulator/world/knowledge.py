@@ -6,6 +6,7 @@ where the scenario asks which of given records were deleted. No ground truth is 
 
 import json
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class PublicKnowledge:
         """The architecture, ready to evaluate."""
         return model_of(self.facts.model)
 
-    @property
+    @cached_property
     def mean(self) -> Array:
         """``[d]`` the public mean, the best guess without any model."""
         average: Array = self.x.mean(axis=0)
@@ -155,6 +156,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
         TranscriptError: a release is missing or broken.
     """
     cases = []
+    load = cache(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
         before = transcript.heard[view.after].parent if view.before is None else view.before
         if before is None:
@@ -163,9 +165,9 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
             Case(
                 index=index,
                 size=view.size,
-                before=transcript.load(before),
-                after=transcript.load(view.after),
-                between=tuple(transcript.load(number) for number in _between(transcript, before, view.after)),
+                before=load(before),
+                after=load(view.after),
+                between=tuple(load(number) for number in _between(transcript, before, view.after)),
                 labels=view.labels,
                 clients=view.clients,
             )

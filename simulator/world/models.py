@@ -120,15 +120,17 @@ class Model:
             return self.scores(self.tensors(params), torch.tensor(np.asarray(x), dtype=self.dtype)).double().numpy()
 
     def losses(self, scores: Tensor, y: Tensor) -> Tensor:
-        """``[n]`` loss of each record: half the squared error, cross-entropy, or half the squared hinge.
+        """``[..., n]`` loss of each record: half the squared error, cross-entropy, or half the squared hinge.
 
-        ``y`` holds classes (integers) or regression targets.
+        Args:
+            scores: ``[..., n, outputs]``.
+            y: ``[n]``, or as many axes as ``scores`` has: classes (integers) or regression targets.
         """
         if self.spec.kind in ("ridge", "svm"):
             return 0.5 * (self.residual(scores, y) ** 2).sum(-1)
         if self.spec.task == "regression":
             return 0.5 * ((y.to(scores.dtype).unsqueeze(-1) - scores) ** 2).sum(-1)
-        chosen = scores.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+        chosen = scores.gather(-1, y.expand(scores.shape[:-1]).unsqueeze(-1)).squeeze(-1)
         return torch.logsumexp(scores, -1) - chosen
 
     def residual(self, scores: Tensor, y: Tensor) -> Tensor:

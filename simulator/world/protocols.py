@@ -3,7 +3,7 @@
 The fourth has defaults that do nothing, and a file of its own: ``world.defense``.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -75,6 +75,18 @@ class Statistics:
     moment: Array
     count: int
 
+    def plus(self, other: "Statistics") -> "Statistics":
+        """Of these records and others."""
+        return Statistics(self.gram + other.gram, self.moment + other.moment, self.count + other.count)
+
+    def less(self, factor: "Factor") -> "Statistics":
+        """Of the same records without those of ``factor``."""
+        return Statistics(
+            gram=self.gram - factor.root.T @ factor.root,
+            moment=self.moment - factor.moment,
+            count=self.count - factor.count,
+        )
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -145,8 +157,8 @@ class Federation(Protocol):
         """Ridge statistics of each block's forgotten records, in factored form."""
         ...
 
-    def tombstone(self, branch: int, forget: Forget) -> None:
-        """Have the clients refuse, from now on, to read these records for this branch."""
+    def tombstone(self, forget: Mapping[int, Forget]) -> None:
+        """Have the clients refuse, from now on, to read these records: of each branch its own."""
         ...
 
     def readmit(self, branch: int, forget: Forget) -> None:
@@ -187,6 +199,7 @@ class Outcome:
     Attributes:
         release: what is broadcast.
         statistics: of the branch from here on (closed form only).
+        taken: in their place, what left the case's statistics: they are a matrix each, and nothing may follow.
         notes: numbers that the method reports of itself, such as how often a projection fired; the last of each name
             counts.
         perturbation: stream of the objective's perturbation that the release was trained with.
@@ -196,6 +209,7 @@ class Outcome:
     statistics: Statistics | None = None
     notes: Mapping[str, float] = field(default_factory=dict)
     perturbation: Key = PERTURBATION
+    taken: Factor | None = None
 
 
 class Config(Protocol):
@@ -304,7 +318,7 @@ class History(Protocol):
         """Stream of the clients' noise in what one case asks of them; equal purposes give equal noise."""
         ...
 
-    def private_ridge(self, case: UnlearningCase, statistics: Statistics) -> Params | None:
+    def private_ridge(self, case: UnlearningCase, statistics: Callable[[], Statistics]) -> Params | None:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
         ...
 

