@@ -11,14 +11,12 @@ from torch.func import grad, vmap
 
 from attacks.average import guesses
 from attacks.class_score import deleted_labels
-from attacks.inversion import Inversion, alike
+from attacks.inversion import Inversion, alike, together_of
 from attacks.linear import class_targets, precise_model
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
 from simulator.world.specs import Frozen
 
-_TOGETHER = 64
-"""Restarts descended at once."""
 _NUMBERS = 20_000_000
 """Numbers held at once in the gradients of candidates."""
 
@@ -39,10 +37,10 @@ class Compound(Frozen):
 
     kind: Literal["compound"] = "compound"
     candidates: int = Field(default=4, ge=1)
-    iterations: int = Field(default=300, ge=8)
-    rate: float = Field(default=0.06, gt=0)
-    polish: int = Field(default=300, ge=0)
-    tv: float = Field(default=1e-3, ge=0)
+    iterations: int = Field(default=60, ge=8)
+    rate: float = Field(default=0.03, gt=0)
+    polish: int = Field(default=250, ge=0)
+    tv: float = Field(default=3e-3, ge=0)
 
     models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
@@ -54,7 +52,7 @@ class Compound(Frozen):
             iterations=self.iterations, restarts=self.candidates, rate=self.rate, polish=self.polish, tv=self.tv
         )
         loud = [case for case in cases if not case.silent]
-        for together in alike(loud, max(1, _TOGETHER // self.candidates)):
+        for together in alike(loud, together_of(knowledge, self.candidates)):
             labels = None
             if knowledge.facts.model.task == "classification":
                 labels = np.stack([deleted_labels(case, knowledge, precise_model(knowledge)) for case in together])
