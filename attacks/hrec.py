@@ -76,7 +76,7 @@ def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
 
 def _read_off(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:
     """One record a case, or several."""
-    single = np.array([case.size == 1 for case in cases])
+    single = np.array([case.size == 1 for case in cases], dtype=bool)
     found: dict[int, Reconstruction] = {}
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():

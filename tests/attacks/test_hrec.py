@@ -95,7 +95,10 @@ def test_a_solvers_error_is_not_taken_for_a_record_beyond_the_margin() -> None:
     inactive = Case(6, 1, active[0].before, linear_params(before + error))
     knowledge = data.knowledge(spec)
     facts = knowledge.facts.model_copy(update={"algorithm": "lbfgs", "training": {"stop": {"gradient_norm": 1e-6}}})
-    found = Hrec().run([*active, inactive], replace(knowledge, facts=facts), generator(0, "test"))
+    knowing = replace(knowledge, facts=facts)
+    [alone] = Hrec().run([inactive], knowing, generator(0, "test"))
+    assert alone.no_signal
+    found = Hrec().run([*active, inactive], knowing, generator(0, "test"))
     assert [one.no_signal for one in found] == [False] * 6 + [True]
     np.testing.assert_array_equal(found[-1].x[0], knowledge.mean)
     unsuspecting, _ = answers(Hrec(), active, knowledge)
