@@ -7,7 +7,7 @@ CARDS: dict[str, Card] = {
         target="attacks.hrec:Hrec",
         summary="reconstruction from the parameter change and the public sample's Hessian",
         models=("ridge", "softmax", "svm"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        needs=("public sample", "lambda", "n", "training", "unlearning rule"),
         promises="reconstruction",
         source="Bertran et al., NeurIPS 2024",
     ),

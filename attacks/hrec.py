@@ -13,6 +13,11 @@ from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
 from simulator.world.specs import Frozen
 
+_TOGETHER = 256
+"""Cases in one batch: of many more, the matrices would not stay in reach."""
+_BEYOND = 10.0
+"""Two gradient norms are left by two optima, and the public Hessian may be some times the private one."""
+
 
 class Hrec(Frozen):
     """G = H_pub (theta - theta') = sum of x~ r^T over the deleted records (Bertran et al., NeurIPS 2024).
@@ -20,7 +25,9 @@ class Hrec(Frozen):
     One record: x~ is the top left singular vector of G, scaled so that its intercept is 1; the label is the one whose
     residual explains G best. Several: simple matching. The labels are those that explain G best (``infer_labels``), and
     each label's record is its class's column of G (records of one class get the same answer). Regression has one
-    column: every record gets the residual-weighted mean of all. Where nothing changed: the public mean, flagged.
+    column: every record gets the residual-weighted mean of all. Where nothing changed: the public mean, flagged. So it
+    is where an svm's deletion took no more out of the gradient than the solver leaves there: the record was beyond its
+    margin, and the two optima are one.
 
     Attributes:
         operator: what the rule leaves in the parameters: ``identity``, a gradient times a step; ``hessian``, an
@@ -31,7 +38,7 @@ class Hrec(Frozen):
     operator: Literal["auto", "identity", "hessian"] = "auto"
 
     models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
@@ -45,10 +52,31 @@ class Hrec(Frozen):
 
 def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
     """Read the records of every case, none of them silent, off its G; answers by case index."""
-    if not cases:
-        return {}
-    released = released_gradients(cases, knowledge, operator)
-    single = np.array([case.size == 1 for case in cases])
+    found: dict[int, Reconstruction] = {}
+    for begin in range(0, len(cases), _TOGETHER):
+        found |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator)
+    return found
+
+
+def _reconstructed(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
+    everything = released_gradients(cases, knowledge, operator)
+    heard = np.linalg.norm(everything.gradients, axis=(1, 2)) > _unheard(knowledge, operator)
+    found = guesses([case for case, loud in zip(cases, heard, strict=True) if not loud], knowledge, no_signal=True)
+    loud = [case for case, wanted in zip(cases, heard, strict=True) if wanted]
+    return found | _read_off(loud, knowledge, everything if heard.all() else everything.some(heard))
+
+
+def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
+    """Length of G up to which a solver's own error explains it; negative where every record leaves something behind."""
+    facts = knowledge.facts
+    if operator == "identity" or facts.model.kind != "svm" or facts.algorithm != "lbfgs":
+        return -1.0
+    return _BEYOND * float(facts.training["stop"]["gradient_norm"])
+
+
+def _read_off(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:
+    """One record a case, or several."""
+    single = np.array([case.size == 1 for case in cases], dtype=bool)
     found: dict[int, Reconstruction] = {}
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():

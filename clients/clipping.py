@@ -21,8 +21,8 @@ def clipped_sum(updates: dict[str, Tensor], weights: Array, clip: float) -> Bloc
     double = {name: update.double() for name, update in updates.items()}
     length = torch.stack([update.flatten(1).square().sum(1) for update in double.values()]).sum(0).sqrt()
     scale = clip / length.clamp(min=clip)
-    sums = {name: torch.tensordot(scale, update, dims=1).numpy() for name, update in double.items()}
+    sums = {name: torch.tensordot(scale, update, dims=1).cpu().numpy() for name, update in double.items()}
     counted = weights > 0
-    within = (length <= clip).numpy() & counted
+    within = (length <= clip).cpu().numpy() & counted
     metrics = {"unclipped": float(within.sum()), "counted": float(counted.sum())}
     return BlockResult(sums, float(len(weights)), metrics)

@@ -44,14 +44,16 @@ class Host:
         seed: the scenario's seed.
         arm: whose tombstones bind.
         tombstones: what the clients have deleted.
+        device: where it trains and takes gradients; ridge statistics, in float64, are computed on the CPU.
     """
 
-    def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones) -> None:
+    def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones, device: str = "cpu") -> None:
         self._reader = reader
         self._population = reader.population
         self._seed = seed
         self._arm = arm
         self._tombstones = tombstones
+        self._device = device
 
     def train(
         self,
@@ -63,7 +65,7 @@ class Host:
         each: bool = False,
     ) -> list[BlockResult]:
         """Train every client of every block; see ``Federation.train``."""
-        model = model_of(spec)
+        model = model_of(spec, self._device)
         starts = _stack(model, models)
         fit_slots = self._fit_privately if recipe.private else self._fit
         results: list[BlockResult] = []
@@ -95,7 +97,7 @@ class Host:
     def _gather(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor, dict[int, int]]:
         """Tensors that hold the records of these blocks' clients, and by client where its first one is."""
         x, y, begins = self._population.gather([client for block in blocks for client in block.clients])
-        return torch.from_numpy(x), torch.from_numpy(y), begins
+        return torch.from_numpy(x).to(self._device), torch.from_numpy(y).to(self._device), begins
 
     def _slots(self, blocks: Sequence[Block], begins: Mapping[int, int], round: int, recipe: Recipe) -> list[Slot]:
         """The local trainings of some blocks, client by client, whose records start at ``begins``."""
@@ -127,7 +129,7 @@ class Host:
         begin = 0
         for block in blocks:
             own = slice(begin, begin + len(block.clients))
-            sums = {name: value[own].double().sum(0).numpy() for name, value in noised.items()}
+            sums = {name: value[own].double().sum(0).cpu().numpy() for name, value in noised.items()}
             asked = sum(len(block.forget[client]) for client in block.clients) if of == "forgotten" else 0
             weight = asked or int(self._population.sizes[list(block.clients)].sum())
             results.append(BlockResult(sums, float(weight)))
@@ -160,7 +162,7 @@ class Host:
         step: int = 0,
     ) -> list[BlockResult]:
         """Sums of loss gradients over each block; see ``Federation.gradient``."""
-        model = model_of(spec)
+        model = model_of(spec, self._device)
         stacked = _stack(model, models)
         if private is not None:
             if loss != "training":
@@ -172,11 +174,11 @@ class Host:
             if of == "forgotten":
                 rows = self._forgotten_rows(first)
                 chunks: Iterable[tuple[Tensor, Tensor]] = self._reader.read(model, rows)
-                used = torch.ones(1, len(rows), dtype=torch.bool)
+                used = torch.ones(1, len(rows), dtype=torch.bool, device=model.device)
             else:
                 chunks = self._reader.read_clients(model, first.clients)
-                used = torch.from_numpy(np.stack([self._kept_mask(blocks[i]) for i in group]))
-            origin = torch.tensor([blocks[i].model for i in group])
+                used = torch.from_numpy(np.stack([self._kept_mask(blocks[i]) for i in group])).to(model.device)
+            origin = torch.tensor([blocks[i].model for i in group]).to(model.device)
             params = {name: value[origin] for name, value in stacked.items()}
             sums = _gradient_sums(model, params, chunks, used, loss)
             if of == "forgotten" and spec.task == "classification":
@@ -189,10 +191,10 @@ class Host:
         self, spec: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
     ) -> list[BlockResult]:
         """Sums of Hessian-vector products over each block; see ``Federation.hessian``."""
-        model = model_of(spec)
+        model = model_of(spec, self._device)
         results = []
         for block in blocks:
-            used, seen = torch.from_numpy(self._kept_mask(block)), 0
+            used, seen = torch.from_numpy(self._kept_mask(block)).to(model.device), 0
             params, vector = model.tensors(models[block.model]), model.tensors(vectors[block.model])
             sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
             for x, y in self._reader.read_clients(model, block.clients):
@@ -200,7 +202,7 @@ class Host:
                 for name, value in product.items():
                     sums[name] += value.double()
                 seen += len(y)
-            results.append(BlockResult({name: v.numpy() for name, v in sums.items()}, float(used.sum())))
+            results.append(BlockResult({name: v.cpu().numpy() for name, v in sums.items()}, float(used.sum())))
         return results
 
     def statistics(self, spec: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
@@ -277,9 +279,8 @@ class Host:
 
 def _stack(model: Model, models: Sequence[Params]) -> dict[str, Tensor]:
     """name -> ``[models, ...]``."""
-    return {
-        name: torch.from_numpy(np.stack([params[name] for params in models])).to(model.dtype) for name in model.names
-    }
+    stacked = {name: torch.from_numpy(np.stack([params[name] for params in models])) for name in model.names}
+    return {name: value.to(model.device, model.dtype) for name, value in stacked.items()}
 
 
 def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -298,17 +299,17 @@ def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
 
 def _weighted_sum(updates: dict[str, Tensor], weights: Array) -> BlockResult:
     """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
-    scale = torch.from_numpy(weights.astype(np.float64))
     sums = {}
     for name, update in updates.items():
+        scale = torch.from_numpy(weights.astype(np.float64)).to(update.device)
         columns = torch.split(update.flatten(1), SUM_COLUMNS, dim=1)
-        sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).numpy()
+        sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).cpu().numpy()
     return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
 
 
 def _each(updates: dict[str, Tensor]) -> Params:
     """Local minus global model of every client of a block."""
-    return {name: value.numpy() for name, value in updates.items()}
+    return {name: value.cpu().numpy() for name, value in updates.items()}
 
 
 def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:
@@ -338,17 +339,16 @@ def _gradient_sums(
         params = {name: value.expand(2, *value.shape[1:]).contiguous() for name, value in params.items()}
         used = used.expand(2, -1)
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
-    total, seen = torch.zeros(len(used), dtype=torch.float64), 0
+    total, seen = torch.zeros(len(used), dtype=torch.float64, device=used.device), 0
     for features, y in chunks:
         gradients, loss = _chunk_gradients(model, params, features, y, used[:, seen : seen + len(y)], of_loss)
         for name, value in gradients.items():
             sums[name] += value.double()
         total += loss.double()
         seen += len(y)
+    found, losses, counts = {name: value.cpu().numpy() for name, value in sums.items()}, total.cpu(), used.sum(1).cpu()
     return [
-        BlockResult(
-            {name: value[i].numpy() for name, value in sums.items()}, float(used[i].sum()), {"loss": float(total[i])}
-        )
+        BlockResult({name: value[i] for name, value in found.items()}, float(counts[i]), {"loss": float(losses[i])})
         for i in range(wanted)
     ]
 

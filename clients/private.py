@@ -61,13 +61,14 @@ def fit_privately(
         name -> ``[slots, ...]`` trained parameters. There are no losses: nothing leaves a client in the clear.
     """
     longest_first = sorted(range(len(slots)), key=lambda i: -len(slots[i].places))
-    trained = {name: torch.empty((len(slots), *shape), dtype=model.dtype) for name, shape in model.shapes.items()}
+    trained = {name: x.new_empty((len(slots), *shape), dtype=model.dtype) for name, shape in model.shapes.items()}
     width = pack_width(model)
     for begin in range(0, len(slots), width):
         chosen = longest_first[begin : begin + width]
         params = _fit_pack(model, starts, [slots[i] for i in chosen], x, y, recipe)
+        places = torch.tensor(chosen).to(x.device)
         for name, value in params.items():
-            trained[name][chosen] = value
+            trained[name][places] = value
     return trained
 
 
@@ -84,7 +85,7 @@ def private_gradients(
     parts, width = [], pack_width(model)
     for begin in range(0, len(slots), width):
         pack = slots[begin : begin + width]
-        params = {name: starts[name][[slot.model for slot in pack]] for name in model.names}
+        params = _starts_of(pack, starts)
         rows = [slot.places[slot.places >= 0] for slot in pack]
         parts.append(_noised_sums(model, params, rows, [slot.noise for slot in pack], x, y, how, chunk))
     return {name: torch.cat([part[name] for part in parts]) for name in model.names}
@@ -99,10 +100,11 @@ def _fit_pack(
         raise ValueError("this recipe is not private")
     counts = [batches_an_epoch(len(slot.places), recipe.batch_size) for slot in slots]
     steps = [steps_of(len(slot.places), recipe) for slot in slots]
-    expected = torch.tensor([len(slot.places) / max(count, 1) for slot, count in zip(slots, counts, strict=True)])
+    means = [len(slot.places) / max(count, 1) for slot, count in zip(slots, counts, strict=True)]
+    expected = torch.tensor(means).to(x.device, model.dtype)
     batches = [_poisson_batches(slot, count, many) for slot, count, many in zip(slots, counts, steps, strict=True)]
     chunk = recipe.batch_size + math.ceil(3.0 * math.sqrt(recipe.batch_size))
-    params = {name: starts[name][[slot.model for slot in slots]] for name in model.names}
+    params = _starts_of(slots, starts)
     velocity = {name: torch.zeros_like(value) for name, value in params.items()}
     for step in range(max(steps)):
         active = sum(many > step for many in steps)
@@ -110,12 +112,18 @@ def _fit_pack(
         rows, sources = [batches[i][step] for i in range(active)], [slot.noise for slot in slots[:active]]
         sums = _noised_sums(model, now, rows, sources, x, y, how, chunk)
         for name, value in now.items():
-            change = sums[name] / _like(expected[:active].to(model.dtype), value) + recipe.l2 * value
+            change = sums[name] / _like(expected[:active], value) + recipe.l2 * value
             if step > 0:
                 change += recipe.momentum * velocity[name][:active]
             velocity[name][:active] = change
             value.sub_(recipe.learning_rate * change)
     return params
+
+
+def _starts_of(slots: Sequence[PrivateSlot], starts: Params) -> Params:
+    """name -> ``[slots, ...]`` each slot's start model."""
+    origin = torch.tensor([slot.model for slot in slots])
+    return {name: value[origin.to(value.device)] for name, value in starts.items()}
 
 
 def _poisson_batches(slot: PrivateSlot, count: int, steps: int) -> list[Array]:
@@ -144,16 +152,16 @@ def _noised_sums(
         for at, i in enumerate(chosen):
             part = rows[i][begin : begin + chunk]
             places[at, : len(part)] = part
-        filled = torch.from_numpy(places >= 0)
-        picked = torch.from_numpy(places.clip(min=0).ravel())
+        filled, picked = (torch.from_numpy(what).to(x.device) for what in (places >= 0, places.clip(min=0).ravel()))
         batch_x = x.index_select(0, picked).view(len(chosen), chunk, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(len(chosen), chunk)
-        own_params = {name: value[chosen] for name, value in params.items()}
+        own = torch.tensor(chosen).to(x.device)
+        own_params = {name: value[own] for name, value in params.items()}
         found = clipped_sums(model, own_params, batch_x, batch_y, filled, how.clip)
         for name, value in found.items():
-            sums[name][reaching] += value[: len(reaching)]
+            sums[name][own[: len(reaching)]] += value[: len(reaching)]
     noise = np.stack([source.standard_normal((model.size,)) for source in sources])
-    drawn, begin = torch.from_numpy(how.noise_multiplier * how.clip * noise).to(model.dtype), 0
+    drawn, begin = torch.from_numpy(how.noise_multiplier * how.clip * noise).to(x.device, model.dtype), 0
     for name in model.names:
         many = math.prod(model.shapes[name])
         sums[name] += drawn[:, begin : begin + many].view_as(sums[name])

@@ -23,7 +23,7 @@ class Reader:
 
     def __init__(self, population: AbstractPopulation) -> None:
         self.population = population
-        self._cache: dict[tuple[ModelSpec, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
+        self._cache: dict[tuple[ModelSpec, torch.device, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
         self._cached_bytes = 0
 
     def rows_of(self, clients: tuple[int, ...]) -> Array:
@@ -31,10 +31,10 @@ class Reader:
         return np.concatenate([self.population.rows(client) for client in clients])
 
     def read(self, model: Model, rows: Array) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the features and labels of rows, ``CHUNK`` at a time."""
+        """Yield the features and labels of rows, ``CHUNK`` at a time, on the model's device."""
         for begin in range(0, len(rows), CHUNK):
             taken = self.population.take(rows[begin : begin + CHUNK])
-            x, y = torch.from_numpy(taken[0]).to(model.dtype), torch.from_numpy(taken[1])
+            x, y = torch.from_numpy(taken[0]).to(model.device, model.dtype), torch.from_numpy(taken[1]).to(model.device)
             bound = model.spec.target_clip if model.spec.task == "regression" else 0.0
             yield model.embed(x), y.clamp(-bound, bound) if bound else y
 
@@ -43,7 +43,7 @@ class Reader:
         rows = self.rows_of(clients)
         width = model.spec.features.dimension if model.spec.features else self.population.schema.width
         size = len(rows) * width * model.dtype.itemsize
-        key = (model.spec, clients)
+        key = (model.spec, model.device, clients)
         if key not in self._cache and self._cached_bytes + size <= CACHE_BYTES:
             self._cache[key] = list(self.read(model, rows))
             self._cached_bytes += size

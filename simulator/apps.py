@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -37,10 +38,11 @@ server_app = ServerApp()
 
 @client_app.query("hello")
 def hello(message: Message, context: Context) -> Message:
-    """Say which part of the federation this host is, and which site's records it holds, where it has a site's."""
+    """Say which part of the federation this host is, what it has, and whose records, where it has those of a site."""
     place = _site_data(context)
-    about = {} if place is None else about_site(place)
-    return Message(wire.pack({"partition": context.node_config.get("partition-id", 0), **about}, {}), reply_to=message)
+    about: dict[str, Any] = {} if place is None else dict(about_site(place))
+    about |= {"partition": context.node_config.get("partition-id", 0), "gpu": torch.cuda.is_available()}
+    return Message(wire.pack(about, {}), reply_to=message)
 
 
 @client_app.train()
@@ -128,7 +130,7 @@ def _host(call: dict[str, Any], context: Context) -> Host:
         reader = _reader(json.dumps(about["data"]), call["seed"], about["directory"])
     else:
         reader = _reader_of_site(place, Path(about["directory"]).name)
-    return Host(reader, call["seed"], call["arm"], _tombstones(context))
+    return Host(reader, call["seed"], call["arm"], _tombstones(context), call["device"])
 
 
 def _site_data(context: Context) -> Path | None:

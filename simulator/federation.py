@@ -59,6 +59,7 @@ class GridFederation:
         seed: the scenario's seed.
         arm: whose tombstones bind.
         sites: places that hold their own clients' records; 0: any host serves any client.
+        device: where hosts compute.
         costs: what has been asked of clients.
     """
 
@@ -68,6 +69,7 @@ class GridFederation:
     seed: int
     arm: str
     sites: int = 0
+    device: str = "cpu"
     costs: Costs = field(default_factory=Costs)
 
     def train(
@@ -181,7 +183,8 @@ class GridFederation:
         plain = wire.blocks_to_json(blocks)
         for value in plain:
             value["model"] = position[value["model"]] if models else 0
-        call = {**header, "arm": self.arm, "seed": self.seed, "population": self.population, "blocks": plain}
+        whose = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
+        call = {**header, **whose, "blocks": plain}
         return wire.pack(call, wire.stack_models([models[i] for i in used]))
 
     def _share(self, blocks: Sequence[Block], pending: Sequence[int], nodes: Sequence[int]) -> dict[int, list[int]]:
@@ -204,6 +207,10 @@ class GridFederation:
     def hosts(self) -> list[int]:
         """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
         return self._roster.nodes
+
+    def gpus(self) -> Mapping[int, bool]:
+        """Which hosts see a GPU, by node id."""
+        return self._roster.gpus
 
     @cached_property
     def _roster(self) -> Roster:

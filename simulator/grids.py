@@ -1,17 +1,16 @@
 """Flower grids inside this process: ``RayGrid``, a pool of Ray actors, and its serial twin.
 
 Flower's stock simulation polls its in-memory link and restarts Ray at the end of every run. These grids hand Flower
-messages to Flower ClientApps directly, and otherwise behave as any ``Grid``. Only this file imports ray.
+messages to Flower ClientApps directly, and otherwise behave as any ``Grid``. Only this file and ``cluster`` import ray.
 """
 
 import importlib
-import logging
 import time
 import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from flwr.app import Context, Error, Message, Metadata, RecordDict
@@ -19,7 +18,9 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayTaskError
+
+from simulator.cluster import DEATHS, await_hosts, gpu_share, hosts_for, ray_session, refuge
 
 CLIENT_APP = "simulator.apps:client_app"
 RUN = 1
@@ -183,18 +184,24 @@ _REMOTE_HOST: Any = ray.remote(max_restarts=0)(_RayHost)
 
 
 class RayGrid(LocalGrid):
-    """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again."""
+    """Every host is a Ray actor; one that dies is replaced, and what it had not answered is sent again.
 
-    def __init__(self, hosts: int) -> None:
+    Args:
+        hosts: number of nodes.
+        gpus: of each; a fraction where hosts share one.
+    """
+
+    def __init__(self, hosts: int, gpus: float = 0.0) -> None:
         super().__init__(hosts)
+        self._gpus = gpus
         self._hosts = len(self._nodes)
         self._remembered: dict[int, list[Message]] = {node: [] for node in self._nodes}
         self._actors = {node: self._new_actor(node) for node in self._nodes}
         self._futures: dict[str, ray.ObjectRef[Message]] = {}
         self.replaced = 0
 
-    def _new_actor(self, node: int, cpus: int = 1) -> Any:
-        actor = _REMOTE_HOST.options(num_cpus=cpus).remote(node, self._hosts)
+    def _new_actor(self, node: int, **place: Any) -> Any:
+        actor = _REMOTE_HOST.options(**({"num_cpus": 1, "num_gpus": self._gpus} | place)).remote(node, self._hosts)
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor
@@ -219,7 +226,7 @@ class RayGrid(LocalGrid):
                 reply: Message = ray.get(future)
             except RayTaskError as fault:
                 return _error(message, f"{type(fault.cause).__name__}: {fault.cause}")
-            except (RayActorError, ObjectLostError):  # an answer may die with its machine after its host has given it
+            except (*DEATHS, ObjectLostError):  # an answer may die with its machine after its host has given it
                 self._replace(node)
                 self._start(message)
                 continue
@@ -232,10 +239,16 @@ class RayGrid(LocalGrid):
         """Start a new actor for a node, unless an earlier message of the same death has done so."""
         try:
             ray.get(self._actors[node].__ray_ready__.remote())
-        except RayActorError:
-            # The CPU may be gone with its machine: a successor that asked for one might wait for ever.
-            self._actors[node] = self._new_actor(node, cpus=0)
+        except DEATHS:
+            where = {} if self._gpus else {"scheduling_strategy": refuge(self.replaced)}
+            self._actors[node] = self._new_actor(node, num_cpus=0, **where)
             self.replaced += 1
+            if self._gpus:  # on the CPU it would compute other bits
+                await_hosts([self._actors[node]])
+
+    def await_hosts(self) -> None:
+        """Wait until all hosts have found a place, as on a cluster that others use too they may not."""
+        await_hosts(list(self._actors.values()))
 
     def close(self) -> None:
         """Stop the hosts."""
@@ -244,35 +257,25 @@ class RayGrid(LocalGrid):
 
 
 @contextmanager
-def ray_session(hosts: int, address: str = "") -> Iterator[None]:
-    """Join the Ray cluster at ``address``, or start one on this machine's loopback for as long as the context lasts."""
-    if address:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    else:
-        ray.init(
-            address="local",  # or else it would join whatever cluster it finds on this machine
-            num_cpus=hosts,
-            include_dashboard=False,
-            object_store_memory=2**28,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def open_grid(backend: str, hosts: int | Literal["auto"], address: str = "", gpus: bool = False) -> Iterator[LocalGrid]:
+    """Open a grid of so many hosts, ``ray`` or ``serial``; see ``cluster.hosts_for``.
 
+    Args:
+        backend, hosts, address: as under ``[runtime]`` of a scenario.
+        gpus: whether hosts share those that Ray has.
 
-@contextmanager
-def open_grid(backend: str, hosts: int, address: str = "") -> Iterator[LocalGrid]:
-    """Open a grid of so many hosts, ``ray`` or ``serial``."""
+    Raises:
+        ClusterError: the Ray cluster at ``address`` cannot be joined, or has no place for the hosts.
+    """
     if backend == "serial":
-        yield SerialGrid(hosts)
+        yield SerialGrid(hosts_for(hosts))
         return
-    with ray_session(hosts, address):
-        grid = RayGrid(hosts)
+    with ray_session(hosts_for(hosts), address):
+        count = hosts_for(hosts, address)
+        grid = RayGrid(count, gpu_share(count) if gpus else 0.0)
         try:
+            if address:
+                grid.await_hosts()
             yield grid
         finally:
             grid.close()

@@ -33,7 +33,7 @@ AXES: Mapping[str, str] = {
 
 _ORDER = ("same-order", "reshuffled", "independent")
 _FEWEST = 3
-"""Values of a condition, all else equal, that make a panel."""
+"""Values of a condition, all else equal, that make a panel; two do where the condition is a place of origin."""
 _NAMED = ("model", "algorithm", "unlearning", "coupling", "defense")
 """What of a setting is written beside its line, where several are in one panel, or above them."""
 _STYLES = ("-", "--", ":", "-.")
@@ -73,7 +73,7 @@ def lines(arms: Sequence[Arm], axis: str) -> list[Line]:
         _line(attack, settings[key], own)
         for key, own in groups.items()
         for attack in dict.fromkeys(a for some in own.values() for arm in some for a in reconstructions(arm))
-        if attack not in BASELINES and len(_having(own, attack)) >= _FEWEST
+        if attack not in BASELINES and len(_having(own, attack)) >= (2 if axis == "public_source" else _FEWEST)
     ]
 
 

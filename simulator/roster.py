@@ -27,11 +27,13 @@ class Roster:
         homes: node id -> its site, None where it serves any client; in the order of sites, then partition ids.
         population: number of clients.
         sites: of the scenario; 0: none.
+        gpus: node id -> whether it sees a GPU.
     """
 
     homes: Mapping[int, int | None]
     population: int
     sites: int
+    gpus: Mapping[int, bool]
 
     @property
     def nodes(self) -> list[int]:
@@ -60,7 +62,8 @@ def meet(
 
     Args:
         nodes: of those who are connected.
-        hello: of each node its partition, and its site and how many there are where it holds one's records.
+        hello: of each node its partition, whether it sees a GPU, and its site and how many there are where it holds
+            one's records.
         population: number of clients.
         sites: of the scenario.
 
@@ -80,7 +83,8 @@ def meet(
         missing = set(range(sites)).difference(site for site in homes.values() if site is not None)
         if homes and (not missing or None in homes.values()):
             order = sorted(homes, key=lambda node: (homes[node] or 0, int(answers[node]["partition"]), node))
-            return Roster({node: homes[node] for node in order}, population, sites)
+            gpus = {node: bool(answers[node]["gpu"]) for node in order}
+            return Roster({node: homes[node] for node in order}, population, sites, gpus)
         if not sites or time.monotonic() > deadline:
             raise RosterError(f"sites {sorted(missing)} are not connected" if homes else "no host is connected")
         time.sleep(1.0)

@@ -1,17 +1,18 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flwr.serverapp import Grid
 
 from server.ledger import Ledger
+from simulator import devices
 from simulator.arms import ArmRun
+from simulator.federation import GridFederation
 from simulator.findings import verdict
 from simulator.grids import open_grid
 from simulator.plan import Arm, plan
@@ -99,16 +100,17 @@ def simulate(
         progress: is told how far the run is.
     """
     outline = plan(scenario)
+    device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
     with one_thread():
         for prefix, base in zip(outline.prefixes, ground, strict=True):
             left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
             if left:
-                _run_prefix(directory, scenario, base, left, grid, progress or Silent())
+                _run_prefix(directory, scenario, replace(base, device=device), left, grid, progress or Silent())
     results = {
         "schema": 1,
         "scenario": scenario.name,
         "versions": versions(),
-        "machine": machine(),
+        "machine": {**machine(), "device": device},
         "arms": [json.loads(_finished(directory, arm).read_text()) for arm in outline.arms],
     }
     write_atomically(directory / "results.json", json.dumps(results, indent=1, allow_nan=False))
@@ -117,11 +119,9 @@ def simulate(
 
 def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
-    hosts = scenario.runtime.hosts
-    count = (os.cpu_count() or 1) if hosts == "auto" else hosts
+    how = scenario.runtime
     progress.stage("Starting hosts", None)
-    backend, address = scenario.runtime.backend, scenario.runtime.ray_address
-    with open_grid(backend, count, address) as grid:
+    with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)
         results = simulate(scenario, ground, directory, grid, progress)
     return _finish(directory, scenario, results, progress)
@@ -133,6 +133,30 @@ def _make_ready(scenario: Scenario) -> None:
     import simulator.figures  # noqa: F401
 
     prepare_tracking(scenario.tracking.uri)
+
+
+def _device(scenario: Scenario, federation: GridFederation, directory: Path, progress: Progress) -> str:
+    """Choose where hosts compute, and say so; a run that is resumed computes where it was begun.
+
+    Raises:
+        DeviceError: the scenario asks for GPUs, and hosts have none.
+        ScenarioError: ``auto`` does not choose again what the run was begun on.
+    """
+    wanted = scenario.runtime.device
+    if wanted == "cpu":
+        return "cpu"
+    device = devices.choose(wanted, federation.gpus())
+    progress.note(devices.said_of(wanted, device, federation.gpus()))
+    path = directory / "provenance.json"
+    if path.is_file():
+        about = json.loads(path.read_text())
+        if about.setdefault("device", device) != device:
+            raise ScenarioError(
+                f"{directory} was begun on {about['device']!r}, and runtime.device = {wanted!r} is {device!r} here: "
+                f"finish it where there is the same, or run it anew"
+            )
+        write_atomically(path, json.dumps(about, indent=1))
+    return device
 
 
 def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from simulator.devices import Device
 from simulator.eavesdropper import AdversaryConfig
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
@@ -310,15 +311,17 @@ class FederationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size`` and ``sites``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
 
     Attributes:
         hosts: ``auto``: one a core.
         block_size: clients that a host trains and adds up at once.
         sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
             site it is gets no others'; 0: any host serves any client.
-        ray_address: of a running Ray cluster; empty: a local one is started.
+        ray_address: host:port of a running Ray cluster; empty: a local one is started.
         backend: serial runs in this process, without Ray.
+        device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
+            the CPU, and the run says which.
     """
 
     hosts: Count | Literal["auto"] = "auto"
@@ -326,6 +329,7 @@ class RuntimeConfig(Frozen):
     sites: int = Field(default=0, ge=0)
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
+    device: Device = "cpu"
 
     @field_validator("hosts", mode="before")
     @classmethod
@@ -333,6 +337,14 @@ class RuntimeConfig(Frozen):
         if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
             return value
         raise ValueError("must be 'auto' or a whole number, at least 1")
+
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if address and not (host and port.isdecimal()):
+            raise ValueError("must be host:port, such as 10.0.0.5:6379, or empty for a Ray of this machine's own")
+        return address
 
 
 class TrackingConfig(Frozen):

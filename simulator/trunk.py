@@ -42,6 +42,7 @@ class Groundwork:
         directory: where hosts find the population.
         setup: the training.
         requests: what will be deleted.
+        device: where hosts compute.
     """
 
     setting: Setting
@@ -50,6 +51,7 @@ class Groundwork:
     directory: Path
     setup: Setup
     requests: tuple[DeletionRequest, ...]
+    device: str = "cpu"
 
     @classmethod
     def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "Groundwork":
@@ -79,7 +81,7 @@ class Groundwork:
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites)
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites, self.device)
 
 
 @dataclass

@@ -17,8 +17,9 @@ from server.unlearning.federaser import FedEraser
 from server.unlearning.fedosd import FedOsd
 from server.unlearning.newton import Newton
 from server.unlearning.retrain import Retrain
+from simulator.cluster import ray_session
 from simulator.federation import FederationError
-from simulator.grids import RayGrid, SerialGrid, ray_session
+from simulator.grids import RayGrid, SerialGrid
 from simulator.world.records import DeletionRequest
 from simulator.world.specs import Recipe
 from tests.federations import FEDAVG, RIDGE, Bench, record_requests

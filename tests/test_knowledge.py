@@ -113,7 +113,9 @@ def test_an_axis_is_what_varies_alone(degraded: tuple[Path, dict[str, Arm]]) -> 
     of = {v: arms[v]["attacks"]["hrec"] for v in ("fewest", "fewer", "all")}
     assert line.medians == tuple(figures["cosine_centred_median"] for figures in of.values())
     assert line.low == tuple(figures["cosine_centred_ci95"][0] for figures in of.values())
-    for axis in ("public_classes", "public_noise", "public_source", "lambda"):  # two values, or one
+    [line] = lines(list(arms.values()), "public_source")
+    assert line.values == ("", str(place.parent / "foreign.npz"))
+    for axis in ("public_classes", "public_noise", "lambda"):  # two values, or one
         assert lines(list(arms.values()), axis) == []
     drawn = knowledge(RunFiles.open(place))
     assert drawn is not None

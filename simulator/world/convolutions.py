@@ -4,7 +4,7 @@ Images stand as ``[W, C * height * width, b]``, the batch innermost: a patch is 
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,28 +35,29 @@ class Convolution:
         reach = 2 * self.padding - self.kernel
         return (height + reach) // STRIDE + 1, (width + reach) // STRIDE + 1
 
-    @cached_property
-    def _places(self) -> Tensor:
-        """``[C * kernel^2 * windows]`` the pixel at each place of each window; one past the last stands for padding."""
-        channels, height, width = self.seen
-        pixels = torch.arange(channels * height * width).view(self.seen)
-        bordered = torch.nn.functional.pad(pixels, [self.padding] * 4, value=pixels.numel())
-        windows = bordered.unfold(1, self.kernel, STRIDE).unfold(2, self.kernel, STRIDE)
-        return windows.permute(0, 3, 4, 1, 2).flatten()
-
     def patches(self, images: Tensor) -> Tensor:
         """``[W, C * height * width, b] -> [W, C * kernel^2, windows * b]``: what each window sees, copied out."""
         if self.padding:
             images = torch.nn.functional.pad(images, [0, 0, 0, 1])
-        taken = images.index_select(1, self._places)
+        taken = images.index_select(1, _places(self, images.device))
         return taken.view(len(images), self.seen[0] * self.kernel**2, -1)
 
     def gathered(self, patches: Tensor, batch: int) -> Tensor:
         """Transpose of ``patches``: add what stands in the windows up where they were taken from."""
         pixels = self.seen[0] * self.seen[1] * self.seen[2]
         total = patches.new_zeros(len(patches), pixels + 1, batch)
-        total.index_add_(1, self._places, patches.view(len(patches), -1, batch))
+        total.index_add_(1, _places(self, patches.device), patches.view(len(patches), -1, batch))
         return total[:, :pixels]
+
+
+@lru_cache
+def _places(layer: Convolution, device: torch.device) -> Tensor:
+    """``[C * kernel^2 * windows]`` the pixel at each place of each window; one past the last stands for padding."""
+    channels, height, width = layer.seen
+    pixels = torch.arange(channels * height * width).view(layer.seen)
+    bordered = torch.nn.functional.pad(pixels, [layer.padding] * 4, value=pixels.numel())
+    windows = bordered.unfold(1, layer.kernel, STRIDE).unfold(2, layer.kernel, STRIDE)
+    return windows.permute(0, 3, 4, 1, 2).flatten().to(device)
 
 
 @lru_cache

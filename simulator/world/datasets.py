@@ -1,4 +1,4 @@
-"""Where records come from: the data sets that the dependencies ship, and npz files."""
+"""Where records come from: the data sets that the dependencies ship, files, and folders of images."""
 
 import hashlib
 import importlib.metadata
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulator.world import hub, pictures
 from simulator.world.cards import Card
 from simulator.world.raw import DataError, Raw, checked
 from simulator.world.records import Array
@@ -29,26 +30,24 @@ CARDS: dict[str, Card] = {
 MNIST_LIKE = "synthetic:mnist-like"
 """A population of any size that is made where it is read: ``world.synthetic``."""
 
-_NOT_BUILT = {
-    "hub:": "data sets of the Hugging Face hub",
-}
-_REMEDY = f"give one of {', '.join(CARDS)}, {MNIST_LIKE} or the path of an .npz, .csv or .parquet file"
+_REMEDY = (
+    f"give one of {', '.join(CARDS)}, {MNIST_LIKE} or the path of an .npz, .csv or .parquet file or an image folder, "
+    f"or hub:OWNER/NAME"
+)
 
 
 def check_source(source: str) -> None:
     """Refuse a source that cannot be loaded, without loading it.
 
     Raises:
-        DataError: it is unknown, not built yet, or no file.
+        DataError: it is unknown, or no file. What the hub has is known only when it is asked.
     """
-    if source in CARDS or source == MNIST_LIKE:
+    if source in CARDS or source == MNIST_LIKE or source.startswith(hub.PREFIX):
         return
     path = Path(source)
-    for mark, what in _NOT_BUILT.items():
-        if source.startswith(mark) or path.suffix.lower() == mark:
-            raise DataError(f"{what} ({source!r}) are not built yet; {_REMEDY}")
     if path.is_dir():
-        raise DataError(f"{source!r} is a directory, and image folders are not built yet; {_REMEDY}")
+        pictures.images_in(path)
+        return
     if path.suffix.lower() in (".npz", *SUFFIXES):
         if not path.is_file():
             raise DataError(f"there is no file {source!r} (working directory: {Path.cwd()}); {_REMEDY}")
@@ -67,18 +66,22 @@ def load_source(source: str) -> Raw:
     check_source(source)
     if source in _SHIPPED:
         return checked(replace(_SHIPPED[source](), name=source))
-    return _from_file(Path(source))
+    return _stored(source)
 
 
 def version_of(source: str) -> str:
-    """What changes when a source's content does: the shipping package's version, or a file's SHA-256."""
+    """What changes when a source's content does: the shipping package's version, or the SHA-256 of files."""
     check_source(source)
+    if source.startswith(hub.PREFIX):
+        return hub.version_of_hub(source)
     if source == MNIST_LIKE:
         return f"{MNIST_LIKE}, fitted to {version_of('mnist5k')}"
     if source in CARDS:
         package = {"sklearn": "scikit-learn"}.get(top := CARDS[source].target.partition(".")[0], top)
         return f"{package} {importlib.metadata.version(package)}"
     try:
+        if Path(source).is_dir():
+            return pictures.content_of(Path(source))
         with Path(source).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -170,18 +173,18 @@ def _cached(name: str, read: Callable[[], Array], shape: tuple[int, ...]) -> Arr
     return fresh
 
 
-# --- npz files ---------------------------------------------------------------------------------------------------
+# --- files and the hub ---------------------------------------------------------------------------------------------
 
 
-def _from_file(path: Path) -> Raw:
-    arrays = read_table(path) if path.suffix.lower() in SUFFIXES else _read_npz(path)
+def _stored(source: str) -> Raw:
+    arrays = _arrays(source)
     for key in ("x", "y"):
         if key not in arrays:
             raise DataError(
-                f"{path} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed"
+                f"{source} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed"
             )
     raw = Raw(
-        name=path.stem,
+        name=Path(source).stem,
         x=arrays["x"],
         y=arrays["y"],
         client=arrays.get("client"),
@@ -194,7 +197,16 @@ def _from_file(path: Path) -> Raw:
     try:
         return checked(raw)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{source}: {error}") from None
+
+
+def _arrays(source: str) -> dict[str, Array]:
+    path = Path(source)
+    if source.startswith(hub.PREFIX):
+        return hub.read_hub(source)
+    if path.is_dir():
+        return pictures.read_folder(path)
+    return read_table(path) if path.suffix.lower() in SUFFIXES else _read_npz(path)
 
 
 def _read_npz(path: Path) -> dict[str, Array]:

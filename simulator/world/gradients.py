@@ -89,7 +89,7 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
     """
     if model.spec.kind == "resnet18":
         return _clipped_anyhow(model, params, x, y, filled, clip)
-    one = torch.ones(len(x), dtype=x.dtype)
+    one = torch.ones(len(x), dtype=x.dtype, device=x.device)
     layers, convolutions = _parts(model, params, x, y, filled, one)
     each = {prefix: _of_each(pull, patches, x.shape[1]) for prefix, (pull, patches) in convolutions.items()}
     squares = [pull.square().sum(-1) * (inputs.square().sum(-1) + 1.0) for pull, inputs in layers.values()]

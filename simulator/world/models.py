@@ -59,17 +59,20 @@ class Model:
 
     Attributes:
         spec: what was built.
+        device: where it computes.
         names: of the parameters, in the order in which they are released.
         dtype: of the parameters.
         linear: whether scores are linear in the parameters.
         embed: the fixed feature map in front of a linear head; the identity where there is none.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, device: str = "cpu") -> None:
         self.spec = spec
+        self.device = torch.device(device)
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
         self.linear = spec.kind in LINEAR
-        self.embed, self._body = _build(spec, self.dtype)
+        embed, self._body = _build(spec, self.dtype)
+        self.embed = embed.to(self.device)
         self.names = tuple(name for name, _ in self._body.named_parameters())
         self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters()}
 
@@ -102,8 +105,8 @@ class Model:
         return {name: params[name] for name in self.names}
 
     def tensors(self, params: Params) -> dict[str, Tensor]:
-        """Copy released arrays into tensors of this model's type."""
-        return {name: torch.tensor(np.asarray(params[name]), dtype=self.dtype) for name in self.names}
+        """Copy released arrays into tensors of this model's type, on its device."""
+        return {name: torch.tensor(np.asarray(params[name]), dtype=self.dtype).to(self.device) for name in self.names}
 
     def scores(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """``[n, d] -> [n, outputs]`` scores (logits, margins or predictions)."""
@@ -117,7 +120,8 @@ class Model:
     def predict(self, params: Params, x: np.ndarray) -> np.ndarray:
         """``[n, d] -> [n, outputs]`` float64 scores of a released model."""
         with torch.no_grad():
-            return self.scores(self.tensors(params), torch.tensor(np.asarray(x), dtype=self.dtype)).double().numpy()
+            records = torch.tensor(np.asarray(x), dtype=self.dtype).to(self.device)
+            return self.scores(self.tensors(params), records).double().cpu().numpy()
 
     def losses(self, scores: Tensor, y: Tensor) -> Tensor:
         """``[..., n]`` loss of each record: half the squared error, cross-entropy, or half the squared hinge.
@@ -157,9 +161,9 @@ class Model:
 
 
 @lru_cache(maxsize=16)
-def model_of(spec: ModelSpec) -> Model:
+def model_of(spec: ModelSpec, device: str = "cpu") -> Model:
     """Build a model once a process."""
-    return Model(spec)
+    return Model(spec, device)
 
 
 def theta(params: Params) -> np.ndarray:

@@ -27,7 +27,7 @@ class DataConfig(Frozen):
     """Which records there are, and who holds them.
 
     Attributes:
-        source: a shipped data set, a synthetic population, or the path of an npz file.
+        source: a shipped data set, a synthetic population, the path of a file or an image folder, or hub:OWNER/NAME.
         clients: how many; 0, and by default so, with the natural partition, which has as many as the source has ids.
         records_per_client: of a synthetic population, where every client has the same number.
         test_fraction: of all records, for measuring utility; 0: no test data. Where the source has a split, they are

@@ -47,7 +47,7 @@ def fit(
         model: the architecture.
         starts: start models, stacked: name -> ``[models, ...]``.
         slots: what to train.
-        x: ``[n, d]`` records that the slots' rows point into.
+        x: ``[n, d]`` records that the slots' rows point into, on the device where everything is computed.
         y: ``[n]`` labels or targets.
         recipe: the hyper-parameters.
 
@@ -58,7 +58,7 @@ def fit(
     sorted_slots = [slots[i] for i in order]
     if len(slots) == 1:
         sorted_slots *= 2
-    origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64)
+    origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
     params = {name: starts[name].index_select(0, origin) for name in model.names}
     width = pack_width(model)
     begins = list(range(0, len(sorted_slots) - 1, width))  # what would be a pack of one joins the last
@@ -67,7 +67,7 @@ def fit(
         _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe)
     if order == sorted(order) and len(slots) > 1:
         return params
-    back = torch.from_numpy(np.argsort(order))
+    back = torch.from_numpy(np.argsort(order)).to(x.device)
     return {name: value.index_select(0, back) for name, value in params.items()}
 
 
@@ -85,8 +85,8 @@ def _fit_pack(
     for i, own in enumerate(batches):
         rows[: len(own), i] = own
     counts = (rows >= 0).sum(2)
-    places, filled = torch.from_numpy(np.maximum(rows, 0)), torch.from_numpy(rows >= 0)
-    divisors = torch.from_numpy(np.maximum(counts, 1)).to(model.dtype)
+    places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
+    divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
     velocity = {name: torch.zeros_like(value) for name, value in params.items()} if recipe.momentum else {}
     for step in range(len(rows)):
         active = max(2, int((lengths > step).sum()))
@@ -96,7 +96,7 @@ def _fit_pack(
         batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
         slopes = gradients(model, now, batch_x, batch_y, filled[step, :active], divisors[step, :active])
-        still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0))
+        still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0)).to(x.device)
         # Everyone is stepped, by the same kernel, and who must not move is put back.
         before = [(value, value[still]) for value in (*now.values(), *speed.values()) if len(still)]
         _descend(now, slopes, speed, recipe)

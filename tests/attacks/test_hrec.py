@@ -1,6 +1,7 @@
 """What hrec gets back, from exact operators down to noise."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,30 @@ def test_one_ascent_step_gives_the_record_itself(kind: str) -> None:
     assert (y == data.y[:20]).all()
     wrong, _ = answers(Hrec(operator="hessian"), cases, knowledge)
     assert np.median(cosines(wrong, data.x[:20])) < 0.99
+
+
+def test_a_solvers_error_is_not_taken_for_a_record_beyond_the_margin() -> None:
+    """Two solutions of one optimum differ by what the solver leaves, and that is no record.
+
+    An error of 1e-11 a parameter has a gradient of some 1e-7 here (curvature up to n |x~|^2, some 1e4).
+    """
+    data = digits()
+    spec = data.spec("svm", 8.0)
+    rows = hardest(data, spec, 6)
+    active = forgetting(data, spec, [[row] for row in rows])
+    before = theta(active[0].before)
+    error = 1e-11 * np.random.default_rng(0).standard_normal(before.shape)
+    inactive = Case(6, 1, active[0].before, linear_params(before + error))
+    knowledge = data.knowledge(spec)
+    facts = knowledge.facts.model_copy(update={"algorithm": "lbfgs", "training": {"stop": {"gradient_norm": 1e-6}}})
+    knowing = replace(knowledge, facts=facts)
+    [alone] = Hrec().run([inactive], knowing, generator(0, "test"))
+    assert alone.no_signal
+    found = Hrec().run([*active, inactive], knowing, generator(0, "test"))
+    assert [one.no_signal for one in found] == [False] * 6 + [True]
+    np.testing.assert_array_equal(found[-1].x[0], knowledge.mean)
+    unsuspecting, _ = answers(Hrec(), active, knowledge)
+    np.testing.assert_allclose(np.concatenate([one.x for one in found[:-1]]), unsuspecting, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
