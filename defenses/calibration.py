@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from simulator.world.specs import either
+
 PRECISION = 1e-3
 """Relative precision of the noise; it errs on the side of more."""
 LARGEST = 1e4
@@ -42,8 +44,6 @@ def one_strength(given: Any, default: float) -> Any:
     """
     if not isinstance(given, dict):
         return given
-    strengths = {key: given[key] for key in ("noise_multiplier", "target_epsilon") if given.get(key) is not None}
-    if len(strengths) > 1:
-        both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
-        raise ValueError(f"{both} each set the noise; give one")
-    return given if strengths else given | {"noise_multiplier": default}
+    if either(given, ("noise_multiplier", "target_epsilon"), "each set the noise; give one"):
+        return given
+    return given | {"noise_multiplier": default}

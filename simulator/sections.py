@@ -9,7 +9,7 @@ from simulator.devices import Device
 from simulator.eavesdropper import AdversaryConfig
 from simulator.world.population import DataConfig
 from simulator.world.records import Level
-from simulator.world.specs import LINEAR, Frozen, ModelKind
+from simulator.world.specs import LINEAR, Frozen, ModelKind, either
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -65,11 +65,9 @@ class ModelConfig(Frozen):
         """Refuse two regularisers, and fill in the kind's where there is none."""
         if not isinstance(given, dict):
             return given
-        strengths = {key: given[key] for key in ("l2", "lambda") if given.get(key) is not None}
-        if len(strengths) > 1:
-            both = " and ".join(f"{key} = {value}" for key, value in strengths.items())
-            raise ValueError(f"{both} are two regularisers; give l2 (= lambda / n) or lambda, not both")
-        return given if strengths else given | {"l2": _DEFAULT_L2.get(str(given.get("kind", "softmax")), 0.0)}
+        if either(given, ("l2", "lambda"), "are two regularisers; give l2 (= lambda / n) or lambda, not both"):
+            return given
+        return given | {"l2": _DEFAULT_L2.get(str(given.get("kind", "softmax")), 0.0)}
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> "ModelConfig":

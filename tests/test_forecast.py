@@ -1,7 +1,7 @@
 """What a plan says that epsilon will be is what a run ends with."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,21 +9,9 @@ from simulator.estimate import table
 from simulator.forecast import epsilons
 from simulator.plan import plan
 from simulator.runner import run
-from simulator.scenario import Scenario, scenario_from_dict
+from tests.scenarios import small_scenario
 
-
-def _scenario(**changes: Any) -> Scenario:
-    base: dict[str, Any] = {
-        "name": "planned",
-        "data": {"source": "digits", "clients": 6, "public_fraction": 0.4},
-        "training": {"rounds": 3, "clients_per_round": 3, "batch_size": 32},
-        "deletion": {"requests": 2},
-        "unlearning": [{"method": "retrain"}, {"method": "none"}],
-        "defense": [{"kind": "dp-sgd", "noise_multiplier": 1.0}],
-        "attack": [{"kind": "hrec"}],
-        "runtime": {"backend": "serial"},
-    }
-    return scenario_from_dict(base | changes)
+_scenario = partial(small_scenario, name="planned", defense=[{"kind": "dp-sgd", "noise_multiplier": 1.0}])
 
 
 @pytest.mark.parametrize("pattern", ["independent", "sequential"])

@@ -1,8 +1,8 @@
 """Whole runs under differential privacy: what they say of it, and where it is tracked."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -10,22 +10,12 @@ from mlflow import MlflowClient
 from simulator.grids import SerialGrid
 from simulator.plan import plan
 from simulator.runner import prepare, run, simulate
-from simulator.scenario import Scenario, scenario_from_dict
 from simulator.world.datasets import DataError
+from tests.scenarios import small_scenario
 
-
-def _scenario(**changes: Any) -> Scenario:
-    base: dict[str, Any] = {
-        "name": "private",
-        "data": {"source": "digits", "clients": 6, "public_fraction": 0.4},
-        "training": {"rounds": 3, "clients_per_round": 3, "batch_size": 32},
-        "deletion": {"requests": 2},
-        "unlearning": [{"method": "retrain"}, {"method": "none"}],
-        "defense": [{"kind": "none"}, {"kind": "dp-sgd", "target_epsilon": 3.0}],
-        "attack": [{"kind": "hrec"}],
-        "runtime": {"backend": "serial"},
-    }
-    return scenario_from_dict(base | changes)
+_scenario = partial(
+    small_scenario, name="private", defense=[{"kind": "none"}, {"kind": "dp-sgd", "target_epsilon": 3.0}]
+)
 
 
 def test_a_private_run_says_what_it_spent_and_mlflow_has_it_by_round(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a model, a data set and a training are: plain values that travel as JSON between server, hosts, adversary."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +14,18 @@ class Frozen(BaseModel):
     """A frozen value that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def either(given: Mapping[str, Any], keys: tuple[str, str], clash: str) -> bool:
+    """Whether one of two keys that say the same thing has a value.
+
+    Raises:
+        ValueError: both have; its text ends with ``clash``.
+    """
+    values = [f"{key} = {given[key]}" for key in keys if given.get(key) is not None]
+    if len(values) > 1:
+        raise ValueError(f"{' and '.join(values)} {clash}")
+    return bool(values)
 
 
 class Schema(Frozen):
