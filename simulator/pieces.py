@@ -3,6 +3,7 @@
 Both ways lead to the same bits and leave the same files.
 """
 
+import fcntl
 import json
 import shutil
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from flwr.serverapp import Grid
 
@@ -68,6 +70,8 @@ def do_all(tasks: Sequence[Task], grid: Grid, progress: Progress) -> None:
         grid: the hosts.
         progress: is told how far the run is.
     """
+    for task in tasks[:1]:
+        _at_work(task.directory, fcntl.LOCK_EX).close()  # hosts of a run that was killed live on for some seconds
     arms = sum(len(task.arms) for task in tasks)
     if not isinstance(grid, RayGrid) or not 1 < grid.self_sufficient <= arms:
         for task in tasks:
@@ -127,10 +131,17 @@ def _run_arm(task: Task, arm: Arm, trunk: Trunk) -> None:
 # --- what a host does by itself --------------------------------------------------------------------------------------
 
 
+def _at_work(directory: Path, how: int) -> IO[str]:
+    """A lock on the run's directory: shared by hosts that write there by themselves; held until it is closed."""
+    file = (directory / ".hosts").open("a")
+    fcntl.flock(file, how)
+    return file
+
+
 def _alone(task: Task) -> float:
     """Do a whole task; return the seconds that it took."""
     began = time.perf_counter()
-    with one_thread():
+    with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
         _do_whole(task, SerialGrid(), Silent())
     return time.perf_counter() - began
 
@@ -139,7 +150,7 @@ def _branch_alone(branch: tuple[Task, Arm, Trained]) -> float:
     """Run one arm of a training that is done; return the seconds that it took."""
     task, arm, trained = branch
     began = time.perf_counter()
-    with one_thread():
+    with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
         _run_arm(task, arm, _taken_up(trained))
     return time.perf_counter() - began
 

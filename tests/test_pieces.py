@@ -1,6 +1,7 @@
 """Arms and trainings side by side: the same results as one after the other, whoever dies meanwhile."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -67,9 +68,12 @@ def _several(**changes: Any) -> Scenario:
     )
 
 
+SCENARIOS = {"Arms": _several(), "Trainings": _several(seeds=[0, 1])}
+
+
 def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, heard: Heard | None = None) -> Any:
     """``results.json`` without what depends on the clock and on a process's memory."""
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     results = simulate(scenario, prepare(scenario), directory, grid, heard)
     assert results == json.loads((directory / "results.json").read_text())
     assert not list(directory.glob("checkpoints/*"))
@@ -80,43 +84,48 @@ def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, he
     return results
 
 
-def test_arms_side_by_side_find_what_arms_in_turn_find(grid: RayGrid, tmp_path: Path) -> None:
-    heard = Heard()
-    beside = _results(_several(), tmp_path / "ray", grid, heard)
-    assert heard.stages["Arms side by side"] == 3
-    assert beside == _results(_several(), tmp_path / "serial", SerialGrid())
+@pytest.fixture(scope="module")
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
+    """Of two scenarios what there is to be found, one arm after the other, and where."""
+    found = {}
+    for name, scenario in SCENARIOS.items():
+        directory = tmp_path_factory.mktemp("serial") / name
+        found[name] = _results(scenario, directory, SerialGrid()), directory
+    return found
 
 
-def test_trainings_side_by_side_find_what_trainings_in_turn_find(grid: RayGrid, tmp_path: Path) -> None:
-    scenario, heard = _several(seeds=[0, 1], runtime={"block_size": 2}), Heard()
-    beside = _results(scenario, tmp_path / "ray", grid, heard)
-    assert heard.stages["Trainings side by side"] == 6
-    assert beside == _results(scenario, tmp_path / "serial", SerialGrid())
+@pytest.mark.parametrize("name", ["Arms", "Trainings"])
+def test_side_by_side_one_finds_what_one_finds_in_turn(
+    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
+) -> None:
+    heard, (expected, elsewhere) = Heard(), in_turn[name]
+    assert _results(SCENARIOS[name], tmp_path / "out", grid, heard) == expected
+    assert heard.stages[f"{name} side by side"] == len(expected["arms"])
+    assert _by_arm(tmp_path / "out") == _by_arm(elsewhere)
 
 
-def test_all_that_an_arm_writes_to_the_ledger_is_there_in_its_order(grid: RayGrid, tmp_path: Path) -> None:
-    for name, place in (("ray", grid), ("serial", SerialGrid())):
-        _results(_several(), tmp_path / name, place)
-    entries = [
-        [json.loads(line) for line in (tmp_path / name / "ledger.jsonl").read_text().splitlines()]
-        for name in ("ray", "serial")
-    ]
-    ray, serial = ([(e["arm"], e["event"], e["request"]) for e in own] for own in entries)
-    assert [e for e in ray if e[0].startswith("ridge")] == [e for e in serial if e[0].startswith("ridge")]
-    assert sorted(map(str, ray)) == sorted(map(str, serial))
+def _by_arm(directory: Path) -> dict[str, list[tuple[str, int]]]:
+    """What is in the ledger, of each arm in its order."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for line in (directory / "ledger.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        found.setdefault(entry["arm"], []).append((entry["event"], entry["request"]))
+    return found
 
 
-@pytest.mark.parametrize("seeds", [[0], [0, 1]], ids=["arms", "trainings"])
-def test_a_host_killed_over_its_work_changes_no_bit(grid: RayGrid, tmp_path: Path, seeds: list[int]) -> None:
-    scenario, before = _several(seeds=seeds), grid.replaced
+@pytest.mark.parametrize("name", ["Arms", "Trainings"])
+def test_a_host_killed_over_its_work_changes_no_bit(
+    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
+) -> None:
+    before = grid.replaced
     killed: list[int] = []
     killer = threading.Thread(target=_kill_a_host_at_work, args=(killed,))
     killer.start()
-    beside = _results(scenario, tmp_path / "ray", grid)
+    found = _results(SCENARIOS[name], tmp_path / "out", grid)
     killer.join()
     assert killed, "no host was seen at work"
     assert grid.replaced == before + 1
-    assert beside == _results(scenario, tmp_path / "serial", SerialGrid())
+    assert found == in_turn[name][0]
 
 
 def _kill_a_host_at_work(killed: list[int]) -> None:
@@ -142,3 +151,18 @@ def test_what_a_piece_raises_arrives(grid: RayGrid) -> None:
 def test_work_that_kills_hosts_is_given_up(grid: RayGrid) -> None:
     with pytest.raises(ClusterError, match="3 hosts died over the same work"):
         list(grid.each(os._exit, [1]))
+
+
+def test_a_run_waits_for_hosts_that_an_interrupted_one_has_left(tmp_path: Path) -> None:
+    """They would write to the same files."""
+    directory, ended = tmp_path / "out", []
+    directory.mkdir()
+    with (directory / ".hosts").open("a") as left:
+        fcntl.flock(left, fcntl.LOCK_SH)
+        run = threading.Thread(target=lambda: ended.append(_results(SCENARIOS["Arms"], directory, SerialGrid())))
+        run.start()
+        run.join(1.0)
+        assert not ended
+        assert not (directory / "ledger.jsonl").exists()
+    run.join(60.0)
+    assert len(ended) == 1
