@@ -251,7 +251,10 @@ class RayGrid(LocalGrid):
                 self._replace(node)
                 deaths[place] += 1
                 if deaths[place] == MAX_DEATHS:
-                    raise ClusterError(f"{MAX_DEATHS} hosts died over the same work (out of memory?)") from None
+                    raise ClusterError(
+                        f"{MAX_DEATHS} hosts died over the same work (out of memory? With fewer runtime.hosts, less is "
+                        f"done at once)"
+                    ) from None
                 waiting.append(place)
                 continue
             yield place, done
