@@ -1,5 +1,6 @@
 """The erasure ledger: what was asked, what was decided and what was done, on disk before the server acts on it."""
 
+import fcntl
 import json
 import os
 import time
@@ -15,6 +16,8 @@ run takes this arm up again from its first request; what stands above is void.""
 
 class Ledger:
     """Append-only JSON lines, flushed to disk entry by entry, or those of one decision together.
+
+    Several processes may write to one file: what belongs together is appended in one piece.
 
     Args:
         path: the file; created if missing, never rewritten.
@@ -47,7 +50,8 @@ class Ledger:
                 self._append("".join(lines))
 
     def _append(self, text: str) -> None:
-        with self._path.open("a") as file:
-            file.write(text)
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())

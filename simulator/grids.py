@@ -8,9 +8,9 @@ import importlib
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import ray
 from flwr.app import Context, Error, Message, Metadata, RecordDict
@@ -20,7 +20,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from ray.exceptions import ObjectLostError, RayTaskError
 
-from simulator.cluster import DEATHS, await_hosts, gpu_share, hosts_for, ray_session, refuge
+from simulator.cluster import DEATHS, ClusterError, await_hosts, gpu_share, hosts_for, ray_session, refuge
 
 CLIENT_APP = "simulator.apps:client_app"
 RUN = 1
@@ -30,6 +30,9 @@ STATEFUL = "query.tombstone"
 
 MAX_DEATHS = 3
 """How many hosts may die over one message before it is the message that is at fault."""
+
+Piece = TypeVar("Piece")
+Done = TypeVar("Done")
 
 
 class LocalGrid(Grid):
@@ -178,6 +181,9 @@ class _RayHost:
     def handle(self, message: Message) -> Message:
         return self._app(message, self._context)
 
+    def do(self, work: Callable[[Any], Any], piece: Any) -> Any:
+        return work(piece)
+
 
 # Ray itself must not restart a dead host: the grid does, and tells the new one what is deleted.
 _REMOTE_HOST: Any = ray.remote(max_restarts=0)(_RayHost)
@@ -189,11 +195,13 @@ class RayGrid(LocalGrid):
     Args:
         hosts: number of nodes.
         gpus: of each; a fraction where hosts share one.
+        here: whether all run on this machine.
     """
 
-    def __init__(self, hosts: int, gpus: float = 0.0) -> None:
+    def __init__(self, hosts: int, gpus: float = 0.0, here: bool = True) -> None:
         super().__init__(hosts)
         self._gpus = gpus
+        self._here = here
         self._hosts = len(self._nodes)
         self._remembered: dict[int, list[Message]] = {node: [] for node in self._nodes}
         self._actors = {node: self._new_actor(node) for node in self._nodes}
@@ -205,6 +213,48 @@ class RayGrid(LocalGrid):
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor
+
+    @property
+    def self_sufficient(self) -> int:
+        """How many hosts ``each`` can make use of: those that see this machine's files, and compute on its CPUs."""
+        return self._hosts if self._here and not self._gpus else 1
+
+    def each(self, work: Callable[[Piece], Done], pieces: Sequence[Piece]) -> Iterator[tuple[int, Done]]:
+        """Have hosts do pieces of work by themselves, the next one as soon as one of them is free.
+
+        Args:
+            work: a function that can be imported.
+            pieces: its arguments. One whose host dies is begun again by another.
+
+        Yields:
+            A piece's position and what ``work`` returned, as they are done.
+
+        Raises:
+            ClusterError: several hosts died over one piece.
+            Exception: what ``work`` raised.
+        """
+        waiting, free = list(range(len(pieces)))[::-1], list(self._nodes)
+        running: dict[ray.ObjectRef[Done], tuple[int, int]] = {}
+        deaths = [0] * len(pieces)
+        while waiting or running:
+            while waiting and free:
+                place, node = waiting.pop(), free.pop()
+                running[self._actors[node].do.remote(work, pieces[place])] = place, node
+            [future], _ = ray.wait(list(running), num_returns=1)
+            place, node = running.pop(future)
+            free.append(node)
+            try:
+                done: Done = ray.get(future)
+            except RayTaskError as fault:
+                raise fault.cause from None
+            except DEATHS:
+                self._replace(node)
+                deaths[place] += 1
+                if deaths[place] == MAX_DEATHS:
+                    raise ClusterError(f"{MAX_DEATHS} hosts died over the same work (out of memory?)") from None
+                waiting.append(place)
+                continue
+            yield place, done
 
     def _start(self, message: Message) -> None:
         node = message.metadata.dst_node_id
@@ -272,7 +322,7 @@ def open_grid(backend: str, hosts: int | Literal["auto"], address: str = "", gpu
         return
     with ray_session(hosts_for(hosts), address):
         count = hosts_for(hosts, address)
-        grid = RayGrid(count, gpu_share(count) if gpus else 0.0)
+        grid = RayGrid(count, gpu_share(count) if gpus else 0.0, here=not address)
         try:
             if address:
                 grid.await_hosts()

@@ -1,7 +1,6 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +8,11 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from server.ledger import Ledger
 from simulator import devices
-from simulator.arms import ArmRun
 from simulator.federation import GridFederation
-from simulator.findings import verdict
 from simulator.grids import open_grid
-from simulator.plan import Arm, plan
+from simulator.pieces import Task, do_all, finished
+from simulator.plan import plan
 from simulator.progress import Progress, Silent
 from simulator.runfiles import RunFiles
 from simulator.runs import unused_directory
@@ -23,7 +20,7 @@ from simulator.scenario import Scenario, ScenarioError, dump_toml, load_scenario
 from simulator.threads import one_thread
 from simulator.tracking import Tracked, track
 from simulator.tracking import prepare as prepare_tracking
-from simulator.trunk import Groundwork, Trunk
+from simulator.trunk import Groundwork
 from simulator.versions import machine, versions
 from simulator.world.datasets import cache_directory, version_of
 from simulator.world.transcript import write_atomically
@@ -102,19 +99,28 @@ def simulate(
     outline = plan(scenario)
     device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
     with one_thread():
-        for prefix, base in zip(outline.prefixes, ground, strict=True):
-            left = [arm for arm in prefix.arms if not _finished(directory, arm).is_file()]
-            if left:
-                _run_prefix(directory, scenario, replace(base, device=device), left, grid, progress or Silent())
+        do_all(
+            _left(directory, scenario, [replace(base, device=device) for base in ground]), grid, progress or Silent()
+        )
     results = {
         "schema": 1,
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},
-        "arms": [json.loads(_finished(directory, arm).read_text()) for arm in outline.arms],
+        "arms": [json.loads(finished(directory, arm).read_text()) for arm in outline.arms],
     }
     write_atomically(directory / "results.json", json.dumps(results, indent=1, allow_nan=False))
     return results
+
+
+def _left(directory: Path, scenario: Scenario, ground: Sequence[Groundwork]) -> list[Task]:
+    """The trainings with arms that are not finished."""
+    tasks = []
+    for prefix, base in zip(plan(scenario).prefixes, ground, strict=True):
+        arms = tuple(arm for arm in prefix.arms if not finished(directory, arm).is_file())
+        if arms:
+            tasks.append(Task(directory.resolve(), scenario, base, arms))
+    return tasks
 
 
 def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
@@ -168,42 +174,6 @@ def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progre
     comparison.write(RunFiles.open(directory))
     progress.stage("Tracking in MLflow", None)
     return Result(directory, results, track(directory, scenario.tracking.uri))
-
-
-def _run_prefix(
-    directory: Path, scenario: Scenario, ground: Groundwork, arms: Sequence[Arm], grid: Grid, progress: Progress
-) -> None:
-    """Train once, then let every arm unlearn from there."""
-    scratch = directory / "checkpoints" / f"{ground.setting.variant or 'trunk'}-seed{ground.seed}"
-    shutil.rmtree(scratch, ignore_errors=True)  # of an interrupted attempt
-    trunk = Trunk.of(ground, grid, {need for arm in arms for need in arm.unlearning.needs}, scratch)
-    label = " ".join(part for part in (ground.setting.variant, f"seed {ground.seed}") if part)
-    progress.stage(f"Training: {label}", ground.setup.rounds)
-    for release in trunk.train():
-        progress.advance(1 if release.round > 0 and release.phase == "training" else 0)
-    progress.stage(f"Reference retraining: {label}", None)
-    trunk.retrain_reference(scenario.evaluation)
-    for arm in arms:
-        progress.stage(arm.id, None)
-        _clear_interrupted(directory, arm)
-        result = ArmRun(directory, scenario, arm, trunk).run()
-        result["verdict"] = verdict(result)
-        _finished(directory, arm).parent.mkdir(exist_ok=True)
-        write_atomically(_finished(directory, arm), json.dumps(result, allow_nan=False))
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _clear_interrupted(directory: Path, arm: Arm) -> None:
-    """Take up an arm again that an interrupted run had begun: its transcript begins anew, and the ledger says so."""
-    transcript = directory / "transcripts" / arm.id
-    if transcript.exists():
-        Ledger(directory / "ledger.jsonl", arm.id).write("restarted", None)
-        shutil.rmtree(transcript)
-
-
-def _finished(directory: Path, arm: Arm) -> Path:
-    """Where the figures of a finished arm are: written last, so that its presence means that the arm is done."""
-    return directory / "arms" / f"{arm.id}.json"
 
 
 def _new_directory(scenario: Scenario, out: Path | None) -> Path:

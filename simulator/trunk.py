@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from flwr.serverapp import Grid
 
 from server.arrivals import timeline, union, without
 from server.history import History
+from server.rehearsal import SilentClients
 from server.setup import Setup, TrainingPlan
 from server.updates import UpdateStore
 from simulator.deletion import draw_requests
@@ -23,7 +25,7 @@ from simulator.sections import EvaluationConfig
 from simulator.world.data import AbstractPopulation
 from simulator.world.datasets import DataError
 from simulator.world.models import model_of
-from simulator.world.population import load_population, median_bandwidth, population_directory
+from simulator.world.population import load_population, median_bandwidth, open_population, population_directory
 from simulator.world.protocols import Drift, UnlearningCase
 from simulator.world.records import DeletionRequest, Forget, Params, Release
 from simulator.world.seeding import generator
@@ -78,10 +80,36 @@ class Groundwork:
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the population out, in a message to a host: every process maps it into memory for itself."""
+        directory = self.directory.resolve()
+        return _mapped, (self.setting, self.seed, directory, self.setup, self.requests, self.device)
+
     def federation(self, grid: Grid, arm: str) -> GridFederation:
         """The clients under one arm's tombstones, with costs of its own."""
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
         return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites, self.device)
+
+
+def _mapped(setting: Setting, seed: int, directory: Path, *rest: Any) -> Groundwork:
+    return Groundwork(setting, seed, open_population(setting.data, directory), directory, *rest)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is left of a ``Trunk`` between two processes; two of one name are the same.
+
+    Attributes:
+        name: of the training, on this machine.
+        ground: what it is made of.
+        history: without the way to the clients, and without the public sample.
+        reference: the hidden retrainings.
+    """
+
+    name: str
+    ground: Groundwork = field(compare=False)
+    history: History = field(compare=False)
+    reference: Reference = field(compare=False)
 
 
 @dataclass
@@ -110,13 +138,26 @@ class Trunk:
             needs: of the arms' methods; what none of them needs is not kept.
             scratch: for histories that do not fit into memory.
         """
-        federation = ground.federation(grid, f"trunk-{ground.setting.variant}")
+        federation = _clients(ground, grid)
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
         shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
         public = ground.population.public_x
         history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
         return cls(ground, grid, history)
+
+    @classmethod
+    def taken_up(cls, trained: Trained, grid: Grid) -> "Trunk":
+        """A training that is done, before other hosts; nothing is sent yet."""
+        ground = trained.ground
+        history = replace(trained.history, federation=_clients(ground, grid), public=ground.population.public_x)
+        return cls(ground, grid, history, trained.reference)
+
+    def leave(self, name: str) -> Trained:
+        """What another process needs to take the training up."""
+        return Trained(
+            name, self.ground, replace(self.history, federation=SilentClients(), public=None), self.reference
+        )
 
     def train(self) -> Iterator[Release]:
         """Train; yield releases as they come."""
@@ -175,6 +216,11 @@ class Trunk:
             before = self.history.released(request.round)
             cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
         return cases
+
+
+def _clients(ground: Groundwork, grid: Grid) -> GridFederation:
+    """The clients as they are before anything is deleted."""
+    return ground.federation(grid, f"trunk-{ground.setting.variant}")
 
 
 def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:

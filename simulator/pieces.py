@@ -1,0 +1,161 @@
+"""Trainings and arms: one after the other with all hosts, or side by side, where each host does some by itself.
+
+Both ways lead to the same bits and leave the same files.
+"""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from flwr.serverapp import Grid
+
+from server.ledger import Ledger
+from simulator.arms import ArmRun
+from simulator.findings import verdict
+from simulator.grids import RayGrid, SerialGrid
+from simulator.plan import Arm
+from simulator.progress import Progress, Silent
+from simulator.scenario import Scenario
+from simulator.threads import one_thread
+from simulator.trunk import Groundwork, Trained, Trunk
+from simulator.world.transcript import write_atomically
+
+_WHOLE = 2
+"""Trainings a host from which each trains by itself; fewer would leave hosts idle while the longest one ends."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, and those of its arms that are not finished.
+
+    Attributes:
+        directory: of the run; exists.
+        scenario: what the user wrote.
+        ground: of the training.
+        arms: at least one.
+    """
+
+    directory: Path
+    scenario: Scenario
+    ground: Groundwork
+    arms: tuple[Arm, ...]
+
+    @property
+    def label(self) -> str:
+        """Of the training, for the user."""
+        return " ".join(part for part in (self.ground.setting.variant, f"seed {self.ground.seed}") if part)
+
+    @property
+    def scratch(self) -> Path:
+        """Where the training keeps what does not fit into memory, until its arms are done; no other training's."""
+        return self.directory / "checkpoints" / self.arms[0].id
+
+
+def finished(directory: Path, arm: Arm) -> Path:
+    """Where the figures of a finished arm are: written last, so that its presence means that the arm is done."""
+    return directory / "arms" / f"{arm.id}.json"
+
+
+def do_all(tasks: Sequence[Task], grid: Grid, progress: Progress) -> None:
+    """Run all arms: side by side where there are enough to keep every host of this machine busy by itself.
+
+    Args:
+        tasks: all trainings with unfinished arms.
+        grid: the hosts.
+        progress: is told how far the run is.
+    """
+    for task in tasks[:1]:
+        _at_work(task.directory, fcntl.LOCK_EX).close()  # hosts of a run that was killed live on for some seconds
+    arms = sum(len(task.arms) for task in tasks)
+    if not isinstance(grid, RayGrid) or not 1 < grid.self_sufficient <= arms:
+        for task in tasks:
+            _do_whole(task, grid, progress)
+    elif len(tasks) >= _WHOLE * grid.self_sufficient:
+        progress.stage("Trainings side by side", arms)
+        for place, seconds in grid.each(_alone, tasks):
+            progress.advance(len(tasks[place].arms))
+            progress.note(f"{tasks[place].label} ({len(tasks[place].arms)} arms): {seconds:.1f} s")
+    else:
+        trained = [(task, _train(task, grid, progress).leave(str(task.scratch))) for task in tasks]
+        branches = [(task, arm, trunk) for task, trunk in trained for arm in task.arms]
+        progress.stage("Arms side by side", arms)
+        for place, seconds in grid.each(_branch_alone, branches):
+            progress.advance()
+            progress.note(f"{branches[place][1].id}: {seconds:.1f} s")
+        for task in tasks:
+            shutil.rmtree(task.scratch, ignore_errors=True)
+
+
+def _do_whole(task: Task, grid: Grid, progress: Progress) -> None:
+    """Train, and run all arms that are not finished."""
+    trunk = _train(task, grid, progress)
+    for arm in task.arms:
+        if not finished(task.directory, arm).is_file():  # by a host that died over this task later on
+            progress.stage(arm.id, None)
+            _run_arm(task, arm, trunk)
+    shutil.rmtree(task.scratch, ignore_errors=True)
+
+
+def _train(task: Task, grid: Grid, progress: Progress) -> Trunk:
+    """Train, and retrain for comparison."""
+    ground = task.ground
+    shutil.rmtree(task.scratch, ignore_errors=True)  # of an interrupted attempt
+    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.needs}, task.scratch)
+    progress.stage(f"Training: {task.label}", ground.setup.rounds)
+    for release in trunk.train():
+        progress.advance(1 if release.round > 0 and release.phase == "training" else 0)
+    progress.stage(f"Reference retraining: {task.label}", None)
+    trunk.retrain_reference(task.scenario.evaluation)
+    return trunk
+
+
+def _run_arm(task: Task, arm: Arm, trunk: Trunk) -> None:
+    """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so."""
+    transcript = task.directory / "transcripts" / arm.id
+    if transcript.exists():
+        Ledger(task.directory / "ledger.jsonl", arm.id).write("restarted", None)
+        shutil.rmtree(transcript)
+    result = ArmRun(task.directory, task.scenario, arm, trunk).run()
+    result["verdict"] = verdict(result)
+    place = finished(task.directory, arm)
+    place.parent.mkdir(exist_ok=True)
+    write_atomically(place, json.dumps(result, allow_nan=False))
+
+
+# --- what a host does by itself --------------------------------------------------------------------------------------
+
+
+def _at_work(directory: Path, how: int) -> IO[str]:
+    """A lock on the run's directory: shared by hosts that write there by themselves; held until it is closed."""
+    file = (directory / ".hosts").open("a")
+    fcntl.flock(file, how)
+    return file
+
+
+def _alone(task: Task) -> float:
+    """Do a whole task; return the seconds that it took."""
+    began = time.perf_counter()
+    with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
+        _do_whole(task, SerialGrid(), Silent())
+    return time.perf_counter() - began
+
+
+def _branch_alone(branch: tuple[Task, Arm, Trained]) -> float:
+    """Run one arm of a training that is done; return the seconds that it took."""
+    task, arm, trained = branch
+    began = time.perf_counter()
+    with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
+        _run_arm(task, arm, _taken_up(trained))
+    return time.perf_counter() - began
+
+
+@lru_cache(maxsize=1)
+def _taken_up(trained: Trained) -> Trunk:
+    """The training, kept for the next of its arms: what was measured of it need not be measured again."""
+    return Trunk.taken_up(trained, SerialGrid())
