@@ -10,7 +10,7 @@ from attacks.average import guesses
 from attacks.embedding import invert
 from attacks.equations import Equations
 from attacks.exchange import Exchange
-from attacks.linear import Released, released_gradients
+from attacks.linear import Released, operator_of, released_gradients
 from attacks.prior import Space
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
@@ -74,7 +74,7 @@ class Unmix(Frozen):
     ) -> Reconstruction:
         operator = self.operator
         if operator == "auto":
-            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+            operator = operator_of(knowledge)
         released = released_gradients([case], knowledge, operator)
         labels = self._labels(case, released, start, exchange)
         equations = Equations(knowledge, released, space, case.size)
