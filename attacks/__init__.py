@@ -90,9 +90,9 @@ CARDS: dict[str, Card] = {
     ),
     "compound": Card(
         target="attacks.compound:Compound",
-        summary="labels, then the public records that explain the change best, then inversion from there",
-        models=("mlp", "cnn", "resnet18"),
-        needs=("public sample", "unlearning rule"),
+        summary="inversion from the public records that explain the change best, or from hrec's answer",
+        models=("ridge", "softmax", "svm", "mlp", "cnn", "resnet18"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "raw-difference": Card(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from attacks.linear import precise_model, released_gradients
+from attacks.linear import operator_of, precise_model, released_gradients
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model
 from simulator.world.records import Array, Case, Challenge, Params, Scores
@@ -58,7 +58,7 @@ def _projected(
 ) -> dict[int, Scores]:
     operator = wanted
     if operator == "auto":
-        operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+        operator = operator_of(knowledge)
     released = released_gradients(cases, knowledge, operator).gradients
     phi = precise_model(knowledge).embed(torch.tensor(challenge.x)).numpy()
     features = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)

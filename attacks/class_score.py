@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attacks.average import shares
 from attacks.labels import infer_labels, multiset
-from attacks.linear import released_gradients
+from attacks.linear import operator_of, released_gradients
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.models import Model
 from simulator.world.records import Array, Case, Labels
@@ -53,7 +53,7 @@ class ClassScore(Frozen):
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
         operator = self.operator
         if operator == "auto":
-            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+            operator = operator_of(knowledge)
         released = released_gradients(cases, knowledge, operator)
         evidence = [signed_shares(matrix[:-1].T, matrix[-1]) for matrix in released.gradients]
         several = [i for i, case in enumerate(cases) if case.size > 1 and case.labels is None]

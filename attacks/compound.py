@@ -1,4 +1,4 @@
-"""Labels, then candidates, then inversion: each attack starts where the one before it ended."""
+"""Labels, then candidates or ``hrec``, then inversion: each attack starts where the one before it ended."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -11,54 +11,83 @@ from torch.func import grad, vmap
 
 from attacks.average import guesses
 from attacks.class_score import deleted_labels
-from attacks.inversion import Inversion, alike, together_of
-from attacks.linear import class_targets, precise_model
+from attacks.descent import Ground, Search, Sought
+from attacks.hrec import reconstruct
+from attacks.inversion import alike, answer, invert, quick_model, together_of
+from attacks.linear import class_targets, operator_of, precise_model, released_gradients
+from attacks.matching import flat, linear_matching
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.specs import Frozen
 
 _NUMBERS = 20_000_000
 """Numbers held at once in the gradients of candidates."""
 
 
-class Compound(Frozen):
-    """Inversion from public records instead of noise (no publication known).
+class Compound(Search):
+    """Inversion from what other attacks have found instead of from noise (no publication known).
 
-    ``deleted_labels`` says what was deleted. Of the public records of these classes, those whose gradient points most
-    along the change of the parameters are the starts: the i-th restart begins at the i-th best of each class. From
-    there it is ``inversion``; where that finds no better match, the candidate itself is the answer. It is for networks
-    on which a search from noise ends in a poor optimum. A regression's starts are matched by their targets alone. Where
-    nothing changed: the public mean, flagged. Guarantee: none.
+    Networks: ``deleted_labels`` says what was deleted. Of the public records of these classes, those whose gradient
+    points most along the change of the parameters are the starts: the i-th restart begins at the i-th best of each
+    class. From there it is ``inversion``. A regression's starts are matched by their targets alone.
+
+    Linear models: ``hrec``'s answer is the start, in columns at once, and its G is the change to be matched, which has
+    one residual of the model for each record where ``hrec`` takes any vector. Of a regression G is one column, which
+    ``hrec``'s answer matches already. (On a network, ``hrec`` would read the last layer's inputs, and no record.)
+
+    Where nothing matches better, the start is the answer. Where nothing changed: the public mean, flagged. Guarantee:
+    none.
 
     Attributes:
-        candidates: restarts, each from candidates of its own.
-        iterations, rate, polish, tv: as for ``inversion``.
+        candidates: restarts, each from candidates of its own; networks only.
     """
 
     kind: Literal["compound"] = "compound"
     candidates: int = Field(default=4, ge=1)
     iterations: int = Field(default=60, ge=8)
-    rate: float = Field(default=0.03, gt=0)
-    polish: int = Field(default=250, ge=0)
-    tv: float = Field(default=3e-3, ge=0)
 
-    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
+    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm", "mlp", "cnn", "resnet18"})
+    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
-        """Reconstruct all cases, those of one size and model in one batch."""
+        """Reconstruct all cases; of networks those of one size and model in one batch."""
         found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        inner = Inversion(
-            iterations=self.iterations, restarts=self.candidates, rate=self.rate, polish=self.polish, tv=self.tv
-        )
-        loud = [case for case in cases if not case.silent]
-        for together in alike(loud, together_of(knowledge, self.candidates)):
+        loud = sorted((case for case in cases if not case.silent), key=lambda case: case.index)
+        if loud:
+            found |= self._from_hrec(loud, knowledge) if knowledge.model.linear else self._from_public(loud, knowledge)
+        return [found[case.index] for case in cases]
+
+    def _from_public(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
+        ground = Ground.of(knowledge)
+        found: dict[int, Reconstruction] = {}
+        for together in alike(cases, together_of(knowledge, self.candidates)):
             labels = None
             if knowledge.facts.model.task == "classification":
                 labels = np.stack([deleted_labels(case, knowledge, precise_model(knowledge)) for case in together])
             starts = _starts(together, knowledge, labels, self.candidates)
-            found |= inner.search(together, knowledge, starts, labels)
-        return [found[case.index] for case in cases]
+            found |= invert(self, together, knowledge, ground, starts, labels)
+        return found
+
+    def _from_hrec(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
+        found = reconstruct(cases, knowledge, operator_of(knowledge))
+        if knowledge.facts.model.task == "regression":
+            return found
+        ground, match = Ground.of(knowledge), linear_matching(quick_model(knowledge))
+        heard = [case for case in cases if not found[case.index].no_signal]
+        for size in sorted({case.size for case in heard}):
+            own = [case for case in heard if case.size == size]
+            starts = [found[case.index] for case in own]
+            y = torch.tensor(np.stack([one.y for one in starts]).astype(np.int64))
+            wanted = Sought(ground, match, y, _taken_out(own, knowledge))
+            x, misfit = self.refine(wanted, torch.tensor(np.stack([one.x for one in starts])), self.polish)
+            found |= {case.index: answer(case, x[i].double(), y[i], misfit[i]) for i, case in enumerate(own)}
+        return found
+
+
+def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge) -> Tensor:
+    """``[c, 2, p + 1, Q]`` targets of ``linear_matching``."""
+    released = released_gradients(cases, knowledge, operator_of(knowledge))
+    length = np.linalg.norm(released.gradients, axis=(1, 2), keepdims=True)
+    return torch.tensor(np.stack([released.gradients / length, released.point], 1), dtype=torch.float32)
 
 
 def _starts(cases: Sequence[Case], knowledge: PublicKnowledge, labels: Array | None, count: int) -> Array:
@@ -82,7 +111,7 @@ def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge) -> Array:
     """``[c, m]`` cosine of each public record's gradient at the model before with the change of the parameters."""
     model = precise_model(knowledge)
     before = model.tensors(cases[0].before)
-    change = torch.stack([_flat([model.tensors(case.after)[name] - before[name] for name in before]) for case in cases])
+    change = torch.stack([flat(model.tensors(case.after), model) - flat(before, model) for case in cases])
     change = change / change.norm(dim=1, keepdim=True)
 
     def loss(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -92,11 +121,7 @@ def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge) -> Array:
     parts = []
     for some in torch.split(torch.arange(len(x)), max(1, _NUMBERS // model.size)):
         each = vmap(grad(loss), in_dims=(None, 0, 0))(before, x[some], y[some])
-        flat = torch.cat([each[name].flatten(1) for name in before], 1)
-        parts.append(change @ flat.T / flat.norm(dim=1).clamp(min=torch.finfo(flat.dtype).tiny))
+        gradients = torch.cat([each[name].flatten(1) for name in before], 1)
+        parts.append(change @ gradients.T / gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny))
     likeness: Array = torch.cat(parts, 1).numpy()
     return likeness
-
-
-def _flat(values: Sequence[Tensor]) -> Tensor:
-    return torch.cat([value.reshape(-1) for value in values])

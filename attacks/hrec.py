@@ -7,7 +7,7 @@ import numpy as np
 
 from attacks.average import guesses
 from attacks.labels import explain, infer_labels
-from attacks.linear import Operator, Released, dominant, precise_model, released_gradients
+from attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
 from attacks.reading import Read, read
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
@@ -44,7 +44,7 @@ class Hrec(Frozen):
         """Reconstruct all cases in one batch."""
         operator = self.operator
         if operator == "auto":
-            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+            operator = operator_of(knowledge)
         found = reconstruct([case for case in cases if not case.silent], knowledge, operator)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]

@@ -48,6 +48,11 @@ class Released:
         return Released(self.gradients[chosen], self.start[chosen], self.point[chosen])
 
 
+def operator_of(knowledge: PublicKnowledge) -> Operator:
+    """What the unlearning rule is known to leave."""
+    return "identity" if knowledge.facts.operator == "identity" else "hessian"
+
+
 def precise_model(knowledge: PublicKnowledge) -> Model:
     """The architecture in float64, whatever was released: attacks are linear algebra."""
     return model_of(knowledge.facts.model.model_copy(update={"dtype": "float64"}))

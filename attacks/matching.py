@@ -18,7 +18,7 @@ from simulator.world.models import Model
 
 Match: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Slope of the misfit ``[b, k, d]`` and misfit ``[b]``, of records ``[b, k, d]``, labels ``[b, k]`` (of a regression:
-residuals) and targets ``[b, parameters]`` of length 1."""
+residuals) and targets ``[b, parameters]`` of length 1 (see ``linear_matching`` for its own)."""
 
 _TINY = 1e-12
 
@@ -26,6 +26,28 @@ _TINY = 1e-12
 def matching(model: Model, before: dict[str, Tensor]) -> Match:
     """The misfit at the model ``before``, in its type: written out for a cnn, differentiated for other networks."""
     return _Written(model, before) if model.spec.kind == "cnn" else _anyhow(model, before)
+
+
+def linear_matching(model: Model) -> Match:
+    """The misfit of the gradients sum of x~ r^T of linear heads, each at parameters of its own.
+
+    Targets are ``[b, 2, p + 1, Q]``: what the deletion took out of the gradient at length 1, and Theta, at which the
+    records have their residuals.
+    """
+
+    def match(x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        wanted, point = target.unbind(1)
+        with torch.enable_grad():
+            moving = x.detach().requires_grad_()
+            rows = functional.pad(model.embed(moving), (0, 1), value=1.0)
+            residual = model.residual(rows @ point, y)
+            gradient = (rows.transpose(1, 2) @ residual).flatten(1)
+            length = gradient.norm(dim=1).clamp(min=_TINY)
+            misfit = 1.0 - (gradient * wanted.flatten(1)).sum(1) / length
+            (slope,) = torch.autograd.grad(misfit.sum(), moving)
+        return slope, misfit.detach()
+
+    return match
 
 
 def flat(params: dict[str, Tensor], model: Model) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import solve
 from torch import Tensor
 
 from attacks.linear import class_targets, precise_model
@@ -87,7 +88,7 @@ def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: A
     y = class_targets(knowledge)[members]
     wanted = model.residual(torch.zeros(len(members), facts.model.outputs, dtype=torch.float64), y).numpy()
     ridge = facts.model.regularisation * len(members) / facts.n
-    solved = np.linalg.solve(own.T @ own + ridge * np.eye(own.shape[1]), own.T)
+    solved = _pseudo_inverse(own, ridge)
     residual = wanted - own @ (solved @ wanted)
     reach = seen @ solved
     before = reach @ wanted
@@ -96,6 +97,16 @@ def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: A
         pull = np.linalg.solve(np.eye(len(rows)) - own[rows] @ solved[:, rows], residual[rows])
         after[i] = before - reach[:, rows] @ pull
     return before, after
+
+
+def _pseudo_inverse(x: Array, ridge: float) -> Array:
+    """``[d, n]`` (X^T X + ridge I)^-1 X^T = X^T (X X^T + ridge I)^-1, by the smaller of the two matrices."""
+    if x.shape[1] > len(x):
+        return _pseudo_inverse(x.T, ridge).T
+    gram = x.T @ x
+    gram[np.diag_indices_from(gram)] += ridge
+    inverse: Array = solve(gram, x.T, assume_a="pos")
+    return inverse
 
 
 def _features(knowledge: PublicKnowledge, x: Array) -> Array:

@@ -11,7 +11,7 @@ from attacks.draws import Draws
 from attacks.embedding import invert
 from attacks.equations import Equations, without
 from attacks.exchange import Exchange
-from attacks.linear import Released
+from attacks.linear import Released, operator_of
 from attacks.prior import Space
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
@@ -85,7 +85,7 @@ class Unmix(Frozen):
     ) -> Reconstruction:
         operator = self.operator
         if operator == "auto":
-            operator = "identity" if knowledge.facts.operator == "identity" else "hessian"
+            operator = operator_of(knowledge)
         rest, released = without(case, knowledge, operator)
         labels = self._labels(case, rest, released, labelling, start, rng)
         equations = Equations(rest, released, space, case.size)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
+from clients import heads
 from clients.clipping import clipped_sum
 from clients.private import PrivateSlot, fit_privately, private_gradients
 from clients.reader import Reader
@@ -334,42 +335,41 @@ def _gradient_sums(
         used: ``[W, n]`` which records count for which model.
         of_loss: whose gradients.
     """
+    if model.linear and of_loss == "training":
+        sums, total = heads.gradient_sums(model, params, chunks, used)
+    else:
+        sums, total = _differentiated(model, params, chunks, used, of_loss)
+    found, losses, counts = {name: value.cpu().numpy() for name, value in sums.items()}, total.cpu(), used.sum(1).cpu()
+    return [
+        BlockResult({name: value[i] for name, value in found.items()}, float(counts[i]), {"loss": float(losses[i])})
+        for i in range(len(used))
+    ]
+
+
+def _differentiated(
+    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor, of_loss: Loss
+) -> tuple[dict[str, Tensor], Tensor]:
+    """name -> ``[W, ...]`` float64 sums of gradients, and ``[W]`` of losses, by automatic differentiation."""
     wanted = len(used)
     if wanted == 1:  # a lone matrix may take another kernel than a stack of them
         params = {name: value.expand(2, *value.shape[1:]).contiguous() for name, value in params.items()}
         used = used.expand(2, -1)
-    sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
-    total, seen = torch.zeros(len(used), dtype=torch.float64, device=used.device), 0
-    for features, y in chunks:
-        gradients, loss = _chunk_gradients(model, params, features, y, used[:, seen : seen + len(y)], of_loss)
-        for name, value in gradients.items():
-            sums[name] += value.double()
-        total += loss.double()
-        seen += len(y)
-    found, losses, counts = {name: value.cpu().numpy() for name, value in sums.items()}, total.cpu(), used.sum(1).cpu()
-    return [
-        BlockResult({name: value[i] for name, value in found.items()}, float(counts[i]), {"loss": float(losses[i])})
-        for i in range(wanted)
-    ]
 
-
-def _chunk_gradients(
-    model: Model, params: dict[str, Tensor], features: Tensor, y: Tensor, used: Tensor, of_loss: Loss
-) -> tuple[dict[str, Tensor], Tensor]:
-    if model.linear and of_loss == "training":
-        shared = features.expand(len(used), -1, -1)
-        scores = torch.baddbmm(params["bias"].unsqueeze(1), shared, params["weight"].transpose(1, 2))
-        labels = y.expand(len(used), -1)
-        pull = torch.where(used.unsqueeze(-1), model.residual(scores, labels), 0.0)
-        loss = torch.where(used, model.losses(scores, labels), 0.0).sum(1)
-        return {"weight": torch.bmm(pull.transpose(1, 2), shared).neg_(), "bias": -pull.sum(1)}, loss
-
-    def total(one: dict[str, Tensor], counts: Tensor) -> Tensor:
+    def total(one: dict[str, Tensor], counts: Tensor, features: Tensor, y: Tensor) -> Tensor:
         scores = model.head(one, features)
         each = model.losses(scores, y) if of_loss == "training" else _unlearning_losses(scores, y)
         return torch.where(counts, each, 0.0).sum()
 
-    return vmap(grad_and_value(total))(params, used)
+    sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
+    losses, seen = torch.zeros(len(used), dtype=torch.float64, device=used.device), 0
+    for features, y in chunks:
+        counted = used[:, seen : seen + len(y)]
+        gradients, loss = vmap(grad_and_value(total), in_dims=(0, 0, None, None))(params, counted, features, y)
+        for name, value in gradients.items():
+            sums[name] += value.double()
+        losses += loss.double()
+        seen += len(y)
+    return {name: value[:wanted] for name, value in sums.items()}, losses[:wanted]
 
 
 def _unlearning_losses(scores: Tensor, y: Tensor) -> Tensor:

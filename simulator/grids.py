@@ -8,7 +8,8 @@ import importlib
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -219,42 +220,46 @@ class RayGrid(LocalGrid):
         """How many hosts ``each`` can make use of: those that see this machine's files, and compute on its CPUs."""
         return self._hosts if self._here and not self._gpus else 1
 
-    def each(self, work: Callable[[Piece], Done], pieces: Sequence[Piece]) -> Iterator[tuple[int, Done]]:
+    def each(self, work: Callable[[Piece], Done], pieces: deque[Piece]) -> Iterator[tuple[Piece, Done]]:
         """Have hosts do pieces of work by themselves, the next one as soon as one of them is free.
 
         Args:
             work: a function that can be imported.
-            pieces: its arguments. One whose host dies is begun again by another.
+            pieces: its arguments, taken from the left; who iterates may add more. One whose host dies is begun again.
 
         Yields:
-            A piece's position and what ``work`` returned, as they are done.
+            A piece and what ``work`` returned, as they are done.
 
         Raises:
             ClusterError: several hosts died over one piece.
             Exception: what ``work`` raised.
         """
-        waiting, free = list(range(len(pieces)))[::-1], list(self._nodes)
-        running: dict[ray.ObjectRef[Done], tuple[int, int]] = {}
-        deaths = [0] * len(pieces)
-        while waiting or running:
-            while waiting and free:
-                place, node = waiting.pop(), free.pop()
-                running[self._actors[node].do.remote(work, pieces[place])] = place, node
+        free = list(self._nodes)
+        running: dict[ray.ObjectRef[Done], tuple[int, Piece, int]] = {}
+
+        def begin(node: int, piece: Piece, deaths: int) -> None:
+            running[self._actors[node].do.remote(work, piece)] = node, piece, deaths
+
+        while pieces or running:
+            while pieces and free:
+                begin(free.pop(), pieces.popleft(), 0)
             [future], _ = ray.wait(list(running), num_returns=1)
-            place, node = running.pop(future)
-            free.append(node)
+            node, piece, deaths = running.pop(future)
             try:
                 done: Done = ray.get(future)
             except RayTaskError as fault:
                 raise fault.cause from None
             except DEATHS:
                 self._replace(node)
-                deaths[place] += 1
-                if deaths[place] == MAX_DEATHS:
-                    raise ClusterError(f"{MAX_DEATHS} hosts died over the same work (out of memory?)") from None
-                waiting.append(place)
+                if deaths + 1 == MAX_DEATHS:
+                    raise ClusterError(
+                        f"{MAX_DEATHS} hosts died over the same work (out of memory? With fewer runtime.hosts, less is "
+                        f"done at once)"
+                    ) from None
+                begin(node, piece, deaths + 1)
                 continue
-            yield place, done
+            free.append(node)
+            yield piece, done
 
     def _start(self, message: Message) -> None:
         node = message.metadata.dst_node_id

@@ -7,6 +7,7 @@ import fcntl
 import json
 import shutil
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,9 +26,6 @@ from simulator.scenario import Scenario
 from simulator.threads import one_thread
 from simulator.trunk import Groundwork, Trained, Trunk
 from simulator.world.transcript import write_atomically
-
-_WHOLE = 2
-"""Trainings a host from which each trains by itself; fewer would leave hosts idle while the longest one ends."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,15 @@ class Task:
         return self.directory / "checkpoints" / self.arms[0].id
 
 
+@dataclass(frozen=True)
+class Branch:
+    """One arm of a training that is done."""
+
+    task: Task
+    arm: Arm
+    trained: Trained
+
+
 def finished(directory: Path, arm: Arm) -> Path:
     """Where the figures of a finished arm are: written last, so that its presence means that the arm is done."""
     return directory / "arms" / f"{arm.id}.json"
@@ -65,6 +72,8 @@ def finished(directory: Path, arm: Arm) -> Path:
 def do_all(tasks: Sequence[Task], grid: Grid, progress: Progress) -> None:
     """Run all arms: side by side where there are enough to keep every host of this machine busy by itself.
 
+    Side by side, trainings, hidden retrainings and arms have one host each, so that their seconds can be compared.
+
     Args:
         tasks: all trainings with unfinished arms.
         grid: the hosts.
@@ -72,40 +81,40 @@ def do_all(tasks: Sequence[Task], grid: Grid, progress: Progress) -> None:
     """
     for task in tasks[:1]:
         _at_work(task.directory, fcntl.LOCK_EX).close()  # hosts of a run that was killed live on for some seconds
-    arms = sum(len(task.arms) for task in tasks)
-    if not isinstance(grid, RayGrid) or not 1 < grid.self_sufficient <= arms:
-        for task in tasks:
-            _do_whole(task, grid, progress)
-    elif len(tasks) >= _WHOLE * grid.self_sufficient:
-        progress.stage("Trainings side by side", arms)
-        for place, seconds in grid.each(_alone, tasks):
-            progress.advance(len(tasks[place].arms))
-            progress.note(f"{tasks[place].label} ({len(tasks[place].arms)} arms): {seconds:.1f} s")
-    else:
-        trained = [(task, _train(task, grid, progress).leave(str(task.scratch))) for task in tasks]
-        branches = [(task, arm, trunk) for task, trunk in trained for arm in task.arms]
-        progress.stage("Arms side by side", arms)
-        for place, seconds in grid.each(_branch_alone, branches):
-            progress.advance()
-            progress.note(f"{branches[place][1].id}: {seconds:.1f} s")
-        for task in tasks:
-            shutil.rmtree(task.scratch, ignore_errors=True)
-
-
-def _do_whole(task: Task, grid: Grid, progress: Progress) -> None:
-    """Train, and run all arms that are not finished."""
-    trunk = _train(task, grid, progress)
-    for arm in task.arms:
-        if not finished(task.directory, arm).is_file():  # by a host that died over this task later on
+        shutil.rmtree(task.scratch.parent, ignore_errors=True)  # what it has left there
+    if isinstance(grid, RayGrid) and 1 < grid.self_sufficient <= sum(len(task.arms) for task in tasks):
+        _do_beside(tasks, grid, progress)
+        return
+    for task in tasks:
+        trunk = _train(task, grid, progress)
+        for arm in task.arms:
             progress.stage(arm.id, None)
             _run_arm(task, arm, trunk)
-    shutil.rmtree(task.scratch, ignore_errors=True)
+        shutil.rmtree(task.scratch, ignore_errors=True)
+
+
+def _do_beside(tasks: Sequence[Task], grid: RayGrid, progress: Progress) -> None:
+    """Have hosts train, and put the arms of each training before the trainings that wait, so that few are kept."""
+    waiting: deque[Task | Branch] = deque(tasks)
+    left = {task.scratch: len(task.arms) for task in tasks}
+    progress.stage("Arms side by side", sum(left.values()))
+    for piece, (trained, seconds) in grid.each(_alone, waiting):
+        if isinstance(piece, Task):
+            assert trained is not None
+            waiting.extendleft(Branch(piece, arm, trained) for arm in reversed(piece.arms))
+            progress.note(f"Training and reference: {piece.label}: {seconds:.1f} s")
+            continue
+        progress.note(f"{piece.arm.id}: {seconds:.1f} s")
+        progress.advance()
+        left[piece.task.scratch] -= 1
+        if not left[piece.task.scratch]:
+            shutil.rmtree(piece.task.scratch, ignore_errors=True)
 
 
 def _train(task: Task, grid: Grid, progress: Progress) -> Trunk:
     """Train, and retrain for comparison."""
     ground = task.ground
-    shutil.rmtree(task.scratch, ignore_errors=True)  # of an interrupted attempt
+    shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
     trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.needs}, task.scratch)
     progress.stage(f"Training: {task.label}", ground.setup.rounds)
     for release in trunk.train():
@@ -138,21 +147,16 @@ def _at_work(directory: Path, how: int) -> IO[str]:
     return file
 
 
-def _alone(task: Task) -> float:
-    """Do a whole task; return the seconds that it took."""
-    began = time.perf_counter()
+def _alone(piece: Task | Branch) -> tuple[Trained | None, float]:
+    """Train, or run one arm of a training; return the training, and the seconds that it took."""
+    began, trained = time.perf_counter(), None
+    task = piece if isinstance(piece, Task) else piece.task
     with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
-        _do_whole(task, SerialGrid(), Silent())
-    return time.perf_counter() - began
-
-
-def _branch_alone(branch: tuple[Task, Arm, Trained]) -> float:
-    """Run one arm of a training that is done; return the seconds that it took."""
-    task, arm, trained = branch
-    began = time.perf_counter()
-    with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
-        _run_arm(task, arm, _taken_up(trained))
-    return time.perf_counter() - began
+        if isinstance(piece, Task):
+            trained = _train(piece, SerialGrid(), Silent()).leave(str(task.scratch))
+        else:
+            _run_arm(task, piece.arm, _taken_up(piece.trained))
+    return trained, time.perf_counter() - began
 
 
 @lru_cache(maxsize=1)

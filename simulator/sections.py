@@ -312,7 +312,8 @@ class RuntimeConfig(Frozen):
     """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
 
     Attributes:
-        hosts: ``auto``: one a core.
+        hosts: ``auto``: one a core. Where a scenario has at least as many arms, each host of this machine does some by
+            itself, side by side; with 1, arms come one after the other.
         block_size: clients that a host trains and adds up at once.
         sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
             site it is gets no others'; 0: any host serves any client.

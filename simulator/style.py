@@ -21,8 +21,17 @@ _COLOURS = {
     "inversion": "#AA4499",
     "unmix": "#332288",
     "updates-leak": "#56B4E9",
+    "sequence": "#4477AA",
+    "compound": "#661100",
+    "class-score": "#44AA99",
+    "probing": "#CC6677",
+    "probing-top1": "#117733",
+    "probing-label": "#999933",
+    "candidate-match": "#88CCEE",
+    "deletion-inference": "#E69F00",
+    "deletion-lira": "#882255",
 }
-"""After Okabe and Ito 2008 and Tol 2021: told apart in every common form of colour blindness, and in print."""
+"""After Okabe and Ito 2008 and Tol 2021. Of the shipped attacks no two share a colour."""
 _OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")
 
 _LEADING = 1.4 / 72

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from attacks import CARDS
 from simulator.figures import draw_all
 from simulator.gallery import choose, collect
 from simulator.runfiles import Records, RunFiles, RunFilesError
@@ -83,8 +84,7 @@ def test_a_setting_that_changed_nothing_takes_one_line(both: Path) -> None:
 
 
 def test_attacks_can_be_told_apart() -> None:
-    known = ["hrec", "average", "max-difference", "raw-difference", "inversion", "unmix", "updates-leak", "public-draw"]
-    assert len({colour(attack) for attack in known}) == len(known)
+    assert len({colour(attack) for attack in CARDS}) == len(CARDS)
     assert colour("somebody-elses") == colour("somebody-elses")
 
 

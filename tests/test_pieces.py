@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def _several(**changes: Any) -> Scenario:
     )
 
 
-SCENARIOS = {"Arms": _several(), "Trainings": _several(seeds=[0, 1])}
+SCENARIOS = {"one seed": _several(), "two seeds": _several(seeds=[0, 1])}
 
 
 def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, heard: Heard | None = None) -> Any:
@@ -94,13 +94,13 @@ def in_turn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Pa
     return found
 
 
-@pytest.mark.parametrize("name", ["Arms", "Trainings"])
+@pytest.mark.parametrize("name", ["one seed", "two seeds"])
 def test_side_by_side_one_finds_what_one_finds_in_turn(
     grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
 ) -> None:
     heard, (expected, elsewhere) = Heard(), in_turn[name]
     assert _results(SCENARIOS[name], tmp_path / "out", grid, heard) == expected
-    assert heard.stages[f"{name} side by side"] == len(expected["arms"])
+    assert heard.stages["Arms side by side"] == len(expected["arms"])
     assert _by_arm(tmp_path / "out") == _by_arm(elsewhere)
 
 
@@ -113,7 +113,7 @@ def _by_arm(directory: Path) -> dict[str, list[tuple[str, int]]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["Arms", "Trainings"])
+@pytest.mark.parametrize("name", ["one seed", "two seeds"])
 def test_a_host_killed_over_its_work_changes_no_bit(
     grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
 ) -> None:
@@ -143,14 +143,14 @@ def _kill_a_host_at_work(killed: list[int]) -> None:
 
 
 def test_what_a_piece_raises_arrives(grid: RayGrid) -> None:
-    assert sorted(grid.each(int, ["5", "6", "7"])) == [(0, 5), (1, 6), (2, 7)]
+    assert sorted(grid.each(int, deque(["5", "6", "7"]))) == [("5", 5), ("6", 6), ("7", 7)]
     with pytest.raises(ValueError, match="invalid literal"):
-        list(grid.each(int, ["5", "five"]))
+        list(grid.each(int, deque(["5", "five"])))
 
 
 def test_work_that_kills_hosts_is_given_up(grid: RayGrid) -> None:
     with pytest.raises(ClusterError, match="3 hosts died over the same work"):
-        list(grid.each(os._exit, [1]))
+        list(grid.each(os._exit, deque([1])))
 
 
 def test_a_run_waits_for_hosts_that_an_interrupted_one_has_left(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_run_waits_for_hosts_that_an_interrupted_one_has_left(tmp_path: Path) 
     directory.mkdir()
     with (directory / ".hosts").open("a") as left:
         fcntl.flock(left, fcntl.LOCK_SH)
-        run = threading.Thread(target=lambda: ended.append(_results(SCENARIOS["Arms"], directory, SerialGrid())))
+        run = threading.Thread(target=lambda: ended.append(_results(SCENARIOS["one seed"], directory, SerialGrid())))
         run.start()
         run.join(1.0)
         assert not ended

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from server.aggregation import solved
 from server.algorithms.perturbation import drawn
@@ -21,7 +22,12 @@ from simulator.world.models import model_of
 from simulator.world.protocols import Federation
 from simulator.world.records import Array, Params
 
-MEMORY = 20
+MEMORY = 100
+"""Pairs that the inverse Hessian is built from: a small one needs more than twice the gradients where records are fewer
+than parameters."""
+
+_TOGETHER = 2**30
+"""Bytes of such pairs that are held at once."""
 
 
 class NotConvergedError(RunFailure):
@@ -29,6 +35,9 @@ class NotConvergedError(RunFailure):
 
 
 Query = Generator[Array, tuple[float, Array], Array]
+
+Pair = tuple[Array, Array, float]
+"""A step s, the gradient's change y along it, and s^T y."""
 
 
 def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
@@ -40,7 +49,7 @@ def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
         NotConvergedError: the gradient's norm is above ``tolerance`` after ``max_evaluations``, or the line search
             found no decrease that float64 can resolve.
     """
-    point, pairs = start, deque[tuple[Array, Array]](maxlen=MEMORY)
+    point, pairs = start, deque[Pair](maxlen=MEMORY)
     value, gradient = yield point
     used = 1
     while np.linalg.norm(gradient) > tolerance:
@@ -66,7 +75,8 @@ def minimise(start: Array, tolerance: float, max_evaluations: int) -> Query:
             else:
                 break
             step = 2.0 * step if high == np.inf else 0.5 * (low + high)
-        pairs.append((trial - point, trial_gradient - gradient))
+        moved, bent = trial - point, trial_gradient - gradient
+        pairs.append((moved, bent, float(moved @ bent)))
         point, value, gradient = trial, trial_value, trial_gradient
     return point
 
@@ -75,6 +85,17 @@ def rounds(
     setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
     """Yield the converged models (and, where asked for, the iterates that were broadcast on the way)."""
+    together = max(1, _TOGETHER // (2 * MEMORY * model_of(setup.spec).bytes))
+    for begin in range(0, len(lineages), together):
+        some = slice(begin, begin + together)
+        for step in _solved(setup, lineages[some], starts[some], federation):
+            yield replace(step, lineages=[begin + i for i in step.lineages])
+
+
+def _solved(
+    setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
+) -> Iterator[Step]:
+    """The same of as many lineages as are held at once."""
     model = model_of(setup.spec)
     blocks = everyone(setup, lineages)
     searches = [
@@ -117,18 +138,18 @@ def rounds(
     )
 
 
-def _inverse_hessian_times(gradient: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
-    """The two-loop recursion."""
+def _inverse_hessian_times(gradient: Array, pairs: Sequence[Pair]) -> Array:
+    """The two-loop recursion; in place, as it is memory that it waits for."""
     q, weights = gradient.copy(), []
-    for s, y in reversed(pairs):
-        weight = (s @ q) / (s @ y)
+    for s, y, curvature in reversed(pairs):
+        weight = float(s @ q) / curvature
         weights.append(weight)
-        q = q - weight * y
+        daxpy(y, q, a=-weight)
     if pairs:
-        s, y = pairs[-1]
-        q = q * ((s @ y) / (y @ y))
-    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
-        q = q + (weight - (y @ q) / (s @ y)) * s
+        _, y, curvature = pairs[-1]
+        q *= curvature / float(y @ y)
+    for (s, y, curvature), weight in zip(pairs, reversed(weights), strict=True):
+        daxpy(s, q, a=weight - float(y @ q) / curvature)
     return q
 
 

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from simulator.federation import GridFederation
 from simulator.versions import machine, versions
 from simulator.world.models import flat, model_of
 from simulator.world.population import DataConfig, load_population, population_directory
-from simulator.world.records import Release
+from simulator.world.records import Params, Release
 from simulator.world.seeding import generator
 from simulator.world.specs import ModelSpec, Recipe
 from simulator.world.transcript import TranscriptWriter
@@ -40,7 +40,7 @@ class Point:
 
     Attributes:
         curve: population, cohort or parameters: what ``size`` is and what grows.
-        seconds: of the fastest round: whatever else the machine does only lengthens one.
+        seconds: of the fastest round: whatever else the machine does only lengthens one. Populations take turns.
         mib: peak of resident memory of server and hosts together.
         release_bytes: what one release takes in the transcript.
         update_bytes: what one client's kept update takes (for methods that need ``client updates``).
@@ -64,8 +64,11 @@ def measure(rounds: int, most: int, console: Console) -> list[Point]:
     work += [("parameters", n, POPULATIONS[0], COHORT_OF_MODELS, n) for n in PARAMETERS if n <= 100 * most]
     points = []
     with tempfile.TemporaryDirectory() as place:
+        alike = _in_turn(2 * rounds, Path(place))
         for curve, size, population, cohort, parameters in work:
             point = _point(curve, size, population, cohort, _spec(parameters), rounds, Path(place))
+            if curve == "population":
+                point = replace(point, seconds=alike[size])
             points.append(point)
             console.print(f"{curve} {size:,}: {point.seconds:.2f} s a round, {point.mib:,.0f} MiB")
     return points
@@ -82,33 +85,57 @@ def _spec(parameters: int) -> ModelSpec:
     )  # fmt: skip
 
 
-def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path) -> Point:
+def _in_turn(rounds: int, directory: Path) -> dict[int, float]:
+    """Seconds of the fastest round by population: all on the same hosts, which serve one after the other.
+
+    What else the machine does, and what hosts have in memory, meets all of them alike.
+    """
+    own = Palimpsest(os.cpu_count() or 1)
+    try:
+        steps = {n: _rounds(own, n, COHORT_OF_POPULATIONS, _spec(0), rounds, directory) for n in POPULATIONS}
+        times: dict[int, list[float]] = {n: [] for n in POPULATIONS}
+        for number in range(rounds + 1):
+            for n in POPULATIONS if number % 2 else POPULATIONS[::-1]:
+                times[n].append(next(steps[n])[0])
+    finally:
+        own.close()
+    return {n: min(own[1:]) for n, own in times.items()}
+
+
+def _rounds(
+    own: Palimpsest, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path
+) -> Iterator[tuple[float, Params]]:
+    """Seconds of a round and the model after it; the first is no measure, as hosts have to load what they need."""
     data = DataConfig(source="synthetic:mnist-like", clients=population)
     drawn = load_population(data, 0, directory)
     plan = TrainingPlan(algorithm="fedavg", rounds=rounds + 1, clients_per_round=cohort, recipe=RECIPE)
     setup = Setup(spec, plan, drawn.sizes)
     about = {"data": data.model_dump(mode="json"), "directory": str(population_directory(data, 0, directory))}
+    federation = GridFederation(own.grid, about, setup.sizes, 0, "scale")
+    start = model_of(spec).init(generator(0, "init"))
+    steps = fedavg.rounds(setup, [Lineage(branch=0, forget={})], [start], federation)
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        step = next(steps)
+        yield time.perf_counter() - began, step.models[0]
+
+
+def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path) -> Point:
     own = Palimpsest(os.cpu_count() or 1)
     try:
-        federation = GridFederation(own.grid, about, setup.sizes, 0, "scale")
-        start = model_of(spec).init(generator(0, "init"))
-        steps = fedavg.rounds(setup, [Lineage(branch=0, forget={})], [start], federation)
-        times = []
         with peak_memory(own.processes) as peak:
-            for _ in range(rounds + 1):  # the first is not measured
-                began = time.perf_counter()
-                step = next(steps)
-                times.append(time.perf_counter() - began)
+            _, *measured = _rounds(own, population, cohort, spec, rounds, directory)
     finally:
         own.close()
+    model = measured[-1][1]
     with tempfile.TemporaryDirectory() as place:
-        TranscriptWriter(Path(place) / "heard").append(Release(0, 1, "training", step.models[0]))
+        TranscriptWriter(Path(place) / "heard").append(Release(0, 1, "training", model))
         release = sum(file.stat().st_size for file in (Path(place) / "heard" / "releases").iterdir())
         store = UpdateStore(Path(place) / "kept")
-        store.keep({client: flat(step.models[0]).astype(np.float32) for client in range(2)})
+        store.keep({client: flat(model).astype(np.float32) for client in range(2)})
         update = store.bytes // 2
-    parameters = model_of(spec).size
-    return Point(curve, size, population, cohort, parameters, min(times[1:]), peak["mib"], release, update)
+    seconds = min(seconds for seconds, _ in measured)
+    return Point(curve, size, population, cohort, model_of(spec).size, seconds, peak["mib"], release, update)
 
 
 def exponents(points: Sequence[Point]) -> Iterator[tuple[str, float, float]]:

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.matching import flat, matching, roughness_slope
-from simulator.world.models import Model, model_of
+from attacks.matching import flat, linear_matching, matching, roughness_slope
+from simulator.world.models import Model, model_of, theta
+from simulator.world.records import Params
 from simulator.world.specs import ModelSpec
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 20, 24)]
@@ -29,7 +30,11 @@ def plainly(model: Model, before: dict[str, Tensor], x: Tensor, y: Tensor, targe
             # The gradient of half the squared error is residual times gradient of the score.
             gradients = torch.autograd.grad((labels * scores[:, 0]).sum(), list(params.values()), create_graph=True)
         else:
-            loss = torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
+            loss = (
+                model.losses(scores, labels).sum()
+                if model.linear
+                else torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
+            )
             gradients = torch.autograd.grad(loss, list(params.values()), create_graph=True)
         gradient = torch.cat([part.flatten() for part in gradients])
         misfit = 1.0 - torch.nn.functional.cosine_similarity(gradient, wanted, dim=0)
@@ -62,6 +67,27 @@ def test_misfit_and_slope_are_those_of_autograd(kind: str, shape: tuple[int, ...
     found = matching(model, before)(x, y, target)
     for ours, theirs in zip(found, plainly(model, before, x, y, target), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["ridge", "softmax", "svm"])
+def test_misfit_and_slope_of_linear_heads_are_those_of_autograd(kind: str) -> None:
+    """Two heads at once, each with a change of its own; what was taken out is minus the gradient."""
+    model, rng = network(kind, (1, 4, 4), "classification"), np.random.default_rng(0)
+    x, y = torch.tensor(rng.uniform(size=(2, 3, 16))), torch.tensor(rng.integers(0, 5, (2, 3)))
+    heads = [model.init(rng) for _ in range(2)]
+    target = torch.tensor(rng.normal(size=(2, model.size)))
+    target /= target.norm(dim=1, keepdim=True)
+    packed = [[-theta(_apart(wanted, model)), theta(head)] for wanted, head in zip(target, heads, strict=True)]
+    ours = linear_matching(model)(x, y, torch.tensor(np.array(packed)))
+    for i, head in enumerate(heads):
+        theirs = plainly(model, model.tensors(head), x[i : i + 1], y[i : i + 1], target[i : i + 1])
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one[i : i + 1], other, rtol=1e-8, atol=1e-12)
+
+
+def _apart(vector: Tensor, model: Model) -> Params:
+    weight, bias = vector.split([int(np.prod(model.shapes[name])) for name in ("weight", "bias")])
+    return {"weight": weight.view(model.shapes["weight"]).numpy(), "bias": bias.numpy()}
 
 
 def test_slope_of_the_roughness() -> None:

@@ -7,13 +7,15 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from server.algorithms import lbfgs
 from server.algorithms.lbfgs import NotConvergedError
 from server.blocks import cohort
 from server.setup import Lineage, Setup, TrainingPlan
+from server.unlearning.retrain import Retrain
 from simulator.world.models import flat, model_of
 from simulator.world.seeding import generator
 from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, SOFTMAX, Bench
+from tests.federations import FEDAVG, SOFTMAX, Bench, record_requests
 from tests.populations import digits_population, with_an_empty_client
 
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
@@ -47,6 +49,16 @@ def test_lbfgs_says_loudly_that_it_did_not_converge(tmp_path: Path) -> None:
     plan = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-6, max_evaluations=5)
     with pytest.raises(NotConvergedError, match=r"after 5 evaluations at a gradient norm of .*raise training.stop"):
         Bench(digits_population(), tmp_path, spec=CONVERGED, plan=plan).history()
+
+
+def test_lbfgs_solves_few_or_many_together_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-6)
+    bench = Bench(digits_population(), tmp_path, spec=CONVERGED, plan=plan)
+    requests = record_requests(bench.population, 3, rounds=1)
+    together = [flat(done.released) for done in bench.serve(Retrain(), requests)]
+    monkeypatch.setattr(lbfgs, "_TOGETHER", 1)
+    alone = [flat(done.released) for done in bench.serve(Retrain(), requests)]
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 def test_fedavg_weighs_clients_by_their_records(tmp_path: Path) -> None:
