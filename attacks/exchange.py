@@ -81,7 +81,7 @@ class Exchange:
 
         def losses() -> Tensor:
             z = mean + torch.einsum("bkij,bkj->bki", root, whitened)
-            return equations.loss(z, labels, whitened)
+            return equations.fit(z, labels, whitened)
 
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = _RATE * (1.0 - 0.95 * step / steps)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.equations import LEAST, Equations, unseen
+from attacks.equations import LEAST, Equations, lost_residuals
 from attacks.linear import precise_model, public_blocks, residuals, side_by_side, thetas
 from attacks.prior import Space
 from simulator.world.knowledge import PublicKnowledge
@@ -41,9 +41,10 @@ class JointEquations(Equations):
         points = np.stack([theta(root(cases, forgotten)), *thetas(cases)[1]])
         gradient, noise = _public_part(knowledge, points, knowledge.facts.n - sum(sizes))
         count, _, outputs = points.shape
+        lost = lost_residuals(knowledge, space, points)
         for i, size in enumerate(sizes):
-            own = np.concatenate([points[0] - (not out) * points[b + 1] for b, out in enumerate(forgotten[i])], axis=1)
-            noise += size * (unseen(space, own) - LEAST**2 * np.eye(len(noise)))
+            own = (lost[:, :1] - ~forgotten[i][:, None] * lost[:, 1:]).reshape(len(lost), -1)
+            noise += size / len(lost) * own.T @ own
         noise += LEAST**2 * np.diag(np.repeat(np.array(sizes) @ forgotten, outputs))
         self._set_up(knowledge, space, gradient, noise)
         flat = side_by_side(points).numpy()

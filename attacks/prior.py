@@ -30,6 +30,7 @@ class Space:
         mean: ``[p]`` of the public features.
         basis: ``[p, components]`` orthonormal.
         spread: ``[components]`` variances, descending.
+        within: ``[components]`` shares of variance that are within classes, along the axes that diagonalise them.
         lost: ``[p, rest]`` what the components leave out: principal components times standard deviations.
         z: ``[m, q]`` coordinates of the public records. For regression the standardised target is the last of them, so
             that it is estimated together with the record.
@@ -59,6 +60,8 @@ class Space:
         else:
             self._classes = y.astype(np.int64)
         self._pooled = self._within()
+        whitener = 1.0 / np.sqrt(self.spread)
+        self.within: Array = np.linalg.eigvalsh(self._pooled[:width, :width] * whitener[:, None] * whitener)
 
     def of_class(self, label: int) -> Gaussian:
         """The records of a class; of all classes, where the public sample has none of this one."""

@@ -7,41 +7,46 @@ import numpy as np
 from pydantic import Field
 
 from attacks.average import guesses
+from attacks.draws import Draws
 from attacks.embedding import invert
-from attacks.equations import Equations
+from attacks.equations import Equations, without
 from attacks.exchange import Exchange
-from attacks.linear import Released, operator_of, released_gradients
+from attacks.linear import Released, operator_of
 from attacks.prior import Space
 from simulator.world.knowledge import PublicKnowledge
 from simulator.world.records import Array, Case, Reconstruction
+from simulator.world.seeding import generator
 from simulator.world.specs import Frozen
 
 _START = 0.1
 """Spread of the start around the class means: records of one class must start apart."""
 _COARSE = 20
-"""Components in which labels are told apart."""
+"""Components in which labels are exchanged: a descent for each guess."""
+_FINE = 300
+"""Components in which labels are drawn."""
 
 
 class Unmix(Frozen):
-    """All deleted records jointly from G = sum of x~_i r_i^T, where r_i = r(Theta'^T x~_i, y_i) (no publication known).
+    """All deleted records jointly from G = sum of x~_i r_i^T, where r_i = r(Theta^T x~_i, y_i) (no publication known).
 
     The equation is exact for the private Hessian: p Q equations bind k p unknowns, so that up to Q records are
-    determined, and more with a prior. The maximum a posteriori of
+    determined, and more with a prior. The minimum of
 
-        1/2 ||S^-1/2 (sum of x~_i r_i^T - G_hat) U^-1/2||^2 + 1/2 sum of ||z_i||^2,    x_i = mean_i + root_i z_i
+        1/2 ||S^-1/2 (sum of x~_i r_i^T - G_hat) U^-1/2||^2 + 1/2 sum of ||z_i||^2 + V(R),    x_i = mean_i + root_i z_i
 
     is found by L-BFGS in the public sample's principal components; what these leave out is then linear (see
-    ``Equations.features``). S is the public second moment of x~, and
-    U = n^2 (1/m + 1/n) E[u u^T], u the change of a public record's residual between the models: G_hat = H_pub D is off
-    by a sum over records of x~ u^T, whose covariance is near S (x) U. Prior: at first the record's class, then,
-    ``refinements`` times, the public records of its class that resemble the answer. Labels: granted, or inferred and
-    then exchanged one by one while that explains G better. For regression the target is one more coordinate. Where
-    nothing changed: the public mean, flagged. Guarantee: none; the posterior has several maxima.
+    ``Equations.features``). S is the public second moment of x~, and with n' = n - k records left,
+    U = n'^2 (1/m + 1/n') E[u u^T], u the change of a public record's residual between the models: G_hat is off
+    by a sum over records of x~ u^T, whose covariance is near S (x) U. V corrects for the residuals R being estimated
+    with the records (``Equations.loss``). Prior: at first the record's class, then, ``refinements`` times, the public
+    records of its class that resemble the answer. Labels: granted, or inferred and then exchanged one by one while that
+    explains G better; for softmax drawn (``Draws``). For regression the target is one more coordinate. Where nothing
+    changed: the public mean, flagged. Guarantee: none; the posterior has several maxima.
 
     Attributes:
         operator: as for ``hrec``.
         components: principal components in which records are sought.
-        exchanges: how many labels are exchanged at most; 0: none.
+        exchanges: how many labels are exchanged at most, or for softmax how often all are drawn; 0: not at all.
         refinements: how often the prior is moved to the neighbourhood of the answer.
         iterations: of L-BFGS, at most, for each prior.
     """
@@ -63,37 +68,63 @@ class Unmix(Frozen):
         if loud:
             space = Space(knowledge, self.components)
             start = _START * rng.standard_normal((max(case.size for case in loud), space.z.shape[1]))
-            classes = knowledge.facts.model.task == "classification"
-            exchange = Exchange(knowledge, Space(knowledge, min(self.components, _COARSE))) if classes else None
+            seed, labelling = int(rng.integers(2**31)), self._labelling(knowledge)
             for case in loud:
-                found[case.index] = self._unmixed(case, knowledge, space, start[: case.size], exchange)
+                own = generator(seed, "unmix", case.index)  # a case's draws do not depend on its neighbours
+                found[case.index] = self._unmixed(case, knowledge, space, start[: case.size], labelling, own)
         return [found[case.index] for case in cases]
 
     def _unmixed(
-        self, case: Case, knowledge: PublicKnowledge, space: Space, start: Array, exchange: Exchange | None
+        self,
+        case: Case,
+        knowledge: PublicKnowledge,
+        space: Space,
+        start: Array,
+        labelling: Space,
+        rng: np.random.Generator,
     ) -> Reconstruction:
         operator = self.operator
         if operator == "auto":
             operator = operator_of(knowledge)
-        released = released_gradients([case], knowledge, operator)
-        labels = self._labels(case, released, start, exchange)
-        equations = Equations(knowledge, released, space, case.size)
+        rest, released = without(case, knowledge, operator)
+        labels = self._labels(case, rest, released, labelling, start, rng)
+        equations = Equations(rest, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)
         for _ in range(self.refinements):
             z = equations.refine(z, labels, self.iterations)
         features = equations.features(z, labels)
-        if exchange is None and case.labels is None:
+        if knowledge.facts.model.task == "regression":
             labels = space.target[0] + space.target[1] * z[:, -1]
-        elif case.labels is not None:
+        if case.labels is not None:
             labels = np.array(case.labels, np.float64)
         return Reconstruction(case=case.index, x=records_of(features, knowledge), y=labels)
 
-    def _labels(self, case: Case, released: Released, start: Array, exchange: Exchange | None) -> Array:
-        """``[k]`` classes, granted or inferred; zeros for regression, which has none."""
-        if exchange is None:
+    def _labelling(self, knowledge: PublicKnowledge) -> Space:
+        """The components in which labels are looked for."""
+        softmax = knowledge.facts.model.kind == "softmax"
+        return Space(knowledge, _FINE if softmax else min(self.components, _COARSE))
+
+    def _labels(
+        self,
+        case: Case,
+        rest: PublicKnowledge,
+        released: Released,
+        labelling: Space,
+        start: Array,
+        rng: np.random.Generator,
+    ) -> Array:
+        """``[k]`` classes, granted or inferred; zeros for regression, which has none.
+
+        Residuals that are linear in the records are reached by descent from class means; at softmax's class means,
+        where the model is sure, there is no slope.
+        """
+        if rest.facts.model.task == "regression":
             return np.zeros(case.size)
         if case.labels is not None:
             return np.array(case.labels, np.float64)
+        if self.exchanges and rest.facts.model.kind == "softmax":
+            return Draws(rest, labelling).infer(released, case.size, self.exchanges, rng)
+        exchange = Exchange(rest, labelling)
         return exchange.infer(released, start[:, : exchange.width], self.exchanges)
 
 

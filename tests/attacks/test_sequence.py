@@ -61,8 +61,8 @@ def test_the_true_records_solve_the_joint_equations(kind: ModelKind, pattern: st
     z = torch.tensor(space.coordinates(data.x[:6], knowledge))
     nothing, labels = torch.zeros_like(z), torch.tensor(data.y[:6])
     # The records may have parts outside the public sample's span: these pixels are blank in all public records.
-    assert float(equations.loss(z, labels, nothing)) < 1e-4 * float(equations.loss(0 * z, labels, nothing))
-    assert float(equations.loss(z, (labels + 1) % 10, nothing)) > 1.0
+    assert float(equations.fit(z, labels, nothing)) < 1e-4 * float(equations.fit(0 * z, labels, nothing))
+    assert float(equations.fit(z, (labels + 1) % 10, nothing)) > 1.0
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -77,10 +77,10 @@ def test_one_by_one_they_do_not(kind: ModelKind, pattern: str) -> None:
     cases = deleting(data, spec, deletions, pattern, newton=1)
     space = Space(knowledge, 64)
     z, labels = torch.tensor(space.coordinates(data.x[:6], knowledge)), torch.tensor(data.y[:6])
-    jointly = JointEquations(knowledge, space, cases, lineage(cases)).loss(z, labels, 0 * z)
+    jointly = JointEquations(knowledge, space, cases, lineage(cases)).fit(z, labels, 0 * z)
     for case, rows in zip(cases, deletions, strict=True):
         alone = Equations(knowledge, released_gradients([case], knowledge, "hessian"), space, 2)
-        assert float(alone.loss(z[rows], labels[rows], 0 * z[rows])) > 100 * float(jointly)
+        assert float(alone.fit(z[rows], labels[rows], 0 * z[rows])) > 100 * float(jointly)
 
 
 def test_one_deletion_is_unmixed() -> None:

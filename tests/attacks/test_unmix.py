@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from attacks.equations import Equations
+from attacks.draws import Draws
+from attacks.equations import Equations, without
 from attacks.exchange import Exchange
 from attacks.hrec import Hrec
 from attacks.labels import infer_labels
@@ -15,7 +16,7 @@ from attacks.linear import released_gradients
 from attacks.prior import Space
 from attacks.unmix import Unmix
 from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import linear_params
+from simulator.world.models import linear_params, model_of, theta
 from simulator.world.protocols import Attack
 from simulator.world.records import Array, Case
 from simulator.world.seeding import generator
@@ -27,6 +28,11 @@ STRENGTH: dict[ModelKind, float] = {"ridge": 10.0, "softmax": 8.0}
 
 def groups(size: int, count: int) -> list[list[int]]:
     return [list(range(start, start + size)) for start in range(0, size * count, size)]
+
+
+def staying(data: Data, gone: list[int]) -> Data:
+    """The same data for an adversary whose public sample is what the deletion of ``gone`` leaves."""
+    return Data(data.schema, data.x, data.y, np.delete(data.x, gone, axis=0), np.delete(data.y, gone))
 
 
 def matched(
@@ -59,8 +65,37 @@ def test_the_true_records_solve_the_equations_of_an_exact_operator(kind: ModelKi
     z = torch.tensor((data.x[:4] - space.mean) @ space.basis)
     nothing = torch.zeros_like(z)
     labels = torch.tensor(data.y[:4])
-    assert float(equations.loss(z, labels, nothing)) < 1e-10 * float(equations.loss(0 * z, labels, nothing))
-    assert float(equations.loss(z, (labels + 1) % 10, nothing)) > 1.0
+    assert float(equations.fit(z, labels, nothing)) < 1e-10 * float(equations.fit(0 * z, labels, nothing))
+    assert float(equations.fit(z, (labels + 1) % 10, nothing)) > 1.0
+
+
+@pytest.mark.parametrize("kind", ["ridge", "softmax"])
+def test_a_public_sample_of_those_who_stay_gives_the_gradient_of_those_who_go(kind: ModelKind) -> None:
+    data = staying(digits(private=300), [0, 1, 2, 3])
+    spec = data.spec(kind, STRENGTH[kind])
+    (case,) = forgetting(data, spec, [[0, 1, 2, 3]], newton=1)
+    _, released = without(case, data.knowledge(spec), "hessian")
+    lifted = np.concatenate([data.x[:4], np.ones((4, 1))], axis=1)
+    scores = torch.tensor(lifted @ theta(case.before))
+    true = lifted.T @ model_of(spec).residual(scores, torch.tensor(data.y[:4])).numpy()
+    assert np.linalg.norm(released.gradients[0] - true) < 1e-5 * np.linalg.norm(true)
+
+
+def test_large_residuals_have_a_price() -> None:
+    """Of two answers that leave the same misfit, the one by larger residuals is the less likely."""
+    data = digits(private=300).with_private_as_public()
+    spec = data.spec("softmax", STRENGTH["softmax"])
+    knowledge = data.knowledge(spec)
+    released = released_gradients(forgetting(data, spec, [[0, 1, 2, 3]], newton=1), knowledge, "hessian")
+    space = Space(knowledge, 20)
+    equations = Equations(knowledge, released, space, 4)
+    z = torch.tensor((data.x[:4] - space.mean) @ space.basis)
+    nothing, labels = torch.zeros_like(z), torch.tensor(data.y[:4])
+
+    def price(classes: torch.Tensor) -> float:
+        return float(equations.loss(z, classes, nothing) - equations.fit(z, classes, nothing))
+
+    assert price(labels) < price((labels + 1) % 10)
 
 
 @pytest.mark.parametrize(
@@ -79,15 +114,19 @@ def test_it_separates_what_matching_cannot(kind: ModelKind, size: int, margin: f
 
 
 def test_what_few_components_leave_out_is_completed() -> None:
-    """With the exact operator and one record a request, 8 of 64 components still give the record back."""
-    data = digits(private=300).with_private_as_public()
-    spec = data.spec("ridge", 10.0)
-    deletions = groups(1, 6)
-    knowledge = data.knowledge(spec)
-    space = Space(knowledge, 8)
-    shown = space.features((data.x[:6] - space.mean) @ space.basis)
-    unmixed = matched(Unmix(components=8), data, deletions, forgetting(data, spec, deletions), knowledge)
-    assert np.median(unmixed) > np.median(cosines(shown, data.x[:6])) + 0.03
+    """With the exact operator and one record a request, its 8 coordinates of 64 are enough to give the record back."""
+    shown, completed = [], []
+    for row in range(6):
+        data = staying(digits(private=300), [row])
+        spec = data.spec("ridge", 10.0)
+        knowledge = data.knowledge(spec)
+        space = Space(knowledge, 8)
+        (case,) = forgetting(data, spec, [[row]])
+        equations = Equations(*without(case, knowledge, "hessian"), space, 1)
+        z = space.coordinates(data.x[[row]], knowledge)
+        shown.append(cosines(space.features(z), data.x[[row]]))
+        completed.append(cosines(equations.features(z, data.y[[row]]), data.x[[row]]))
+    assert np.median(completed) > np.median(shown) + 0.03
 
 
 def test_exchanges_correct_labels() -> None:
@@ -104,6 +143,21 @@ def test_exchanges_correct_labels() -> None:
         after.append(shared(exchange.infer(released, start, 20), data.y[rows]))
     assert np.mean(after) >= 0.9
     assert np.mean(after) > np.mean(before)
+
+
+def test_draws_find_labels_that_softmax_all_but_hides() -> None:
+    data = digits()
+    spec = data.spec("softmax", 1.0)
+    deletions = groups(6, 10)
+    knowledge = data.knowledge(spec)
+    space = Space(knowledge, 60)
+    means, draws = [], []
+    for case, rows in zip(forgetting(data, spec, deletions), deletions, strict=True):
+        rest, released = without(case, knowledge, "hessian")
+        means.append(shared(infer_labels(rest, released, [6])[0], data.y[rows]))
+        draws.append(shared(Draws(rest, space).infer(released, 6, 20, generator(0, "test")), data.y[rows]))
+    assert np.mean(draws) > np.mean(means)
+    assert np.mean(draws) >= 0.7
 
 
 def test_regression_targets_are_estimated_with_the_records() -> None:
