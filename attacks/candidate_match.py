@@ -56,10 +56,7 @@ class CandidateMatch(Frozen):
 def _projected(
     cases: Sequence[Case], knowledge: PublicKnowledge, challenge: Challenge, wanted: Operator
 ) -> dict[int, Scores]:
-    operator = wanted
-    if operator == "auto":
-        operator = operator_of(knowledge)
-    released = released_gradients(cases, knowledge, operator).gradients
+    released = released_gradients(cases, knowledge, operator_of(knowledge, wanted)).gradients
     phi = precise_model(knowledge).embed(torch.tensor(challenge.x)).numpy()
     features = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
     features /= np.linalg.norm(features, axis=1, keepdims=True)

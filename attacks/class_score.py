@@ -51,10 +51,7 @@ class ClassScore(Frozen):
         return [found[case.index] for case in cases]
 
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
-        operator = self.operator
-        if operator == "auto":
-            operator = operator_of(knowledge)
-        released = released_gradients(cases, knowledge, operator)
+        released = released_gradients(cases, knowledge, operator_of(knowledge, self.operator))
         evidence = [signed_shares(matrix[:-1].T, matrix[-1]) for matrix in released.gradients]
         several = [i for i, case in enumerate(cases) if case.size > 1 and case.labels is None]
         labels = {i: np.array([each.argmax()], np.float64) for i, each in enumerate(evidence)}

@@ -42,9 +42,7 @@ class Hrec(Frozen):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
-        operator = self.operator
-        if operator == "auto":
-            operator = operator_of(knowledge)
+        operator = operator_of(knowledge, self.operator)
         found = reconstruct([case for case in cases if not case.silent], knowledge, operator)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]

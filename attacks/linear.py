@@ -48,8 +48,10 @@ class Released:
         return Released(self.gradients[chosen], self.start[chosen], self.point[chosen])
 
 
-def operator_of(knowledge: PublicKnowledge) -> Operator:
-    """What the unlearning rule is known to leave."""
+def operator_of(knowledge: PublicKnowledge, wanted: Operator | Literal["auto"] = "auto") -> Operator:
+    """The operator that is wanted; where nobody says, what the unlearning rule is known to leave."""
+    if wanted != "auto":
+        return wanted
     return "identity" if knowledge.facts.operator == "identity" else "hessian"
 
 

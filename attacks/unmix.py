@@ -83,10 +83,7 @@ class Unmix(Frozen):
         labelling: Space,
         rng: np.random.Generator,
     ) -> Reconstruction:
-        operator = self.operator
-        if operator == "auto":
-            operator = operator_of(knowledge)
-        rest, released = without(case, knowledge, operator)
+        rest, released = without(case, knowledge, operator_of(knowledge, self.operator))
         labels = self._labels(case, rest, released, labelling, start, rng)
         equations = Equations(rest, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)

@@ -12,7 +12,7 @@ from simulator import devices
 from simulator.federation import GridFederation
 from simulator.grids import open_grid
 from simulator.pieces import Task, do_all, finished
-from simulator.plan import plan
+from simulator.plan import Plan, plan
 from simulator.progress import Progress, Silent
 from simulator.runfiles import RunFiles
 from simulator.runs import unused_directory
@@ -100,7 +100,9 @@ def simulate(
     device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
     with one_thread():
         do_all(
-            _left(directory, scenario, [replace(base, device=device) for base in ground]), grid, progress or Silent()
+            _left(directory, scenario, outline, [replace(base, device=device) for base in ground]),
+            grid,
+            progress or Silent(),
         )
     results = {
         "schema": 1,
@@ -113,10 +115,10 @@ def simulate(
     return results
 
 
-def _left(directory: Path, scenario: Scenario, ground: Sequence[Groundwork]) -> list[Task]:
+def _left(directory: Path, scenario: Scenario, outline: Plan, ground: Sequence[Groundwork]) -> list[Task]:
     """The trainings with arms that are not finished."""
     tasks = []
-    for prefix, base in zip(plan(scenario).prefixes, ground, strict=True):
+    for prefix, base in zip(outline.prefixes, ground, strict=True):
         arms = tuple(arm for arm in prefix.arms if not finished(directory, arm).is_file())
         if arms:
             tasks.append(Task(directory.resolve(), scenario, base, arms))

@@ -1,6 +1,5 @@
 """The federation on its grids: the same bits for any number of hosts, on Ray and serial, and after a host's death."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -8,7 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from server.blocks import everyone
@@ -23,6 +21,7 @@ from simulator.grids import RayGrid, SerialGrid
 from simulator.world.records import DeletionRequest
 from simulator.world.specs import Recipe
 from tests.federations import FEDAVG, RIDGE, Bench, record_requests
+from tests.hosts import hosts_titled
 from tests.populations import digits_population
 
 
@@ -81,7 +80,7 @@ def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     bench = _bench(tmp_path, grid=grid)
     [request] = record_requests(bench.population, 1, FEDAVG.rounds)
     bench.serve(Retrain(), [request])
-    [process] = _hosts("ray::_RayHost")
+    [process] = hosts_titled("ray::_RayHost")
     os.kill(process, signal.SIGKILL)
     history = bench.history()  # the trunk reads everything, on branch 0: allowed
     assert grid.replaced == 1
@@ -96,22 +95,12 @@ def _kill_a_working_host(killed: list[int]) -> None:
     deadline = time.monotonic() + 60
     seen = 0
     while time.monotonic() < deadline and not killed:
-        for process in _hosts("ray::_RayHost.handle"):
+        for process in hosts_titled("ray::_RayHost.handle"):
             seen += 1
             if seen == 3:
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
         time.sleep(0.002)
-
-
-def _hosts(title: str) -> list[int]:
-    """Ids of this test's own processes whose title begins so; Ray names a worker after the call it is in."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "".join(process.cmdline()).startswith(title):
-                found.append(process.pid)
-    return found
 
 
 def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:

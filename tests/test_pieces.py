@@ -1,6 +1,5 @@
 """Arms and trainings side by side: the same results as one after the other, whoever dies meanwhile."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from simulator.cluster import ClusterError, ray_session
@@ -20,6 +18,7 @@ from simulator.grids import RayGrid, SerialGrid
 from simulator.progress import Silent
 from simulator.runner import prepare, simulate
 from simulator.scenario import Scenario
+from tests.hosts import hosts_titled
 from tests.scenarios import small_scenario
 
 
@@ -132,13 +131,10 @@ def _kill_a_host_at_work(killed: list[int]) -> None:
     """Kill a host, as the kernel would, a moment after it has begun something that it does by itself."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not killed:
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if "".join(process.cmdline()).startswith("ray::_RayHost.do"):
-                    time.sleep(0.05)
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
-                    break
+        for process in hosts_titled("ray::_RayHost.do")[:1]:
+            time.sleep(0.05)
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
         time.sleep(0.002)
 
 

@@ -99,7 +99,7 @@ def _in_turn(rounds: int, directory: Path) -> dict[int, float]:
                 times[n].append(next(steps[n])[0])
     finally:
         own.close()
-    return {n: min(own[1:]) for n, own in times.items()}
+    return {n: min(each[1:]) for n, each in times.items()}
 
 
 def _rounds(
