@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Labels, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Labels, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Average(Frozen):

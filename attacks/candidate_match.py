@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from attacks.linear import operator_of, precise_model, released_gradients
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model
-from simulator.world.records import Array, Case, Challenge, Params, Scores
-from simulator.world.specs import Frozen
-from simulator.world.transcript import digest_of
+from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.transcript import digest_of
+from palimpsest.simulator.world.records import Array, Case, Challenge, Params, Scores
+from palimpsest.simulator.world.specs import Frozen
 
 _TOGETHER = 64
 """Records whose gradients are held at once."""

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.average import shares
-from attacks.labels import infer_labels, multiset
-from attacks.linear import operator_of, released_gradients
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model
-from simulator.world.records import Array, Case, Labels
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import shares
+from palimpsest.attacks.labels import infer_labels, multiset
+from palimpsest.attacks.linear import operator_of, released_gradients
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Labels
+from palimpsest.simulator.world.specs import Frozen
 
 _SHARE = 0.5
 

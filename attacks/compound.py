@@ -9,15 +9,15 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import grad, vmap
 
-from attacks.average import guesses
-from attacks.class_score import deleted_labels
-from attacks.descent import Ground, Search, Sought
-from attacks.hrec import reconstruct
-from attacks.inversion import alike, answer, invert, quick_model, together_of
-from attacks.linear import class_targets, operator_of, precise_model, released_gradients
-from attacks.matching import flat, linear_matching
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.class_score import deleted_labels
+from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.hrec import reconstruct
+from palimpsest.attacks.inversion import alike, answer, invert, quick_model, together_of
+from palimpsest.attacks.linear import class_targets, operator_of, precise_model, released_gradients
+from palimpsest.attacks.matching import flat, linear_matching
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
 _NUMBERS = 20_000_000
 """Numbers held at once in the gradients of candidates."""

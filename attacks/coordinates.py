@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _TINY = 1e-12
 

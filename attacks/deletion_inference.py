@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from attacks.shadows import Plan, Shadow, make_shadows
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.queries import Access, QueriedCase
-from simulator.world.records import Array, Challenge, Scores
-from simulator.world.specs import Frozen
+from palimpsest.attacks.shadows import Plan, Shadow, make_shadows
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.queries import Access, QueriedCase
+from palimpsest.simulator.world.records import Array, Challenge, Scores
+from palimpsest.simulator.world.specs import Frozen
 
 
 class _Inference(Frozen):

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.coordinates import Columns, Components, Coordinates
-from attacks.matching import Match, roughness_slope
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.specs import Frozen
+from palimpsest.attacks.coordinates import Columns, Components, Coordinates
+from palimpsest.attacks.matching import Match, roughness_slope
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.specs import Frozen
 
 _TINY = 1e-12
 _LOOSER_PRIOR, _LOOSER_TV = 1e-3, 1.0 / 300.0

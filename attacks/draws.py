@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from attacks.equations import LEAST, noise
-from attacks.linear import Released, precise_model, public_blocks, residuals
-from attacks.prior import Space
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
+from palimpsest.attacks.equations import LEAST, noise
+from palimpsest.attacks.linear import Released, precise_model, public_blocks, residuals
+from palimpsest.attacks.prior import Space
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _HOT = 20.0
 """Temperature of the first sweep."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.linear import precise_model
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import RandomFourier
-from simulator.world.records import Array
+from palimpsest.attacks.linear import precise_model
+from palimpsest.simulator.world.models.model import RandomFourier
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _STARTS = 4
 _STEPS = 300

@@ -6,10 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.linear import Operator, Released, precise_model, public_blocks, released_gradients, residuals, side_by_side
-from attacks.prior import Gaussian, Space
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case
+from palimpsest.attacks.linear import (
+    Operator,
+    Released,
+    precise_model,
+    public_blocks,
+    released_gradients,
+    residuals,
+    side_by_side,
+)
+from palimpsest.attacks.prior import Gaussian, Space
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case
 
 LEAST = 1e-2
 """Smallest standard deviation that a residual is believed to have."""

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.equations import Equations
-from attacks.labels import infer_labels
-from attacks.linear import Released
-from attacks.prior import Space
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
+from palimpsest.attacks.equations import Equations
+from palimpsest.attacks.labels import infer_labels
+from palimpsest.attacks.linear import Released
+from palimpsest.attacks.prior import Space
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _STEPS = 40
 _RATE = 0.1

@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from attacks.average import guesses
-from attacks.labels import explain, infer_labels
-from attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
-from attacks.reading import Read, read
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.labels import explain, infer_labels
+from palimpsest.attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
+from palimpsest.attacks.reading import Read, read
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 _TOGETHER = 256
 """Cases in one batch: of many more, the matrices would not stay in reach."""

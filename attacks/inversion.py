@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.average import guesses
-from attacks.class_score import deleted_labels
-from attacks.descent import Ground, Search, Sought
-from attacks.linear import precise_model
-from attacks.matching import flat, matching
-from attacks.raw_difference import layered
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model, model_of
-from simulator.world.records import Array, Case, Reconstruction
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.class_score import deleted_labels
+from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.linear import precise_model
+from palimpsest.attacks.matching import flat, matching
+from palimpsest.attacks.raw_difference import layered
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
 _TOGETHER = 64
 """Restarts descended at once, if their gradients fit."""

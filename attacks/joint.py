@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.equations import LEAST, Equations, lost_residuals
-from attacks.linear import precise_model, public_blocks, residuals, side_by_side, thetas
-from attacks.prior import Space
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import theta
-from simulator.world.records import Array, Case, Params
+from palimpsest.attacks.equations import LEAST, Equations, lost_residuals
+from palimpsest.attacks.linear import precise_model, public_blocks, residuals, side_by_side, thetas
+from palimpsest.attacks.prior import Space
+from palimpsest.simulator.world.models.model import theta
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Params
 
 
 class JointEquations(Equations):

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.linear import Released, precise_model, public_blocks, residuals, side_by_side
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model
-from simulator.world.records import Array
+from palimpsest.attacks.linear import Released, precise_model, public_blocks, residuals, side_by_side
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _HELD = 5_000_000
 """Numbers held at once in the covariances of some cases."""

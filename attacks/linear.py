@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model, model_of, theta
-from simulator.world.records import Array, Case
+from palimpsest.simulator.world.models.model import Model, model_of, theta
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case
 
 Operator = Literal["identity", "hessian"]
 """What an unlearning rule leaves in the parameters: a gradient times a step, or an optimum's response to it."""

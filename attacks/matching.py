@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.func import grad, grad_and_value, vmap
 from torch.nn import functional
 
-from simulator.world.convolutions import STRIDE, Convolution
-from simulator.world.models import Model
+from palimpsest.simulator.world.models.convolutions import STRIDE, Convolution
+from palimpsest.simulator.world.models.model import Model
 
 Match: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Slope of the misfit ``[b, k, d]`` and misfit ``[b]``, of records ``[b, k, d]``, labels ``[b, k]`` (of a regression:

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from attacks.average import guesses
-from attacks.linear import public_blocks, side_by_side, thetas
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.linear import public_blocks, side_by_side, thetas
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
 class MaxDifference(Frozen):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attacks.linear import precise_model
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
+from palimpsest.attacks.linear import precise_model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _POOLED = 0.3
 """Weight of the covariance pooled over the classes in that of a class, and in that around a guess."""

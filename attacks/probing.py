@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from attacks.average import proportional, shares
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.queries import Access, QueriedCase, Reply
-from simulator.world.records import Array, Labels
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import proportional, shares
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.queries import Access, QueriedCase, Reply
+from palimpsest.simulator.world.records import Array, Labels
+from palimpsest.simulator.world.specs import Frozen
 
 
 class _Probing(Frozen):

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Case, Reconstruction
-from simulator.world.seeding import generator
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Case, Reconstruction
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import Frozen
 
 
 class PublicDraw(Frozen):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from simulator.world.models import Model
-from simulator.world.queries import Access, Reply
-from simulator.world.records import Array, Case, Params
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.queries import Access, Reply
+from palimpsest.simulator.world.records import Array, Case, Params
 
 
 class Window:

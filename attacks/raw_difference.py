@@ -6,15 +6,15 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from attacks.average import guesses
-from attacks.hrec import reconstruct
-from attacks.labels import explain
-from attacks.linear import dominant, precise_model
-from attacks.reading import Read, read
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model
-from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.hrec import reconstruct
+from palimpsest.attacks.labels import explain
+from palimpsest.attacks.linear import dominant, precise_model
+from palimpsest.attacks.reading import Read, read
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
 class RawDifference(Frozen):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attacks.embedding import invert
-from attacks.linear import precise_model
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
+from palimpsest.attacks.embedding import invert
+from palimpsest.attacks.linear import precise_model
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
 
 _TINY = 1e-12
 _LONGEST = 2.0

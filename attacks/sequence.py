@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from attacks.average import guesses
-from attacks.joint import JointEquations, families, lineage
-from attacks.prior import Space
-from attacks.unmix import Unmix, records_of
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.joint import JointEquations, families, lineage
+from palimpsest.attacks.prior import Space
+from palimpsest.attacks.unmix import Unmix, records_of
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Sequence(Frozen):

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attacks.cost import Cost, Meter
-from attacks.queries import Window
-from simulator.world.knowledge import PublicKnowledge, cases_of
-from simulator.world.protocols import Attack
-from simulator.world.queries import QueryAttack
-from simulator.world.records import Case, Guess, Reconstruction
-from simulator.world.seeding import generator
-from simulator.world.transcript import Transcript
+from palimpsest.attacks.cost import Cost, Meter
+from palimpsest.attacks.queries import Window
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
+from palimpsest.simulator.world.protocols.queries import QueryAttack
+from palimpsest.simulator.world.protocols.transcript import Transcript
+from palimpsest.simulator.world.records import Case, Guess, Reconstruction
+from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import torch
 from scipy.linalg import solve
 from torch import Tensor
 
-from attacks.linear import class_targets, precise_model
-from attacks.queries import public_scores
-from simulator.world.gradients import gradients, onto
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import Model, model_of
-from simulator.world.records import Array
-from simulator.world.specs import Recipe
-from simulator.world.training import Slot, fit
+from palimpsest.attacks.linear import class_targets, precise_model
+from palimpsest.attacks.queries import public_scores
+from palimpsest.simulator.world.models.gradients import gradients, onto
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.training import Slot, fit
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import Recipe
 
 
 @dataclass(frozen=True)

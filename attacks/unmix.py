@@ -6,17 +6,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from attacks.average import guesses
-from attacks.draws import Draws
-from attacks.embedding import invert
-from attacks.equations import Equations, without
-from attacks.exchange import Exchange
-from attacks.linear import Released, operator_of
-from attacks.prior import Space
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array, Case, Reconstruction
-from simulator.world.seeding import generator
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guesses
+from palimpsest.attacks.draws import Draws
+from palimpsest.attacks.embedding import invert
+from palimpsest.attacks.equations import Equations, without
+from palimpsest.attacks.exchange import Exchange
+from palimpsest.attacks.linear import Released, operator_of
+from palimpsest.attacks.prior import Space
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import Frozen
 
 _START = 0.1
 """Spread of the start around the class means: records of one class must start apart."""

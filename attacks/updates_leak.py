@@ -10,12 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler, normalize
 
-from attacks.average import guess, proportional
-from attacks.shadows import Plan, make_shadows
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.queries import Access, QueriedCase
-from simulator.world.records import Array, Reconstruction
-from simulator.world.specs import Frozen
+from palimpsest.attacks.average import guess, proportional
+from palimpsest.attacks.shadows import Plan, make_shadows
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.queries import Access, QueriedCase
+from palimpsest.simulator.world.records import Array, Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
 class UpdatesLeak(Frozen):

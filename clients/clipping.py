@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from simulator.world.protocols import BlockResult
-from simulator.world.records import Array
+from palimpsest.simulator.world.protocols.federation import BlockResult
+from palimpsest.simulator.world.records import Array
 
 
 def clipped_sum(updates: dict[str, Tensor], weights: Array, clip: float) -> BlockResult:

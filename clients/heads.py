@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from simulator.world.models import Model
+from palimpsest.simulator.world.models.model import Model
 
 _ALIGNED = 4
 _COLUMNS = 12

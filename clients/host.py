@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from clients import heads
-from clients.clipping import clipped_sum
-from clients.private import PrivateSlot, fit_privately, private_gradients
-from clients.reader import Reader
-from clients.tombstones import Tombstones
-from simulator.world.batches import drawn, weigh
-from simulator.world.models import Model, model_of
-from simulator.world.noise import noise_of
-from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics
-from simulator.world.records import Array, Params
-from simulator.world.seeding import generators
-from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
-from simulator.world.training import Slot, fit
+from palimpsest.clients import heads
+from palimpsest.clients.clipping import clipped_sum
+from palimpsest.clients.private import PrivateSlot, fit_privately, private_gradients
+from palimpsest.clients.reader import Reader
+from palimpsest.clients.tombstones import Tombstones
+from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.training import Slot, fit
+from palimpsest.simulator.world.privacy.noise import noise_of
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Loss, Statistics
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generators
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 GRADIENT_PACK = 16
 """Models whose full-batch gradients are computed together."""

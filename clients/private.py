@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.gradients import Params, clipped_sums
-from simulator.world.models import Model
-from simulator.world.noise import Noise
-from simulator.world.records import Array
-from simulator.world.specs import PrivateSteps, Recipe
-from simulator.world.training import pack_width
+from palimpsest.simulator.world.models.gradients import Params, clipped_sums
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.training import pack_width
+from palimpsest.simulator.world.privacy.noise import Noise
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.world.data import AbstractPopulation
-from simulator.world.models import Model
-from simulator.world.records import Array
-from simulator.world.specs import ModelSpec
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import ModelSpec
 
 CHUNK = 512
 """Rows of a full-batch product: sums are cut at fixed places, so that their bits depend on the block alone."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from simulator.world.records import Forget
+from palimpsest.simulator.world.records import Forget
 
 
 class Refusal(PermissionError):

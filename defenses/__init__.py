@@ -1,14 +1,14 @@
 """The table of defenses. To add one: write the file, add its card, write its test."""
 
-from simulator.world.cards import Card
+from palimpsest.simulator.world.cards import Card
 
 CARDS: dict[str, Card] = {
     "none": Card(
-        target="defenses.none:NoDefense",
+        target="palimpsest.defenses.none:NoDefense",
         summary="no defense: what is released is what was computed",
     ),
     "dp-sgd": Card(
-        target="defenses.dp_sgd:DpSgd",
+        target="palimpsest.defenses.dp_sgd:DpSgd",
         summary="clients step by clipped, noised gradients: record-level differential privacy",
         algorithms=("fedavg", "fedsgd"),
         places=("local training",),
@@ -18,7 +18,7 @@ CARDS: dict[str, Card] = {
         source="Abadi et al., CCS 2016",
     ),
     "central-dp": Card(
-        target="defenses.central_dp:CentralDp",
+        target="palimpsest.defenses.central_dp:CentralDp",
         summary="the server clips updates, weighs clients the same and adds noise: client-level differential privacy",
         algorithms=("fedavg",),
         places=("client update", "aggregation"),
@@ -28,7 +28,7 @@ CARDS: dict[str, Card] = {
         source="McMahan et al., ICLR 2018; Andrew et al., NeurIPS 2021",
     ),
     "dp-statistics": Card(
-        target="defenses.dp_statistics:DpStatistics",
+        target="palimpsest.defenses.dp_statistics:DpStatistics",
         summary="ridge from noised statistics, with fresh noise for every release: record-level differential privacy",
         models=("ridge",),
         algorithms=("closed-form",),
@@ -39,7 +39,7 @@ CARDS: dict[str, Card] = {
         source="Wang, UAI 2018",
     ),
     "output-perturbation": Card(
-        target="defenses.output_perturbation:OutputPerturbation",
+        target="palimpsest.defenses.output_perturbation:OutputPerturbation",
         summary="noise on the minimiser, by how far one record can move it: record-level differential privacy",
         models=("ridge", "softmax"),
         algorithms=("closed-form", "lbfgs"),
@@ -50,36 +50,36 @@ CARDS: dict[str, Card] = {
         source="Chaudhuri et al., JMLR 2011",
     ),
     "obfuscation": Card(
-        target="defenses.obfuscation:Obfuscation",
+        target="palimpsest.defenses.obfuscation:Obfuscation",
         summary="noise on every released parameter; none is promised by it",
         places=("release",),
         source="Hu et al., IEEE S&P 2024",
     ),
     "pruning": Card(
-        target="defenses.pruning:Pruning",
+        target="palimpsest.defenses.pruning:Pruning",
         summary="release without the smallest parameters",
         places=("release",),
         source="Hu et al., IEEE S&P 2024",
     ),
     "rounding": Card(
-        target="defenses.rounding:Rounding",
+        target="palimpsest.defenses.rounding:Rounding",
         summary="release parameters in fewer significant bits",
         places=("release",),
     ),
     "finetuning": Card(
-        target="defenses.finetuning:Finetuning",
+        target="palimpsest.defenses.finetuning:Finetuning",
         summary="ordinary rounds, unheard, between an unlearning and its release",
         algorithms=("fedavg", "fedsgd"),
         places=("schedule",),
         source="Hu et al., IEEE S&P 2024",
     ),
     "batching": Card(
-        target="defenses.batching:Batching",
+        target="palimpsest.defenses.batching:Batching",
         summary="requests wait for one another and are unlearned together",
         places=("schedule",),
     ),
     "stack": Card(
-        target="defenses.stack:Stack",
+        target="palimpsest.defenses.stack:Stack",
         summary="several defenses in one arm, each acting on what the one before it left: of = [{ kind = ... }, ...]",
     ),
 }

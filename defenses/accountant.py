@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-from simulator.world.account import Spending
+from palimpsest.simulator.world.privacy.account import Spending
 
 Accountant = Literal["rdp", "prv"]
 

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.world.defense import Defense, Place
-from simulator.world.records import DeletionRequest, Forget
+from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.records import DeletionRequest, Forget
 
 
 class Batching(Defense):

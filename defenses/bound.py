@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
 
-from simulator.world.account import Spending
+from palimpsest.simulator.world.privacy.account import Spending
 
 if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from simulator.world.specs import either
+from palimpsest.simulator.world.specs import either
 
 PRECISION = 1e-3
 """Relative precision of the noise; it errs on the side of more."""

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from simulator.world.account import Charge, Unit
-from simulator.world.defense import Defense, Memory, Place, Round
-from simulator.world.protocols import BlockResult
-from simulator.world.specs import Recipe
+from palimpsest.simulator.world.privacy.account import Charge, Unit
+from palimpsest.simulator.world.protocols.defense import Defense, Memory, Place, Round
+from palimpsest.simulator.world.protocols.federation import BlockResult
+from palimpsest.simulator.world.specs import Recipe
 
 
 class CentralDp(Defense):

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from defenses.calibration import one_strength, smallest_noise
-from simulator.world.account import Charge, Unit
-from simulator.world.defense import Defense, Place
-from simulator.world.specs import PrivateSteps, Recipe
+from palimpsest.defenses.calibration import one_strength, smallest_noise
+from palimpsest.simulator.world.privacy.account import Charge, Unit
+from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
 class DpSgd(Defense):

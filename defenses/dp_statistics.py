@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from defenses.bounded import BoundedRecords, row_bound, target_bound
-from simulator.world.noise import Noise
-from simulator.world.protocols import Statistics
-from simulator.world.records import Array
-from simulator.world.specs import ModelSpec
+from palimpsest.defenses.bounded import BoundedRecords, row_bound, target_bound
+from palimpsest.simulator.world.privacy.noise import Noise
+from palimpsest.simulator.world.protocols.federation import Statistics
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import ModelSpec
 
 _CERTAINTY = 0.05
 

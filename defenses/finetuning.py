@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.world.defense import Defense, Place
+from palimpsest.simulator.world.protocols.defense import Defense, Place
 
 
 class Finetuning(Defense):

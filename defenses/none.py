@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from simulator.world.defense import Defense
+from palimpsest.simulator.world.protocols.defense import Defense
 
 
 class NoDefense(Defense):

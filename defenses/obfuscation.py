@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.world.defense import Defense, Place
-from simulator.world.noise import Noise
-from simulator.world.records import Release
+from palimpsest.simulator.world.privacy.noise import Noise
+from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.records import Release
 
 
 class Obfuscation(Defense):

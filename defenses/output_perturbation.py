@@ -3,9 +3,9 @@
 import math
 from typing import ClassVar, Literal
 
-from defenses.bounded import BoundedRecords, row_bound, target_bound
-from simulator.world.defense import Solved
-from simulator.world.records import Params
+from palimpsest.defenses.bounded import BoundedRecords, row_bound, target_bound
+from palimpsest.simulator.world.protocols.defense import Solved
+from palimpsest.simulator.world.records import Params
 
 
 class OutputPerturbation(BoundedRecords):

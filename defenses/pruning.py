@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.world.defense import Defense, Place
-from simulator.world.models import flat, unflat
-from simulator.world.noise import Noise
-from simulator.world.records import Release
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.privacy.noise import Noise
+from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.records import Release
 
 
 class Pruning(Defense):

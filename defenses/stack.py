@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from simulator.world.account import Charge
-from simulator.world.defense import Defense, Memory, Round, Solved, private_part
-from simulator.world.noise import Noise
-from simulator.world.protocols import BlockResult, Statistics
-from simulator.world.records import DeletionRequest, Params, Release
-from simulator.world.specs import ModelSpec, Recipe
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.privacy.noise import Noise
+from palimpsest.simulator.world.protocols.defense import Defense, Memory, Round, Solved, private_part
+from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
+from palimpsest.simulator.world.records import DeletionRequest, Params, Release
+from palimpsest.simulator.world.specs import ModelSpec, Recipe
 
 
 class Stack(Defense):

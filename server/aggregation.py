@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.algorithms.ridge import RidgeSolver
-from server.blocks import expected_cohort
-from server.setup import Lineage, Setup
-from simulator.world.account import Charge
-from simulator.world.defense import Memory, Round, Solved, private_part
-from simulator.world.models import linear_params
-from simulator.world.noise import noise_of
-from simulator.world.protocols import BlockResult, Statistics
-from simulator.world.records import Forget, Params
-from simulator.world.seeding import Key, part_of
+from palimpsest.server.algorithms.ridge import RidgeSolver
+from palimpsest.server.blocks import expected_cohort
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.models.model import linear_params
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.privacy.noise import noise_of
+from palimpsest.simulator.world.protocols.defense import Memory, Round, Solved, private_part
+from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
+from palimpsest.simulator.world.records import Forget, Params
+from palimpsest.simulator.world.seeding import Key, part_of
 
 
 def aggregated(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.world.records import DeletionRequest, Forget
+from palimpsest.simulator.world.records import DeletionRequest, Forget
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from server.setup import Lineage, Setup
-from server.sharding import members, seats
-from simulator.world.defense import Memory
-from simulator.world.models import flat
-from simulator.world.protocols import Block, BlockResult, Drift
-from simulator.world.records import Array, Params
-from simulator.world.seeding import generator, part_of
-from simulator.world.sites import site_of
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.server.sharding import members, seats
+from palimpsest.simulator.world.data.sites import site_of
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.defense import Memory
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult
+from palimpsest.simulator.world.protocols.unlearning import Drift
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator, part_of
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:

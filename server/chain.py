@@ -4,12 +4,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from server.algorithms.step import Step
-from server.blocks import drift
-from server.history import History
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Restoration, UnlearningCase
-from simulator.world.records import Array, Forget, Params, Release
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import drift
+from palimpsest.server.history import History
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.unlearning import Restoration, UnlearningCase
+from palimpsest.simulator.world.records import Array, Forget, Params, Release
 
 
 @dataclass

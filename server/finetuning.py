@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from simulator.world.protocols import Federation, History, Outcome, Unlearner, UnlearningCase
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, Unlearner, UnlearningCase
 
 
 def unlearned(

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from server.setup import Setup
-from simulator.world.account import Charge
-from simulator.world.defense import Defense, private_part
-from simulator.world.failures import RunFailure
-from simulator.world.protocols import Block, BlockResult, Factor, Federation, Loss, Statistics
-from simulator.world.records import Forget, Params
-from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.server.setup import Setup
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.protocols.defense import Defense, private_part
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Federation, Loss, Statistics
+from palimpsest.simulator.world.records import Forget, Params
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 class UnprotectedError(RunFailure):

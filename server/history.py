@@ -6,31 +6,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from server.aggregation import solved_ridge
-from server.algorithms.perturbation import drawn
-from server.algorithms.step import Step
-from server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
-from server.guarded import guarded
-from server.participation import first_use
-from server.setup import Lineage, Setup
-from server.sharding import by_shard, merged
-from server.training import train
-from server.updates import UpdateStore
-from simulator.world.defense import Memory, private_part
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import (
-    PERTURBATION,
-    Block,
-    Drift,
-    Federation,
-    Outcome,
-    Restoration,
-    Statistics,
-    UnlearningCase,
-)
-from simulator.world.records import Array, Forget, Params, Release
-from simulator.world.seeding import Key, generator
-from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.server.aggregation import solved_ridge
+from palimpsest.server.algorithms.perturbation import drawn
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from palimpsest.server.guarded import guarded
+from palimpsest.server.participation import first_use
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.server.sharding import by_shard, merged
+from palimpsest.server.training import train
+from palimpsest.server.updates import UpdateStore
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.defense import Memory, private_part
+from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Federation, Statistics
+from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
+from palimpsest.simulator.world.records import Array, Forget, Params, Release
+from palimpsest.simulator.world.seeding import Key, generator
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 @dataclass

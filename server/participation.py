@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.blocks import cohort
-from server.setup import Lineage, Setup
-from simulator.world.batches import batches_of
-from simulator.world.records import Forget
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.records import Forget
 
 
 def first_use(setup: Setup, forget: Forget, until: int, shard: int | None = None) -> int:

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from server.history import History
-from server.setup import Setup
-from simulator.world.account import Account
-from simulator.world.models import model_of
-from simulator.world.protocols import Block, BlockResult, Factor, Loss, Statistics, Unlearner, UnlearningCase
-from simulator.world.records import Forget, Params
-from simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.server.history import History
+from palimpsest.server.setup import Setup
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.privacy.account import Account
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Loss, Statistics
+from palimpsest.simulator.world.protocols.unlearning import Unlearner, UnlearningCase
+from palimpsest.simulator.world.records import Forget, Params
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 
 class SilentClients:

@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from server.algorithms.step import check_finite
-from server.arrivals import common, timeline, union, without
-from server.chain import Chain
-from server.finetuning import unlearned
-from server.history import History
-from server.ledger import Ledger
-from server.setup import Lineage
-from server.training import train
-from simulator.world.account import Account
-from simulator.world.protocols import PERTURBATION, Federation, Outcome, Statistics, Unlearner, UnlearningCase
-from simulator.world.records import DeletionRequest, Forget, Params, Release
+from palimpsest.server.algorithms.step import check_finite
+from palimpsest.server.arrivals import common, timeline, union, without
+from palimpsest.server.chain import Chain
+from palimpsest.server.finetuning import unlearned
+from palimpsest.server.history import History
+from palimpsest.server.ledger import Ledger
+from palimpsest.server.setup import Lineage
+from palimpsest.server.training import train
+from palimpsest.simulator.world.privacy.account import Account
+from palimpsest.simulator.world.protocols.federation import PERTURBATION, Federation, Statistics
+from palimpsest.simulator.world.protocols.unlearning import Outcome, Unlearner, UnlearningCase
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
 
 Publish = Callable[[Release, int | None], tuple[int, Params]]
 """Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""

@@ -6,14 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.world.account import Account
-from simulator.world.batches import weigh
-from simulator.world.defense import Defense, Memory, private_part
-from simulator.world.noise import SECRET
-from simulator.world.protocols import PERTURBATION
-from simulator.world.records import Array, Forget
-from simulator.world.seeding import Key
-from simulator.world.specs import Frozen, ModelSpec, Recipe
+from palimpsest.simulator.world.models.batches import weigh
+from palimpsest.simulator.world.privacy.account import Account
+from palimpsest.simulator.world.privacy.noise import SECRET
+from palimpsest.simulator.world.protocols.defense import Defense, Memory, private_part
+from palimpsest.simulator.world.protocols.federation import PERTURBATION
+from palimpsest.simulator.world.records import Array, Forget
+from palimpsest.simulator.world.seeding import Key
+from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from server.algorithms.step import Step
-from server.setup import Lineage, Setup
-from simulator.world.protocols import Federation
-from simulator.world.records import Array, Forget, Params
-from simulator.world.seeding import generator
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.records import Array, Forget, Params
+from palimpsest.simulator.world.seeding import generator
 
 Algorithm = Callable[[Setup, Sequence[Lineage], Sequence[Params], Federation], Iterator[Step]]
 

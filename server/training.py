@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from server import sharding
-from server.algorithms import closed_form, fedavg, fedsgd, lbfgs
-from server.algorithms.step import Step, check_finite
-from server.setup import Lineage, Setup
-from simulator.world.models import model_of
-from simulator.world.protocols import Federation
-from simulator.world.records import Params
-from simulator.world.seeding import generator
+from palimpsest.server import sharding
+from palimpsest.server.algorithms import closed_form, fedavg, fedsgd, lbfgs
+from palimpsest.server.algorithms.step import Step, check_finite
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.seeding import generator
 
 ALGORITHMS = {
     "fedavg": fedavg.rounds,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.world.records import Array
+from palimpsest.simulator.world.records import Array
 
 
 class UpdateStore:

@@ -1,1 +1,28 @@
-"""Palimpsest: federated unlearning under an eavesdropper."""
+"""Palimpsest: federated unlearning under an eavesdropper.
+
+The public door: ``from palimpsest.simulator import run, load_scenario, Result``. Importing it loads nothing else; each
+name is loaded where it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.experiment.runner import Result, resume, run
+    from palimpsest.simulator.scenario.load import Scenario, load_scenario
+
+__all__ = ["Result", "Scenario", "load_scenario", "resume", "run"]
+
+_HOMES = {
+    "Result": "palimpsest.simulator.experiment.runner",
+    "Scenario": "palimpsest.simulator.scenario.load",
+    "load_scenario": "palimpsest.simulator.scenario.load",
+    "resume": "palimpsest.simulator.experiment.runner",
+    "run": "palimpsest.simulator.experiment.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,5 +1,5 @@
-"""``python -m simulator`` is ``palimpsest``."""
+"""``python -m palimpsest.simulator`` is ``palimpsest``."""
 
-from simulator.cli import main
+from palimpsest.simulator.cli.main import main
 
 main()

@@ -4,4 +4,4 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import simulator.quiet  # noqa: F401 - telemetry is off before anything that has some is imported
+import palimpsest.simulator.world.telemetry  # noqa: F401 - telemetry is off before anything that has some is imported

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from server.aggregation import solved_ridge
-from server.algorithms.perturbation import drawn
-from server.algorithms.step import Step
-from server.blocks import everyone
-from server.setup import Lineage, Setup
-from simulator.world.models import model_of, theta
-from simulator.world.protocols import Federation, Statistics
-from simulator.world.records import Params
+from palimpsest.server.aggregation import solved_ridge
+from palimpsest.server.algorithms.perturbation import drawn
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import everyone
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.models.model import model_of, theta
+from palimpsest.simulator.world.protocols.federation import Federation, Statistics
+from palimpsest.simulator.world.records import Params
 
 _TOGETHER = 2**26
 """Bytes of Gram matrices that are asked for at once."""

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from simulator.world.records import Array
+from palimpsest.simulator.world.records import Array
 
 Solve = Generator[Array, Array, Array]
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from server.aggregation import aggregated
-from server.algorithms.step import Step
-from server.blocks import add_up, of_round, per_client
-from server.setup import Lineage, Setup
-from simulator.world.protocols import BlockResult, Federation
-from simulator.world.records import Params
+from palimpsest.server.aggregation import aggregated
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import add_up, of_round, per_client
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.protocols.federation import BlockResult, Federation
+from palimpsest.simulator.world.records import Params
 
 
 def rounds(

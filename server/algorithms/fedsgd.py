@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from server.algorithms.step import Step
-from server.blocks import add_up, of_round
-from server.setup import Lineage, Setup
-from simulator.world.protocols import Federation
-from simulator.world.records import Params
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import add_up, of_round
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.records import Params
 
 
 def rounds(

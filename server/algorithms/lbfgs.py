@@ -12,15 +12,15 @@ from dataclasses import replace
 import numpy as np
 from scipy.linalg.blas import daxpy
 
-from server.aggregation import solved
-from server.algorithms.perturbation import drawn
-from server.algorithms.step import Step
-from server.blocks import add_up, everyone
-from server.setup import Lineage, Setup
-from simulator.world.failures import RunFailure
-from simulator.world.models import model_of
-from simulator.world.protocols import Federation
-from simulator.world.records import Array, Params
+from palimpsest.server.aggregation import solved
+from palimpsest.server.algorithms.perturbation import drawn
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import add_up, everyone
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.records import Array, Params
 
 MEMORY = 100
 """Pairs that the inverse Hessian is built from: a small one needs more than twice the gradients where records are fewer

@@ -1,9 +1,9 @@
 """Objective perturbation: a random linear term that hides how far from the optimum a model is."""
 
-from server.setup import Setup
-from simulator.world.models import model_of
-from simulator.world.records import Params
-from simulator.world.seeding import Key, generator
+from palimpsest.server.setup import Setup
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.seeding import Key, generator
 
 
 def drawn(setup: Setup, key: Key) -> Params:

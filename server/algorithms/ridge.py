@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from simulator.world.protocols import Factor, Statistics
-from simulator.world.records import Array
+from palimpsest.simulator.world.protocols.federation import Factor, Statistics
+from palimpsest.simulator.world.records import Array
 
 
 class RidgeSolver:

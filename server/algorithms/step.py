@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.world.defense import Memory
-from simulator.world.failures import RunFailure
-from simulator.world.protocols import Statistics
-from simulator.world.records import Array, Params, Phase
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.protocols.defense import Memory
+from palimpsest.simulator.world.protocols.federation import Statistics
+from palimpsest.simulator.world.records import Array, Params, Phase
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """The table of unlearning methods. To add one: write the file, add its card, write its test."""
 
-from simulator.world.cards import Card
+from palimpsest.simulator.world.cards import Card
 
 CARDS: dict[str, Card] = {
     "retrain": Card(
-        target="server.unlearning.retrain:Retrain",
+        target="palimpsest.server.unlearning.retrain:Retrain",
         summary="the whole training again without the deleted records, its randomness coupled to the first or not",
         levels=("record", "label", "client"),
         promises="exact",
         under=("local training", "aggregation", "release"),
     ),
     "rollback": Card(
-        target="server.unlearning.rollback:Rollback",
+        target="palimpsest.server.unlearning.rollback:Rollback",
         summary="restore the last release that the deleted records never touched, and train again from there",
         levels=("record", "label", "client"),
         algorithms=("fedavg", "fedsgd"),
@@ -21,7 +21,7 @@ CARDS: dict[str, Card] = {
         under=("local training", "aggregation"),
     ),
     "sharded": Card(
-        target="server.unlearning.sharded:Sharded",
+        target="palimpsest.server.unlearning.sharded:Sharded",
         summary="train again only the shards that held the deleted records, from their last clean checkpoint",
         levels=("record", "label", "client"),
         algorithms=("fedavg", "fedsgd"),
@@ -31,7 +31,7 @@ CARDS: dict[str, Card] = {
     ),
     "downdate": Card(
         under=("aggregation",),
-        target="server.unlearning.downdate:Downdate",
+        target="palimpsest.server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
         levels=("record", "label", "client"),
         models=("ridge",),
@@ -40,7 +40,7 @@ CARDS: dict[str, Card] = {
         promises="exact",
     ),
     "newton": Card(
-        target="server.unlearning.newton:Newton",
+        target="palimpsest.server.unlearning.newton:Newton",
         summary="one Newton step on what is retained; retrain where its residual passes what the perturbation hides",
         levels=("record", "label", "client"),
         models=("ridge", "softmax", "svm"),
@@ -50,7 +50,7 @@ CARDS: dict[str, Card] = {
         source="Guo et al., ICML 2020",
     ),
     "sifu": Card(
-        target="server.unlearning.sifu:Sifu",
+        target="palimpsest.server.unlearning.sifu:Sifu",
         summary="restore the last release that the leaver cannot have moved far, add noise, and train on without it",
         levels=("client",),
         models=("ridge", "softmax", "svm"),
@@ -60,7 +60,7 @@ CARDS: dict[str, Card] = {
         source="Fraboni et al., AISTATS 2024",
     ),
     "ascent": Card(
-        target="server.unlearning.ascent:Ascent",
+        target="palimpsest.server.unlearning.ascent:Ascent",
         summary="gradient ascent on the deleted records' losses",
         levels=("record", "label", "client"),
         needs=("leaver",),
@@ -68,14 +68,14 @@ CARDS: dict[str, Card] = {
         under=("local training",),
     ),
     "finetune": Card(
-        target="server.unlearning.finetune:Finetune",
+        target="palimpsest.server.unlearning.finetune:Finetune",
         summary="ordinary rounds without the deleted records: the baseline that approximate methods must beat",
         levels=("record", "label", "client"),
         algorithms=("fedavg", "fedsgd"),
         under=("local training", "aggregation"),
     ),
     "federaser": Card(
-        target="server.unlearning.federaser:FedEraser",
+        target="palimpsest.server.unlearning.federaser:FedEraser",
         summary="replay the stored rounds without the leaver: stored lengths, freshly calibrated directions",
         levels=("client",),
         algorithms=("fedavg",),
@@ -84,7 +84,7 @@ CARDS: dict[str, Card] = {
         under=("local training",),
     ),
     "fedrecovery": Card(
-        target="server.unlearning.fedrecovery:FedRecovery",
+        target="palimpsest.server.unlearning.fedrecovery:FedRecovery",
         summary="subtract a weighted sum of the leaver's gradient residuals; Gaussian noise on request",
         levels=("client",),
         algorithms=("fedavg",),
@@ -93,7 +93,7 @@ CARDS: dict[str, Card] = {
         under=("local training",),
     ),
     "puf": Card(
-        target="server.unlearning.puf:Puf",
+        target="palimpsest.server.unlearning.puf:Puf",
         summary="one round in which the leaver's ordinary update counts negatively, then recovery rounds",
         levels=("client",),
         algorithms=("fedavg",),
@@ -102,7 +102,7 @@ CARDS: dict[str, Card] = {
         under=("local training",),
     ),
     "not": Card(
-        target="server.unlearning.negate:Not",
+        target="palimpsest.server.unlearning.negate:Not",
         summary="negate the first layer's weights, then fine-tune on what is retained",
         levels=("record", "label", "client"),
         models=("mlp", "cnn"),
@@ -111,7 +111,7 @@ CARDS: dict[str, Card] = {
         under=("local training", "aggregation"),
     ),
     "pga": Card(
-        target="server.unlearning.pga:Pga",
+        target="palimpsest.server.unlearning.pga:Pga",
         summary="the leaver ascends its loss inside a ball around the model without it, then recovery rounds",
         levels=("client",),
         algorithms=("fedavg",),
@@ -119,7 +119,7 @@ CARDS: dict[str, Card] = {
         source="Halimi et al. 2022",
     ),
     "fedosd": Card(
-        target="server.unlearning.fedosd:FedOsd",
+        target="palimpsest.server.unlearning.fedosd:FedOsd",
         summary="the leaver's unlearning steps orthogonal to the others' gradients, then recovery that can't turn back",
         levels=("client",),
         algorithms=("fedavg",),
@@ -127,7 +127,7 @@ CARDS: dict[str, Card] = {
         source="Pan et al., AAAI 2025",
     ),
     "distil": Card(
-        target="server.unlearning.distil:Distil",
+        target="palimpsest.server.unlearning.distil:Distil",
         summary="subtract the leaver's accumulated updates, then distil the old model in on public records",
         levels=("client",),
         algorithms=("fedavg",),
@@ -136,7 +136,7 @@ CARDS: dict[str, Card] = {
         under=("local training",),
     ),
     "none": Card(
-        target="server.unlearning.ignore:Ignore",
+        target="palimpsest.server.unlearning.ignore:Ignore",
         summary="the request is recorded and ignored: the baseline that leaks nothing and forgets nothing",
         levels=("record", "label", "client"),
         under=("local training", "aggregation", "release"),

@@ -6,10 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.world.models import flat
-from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Ascent(Frozen):

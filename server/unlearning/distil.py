@@ -8,11 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from server.unlearning.residuals import cohorts, contribution
-from simulator.world.models import Model, flat, model_of, unflat
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Array, Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.unlearning.residuals import cohorts, contribution
+from palimpsest.simulator.world.models.model import Model, flat, model_of, unflat
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Distil(Frozen):

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
-from server.algorithms.ridge import RidgeSolver
-from simulator.world.models import linear_params
-from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Release
-from simulator.world.specs import Frozen
+from palimpsest.server.algorithms.ridge import RidgeSolver
+from palimpsest.simulator.world.models.model import linear_params
+from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Downdate(Frozen):

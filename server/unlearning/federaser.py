@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from server.blocks import weighted_mean
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Federation, History, KeptUpdates, Outcome, UnlearningCase
-from simulator.world.records import Array, Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.blocks import weighted_mean
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, KeptUpdates, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class FedEraser(Frozen):

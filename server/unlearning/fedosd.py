@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from server.blocks import mean_gradient
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Array, Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.blocks import mean_gradient
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 ROUNDING = 1e-6
 """Share of a float32 gradient below which what is left of it is noise."""

@@ -6,12 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from server.unlearning.residuals import cohorts, residual
-from simulator.world.gaussian import gaussian_sigma
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Array, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.unlearning.residuals import cohorts, residual
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class FedRecovery(Frozen):

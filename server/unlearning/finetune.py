@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Finetune(Frozen):

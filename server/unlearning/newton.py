@@ -7,12 +7,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from server.algorithms.conjugate import Solve, solve
-from server.blocks import add_up
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Block, Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Array, Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.algorithms.conjugate import Solve, solve
+from palimpsest.server.blocks import add_up
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Newton(Frozen):

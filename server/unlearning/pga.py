@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from server.blocks import mean_gradient
-from simulator.world.models import flat, model_of, unflat
-from simulator.world.protocols import Block, BlockResult, Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Array, Release
-from simulator.world.specs import Frozen
+from palimpsest.server.blocks import mean_gradient
+from palimpsest.simulator.world.models.model import flat, model_of, unflat
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Array, Release
+from palimpsest.simulator.world.specs import Frozen
 
 INITIALISATIONS = 10
 """Random models whose mean distance from the reference sets the radius."""

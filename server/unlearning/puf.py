@@ -5,10 +5,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Release
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Puf(Frozen):

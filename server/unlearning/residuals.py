@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from server.blocks import weighted_mean
-from simulator.world.protocols import History, UnlearningCase
-from simulator.world.records import Array
+from palimpsest.server.blocks import weighted_mean
+from palimpsest.simulator.world.protocols.unlearning import History, UnlearningCase
+from palimpsest.simulator.world.records import Array
 
 
 def cohorts(history: History, case: UnlearningCase) -> Iterator[tuple[dict[int, Array], dict[int, Array]]]:

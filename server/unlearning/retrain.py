@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Retrain(Frozen):

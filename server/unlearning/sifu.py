@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.world.gaussian import gaussian_sigma
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Federation, History, Outcome, UnlearningCase
-from simulator.world.records import Params, Release
-from simulator.world.specs import Frozen
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
+from palimpsest.simulator.world.records import Params, Release
+from palimpsest.simulator.world.specs import Frozen
 
 
 class Sifu(Frozen):

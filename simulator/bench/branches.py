@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from server.history import History
-from simulator.bench.own import Palimpsest
-from simulator.bench.work import Work, make_population
-from simulator.world.protocols import UnlearningCase
-from simulator.world.records import DeletionRequest
+from palimpsest.server.history import History
+from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.work import Work, make_population
+from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
+from palimpsest.simulator.world.records import DeletionRequest
 
 BRANCHES, CLIENTS, COHORT, ROUNDS = 50, 100, 20, 20
 REPEATS = 5

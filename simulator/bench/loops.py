@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from simulator.bench.work import RECIPE, RECORDS, Work, batches, children
-from simulator.world.data import Population
-from simulator.world.records import Array, Params
-from simulator.world.specs import ModelKind
+from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches, children
+from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.specs import ModelKind
 
 WIDTH = 64
 Sum = dict[str, Array]

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from server.algorithms import fedavg
-from server.setup import Lineage
-from simulator.bench.work import Work, children
-from simulator.federation import GridFederation
-from simulator.grids import open_grid
-from simulator.world.records import Params
+from palimpsest.server.algorithms import fedavg
+from palimpsest.server.setup import Lineage
+from palimpsest.simulator.bench.work import Work, children
+from palimpsest.simulator.federation.federation import GridFederation
+from palimpsest.simulator.federation.grids import open_grid
+from palimpsest.simulator.world.records import Params
 
 
 class Palimpsest:

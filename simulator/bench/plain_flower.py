@@ -18,9 +18,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 from safetensors.numpy import save_file
 
-from simulator.bench.work import RECIPE, RECORDS, Work, batches
-from simulator.world.data import Population
-from simulator.world.records import Array
+from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches
+from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.records import Array
 
 ENOUGH = 20.0
 """Seconds of training after which no further round is begun."""

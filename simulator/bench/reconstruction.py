@@ -11,19 +11,19 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from attacks.class_score import deleted_labels
-from attacks.hrec import Hrec
-from attacks.inversion import Inversion
-from attacks.linear import precise_model
-from simulator.scoring import Truth, score_attack
-from simulator.world.data import Population
-from simulator.world.knowledge import Facts, PublicKnowledge
-from simulator.world.models import Model, linear_params, model_of
-from simulator.world.population import DataConfig, build_population
-from simulator.world.records import Array, Case, Params, Reconstruction
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelKind, ModelSpec, Recipe
-from simulator.world.training import Slot, fit
+from palimpsest.attacks.class_score import deleted_labels
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.inversion import Inversion
+from palimpsest.attacks.linear import precise_model
+from palimpsest.simulator.attack_metrics.reconstruction import Truth, score_attack
+from palimpsest.simulator.world.data.build import DataConfig, build_population
+from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.models.model import Model, linear_params, model_of
+from palimpsest.simulator.world.models.training import Slot, fit
+from palimpsest.simulator.world.protocols.knowledge import Facts, PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Params, Reconstruction
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelKind, ModelSpec, Recipe
 
 Run: TypeAlias = Callable[[Sequence[Case]], list[Reconstruction]]
 

@@ -13,19 +13,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from server.algorithms import fedavg
-from server.setup import Lineage, Setup, TrainingPlan
-from server.updates import UpdateStore
-from simulator.bench.own import Palimpsest
-from simulator.bench.table import peak_memory
-from simulator.federation import GridFederation
-from simulator.versions import machine, versions
-from simulator.world.models import flat, model_of
-from simulator.world.population import DataConfig, load_population, population_directory
-from simulator.world.records import Params, Release
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelSpec, Recipe
-from simulator.world.transcript import TranscriptWriter
+from palimpsest.server.algorithms import fedavg
+from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.server.updates import UpdateStore
+from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.table import peak_memory
+from palimpsest.simulator.federation.federation import GridFederation
+from palimpsest.simulator.results.provenance import machine, versions
+from palimpsest.simulator.world.data.build import DataConfig, load_population, population_directory
+from palimpsest.simulator.world.models.model import flat, model_of
+from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
+from palimpsest.simulator.world.records import Params, Release
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelSpec, Recipe
 
 POPULATIONS = (10**3, 10**4, 10**5, 10**6)
 COHORTS = (10**2, 10**3, 10**4, 10**5)

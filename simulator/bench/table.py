@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from simulator.bench.loops import Loops, plainly, vmapped
-from simulator.bench.own import Palimpsest
-from simulator.bench.work import Contestant, Measured, Work, make_population
-from simulator.versions import machine, versions
-from simulator.world.models import flat
+from palimpsest.simulator.bench.loops import Loops, plainly, vmapped
+from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.work import Contestant, Measured, Work, make_population
+from palimpsest.simulator.results.provenance import machine, versions
+from palimpsest.simulator.world.models.model import flat
 
 CONTESTANTS = ("palimpsest", "vmap loop", "torch loop", "plain flower")
 AGREE = 2e-6
@@ -143,7 +143,13 @@ def _plain_flower(work: Work) -> Measured:
         job, out, log = Path(place) / "work.json", Path(place) / "out.safetensors", Path(place) / "log"
         job.write_text(work.model_dump_json())
         began = time.time()
-        call = [sys.executable, "-c", "from simulator.bench.plain_flower import run; run()", str(job), str(out)]
+        call = [
+            sys.executable,
+            "-c",
+            "from palimpsest.simulator.bench.plain_flower import run; run()",
+            str(job),
+            str(out),
+        ]
         with (
             log.open("w") as lines,
             subprocess.Popen(call, stdout=lines, stderr=subprocess.STDOUT) as process,

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import psutil
 
-from server.blocks import cohort
-from server.setup import Lineage, Setup, TrainingPlan
-from simulator.world.batches import batches_of
-from simulator.world.data import Population
-from simulator.world.models import Model, model_of
-from simulator.world.records import Array, Params
-from simulator.world.seeding import generator
-from simulator.world.specs import Frozen, ModelKind, ModelSpec, Recipe, Schema
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import Frozen, ModelKind, ModelSpec, Recipe, Schema
 
 RECORDS = 50
 SHAPE = (1, 28, 28)

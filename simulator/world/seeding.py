@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from simulator.world.records import Array
+from palimpsest.simulator.world.records import Array
 
 Key = tuple[str, *tuple[int, ...]]
 """A purpose, then integers that tell its instances apart: ``("batches", client, round)``."""

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from attacks.compound import Compound
-from attacks.hrec import Hrec
-from attacks.inversion import Inversion
-from simulator.world.records import Case
-from simulator.world.seeding import generator
-from tests.attacks.eavesdropped import Data, ascending, cosines, digits, forgetting
+from palimpsest.attacks.compound import Compound
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.inversion import Inversion
+from palimpsest.simulator.world.records import Case
+from palimpsest.simulator.world.seeding import generator
+from tests.support.eavesdropped import Data, ascending, cosines, digits, forgetting
 
 STEP = 0.05
 DELETIONS = [list(range(start, start + 3)) for start in range(0, 30, 3)]

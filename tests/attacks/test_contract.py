@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from attacks import CARDS
-from attacks.session import answer
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.protocols import Attack
-from simulator.world.queries import QueryAttack
-from simulator.world.records import Case, Guess, Reconstruction
-from simulator.world.specs import FeatureSpec
-from tests.attacks.eavesdropped import SHORT, ascending, diabetes, digits, forgetting
+from palimpsest.attacks import CARDS
+from palimpsest.attacks.session import answer
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.queries import QueryAttack
+from palimpsest.simulator.world.records import Case, Guess, Reconstruction
+from palimpsest.simulator.world.specs import FeatureSpec
+from tests.support.eavesdropped import SHORT, ascending, diabetes, digits, forgetting
 
 UNMOVED = ("average", "public-draw")
 """Baselines that read no model."""

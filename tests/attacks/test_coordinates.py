@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.coordinates import Columns, Components, Coordinates
-from tests.attacks.eavesdropped import diabetes, digits
+from palimpsest.attacks.coordinates import Columns, Components, Coordinates
+from tests.support.eavesdropped import diabetes, digits
 
 DATA = {"digits": digits(public=300), "diabetes": diabetes()}
 

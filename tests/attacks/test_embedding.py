@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from attacks.embedding import invert
-from simulator.world.models import model_of
-from simulator.world.records import Array
-from simulator.world.specs import FeatureSpec, Schema
-from tests.attacks.eavesdropped import Data, cosines
+from palimpsest.attacks.embedding import invert
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import FeatureSpec, Schema
+from tests.support.eavesdropped import Data, cosines
 
 
 def inverted(data: Data, bandwidth: float, noise: float = 0.0) -> Array:

@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks.average import Average
-from attacks.hrec import Hrec
-from attacks.max_difference import MaxDifference
-from attacks.raw_difference import RawDifference
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import linear_params, theta
-from simulator.world.protocols import Attack
-from simulator.world.records import Array, Case
-from simulator.world.seeding import generator
-from simulator.world.specs import FeatureSpec
-from tests.attacks.eavesdropped import (
+from palimpsest.attacks.average import Average
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.max_difference import MaxDifference
+from palimpsest.attacks.raw_difference import RawDifference
+from palimpsest.simulator.world.models.model import linear_params, theta
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import FeatureSpec
+from tests.support.eavesdropped import (
     Data,
     ascending,
     breast_cancer,

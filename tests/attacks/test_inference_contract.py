@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from attacks import CARDS
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Case, Labels, Scores
-from tests.attacks.eavesdropped import ascending, challenged, diabetes, digits, forgetting
+from palimpsest.attacks import CARDS
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Case, Labels, Scores
 from tests.attacks.test_contract import DELETIONS, SETTINGS, run
+from tests.support.eavesdropped import ascending, challenged, diabetes, digits, forgetting
 
 INFERENCES = [name for name, card in CARDS.items() if card.promises in ("labels", "scores")]
 PAIRS = [

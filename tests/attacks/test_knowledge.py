@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attacks import CARDS
-from attacks.queries import Window, reply_of
-from attacks.session import answer
-from simulator.world.knowledge import FIELDS, Facts, PublicKnowledge
-from simulator.world.queries import QueryAttack, Reply
-from simulator.world.records import Array, Case
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelSpec
+from palimpsest.attacks import CARDS
+from palimpsest.attacks.queries import Window, reply_of
+from palimpsest.attacks.session import answer
+from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
+from palimpsest.simulator.world.protocols.queries import QueryAttack, Reply
+from palimpsest.simulator.world.records import Array, Case
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelSpec
 from tests.attacks.test_contract import attack
 from tests.attacks.test_inference_contract import setting
 

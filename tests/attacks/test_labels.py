@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.labels import explain, infer_labels, multiset
-from attacks.linear import released_gradients
-from simulator.world.models import model_of
-from tests.attacks.eavesdropped import Data, digits, forgetting
+from palimpsest.attacks.labels import explain, infer_labels, multiset
+from palimpsest.attacks.linear import released_gradients
+from palimpsest.simulator.world.models.model import model_of
+from tests.support.eavesdropped import Data, digits, forgetting
 
 
 @pytest.mark.parametrize("kind", ["ridge", "softmax", "svm"])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.linear import dominant, released_gradient, thetas
-from simulator.world.models import model_of
-from simulator.world.records import Array
-from simulator.world.specs import ModelSpec
-from tests.attacks.eavesdropped import (
+from palimpsest.attacks.linear import dominant, released_gradient, thetas
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import ModelSpec
+from tests.support.eavesdropped import (
     Data,
     ascending,
     breast_cancer,

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.matching import flat, linear_matching, matching, roughness_slope
-from simulator.world.models import Model, model_of, theta
-from simulator.world.records import Params
-from simulator.world.specs import ModelSpec
+from palimpsest.attacks.matching import flat, linear_matching, matching, roughness_slope
+from palimpsest.simulator.world.models.model import Model, model_of, theta
+from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.specs import ModelSpec
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 20, 24)]
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.equations import Equations
-from attacks.joint import JointEquations, families, lineage
-from attacks.linear import released_gradients
-from attacks.prior import Space
-from attacks.sequence import Sequence
-from attacks.unmix import Unmix
-from simulator.world.models import linear_params
-from simulator.world.records import Case
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelKind, ModelSpec
-from tests.attacks.eavesdropped import Data, cosines, digits, forgetting, optimum
+from palimpsest.attacks.equations import Equations
+from palimpsest.attacks.joint import JointEquations, families, lineage
+from palimpsest.attacks.linear import released_gradients
+from palimpsest.attacks.prior import Space
+from palimpsest.attacks.sequence import Sequence
+from palimpsest.attacks.unmix import Unmix
+from palimpsest.simulator.world.models.model import linear_params
+from palimpsest.simulator.world.records import Case
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelKind, ModelSpec
 from tests.attacks.test_unmix import STRENGTH
+from tests.support.eavesdropped import Data, cosines, digits, forgetting, optimum
 
 PATTERNS = ["branches", "chain"]
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from attacks import CARDS
-from attacks.average import Average
-from attacks.candidate_match import CandidateMatch
-from attacks.class_score import ClassScore
-from attacks.hrec import Hrec
-from attacks.max_difference import MaxDifference
-from attacks.raw_difference import RawDifference
-from attacks.session import attack_transcript
-from simulator.answers import load_answers, save_answers
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.records import Array
-from simulator.world.specs import FeatureSpec
-from simulator.world.transcript import TranscriptError
-from tests.attacks.eavesdropped import (
+from palimpsest.attacks import CARDS
+from palimpsest.attacks.average import Average
+from palimpsest.attacks.candidate_match import CandidateMatch
+from palimpsest.attacks.class_score import ClassScore
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.max_difference import MaxDifference
+from palimpsest.attacks.raw_difference import RawDifference
+from palimpsest.attacks.session import attack_transcript
+from palimpsest.simulator.results.answers import load_answers, save_answers
+from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import FeatureSpec
+from tests.support.eavesdropped import (
     SHORT,
     ascending,
     challenged,
@@ -51,9 +51,9 @@ sys.meta_path.insert(0, Block())
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 
-from attacks import CARDS
-from attacks.session import attack_transcript
-from simulator.answers import save_answers
+from palimpsest.attacks import CARDS
+from palimpsest.attacks.session import attack_transcript
+from palimpsest.simulator.answers import save_answers
 
 short = json.loads(sys.argv[6])
 made = []

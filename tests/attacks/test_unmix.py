@@ -7,21 +7,21 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from attacks.draws import Draws
-from attacks.equations import Equations, without
-from attacks.exchange import Exchange
-from attacks.hrec import Hrec
-from attacks.labels import infer_labels
-from attacks.linear import released_gradients
-from attacks.prior import Space
-from attacks.unmix import Unmix
-from simulator.world.knowledge import PublicKnowledge
-from simulator.world.models import linear_params, model_of, theta
-from simulator.world.protocols import Attack
-from simulator.world.records import Array, Case
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelKind
-from tests.attacks.eavesdropped import Data, cosines, diabetes, digits, forgetting
+from palimpsest.attacks.draws import Draws
+from palimpsest.attacks.equations import Equations, without
+from palimpsest.attacks.exchange import Exchange
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.labels import infer_labels
+from palimpsest.attacks.linear import released_gradients
+from palimpsest.attacks.prior import Space
+from palimpsest.attacks.unmix import Unmix
+from palimpsest.simulator.world.models.model import linear_params, model_of, theta
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelKind
+from tests.support.eavesdropped import Data, cosines, diabetes, digits, forgetting
 
 STRENGTH: dict[ModelKind, float] = {"ridge": 10.0, "softmax": 8.0}
 

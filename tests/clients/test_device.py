@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-from clients.host import Host
-from clients.reader import Reader
-from clients.tombstones import Tombstones
-from simulator.world.models import model_of
-from simulator.world.protocols import Block
-from simulator.world.records import Params
-from simulator.world.specs import FeatureSpec, ModelSpec, PrivateSteps, Recipe
-from tests.populations import digits_population
-from tests.pretended import DEVICE, PretendedDevice
+from palimpsest.clients.host import Host
+from palimpsest.clients.reader import Reader
+from palimpsest.clients.tombstones import Tombstones
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, PrivateSteps, Recipe
+from tests.support.populations import digits_population
+from tests.support.pretended import DEVICE, PretendedDevice
 
 POPULATION = digits_population(clients=5, records=60)
 LARGEST = int(POPULATION.sizes.argmax())

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clients.heads import gradient_sums
-from simulator.world.models import Model, model_of
-from simulator.world.specs import ModelKind, ModelSpec
+from palimpsest.clients.heads import gradient_sums
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.specs import ModelKind, ModelSpec
 
 _MODELS = 9
 

@@ -10,15 +10,15 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
-from clients.private import PrivateSlot, fit_privately, private_gradients
-from simulator.world.gradients import clipped_sums
-from simulator.world.models import Model, model_of
-from simulator.world.noise import Noise, SystemNoise
-from simulator.world.records import Array, Params
-from simulator.world.seeding import generator
-from simulator.world.specs import FeatureSpec, ModelKind, ModelSpec, PrivateSteps, Recipe
-from tests.noise import assert_deviation
-from tests.populations import digits_population
+from palimpsest.clients.private import PrivateSlot, fit_privately, private_gradients
+from palimpsest.simulator.world.models.gradients import clipped_sums
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.privacy.noise import Noise, SystemNoise
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import FeatureSpec, ModelKind, ModelSpec, PrivateSteps, Recipe
+from tests.support.noise import assert_deviation
+from tests.support.populations import digits_population
 
 KINDS: list[ModelKind] = ["ridge", "softmax", "svm", "mlp", "cnn"]
 POPULATION = digits_population()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.world.protocols import Block
-from tests.federations import RIDGE, Bench
-from tests.populations import digits_population
+from palimpsest.simulator.world.protocols.federation import Block
+from tests.support.federations import RIDGE, Bench
+from tests.support.populations import digits_population
 
 CLIENTS = (1, 4, 7, 9)
 FORGETS = ({4: (0, 2)}, {4: (1,)}, {}, {1: (0,), 9: (3,)}, {4: (0, 1, 2)})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.tombstones import Refusal, Tombstones
+from palimpsest.clients.tombstones import Refusal, Tombstones
 
 
 def test_deleted_records_are_refused_on_their_branch_only() -> None:

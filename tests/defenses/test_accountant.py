@@ -7,9 +7,9 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from opacus.accountants import RDPAccountant
 
-from defenses.accountant import epsilon
-from defenses.calibration import smallest_noise
-from simulator.world.account import Account, Charge
+from palimpsest.defenses.accountant import epsilon
+from palimpsest.defenses.calibration import smallest_noise
+from palimpsest.simulator.world.privacy.account import Account, Charge
 
 DELTA = 1e-5
 ROUND = 100

@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from defenses.batching import Batching
-from defenses.dp_statistics import DpStatistics
-from defenses.finetuning import Finetuning
-from defenses.obfuscation import Obfuscation
-from defenses.output_perturbation import OutputPerturbation
-from defenses.pruning import Pruning
-from defenses.rounding import Rounding
-from defenses.stack import Stack
-from server.algorithms.ridge import RidgeSolver
-from server.setup import TrainingPlan
-from server.unlearning.downdate import Downdate
-from server.unlearning.retrain import Retrain
-from simulator.scenario import ScenarioError, scenario_from_dict
-from simulator.world.defense import Defense, Solved
-from simulator.world.models import flat, theta
-from simulator.world.protocols import Block, Statistics
-from simulator.world.records import Array, DeletionRequest, Release
-from tests.federations import RIDGE, SOFTMAX, Bench, record_requests
-from tests.populations import digits_population
+from palimpsest.defenses.batching import Batching
+from palimpsest.defenses.dp_statistics import DpStatistics
+from palimpsest.defenses.finetuning import Finetuning
+from palimpsest.defenses.obfuscation import Obfuscation
+from palimpsest.defenses.output_perturbation import OutputPerturbation
+from palimpsest.defenses.pruning import Pruning
+from palimpsest.defenses.rounding import Rounding
+from palimpsest.defenses.stack import Stack
+from palimpsest.server.algorithms.ridge import RidgeSolver
+from palimpsest.server.setup import TrainingPlan
+from palimpsest.server.unlearning.downdate import Downdate
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.scenario.load import ScenarioError, scenario_from_dict
+from palimpsest.simulator.world.models.model import flat, theta
+from palimpsest.simulator.world.protocols.defense import Defense, Solved
+from palimpsest.simulator.world.protocols.federation import Block, Statistics
+from palimpsest.simulator.world.records import Array, DeletionRequest, Release
+from tests.support.federations import RIDGE, SOFTMAX, Bench, record_requests
+from tests.support.populations import digits_population
 
 EXACT = TrainingPlan(algorithm="closed-form")
 WIDE = Release(3, 7, "unlearning", {"weight": np.linspace(-2, 2, 40_000).reshape(100, 400), "bias": np.ones(100)})

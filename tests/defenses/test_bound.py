@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from defenses.bound import blow_up, gaussian_blow_up, group_blow_up
+from palimpsest.defenses.bound import blow_up, gaussian_blow_up, group_blow_up
 
 
 @pytest.mark.parametrize(("mu", "gamma"), [(0.5, 0.034), (1, 0.092), (2, 0.372), (4, 0.953)])

@@ -8,16 +8,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from clients.clipping import clipped_sum
-from defenses.central_dp import CentralDp
-from server.aggregation import aggregated
-from server.setup import Lineage, Setup
-from simulator.world.account import Account
-from simulator.world.defense import Round
-from simulator.world.protocols import BlockResult
-from simulator.world.seeding import generator
-from tests.federations import FEDAVG, SOFTMAX
-from tests.noise import assert_deviation
+from palimpsest.clients.clipping import clipped_sum
+from palimpsest.defenses.central_dp import CentralDp
+from palimpsest.server.aggregation import aggregated
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.world.privacy.account import Account
+from palimpsest.simulator.world.protocols.defense import Round
+from palimpsest.simulator.world.protocols.federation import BlockResult
+from palimpsest.simulator.world.seeding import generator
+from tests.support.federations import FEDAVG, SOFTMAX
+from tests.support.noise import assert_deviation
 
 LARGE = 5000
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from defenses import CARDS
-from defenses.stack import Stack
-from simulator.methods import method_class
-from simulator.world.account import Charge
-from simulator.world.defense import Defense, in_training, private_part
-from simulator.world.specs import Recipe
+from palimpsest.defenses import CARDS
+from palimpsest.defenses.stack import Stack
+from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.protocols.defense import Defense, in_training, private_part
+from palimpsest.simulator.world.specs import Recipe
 
 HOOKS = {
     "local training": ("local_training", "model"),

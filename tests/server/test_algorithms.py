@@ -7,16 +7,16 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from server.algorithms import lbfgs
-from server.algorithms.lbfgs import NotConvergedError
-from server.blocks import cohort
-from server.setup import Lineage, Setup, TrainingPlan
-from server.unlearning.retrain import Retrain
-from simulator.world.models import flat, model_of
-from simulator.world.seeding import generator
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, SOFTMAX, Bench, record_requests
-from tests.populations import digits_population, with_an_empty_client
+from palimpsest.server.algorithms import lbfgs
+from palimpsest.server.algorithms.lbfgs import NotConvergedError
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.world.models.model import flat, model_of
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, SOFTMAX, Bench, record_requests
+from tests.support.populations import digits_population, with_an_empty_client
 
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from server.unlearning.fedosd import FedOsd, orthogonal_part
-from server.unlearning.pga import Pga
-from simulator.world.models import flat, model_of
-from simulator.world.protocols import Block
-from simulator.world.records import DeletionRequest
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, SOFTMAX, Bench
-from tests.populations import digits_population
+from palimpsest.server.unlearning.fedosd import FedOsd, orthogonal_part
+from palimpsest.server.unlearning.pga import Pga
+from palimpsest.simulator.world.models.model import flat, model_of
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, SOFTMAX, Bench
+from tests.support.populations import digits_population
 
 LEAVER = 3
 FULL_BATCH = FEDAVG.model_copy(

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from server.setup import TrainingPlan
-from server.unlearning import CARDS
-from simulator.methods import method_class
-from simulator.world.models import flat
-from simulator.world.records import DeletionRequest
-from simulator.world.specs import ModelSpec
-from tests.federations import FEDAVG, RIDGE, SOFTMAX, Bench
-from tests.populations import digits_population, with_an_empty_client
+from palimpsest.server.setup import TrainingPlan
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import ModelSpec
+from tests.support.federations import FEDAVG, RIDGE, SOFTMAX, Bench
+from tests.support.populations import digits_population, with_an_empty_client
 
 CLOSED = TrainingPlan(algorithm="closed-form", perturbation=0.1)
 CONVERGED = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8, perturbation=0.1)

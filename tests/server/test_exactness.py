@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.setup import TrainingPlan
-from server.unlearning.ascent import Ascent
-from server.unlearning.downdate import Downdate
-from server.unlearning.finetune import Finetune
-from server.unlearning.ignore import Ignore
-from server.unlearning.retrain import Retrain
-from server.unlearning.rollback import Rollback
-from simulator.world.models import flat
-from simulator.world.protocols import Unlearner
-from simulator.world.records import DeletionRequest, Forget, Release
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, RIDGE, SOFTMAX, Bench, record_requests
-from tests.populations import digits_population, with_records_replaced
+from palimpsest.server.setup import TrainingPlan
+from palimpsest.server.unlearning.ascent import Ascent
+from palimpsest.server.unlearning.downdate import Downdate
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.ignore import Ignore
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.unlearning import Unlearner
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Release
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, RIDGE, SOFTMAX, Bench, record_requests
+from tests.support.populations import digits_population, with_records_replaced
 
 COUPLINGS = ["same-order", "reshuffled", "independent"]
 LBFGS = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8)

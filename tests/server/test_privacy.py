@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defenses.central_dp import CentralDp
-from defenses.dp_sgd import DpSgd
-from server.blocks import cohort
-from server.guarded import UnprotectedError
-from server.history import History
-from server.setup import Lineage, TrainingPlan
-from server.unlearning import CARDS
-from server.unlearning.ascent import Ascent
-from server.unlearning.finetune import Finetune
-from server.unlearning.retrain import Retrain
-from simulator.grids import SerialGrid
-from simulator.methods import method_class
-from simulator.privacy import Meter, Treasurer, privacy_entry
-from simulator.world.defense import Defense
-from simulator.world.models import flat
-from simulator.world.protocols import Block
-from simulator.world.records import DeletionRequest
-from tests.federations import FEDAVG, Bench, record_requests
-from tests.noise import assert_deviation
-from tests.populations import digits_population, with_records_replaced
+from palimpsest.defenses.central_dp import CentralDp
+from palimpsest.defenses.dp_sgd import DpSgd
+from palimpsest.server.blocks import cohort
+from palimpsest.server.guarded import UnprotectedError
+from palimpsest.server.history import History
+from palimpsest.server.setup import Lineage, TrainingPlan
+from palimpsest.server.unlearning import CARDS
+from palimpsest.server.unlearning.ascent import Ascent
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.planning.privacy import Meter, Treasurer, privacy_entry
+from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.defense import Defense
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.records import DeletionRequest
+from tests.support.federations import FEDAVG, Bench, record_requests
+from tests.support.noise import assert_deviation
+from tests.support.populations import digits_population, with_records_replaced
 
 DEFENSES: dict[str, Defense] = {"dp-sgd": DpSgd(noise_multiplier=1.0, clip=0.5), "central-dp": CentralDp(clip=0.5)}
 METER = Meter(1e-5)

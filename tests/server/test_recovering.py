@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from server.unlearning.finetune import Finetune
-from server.unlearning.negate import Not
-from server.unlearning.puf import Puf
-from simulator.world.models import flat
-from simulator.world.protocols import Block
-from simulator.world.records import DeletionRequest
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, SOFTMAX, Bench
-from tests.populations import digits_population
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.negate import Not
+from palimpsest.server.unlearning.puf import Puf
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, SOFTMAX, Bench
+from tests.support.populations import digits_population
 
 FULL_BATCH = FEDAVG.model_copy(update={"recipe": Recipe(batch_size=300, learning_rate=0.1, l2=0.01)})
 

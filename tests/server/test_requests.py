@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.setup import Lineage, Setup, TrainingPlan
-from server.training import train
-from server.unlearning.downdate import Downdate
-from server.unlearning.finetune import Finetune
-from server.unlearning.ignore import Ignore
-from server.unlearning.retrain import Retrain
-from server.unlearning.rollback import Rollback
-from simulator.federation import FederationError
-from simulator.world.models import flat
-from simulator.world.protocols import Block, Unlearner
-from simulator.world.records import DeletionRequest, Forget, Params
-from tests.federations import FEDAVG, RIDGE, Bench
-from tests.populations import digits_population
+from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.server.training import train
+from palimpsest.server.unlearning.downdate import Downdate
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.ignore import Ignore
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.unlearning import Unlearner
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params
+from tests.support.federations import FEDAVG, RIDGE, Bench
+from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
 SAME = Retrain(coupling="same-order")

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.blocks import cohort
-from server.setup import Lineage, TrainingPlan
-from server.unlearning.finetune import Finetune
-from server.unlearning.retrain import Retrain
-from server.unlearning.rollback import Rollback
-from simulator.world.batches import batches_of
-from simulator.world.models import flat
-from simulator.world.records import DeletionRequest
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, Bench
-from tests.populations import digits_population
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, TrainingPlan
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, Bench
+from tests.support.populations import digits_population
 
 RARE = FEDAVG.model_copy(update={"clients_per_round": 2, "rounds": 5})
 STEPS = Recipe(local_steps=2, batch_size=4, learning_rate=0.1)

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.blocks import cohort
-from server.setup import Lineage
-from server.unlearning.ascent import Ascent
-from server.unlearning.ignore import Ignore
-from server.unlearning.retrain import Retrain
-from simulator.federation import FederationError
-from simulator.world.models import flat
-from simulator.world.protocols import Block
-from simulator.world.records import DeletionRequest
-from tests.federations import FEDAVG, Bench, record_requests
-from tests.populations import digits_population
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage
+from palimpsest.server.unlearning.ascent import Ascent
+from palimpsest.server.unlearning.ignore import Ignore
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.records import DeletionRequest
+from tests.support.federations import FEDAVG, Bench, record_requests
+from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
 

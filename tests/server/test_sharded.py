@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.algorithms.step import Step
-from server.blocks import cohort
-from server.participation import first_use
-from server.setup import Lineage, Setup, TrainingPlan
-from server.sharding import members, shard_of
-from server.training import train
-from server.unlearning.finetune import Finetune
-from server.unlearning.retrain import Retrain
-from server.unlearning.sharded import Sharded
-from simulator.world.models import flat
-from simulator.world.protocols import Unlearner
-from simulator.world.records import DeletionRequest, Forget
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, Bench
-from tests.populations import digits_population, with_records_replaced
+from palimpsest.server.algorithms.step import Step
+from palimpsest.server.blocks import cohort
+from palimpsest.server.participation import first_use
+from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.server.sharding import members, shard_of
+from palimpsest.server.training import train
+from palimpsest.server.unlearning.finetune import Finetune
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.sharded import Sharded
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.unlearning import Unlearner
+from palimpsest.simulator.world.records import DeletionRequest, Forget
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, Bench
+from tests.support.populations import digits_population, with_records_replaced
 
 SHARDS = 3
 PLAN = FEDAVG.model_copy(update={"shards": SHARDS, "clients_per_round": 5, "rounds": 5})

@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from server.setup import Lineage
-from server.training import train
-from server.unlearning.retrain import Retrain
-from server.unlearning.sifu import Sifu, drift_bounds
-from simulator.world.gaussian import gaussian_delta
-from simulator.world.models import flat, unflat
-from simulator.world.protocols import Outcome, UnlearningCase
-from simulator.world.records import DeletionRequest, Forget, Params
-from simulator.world.specs import Recipe
-from tests.federations import FEDAVG, Bench
-from tests.populations import digits_population
+from palimpsest.server.setup import Lineage
+from palimpsest.server.training import train
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.sifu import Sifu, drift_bounds
+from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.privacy.gaussian import gaussian_delta
+from palimpsest.simulator.world.protocols.unlearning import Outcome, UnlearningCase
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, Bench
+from tests.support.populations import digits_population
 
 
 class Watched(Sifu):

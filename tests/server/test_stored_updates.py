@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from server.blocks import weighted_mean
-from server.unlearning.distil import Distil
-from server.unlearning.federaser import FedEraser
-from server.unlearning.fedrecovery import FedRecovery
-from server.unlearning.retrain import Retrain
-from server.unlearning.sifu import Sifu
-from simulator.world.gaussian import gaussian_sigma
-from simulator.world.models import flat, model_of
-from simulator.world.records import DeletionRequest
-from simulator.world.transcript import digest_of
-from tests.federations import FEDAVG, SOFTMAX, Bench
-from tests.populations import digits_population
+from palimpsest.server.blocks import weighted_mean
+from palimpsest.server.unlearning.distil import Distil
+from palimpsest.server.unlearning.federaser import FedEraser
+from palimpsest.server.unlearning.fedrecovery import FedRecovery
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.sifu import Sifu
+from palimpsest.simulator.world.models.model import flat, model_of
+from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
+from palimpsest.simulator.world.protocols.transcript import digest_of
+from palimpsest.simulator.world.records import DeletionRequest
+from tests.support.federations import FEDAVG, SOFTMAX, Bench
+from tests.support.populations import digits_population
 
 ONE_ROUND = FEDAVG.model_copy(update={"rounds": 1, "clients_per_round": 0})
 LEAVER = 3

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator.world.backdoor import marked
-from simulator.world.data import Population
-from simulator.world.population import DataConfig, build_population
-from simulator.world.raw import DataError
+from palimpsest.simulator.world.data.backdoor import marked
+from palimpsest.simulator.world.data.build import DataConfig, build_population
+from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.errors import DataError
 
 PATCH = {"target": 3, "patch": [6, 6, 2, 2], "clients": [1, 4]}
 

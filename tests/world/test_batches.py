@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from simulator.world.batches import batches_of, weigh
-from simulator.world.specs import Recipe
+from palimpsest.simulator.world.models.batches import batches_of, weigh
+from palimpsest.simulator.world.specs import Recipe
 
 RECIPE = Recipe(batch_size=4, local_epochs=3)
 

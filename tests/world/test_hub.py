@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simulator.world.datasets import DataError, check_source, load_source, version_of
+from palimpsest.simulator.world.data.datasets import DataError, check_source, load_source, version_of
 
 RNG = np.random.default_rng(6)
 PIXELS = RNG.integers(0, 256, (8, 5, 4), dtype=np.uint8)

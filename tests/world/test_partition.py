@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator.world.data import Population
-from simulator.world.datasets import DataError
-from simulator.world.partition import PartitionConfig, partition
-from simulator.world.population import (
+from palimpsest.simulator.world.data.build import (
     DataConfig,
     build_population,
     load_population,
     median_bandwidth,
     population_directory,
 )
+from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.data.partition import PartitionConfig, partition
+from palimpsest.simulator.world.data.population import Population
 
 LABELS = np.random.default_rng(0).integers(0, 10, 600)
 ARRAYS = ("train_x", "train_y", "offsets", "public_x", "public_y", "test_x", "test_y", "box_low", "box_high")
@@ -217,7 +217,7 @@ def test_a_population_is_built_once_and_found_by_its_content(tmp_path: Path, mon
     assert (kept.schema, kept.preprocessing) == (built.schema, built.preprocessing)
     for name in ARRAYS:
         assert np.array_equal(getattr(kept, name), getattr(built, name)), name
-    monkeypatch.setattr("simulator.world.population.build_population", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("palimpsest.simulator.world.data.build.build_population", lambda *_: pytest.fail("built again"))
     assert load_population(data, 0, root).clients == 5
     place = population_directory(data, 0, root)
     assert population_directory(data, 1, root) != place

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simulator.grids import SerialGrid
-from simulator.runner import prepare, simulate
-from simulator.scenario import ScenarioError, scenario_from_dict
-from simulator.world.datasets import DataError, check_source, load_source, version_of
+from palimpsest.simulator.experiment.runner import prepare, simulate
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.scenario.load import ScenarioError, scenario_from_dict
+from palimpsest.simulator.world.data.datasets import DataError, check_source, load_source, version_of
 
 RNG = np.random.default_rng(5)
 

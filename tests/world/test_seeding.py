@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.world.seeding import generator, generators
+from palimpsest.simulator.world.seeding import generator, generators
 
 
 def test_many_streams_at_once_are_those_of_numpy() -> None:

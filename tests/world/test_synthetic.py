@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from simulator.scenario import ScenarioError, load_scenario
-from simulator.world.population import DataConfig, build_population, load_population, open_population
-from simulator.world.synthetic import SyntheticPopulation
+from palimpsest.simulator.scenario.load import ScenarioError, load_scenario
+from palimpsest.simulator.world.data.build import DataConfig, build_population, load_population, open_population
+from palimpsest.simulator.world.data.synthetic import SyntheticPopulation
 
 
 def _made(seed: int = 0, **settings: object) -> SyntheticPopulation:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.world.batches import batches_of
-from simulator.world.gradients import clipped_sums, gradients, onto
-from simulator.world.models import Model, model_of
-from simulator.world.seeding import generator
-from simulator.world.specs import ModelSpec, Recipe
-from simulator.world.training import Slot, fit, pack_width
-from tests.populations import digits_population
+from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.models.gradients import clipped_sums, gradients, onto
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.training import Slot, fit, pack_width
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import ModelSpec, Recipe
+from tests.support.populations import digits_population
 
 KINDS = ["softmax", "ridge", "svm", "mlp", "cnn", "resnet18"]
 

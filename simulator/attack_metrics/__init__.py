@@ -1,0 +1,1 @@
+"""What did the attacker get? The only place where ground truth and answers meet."""

@@ -1,0 +1,150 @@
+"""The adversary at the command line: a transcript and public knowledge in, answers out, no ground truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+
+from palimpsest.attacks.session import Answer, attack_transcript
+from palimpsest.simulator.figures.gallery import draw_answers
+from palimpsest.simulator.figures.style import STYLE, save
+from palimpsest.simulator.results.answers import are_labels, are_scores, save_answers
+from palimpsest.simulator.scenario.entries import expand, resolve
+from palimpsest.simulator.scenario.load import ScenarioError
+from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.transcript import Transcript
+from palimpsest.simulator.world.records import Labels, Reconstruction, Scores
+from palimpsest.simulator.world.specs import Schema
+
+_SHADES = " .:-=+*#%@"
+_SHOWN = 4
+_SMALL = 20
+
+
+def attack(
+    transcript: Path, attacks: Sequence[str], knowledge: Path | None, seed: int, out: Path, console: Console
+) -> list[Path]:
+    """Attack a transcript, show the first answers, and write all of them.
+
+    Args:
+        transcript: directory of one arm's transcript.
+        attacks: names.
+        knowledge: ``knowledge.json``; the one beside the releases where not given.
+        seed: of the attacks' own randomness.
+        out: safetensors file to write; for images, a gallery is drawn beside it.
+        console: is shown the answers.
+
+    Raises:
+        ScenarioError: there is no such attack, or it does not work on this model.
+        TranscriptError: transcript or knowledge cannot be read.
+    """
+    methods = [method for name in attacks for method in expand("attack", resolve("attack", "--attack", {"kind": name}))]
+    Transcript.open(transcript)  # what is wrong with it is said before what is wrong with the knowledge
+    known = PublicKnowledge.open(knowledge or transcript / "knowledge.json")
+    try:
+        answers = attack_transcript(transcript, methods, known, seed)
+    except TranscriptError:
+        raise
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    schema = known.facts.schema_
+    for kind, answer in answers.items():
+        console.print(f"\n{kind}: {_headline(answer)}")
+        if are_labels(answer.guesses):
+            _show_labels(answer.guesses, schema, console)
+        elif are_scores(answer.guesses):
+            _show_scores(answer.guesses, console)
+        else:
+            _show(answer.reconstructions, schema, console)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_answers(out, answers)
+    written = [out]
+    images = {kind: _rows(answer.reconstructions) for kind, answer in answers.items() if answer.reconstructions}
+    if schema.is_image and images:
+        with mpl.rc_context(STYLE):
+            written.append(save(draw_answers(images, schema.shape), out.with_suffix(".png")))
+    return written
+
+
+def _rows(found: Sequence[Reconstruction]) -> NDArray[np.float64]:
+    return np.concatenate([one.x for one in found])
+
+
+def _headline(answer: Answer) -> str:
+    """How many deletions, at what cost, and how many of them changed nothing."""
+    silent, count, cost = sum(found.no_signal for found in answer.guesses), len(answer.guesses), answer.cost
+    note = f"; {silent} without a signal, where it falls back on the public sample" if silent else ""
+    asked = "" if cost.queries is None else f" and {cost.queries:,} queries"
+    return f"{count} deletion{'s' * (count != 1)} in {cost.seconds:.2f} s{asked}{note}"
+
+
+def _show_labels(found: Sequence[Labels], schema: Schema, console: Console) -> None:
+    """The classes of the first few deletions."""
+    for one in found[:_SHOWN]:
+        classes, counts = np.unique(one.y.astype(int), return_counts=True)
+        said = ", ".join(
+            f"{_class_name(int(label), schema)}" + (f" ({count} times)" if count > 1 else "")
+            for label, count in zip(classes, counts, strict=True)
+        )
+        console.print(Text(f"deletion {one.case}: class {said}" + (", no signal" if one.no_signal else "")))
+
+
+def _show_scores(found: Sequence[Scores], console: Console) -> None:
+    """The entries of the challenge that the first few deletions most likely took away."""
+    for one in found[:_SHOWN]:
+        first = ", ".join(str(entry) for entry in np.argsort(-one.deleted, kind="stable")[:_SHOWN])
+        said = "no signal" if one.no_signal else f"most likely of {len(one.deleted)} challenged records: {first}"
+        console.print(Text(f"deletion {one.case}: {said}"))
+
+
+def _show(found: Sequence[Reconstruction], schema: Schema, console: Console) -> None:
+    """The first few answers: images side by side as characters, tables as values."""
+    pairs = [(one, row) for one in found for row in range(len(one.y))][:_SHOWN]
+    captions = [_caption(one, row, schema) for one, row in pairs]
+    if not schema.is_image:
+        for caption, (one, row) in zip(captions, pairs, strict=True):
+            names = schema.feature_names or [f"column {k}" for k in range(schema.width)]
+            values = ", ".join(f"{name} {value:+.2f}" for name, value in zip(names, one.x[row], strict=True))
+            console.print(Text(f"{caption}: {values}"))
+        return
+    pictures = [drawn(one.x[row], schema.shape) for one, row in pairs]
+    width = max(len(text) for text in [*captions, *(line for picture in pictures for line in picture)]) + 2
+    fit = max(1, console.width // width)
+    for begin in range(0, len(pictures), fit):
+        chosen = slice(begin, begin + fit)
+        console.print(Text("".join(caption.ljust(width) for caption in captions[chosen])))
+        for lines in zip(*pictures[chosen], strict=True):
+            console.print(Text("".join(line.ljust(width) for line in lines)))
+
+
+def _caption(one: Reconstruction, row: int, schema: Schema) -> str:
+    if schema.task == "regression":
+        label = f"target {one.y[row]:.2f}"
+    else:
+        label = f"class {_class_name(int(one.y[row]), schema)}"
+    return f"deletion {one.case}, {label}" + (", no signal" if one.no_signal else "")
+
+
+def _class_name(number: int, schema: Schema) -> str:
+    return schema.class_names[number] if number < len(schema.class_names) else str(number)
+
+
+def drawn(record: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
+    """An image as lines of characters, dark to light, in about its proportions (a character is twice as high as wide).
+
+    A character stands for two rows of one column; of a small image, a pixel is two characters.
+    """
+    image: NDArray[Any] = np.clip(record, 0.0, 1.0).reshape(shape).mean(axis=0)
+    if image.shape[1] < _SMALL:
+        rows = np.repeat(image, 2, axis=1)
+    else:
+        even = np.concatenate([image, image[-1:]]) if image.shape[0] % 2 else image
+        rows = (even[0::2] + even[1::2]) / 2
+    levels = np.minimum((rows * len(_SHADES)).astype(int), len(_SHADES) - 1)
+    return ["".join(_SHADES[level] for level in row) for row in levels]

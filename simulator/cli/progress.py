@@ -1,0 +1,70 @@
+"""Progress on a terminal: bars, or a line a finished stage."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+
+class Shown:
+    """Progress bars with elapsed time on a terminal, one line a finished stage elsewhere. A context manager.
+
+    Everything goes to the console given, which should write to stderr: stdout is for results.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Bars(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+        self._done = 0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._finish()
+        self._bars.stop()
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage; the one before is shown as done."""
+        self._finish()
+        self._name, self._done, self._began = name, 0, time.monotonic()
+        self._task = self._bars.add_task(name, total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the bar."""
+        self._done += steps
+        if self._task is not None:
+            self._bars.advance(self._task, steps)
+
+    def note(self, text: str) -> None:
+        """Print a line; above the bars, where there are any."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def _finish(self) -> None:
+        """Fill the bar of the stage that ends; without a terminal, write its line."""
+        if self._task is None:
+            return
+        known = self._bars.tasks[self._task].total
+        self._bars.update(self._task, total=known or max(self._done, 1), completed=known or max(self._done, 1))
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._began
+            count = f" ({self._done})" if self._done else ""
+            self.note(f"{self._name}{count}: {seconds:.1f} s")
+        self._task = None

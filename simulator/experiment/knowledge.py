@@ -1,0 +1,92 @@
+"""What a scenario grants the eavesdropper, and no more: the public knowledge that is laid beside a transcript."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from palimpsest.server.session import Processed
+from palimpsest.simulator.planning.plan import Arm
+from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.public_sample import sample
+from palimpsest.simulator.planning.setup import penalty
+from palimpsest.simulator.scenario.sections import Setting
+from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge
+from palimpsest.simulator.world.records import Array
+
+
+def knowledge_of(
+    name: str, arm: Arm, ground: Groundwork, processed: Sequence[Processed], labels: Sequence[Array]
+) -> PublicKnowledge:
+    """The public facts and the adversary's sample of one arm.
+
+    Args:
+        name: of the scenario.
+        arm: which combination.
+        ground: its data and training.
+        processed: the deletions.
+        labels: classes or targets of each one's records; ground truth, of which only what is granted goes in.
+    """
+    adversary, population, setup = arm.setting.adversary, ground.population, ground.setup
+    n = max(1, round(population.records * adversary.n_factor))
+    operator, step = arm.unlearning.public_rule()
+    facts = Facts(
+        scenario=name,
+        schema_=population.schema,
+        model=setup.spec.model_copy(update={"regularisation": penalty(arm.setting, n)}),
+        n=n,
+        algorithm=setup.plan.algorithm,
+        training=arm.setting.training.model_dump(mode="json"),
+        unlearning=arm.unlearning.model_dump(mode="json"),
+        operator=operator,
+        step=step,
+        preprocessing=population.preprocessing,
+        granted=tuple(adversary.knows),
+        seed=arm.seed if "seeds" in adversary.knows else None,
+        round_to=adversary.round_to,
+        cases=tuple(_view(arm.setting, p, y) for p, y in zip(processed, labels, strict=True)),
+    )
+    x, y = sample(arm.setting, population, arm.seed)
+    return PublicKnowledge(facts, x, y, np.asarray(population.box_low), np.asarray(population.box_high))
+
+
+def _view(setting: Setting, processed: Processed, y: Array) -> CaseView:
+    """One deletion, as far as it is granted."""
+    request, knows = processed.case.request, setting.adversary.knows
+    return CaseView(
+        before=processed.before if setting.adversary.knows_bracket else None,
+        after=processed.after,
+        size=request.size,
+        labels=tuple(sorted(float(label) for label in y)) if "labels" in knows else None,
+        clients=tuple(sorted(request.forget)) if "client" in knows else None,
+    )
+
+
+def conditions(arm: Arm, ground: Groundwork) -> dict[str, Any]:
+    """What an attack's success depends on, for ``results.json``: the setting, and what the adversary is granted of it.
+
+    What does not apply is absent: coupling of a rule without one, the gradient norm at which only an optimiser stops.
+    """
+    setting, adversary = arm.setting, arm.setting.adversary
+    training, solved = setting.training, setting.training.algorithm in ("lbfgs", "closed-form")
+    found: dict[str, Any] = {
+        "model": setting.model.kind,
+        "features": 0 if setting.model.features is None else setting.model.features.dimension,
+        "algorithm": training.algorithm,
+        "lambda": penalty(setting, ground.population.records),
+        "records_per_request": setting.deletion.records_per_request,
+        "pattern": setting.deletion.pattern,
+        "public_records": adversary.public_records or len(ground.population.public_x),
+        "public_classes": len(adversary.public_classes) or ground.population.schema.outputs,
+        "public_noise": adversary.public_noise,
+        "public_source": " ".join([adversary.public_source, *map(str, adversary.public_sites)]).strip(),
+        "n_factor": adversary.n_factor,
+        "round_to": adversary.round_to,
+    }
+    if not solved:
+        found |= {"rounds": training.rounds, "local_epochs": training.local_epochs}
+        found |= {"rounds_between": setting.deletion.rounds_between, "missed_rounds": adversary.missed_rounds}
+    if training.algorithm == "lbfgs":
+        found["gradient_norm"] = training.stop.gradient_norm
+    coupling = arm.unlearning.model_dump(mode="json").get("coupling")
+    return found | ({} if coupling is None or solved else {"coupling": coupling})

@@ -1,0 +1,149 @@
+"""What arms share: the population, the trained model, the requests, and a hidden retraining to compare with."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from palimpsest.server.arrivals import timeline, union, without
+from palimpsest.server.history import History
+from palimpsest.server.rehearsal import SilentClients
+from palimpsest.server.updates import UpdateStore
+from palimpsest.simulator.federation.federation import GridFederation
+from palimpsest.simulator.federation.grids import Grid
+from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.scenario.sections import EvaluationConfig
+from palimpsest.simulator.unlearning_metrics.compare import Yardstick
+from palimpsest.simulator.unlearning_metrics.reference import Reference, retrained
+from palimpsest.simulator.unlearning_metrics.relearning import relearn
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.unlearning import Drift, UnlearningCase
+from palimpsest.simulator.world.records import Forget, Params, Release
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is left of a ``Trunk`` between two processes; two of one name are the same.
+
+    Attributes:
+        name: of the training, on this machine.
+        ground: what it is made of.
+        history: without the way to the clients, and without the public sample.
+        reference: the hidden retrainings.
+    """
+
+    name: str
+    ground: Groundwork = field(compare=False)
+    history: History = field(compare=False)
+    reference: Reference = field(compare=False)
+
+
+@dataclass
+class Trunk:
+    """One training that several arms branch from.
+
+    Attributes:
+        ground: what it is made of.
+        grid: Flower's way to the hosts.
+        history: what the server keeps, once trained.
+        reference: retrainings without a request's records (and those of earlier requests, where sequential).
+    """
+
+    ground: Groundwork
+    grid: Grid
+    history: History
+    reference: Reference = field(default_factory=Reference)
+
+    @classmethod
+    def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
+        """Prepare a training; nothing is sent yet.
+
+        Args:
+            ground: what is trained.
+            grid: the hosts.
+            needs: of the arms' methods; what none of them needs is not kept.
+            scratch: for histories that do not fit into memory.
+        """
+        federation = _clients(ground, grid)
+        updates = UpdateStore(scratch) if "client updates" in needs else None
+        drifts: list[Drift] | None = [] if "client drift" in needs else None
+        shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
+        public = ground.population.public_x
+        history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
+        return cls(ground, grid, history)
+
+    @classmethod
+    def taken_up(cls, trained: Trained, grid: Grid) -> "Trunk":
+        """A training that is done, before other hosts; nothing is sent yet."""
+        ground = trained.ground
+        history = replace(trained.history, federation=_clients(ground, grid), public=ground.population.public_x)
+        return cls(ground, grid, history, trained.reference)
+
+    def leave(self, name: str) -> Trained:
+        """What another process needs to take the training up."""
+        return Trained(
+            name, self.ground, replace(self.history, federation=SilentClients(), public=None), self.reference
+        )
+
+    def train(self) -> Iterator[Release]:
+        """Train; yield releases as they come."""
+        yield from self.history.run()
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What measures the models of all arms."""
+        ground = self.ground
+        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.seed)
+
+    def retrain_reference(self, how: EvaluationConfig) -> None:
+        """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
+        cases = self._cases()
+        federation = partial(self.ground.federation, self.grid)
+        self.reference = retrained(self.history, federation, cases, how.retrainings, self.yardstick.on_test)
+        self.reference.relearning = self.relearn("reference", cases, self.reference.models[0], how.relearning)
+
+    def relearn(
+        self, arm: str, cases: Sequence[UnlearningCase], models: Mapping[int, Params], most: int
+    ) -> dict[int, int]:
+        """Rounds in which models learn again what they forgot, by request index.
+
+        Nothing where the optimum is solved for, or where training goes on from the models of shards.
+
+        Args:
+            arm: its clients take back, for once, what they buried in it.
+            cases: the requests.
+            models: by request index.
+            most: rounds after which a model is given up; 0: nothing is tried.
+        """
+        plan = self.ground.setup.plan
+        if most == 0 or plan.algorithm not in ("fedavg", "fedsgd") or plan.shards > 1:
+            return {}
+        history = self.history.under(self.ground.federation(self.grid, f"relearning {arm}"))
+        starts = [models[case.request.index] for case in cases]
+        losses = [self.yardstick.loss_of(case.request.forget) for case in cases]
+        needed = relearn(history, cases, starts, losses, most)
+        return {case.request.index: rounds for case, rounds in zip(cases, needed, strict=True)}
+
+    def _cases(self) -> Sequence[UnlearningCase]:
+        """Each request as a branch of its own, with what is gone by then."""
+        sequential = self.ground.setting.deletion.pattern == "sequential"
+        gone: Forget = {}
+        cases, done = [], 0
+        for arrival in timeline(self.ground.requests):
+            request = arrival.request
+            if arrival.back:
+                gone = without(gone, request.forget)
+                continue
+            forgotten, arrives = request.forget, request.round
+            if sequential:
+                gone = union(gone, request.forget)
+                forgotten, arrives = gone, max(arrives, done)
+            done = arrives + self.ground.setting.deletion.rounds_between
+            before = self.history.released(request.round)
+            cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
+        return cases
+
+
+def _clients(ground: Groundwork, grid: Grid) -> GridFederation:
+    """The clients as they are before anything is deleted."""
+    return ground.federation(grid, f"trunk-{ground.setting.variant}")

@@ -1,0 +1,1 @@
+"""Flower and Ray: the only room that imports them."""

@@ -1,0 +1,238 @@
+"""The federation behind the protocol: blocks go out to hosts as Flower messages, and results come back in block order.
+
+It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (simulator/grids.py), or the one that ``flwr run`` hands
+to a ServerApp.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from palimpsest.simulator.federation import messages as wire
+from palimpsest.simulator.federation.hosts import Roster, meet
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Loss, Statistics
+from palimpsest.simulator.world.records import Array, Forget, Params
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+
+ATTEMPTS = 3
+"""How often blocks are sent before a host that does not answer becomes an error."""
+
+Result = TypeVar("Result", BlockResult, Statistics, Factor)
+
+
+class FederationError(RunFailure):
+    """A host refused or failed, or did not answer."""
+
+
+@dataclass
+class Costs:
+    """What was asked of clients since the start.
+
+    Attributes:
+        rounds: exchanges between server and clients, of however many branches together.
+        client_updates: local trainings and full-batch answers of single clients.
+        bytes_up, bytes_down: what those clients would send and receive: one model, or one set of statistics, each.
+        client_seconds: of computing for all clients together, as hosts measured it.
+    """
+
+    rounds: int = 0
+    client_updates: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    client_seconds: float = 0.0
+
+
+@dataclass
+class GridFederation:
+    """``Federation`` on a Flower grid.
+
+    Attributes:
+        grid: Flower's way to the hosts.
+        population: what hosts need to find their clients' data: ``{"data": ..., "seed": ..., "root": ...}``.
+        sizes: ``[clients]`` records of each client before any deletion, to balance hosts.
+        seed: the scenario's seed.
+        arm: whose tombstones bind.
+        sites: places that hold their own clients' records; 0: any host serves any client.
+        device: where hosts compute.
+        costs: what has been asked of clients.
+    """
+
+    grid: Grid
+    population: Mapping[str, Any]
+    sizes: Array
+    seed: int
+    arm: str
+    sites: int = 0
+    device: str = "cpu"
+    costs: Costs = field(default_factory=Costs)
+
+    def train(
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        round: int,
+        recipe: Recipe,
+        each: bool = False,
+    ) -> list[BlockResult]:
+        """See ``Federation.train``."""
+        how = {"recipe": recipe.model_dump(mode="json"), "round": round, "each": each}
+        header = {"spec": model.model_dump(mode="json"), **how}
+        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
+        return self._ask("train", header, blocks, wire.results_from_record, models)
+
+    def gradient(
+        self,
+        model: ModelSpec,
+        models: Sequence[Params],
+        blocks: Sequence[Block],
+        of: str = "retained",
+        loss: Loss = "training",
+        private: PrivateSteps | None = None,
+        step: int = 0,
+    ) -> list[BlockResult]:
+        """See ``Federation.gradient``."""
+        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
+        hidden = None if private is None else private.model_dump(mode="json")
+        asked = {"of": of, "loss": loss, "private": hidden, "step": step}
+        header = {"spec": model.model_dump(mode="json"), **asked}
+        return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
+
+    def hessian(
+        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
+    ) -> list[BlockResult]:
+        """See ``Federation.hessian``."""
+        self._charge(blocks, 2 * model_of(model).bytes, model_of(model).bytes)
+        header = {"spec": model.model_dump(mode="json")}
+        pairs = wire.pair_models(models, vectors)
+        return self._ask("query.hessian", header, blocks, wire.results_from_record, pairs)
+
+    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
+        """See ``Federation.statistics``."""
+        header = {"spec": model.model_dump(mode="json")}
+        answers = self._ask("query.statistics", header, blocks, wire.statistics_from_record)
+        self._charge(blocks, 0, max((a.gram.nbytes + a.moment.nbytes for a in answers), default=0))
+        return answers
+
+    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
+        """See ``Federation.factors``."""
+        header = {"spec": model.model_dump(mode="json")}
+        answers = self._ask("query.factors", header, blocks, wire.factors_from_record)
+        self._charge(blocks, 0, max((a.root.nbytes + a.moment.nbytes for a in answers), default=0))
+        return answers
+
+    def tombstone(self, forget: Mapping[int, Forget]) -> None:
+        """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
+        self._mark(forget, lift=False)
+
+    def readmit(self, branch: int, forget: Forget) -> None:
+        """See ``Federation.readmit``."""
+        self._mark({branch: forget}, lift=True)
+
+    def _mark(self, forget: Mapping[int, Forget], lift: bool) -> None:
+        """Tell every host of all branches in one message."""
+        calls = {}
+        for node in self.hosts():
+            marks = {branch: self._roster.part(node, named) for branch, named in forget.items()}
+            calls[node] = wire.pack({"arm": self.arm, "marks": wire.marks_to_json(marks), "lift": lift}, {})
+        replies = self._exchange("query.tombstone", calls)
+        if missing := set(calls).difference(replies):
+            what = "new consent" if lift else "deletion"
+            raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branches {sorted(forget)}")
+
+    def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
+        clients = sum(len(block.clients) for block in blocks)
+        self.costs.rounds += 1
+        self.costs.client_updates += clients
+        self.costs.bytes_down += clients * down
+        self.costs.bytes_up += clients * up
+
+    def _ask(
+        self,
+        message_type: str,
+        header: Mapping[str, Any],
+        blocks: Sequence[Block],
+        read: Callable[[RecordDict], list[Result]],
+        models: Sequence[Params] = (),
+    ) -> list[Result]:
+        """Send every block to some host, once more to another if no answer comes; return results in block order."""
+        results: dict[int, Result] = {}
+        for _ in range(ATTEMPTS):
+            pending = [i for i in range(len(blocks)) if i not in results]
+            if not pending:
+                break
+            shares = self._share(blocks, pending, self.hosts())
+            messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
+            for node, reply in self._exchange(message_type, messages).items():
+                results.update(zip(shares[node], read(reply), strict=True))
+                self.costs.client_seconds += wire.seconds_of(reply)
+        if len(results) < len(blocks):
+            raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
+        return [results[i] for i in range(len(blocks))]
+
+    def _message(self, header: Mapping[str, Any], blocks: Sequence[Block], models: Sequence[Params]) -> RecordDict:
+        """A call about some blocks, with the models that they need and no others."""
+        used = sorted({block.model for block in blocks}) if models else []
+        position = {model: i for i, model in enumerate(used)} or {0: 0}
+        plain = wire.blocks_to_json(blocks)
+        for value in plain:
+            value["model"] = position[value["model"]] if models else 0
+        whose = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
+        call = {**header, **whose, "blocks": plain}
+        return wire.pack(call, wire.stack_models([models[i] for i in used]))
+
+    def _share(self, blocks: Sequence[Block], pending: Sequence[int], nodes: Sequence[int]) -> dict[int, list[int]]:
+        """Give each host about the same number of records; blocks of the same clients go to the same host.
+
+        Hosts keep the features of such blocks in memory. Who computes what changes no bit of the result.
+        """
+        together: dict[tuple[int, ...], list[int]] = {}
+        for i in pending:
+            together.setdefault(blocks[i].clients, []).append(i)
+        cost = {clients: len(own) * int(self.sizes[list(clients)].sum()) for clients, own in together.items()}
+        load = dict.fromkeys(nodes, 0)
+        shares: dict[int, list[int]] = {node: [] for node in nodes}
+        for clients in sorted(together, key=lambda clients: (-cost[clients], clients)):
+            node = min(self._roster.serving(clients[0]), key=lambda node: load[node])
+            load[node] += cost[clients]
+            shares[node] += together[clients]
+        return {node: sorted(own) for node, own in shares.items() if own}
+
+    def hosts(self) -> list[int]:
+        """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
+        return self._roster.nodes
+
+    def gpus(self) -> Mapping[int, bool]:
+        """Which hosts see a GPU, by node id."""
+        return self._roster.gpus
+
+    @cached_property
+    def _roster(self) -> Roster:
+        return meet(self.grid.get_node_ids, self._hello, len(self.sizes), self.sites)
+
+    def _hello(self, nodes: Iterable[int]) -> dict[int, dict[str, Any]]:
+        replies = self._exchange("query.hello", {node: wire.pack({}, {}) for node in nodes})
+        return {node: wire.unpack(reply)[0] for node, reply in replies.items()}
+
+    def _exchange(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
+        """Send one message to each node; return the answers by node.
+
+        Raises:
+            FederationError: a host answered with an error (a refusal, or a fault in its own code).
+        """
+        messages = [
+            Message(content, dst_node_id=node, message_type=message_type, group_id=self.arm)
+            for node, content in contents.items()
+        ]
+        answers = {}
+        for reply in self.grid.send_and_receive(messages):
+            if reply.has_error():
+                raise FederationError(f"host {reply.metadata.src_node_id} failed: {reply.error.reason}")
+            answers[reply.metadata.src_node_id] = reply.content
+        return answers

@@ -1,0 +1,181 @@
+"""What a scenario will cost, from its numbers alone."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from palimpsest.clients.host import Host
+from palimpsest.clients.reader import Reader
+from palimpsest.clients.tombstones import Tombstones
+from palimpsest.server.blocks import cut
+from palimpsest.server.setup import Lineage
+from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning.epsilon_forecast import epsilons, has_private
+from palimpsest.simulator.planning.plan import Arm, Plan, Prefix
+from palimpsest.simulator.planning.requests import draw_requests
+from palimpsest.simulator.planning.setup import model_spec, setup_of
+from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.scenario.sections import TrainingConfig
+from palimpsest.simulator.world.data.build import load_population
+from palimpsest.simulator.world.data.datasets import cache_directory
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.seeding import generator
+
+_TRIED = 64
+"""Clients on which the pace of local training is tried out."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimated cost of one arm, its share of common work left out.
+
+    Attributes:
+        rounds: of training that its unlearning runs, over all requests; None where it cannot be known beforehand.
+        client_updates: messages that clients compute for them; None where it cannot be known beforehand.
+        disk: bytes of its transcript.
+    """
+
+    rounds: int | None
+    client_updates: int | None
+    disk: int | None
+
+
+def table(plan: Plan, scenario: Scenario) -> Table:
+    """The arms of a plan and their cost; a line of its own for the training and the reference that arms share.
+
+    Where working models are heard too, how many lbfgs will broadcast is unknown. Where any defense is private, there is
+    a column for epsilon: after the training, and after all deletions of an arm.
+
+    Args:
+        plan: the arms.
+        scenario: which they are of.
+
+    Raises:
+        DataError: a private training that a run would refuse.
+    """
+    private = has_private(plan)
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    found.add_column("arm", overflow="fold")
+    for header in ("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])):
+        found.add_column(header, justify="right", no_wrap=True)
+    total, cache = 0, cache_directory() / "populations"
+    for prefix in plan.prefixes:
+        population = load_population(prefix.setting.data, prefix.seed, cache)
+        pace = _seconds_per_update(prefix, population)
+        shared = _shared(prefix, population)
+        name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
+        spent = epsilons(scenario, prefix, cache)
+        found.add_row(
+            f"{name}: training and reference, shared", *_cells(shared, pace), *_epsilon(spent, "", private), style="dim"
+        )
+        training = prefix.setting.training
+        rounds = _rounds(training.algorithm, training.rounds)
+        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
+        for arm in prefix.arms:
+            cost = of_arm(arm, population, requests)
+            heard_at_work = arm.setting.adversary.sees == "broadcasts"
+            if heard_at_work and (training.algorithm == "lbfgs" or training.shards > 1):
+                cost = replace(cost, disk=None)
+            total += cost.disk or 0
+            found.add_row(arm.id, *_cells(cost, pace), *_epsilon(spent, arm.id, private))
+    found.add_section()
+    found.add_row(f"{len(plan.arms)} arms", "", "", "", _bytes(total), style="bold")
+    return found
+
+
+def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionRequest]) -> Cost:
+    """Estimate one arm. Methods whose cost depends on more than the scenario says are unknown."""
+    training, deletion, requests = arm.setting.training, arm.setting.deletion, len(drawn)
+    size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
+    rounds = _rounds(arm.setting.training.algorithm, training.rounds)
+    trunk = rounds + 1 if training.algorithm in ("fedavg", "fedsgd") else 1
+    if arm.unlearning.method == "retrain":
+        per_round = _clients(training, population)
+        between = deletion.rounds_between
+        again = sum(request.round + between for request in drawn)
+        updates = None if per_round is None else again * per_round
+        return Cost(again, updates, (trunk + again + requests * (trunk - rounds)) * size)
+    if arm.unlearning.method in ("finetune", "not"):
+        recovery, per_round = getattr(arm.unlearning, "rounds", 0), _clients(training, population) or 0
+        releases = recovery + (arm.unlearning.method == "not")
+        updates = requests * recovery * per_round
+        return Cost(requests * recovery, updates, (trunk + requests * releases) * size)
+    if arm.unlearning.method in ("fedrecovery", "distil"):
+        return Cost(0, 0, (trunk + requests * (1 + (arm.unlearning.method == "distil"))) * size)
+    if arm.unlearning.method in ("ascent", "downdate"):
+        steps = getattr(arm.unlearning, "steps", 1)
+        return Cost(0, steps * sum(len(request.forget) for request in drawn), (trunk + requests) * size)
+    if arm.unlearning.method == "none":
+        return Cost(0, 0, (trunk + requests) * size)
+    return Cost(None, None, None)
+
+
+def _shared(prefix: Prefix, population: AbstractPopulation) -> Cost:
+    """The training itself, and a hidden retraining for each request."""
+    training, deletion = prefix.setting.training, prefix.setting.deletion
+    requests = len(deletion.request) or deletion.requests
+    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests)
+    per_round = _clients(training, population)
+    return Cost(rounds, None if per_round is None else rounds * per_round, 0)
+
+
+def _rounds(algorithm: str, rounds: int) -> int:
+    return rounds if algorithm in ("fedavg", "fedsgd") else 1
+
+
+def _clients(training: TrainingConfig, population: AbstractPopulation) -> int | None:
+    """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
+    if training.algorithm == "lbfgs":
+        return None
+    if training.algorithm == "closed-form":
+        return population.clients
+    if training.sampling is not None:
+        return round(training.sampling.rate * population.clients)
+    return min(training.clients_per_round or population.clients, population.clients)
+
+
+def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float | None:
+    """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
+    if prefix.setting.training.algorithm != "fedavg":
+        return None
+    setup = setup_of(prefix.setting, population, prefix.seed)
+    tried = np.linspace(0, population.clients - 1, num=min(_TRIED, population.clients)).astype(int)
+    [block] = cut(replace(setup, block_size=_TRIED), Lineage(branch=0, forget={}), 0, tried.tolist())
+    host = Host(Reader(population), prefix.seed, "estimate", Tombstones())
+    start = model_of(setup.spec).init(generator(prefix.seed, "init"))
+    took = []
+    with one_thread():
+        for _ in range(3):
+            began = time.perf_counter()
+            host.train(setup.spec, [start], [block], 0, setup.plan.recipe)
+            took.append(time.perf_counter() - began)
+    return min(took) / len(tried) / (os.cpu_count() or 1)
+
+
+def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
+    counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
+    seconds = None if pace is None or cost.client_updates is None else pace * cost.client_updates
+    took = "-" if seconds is None else "< 1 s" if seconds < 1.0 else f"about {seconds:,.0f} s"
+    return [*counts, took, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+
+
+def _epsilon(spent: Mapping[str, float], whose: str, private: bool) -> Sequence[str]:
+    """A cell, where there is such a column."""
+    return [f"{spent[whose]:.3g}" if whose in spent else "-"] if private else []
+
+
+def _bytes(count: int) -> str:
+    """In decimal units."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,93 @@
+"""Everything that a training needs and that can be wrong, before anything starts."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from palimpsest.server.setup import Setup
+from palimpsest.simulator.federation.federation import GridFederation
+from palimpsest.simulator.federation.grids import Grid
+from palimpsest.simulator.planning.plan import Prefix, Setting
+from palimpsest.simulator.planning.privacy import defended
+from palimpsest.simulator.planning.public_sample import sample
+from palimpsest.simulator.planning.requests import draw_requests
+from palimpsest.simulator.planning.setup import setup_of
+from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.world.data.build import load_population, open_population, population_directory
+from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.records import DeletionRequest
+
+
+@dataclass(frozen=True)
+class Groundwork:
+    """All that a training needs and that can be wrong, before anything is started.
+
+    Attributes:
+        setting: data, model, training and deletion of the variant.
+        seed: the scenario's seed.
+        population: the data.
+        directory: where hosts find the population.
+        setup: the training.
+        requests: what will be deleted.
+        device: where hosts compute.
+    """
+
+    setting: Setting
+    seed: int
+    population: AbstractPopulation
+    directory: Path
+    setup: Setup
+    requests: tuple[DeletionRequest, ...]
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "Groundwork":
+        """Load the data and resolve everything that depends on it.
+
+        Raises:
+            DataError: the data are unusable, or the scenario does not fit them.
+            ScenarioError: the deletions do not fit the data.
+        """
+        setting, seed = prefix.setting, prefix.seed
+        population = load_population(setting.data, seed, root)
+        _check_classes(prefix, population)
+        for granted in {arm.setting.variant: arm.setting for arm in prefix.arms}.values():
+            sample(granted, population, seed)
+        setup = replace(
+            setup_of(setting, population, seed),
+            block_size=scenario.runtime.block_size,
+            sites=scenario.runtime.sites,
+            keep_working=setting.adversary.sees == "broadcasts",
+            secure_noise=scenario.privacy.secure_noise,
+            sampling_is_secret=scenario.privacy.sampling_is_secret,
+        )
+        setup = defended(setup, prefix.defenses, scenario.privacy)
+        requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
+        return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the population out, in a message to a host: every process maps it into memory for itself."""
+        directory = self.directory.resolve()
+        return _mapped, (self.setting, self.seed, directory, self.setup, self.requests, self.device)
+
+    def federation(self, grid: Grid, arm: str) -> GridFederation:
+        """The clients under one arm's tombstones, with costs of its own."""
+        about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
+        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites, self.device)
+
+
+def _mapped(setting: Setting, seed: int, directory: Path, *rest: Any) -> Groundwork:
+    return Groundwork(setting, seed, open_population(setting.data, directory), directory, *rest)
+
+
+def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
+    if population.schema.task == "classification":
+        return
+    but = f"needs classes, but {population.schema.name} has a real-valued target"
+    for arm in prefix.arms:
+        if "classes" in arm.unlearning.needs:
+            raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
+        for attack in arm.attacks:
+            if "classes" in attack.needs:
+                raise DataError(f"attack {attack.kind!r} {but}: take an attack that answers with records")

@@ -1,0 +1,161 @@
+"""Where defenses meet a training: what they are calibrated to, and what has been spent in the end."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from palimpsest.defenses.accountant import Accountant, epsilon
+from palimpsest.defenses.stack import Stack
+from palimpsest.server.history import History
+from palimpsest.server.rehearsal import training_account, unlearning_account
+from palimpsest.server.session import Processed
+from palimpsest.server.setup import Setup
+from palimpsest.simulator.scenario.sections import PrivacyConfig
+from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.privacy.account import Account, Spending
+from palimpsest.simulator.world.protocols.defense import Defense, private_part
+from palimpsest.simulator.world.protocols.unlearning import Unlearner, UnlearningCase
+from palimpsest.simulator.world.records import Forget
+
+
+def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> Setup:
+    """The training under the parts of a defense that act in it, calibrated to it, with an account to charge.
+
+    Raises:
+        DataError: the training alone would pass the budget.
+    """
+    defense = parts[0] if len(parts) == 1 else Stack(of=tuple(parts)) if parts else Defense()
+    meter = Meter(privacy.delta, privacy.accountant)
+
+    def under(candidate: Defense) -> Setup:
+        part = private_part(candidate)
+        return replace(
+            setup,
+            defense=candidate,
+            spec=candidate.model(setup.spec),
+            account=Account(part.unit if part else None, setup.sizes),
+        )
+
+    def spends(candidate: Defense) -> float:
+        return meter.highest(training_account(under(candidate)), [0])
+
+    found = under(defense.calibrated(spends))
+    if privacy.budget and found.private and (spent := spends(found.defense)) > privacy.budget:
+        raise DataError(
+            f"privacy.budget = {privacy.budget:g}: the training alone spends epsilon = {spent:.3g} under "
+            f"{defense.kind!r}; raise the budget or the noise"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Reads accounts in epsilon.
+
+    Attributes:
+        delta: at which.
+        accountant: how.
+    """
+
+    delta: float
+    accountant: Accountant = "rdp"
+
+    def of(self, spending: Spending) -> float:
+        """Epsilon of what one unit has paid."""
+        return epsilon(spending, self.delta, self.accountant)
+
+    def highest(self, account: Account, branches: Iterable[int], until: int | None = None) -> float:
+        """The highest epsilon of any unit that is never deleted."""
+        return max((max(self.retained(account, branch, {}, until), default=0.0) for branch in branches), default=0.0)
+
+    def retained(self, account: Account, branch: int, forgotten: Forget, until: int | None = None) -> list[float]:
+        """Epsilon of a record that each client keeps (of each client that keeps any, where units are clients)."""
+        paid = account.of_everybody(branch, until)
+        left = [int(size) - len(forgotten.get(client, ())) for client, size in enumerate(account.sizes)]
+        return [self.of(spending) for spending, records in zip(paid, left, strict=True) if records]
+
+    def deleted(self, account: Account, case: UnlearningCase, until: int | None = None) -> list[float]:
+        """Epsilon of a deleted record of each client in a case (of each such client)."""
+        return [
+            self.of(account.spent(case.branch, client, records[0], until))
+            for client, records in case.request.forget.items()
+            if records
+        ]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """The highest and the median."""
+    return {"max": float(max(values)), "median": float(np.median(values))}
+
+
+@dataclass(frozen=True)
+class Treasurer:
+    """Says what deletions cost, and refuses those that cost too much.
+
+    Attributes:
+        meter: how accounts are read.
+        budget: epsilon that no unit may pass; 0: none.
+    """
+
+    meter: Meter
+    budget: float = 0.0
+
+    def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> dict[int, str]:
+        """Request -> why it is refused: its processing would have some unit pass the budget."""
+        account = history.setup.account
+        if not self.budget or account.unit is None or not cases:
+            return {}
+        then, found = unlearning_account(history, unlearner, cases), {}
+        for case in cases:
+            now, after = self._highest(account, case), self._highest(then, case)
+            if after > self.budget and after > now:
+                found[case.request.index] = (
+                    f"its processing would have a {account.unit} spend epsilon = {after:.3g} (so far {now:.3g}), and "
+                    f"privacy.budget = {self.budget:g}"
+                )
+        return found
+
+    def statement(self, account: Account, case: UnlearningCase, before: int) -> dict[str, Any]:
+        """What a processed request's units have spent, before it and after it.
+
+        Args:
+            account: of the arm.
+            case: what was processed.
+            before: number of entries before that.
+        """
+        if account.unit is None:
+            return {}
+        found: dict[str, Any] = {"unit": account.unit, "delta": self.meter.delta, "deleted": {}, "retained": {}}
+        for when, until in (("before", before), ("after", None)):
+            if deleted := self.meter.deleted(account, case, until):
+                found["deleted"][when] = summary(deleted)
+            if retained := self.meter.retained(account, case.branch, case.forgotten, until):
+                found["retained"][when] = summary(retained)
+        return found
+
+    def _highest(self, account: Account, case: UnlearningCase) -> float:
+        kept = self.meter.retained(account, case.branch, case.forgotten)
+        return max([0.0, *kept, *self.meter.deleted(account, case)])
+
+
+def privacy_entry(account: Account, treasurer: Treasurer, processed: Sequence[Processed]) -> dict[str, Any]:
+    """What ``results.json`` says of an arm's differential privacy; see ``Treasurer.statement`` (medians over cases)."""
+    meter = treasurer.meter
+    if account.unit is None:
+        return {"unit": "record", "epsilon_max": None, "delta": meter.delta}
+    entry: dict[str, Any] = {"unit": account.unit, "delta": meter.delta, "accountant": meter.accountant}
+    statements = [p.spent for p in processed]
+    for whose in ("deleted", "retained"):
+        found = {
+            when: [said[whose][when] for said in statements if when in said[whose]] for when in ("before", "after")
+        }
+        entry[whose] = {
+            when: {"max": max(s["max"] for s in all_), "median": float(np.median([s["median"] for s in all_]))}
+            for when, all_ in found.items()
+            if all_
+        }
+    branches = {p.case.branch for p in processed} or {0}
+    highest = [entry[whose][when]["max"] for whose in ("deleted", "retained") for when in entry[whose]]
+    return entry | {"epsilon_max": max([*highest, meter.highest(account, branches)])}

@@ -1,0 +1,356 @@
+"""Combinations that cannot run, refused before anything starts."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from palimpsest.simulator.scenario.adversary import AdversaryConfig
+from palimpsest.simulator.scenario.entries import Entry, applies, members
+from palimpsest.simulator.scenario.errors import ScenarioError, listed
+from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card, names
+from palimpsest.simulator.scenario.sections import PrivacyConfig, Setting
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.specs import LINEAR
+
+_OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
+"""Algorithms that solve for the optimum, and the models that have one they find."""
+
+_SINGLE_MESSAGES = {
+    "leaver": "a message of the leaver alone",
+    "client drift": "the lengths of single clients' updates",
+    "client updates": "the updates of single clients",
+    "single-client messages": "messages of single clients",
+}
+Obstacle = tuple[str, str]
+"""What stands in the way of a need, and why; with a remedy."""
+
+
+def _server_momentum(setting: Setting) -> Obstacle | None:
+    training = setting.training
+    if training.algorithm != "fedsgd" or training.momentum == 0.0:
+        return None
+    return (
+        f"training.algorithm = 'fedsgd' and training.momentum = {training.momentum}",
+        "a restored release lacks the server's velocity, so training from it would not be exact; take momentum = 0, "
+        "or retrain",
+    )
+
+
+def _local_momentum(setting: Setting) -> Obstacle | None:
+    if setting.training.momentum == 0.0:
+        return None
+    return (
+        f"training.momentum = {setting.training.momentum}",
+        "its bound holds for steps that bring models no further apart, and those with momentum may; take momentum = 0",
+    )
+
+
+def _leaver_gone(setting: Setting) -> Obstacle | None:
+    if setting.deletion.leaver_online:
+        return None
+    return (
+        "deletion.leaver_online = false",
+        "it needs a message of the leaver about what it deletes; take a method that does without (retrain, rollback, "
+        "finetune), or leaver_online = true",
+    )
+
+
+def _no_history(setting: Setting) -> Obstacle | None:
+    deletion = setting.deletion
+    wrong = {
+        "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
+        f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
+    }
+    found = next((what for what, holds in wrong.items() if holds), None)
+    if found is None:
+        return None
+    return found, (
+        "it needs a record of single clients' updates, which is kept of the training alone, not of what follows a "
+        "first unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
+    )
+
+
+def _no_drift(setting: Setting) -> Obstacle | None:
+    return None if setting.deletion.pattern == "sequential" else _no_history(setting)
+
+
+def _unperturbed(setting: Setting) -> Obstacle | None:
+    if setting.training.perturbation:
+        return None
+    return (
+        "training.perturbation = 0",
+        "its certificate hides what the step leaves behind the objective's perturbation; give training.perturbation "
+        "above 0, or take downdate (ridge) or retrain",
+    )
+
+
+def _one_model(setting: Setting) -> Obstacle | None:
+    if setting.training.shards > 1:
+        return None
+    return (
+        "training.shards = 1",
+        "it trains the shards again that a request touches, and there is one model; give training.shards of 2 or more, "
+        "or take rollback",
+    )
+
+
+def _nothing_held_out(setting: Setting) -> Obstacle | None:
+    if setting.data.test_fraction > 0.0:
+        return None
+    return (
+        "data.test_fraction = 0",
+        "it tells deleted records from held-out ones, which are taken from the test data; give test_fraction above 0",
+    )
+
+
+_OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
+    "memoryless server": _server_momentum,
+    "leaver": _leaver_gone,
+    "client updates": _no_history,
+    "client drift": _no_drift,
+    "plain SGD": _local_momentum,
+    "shard checkpoints": _one_model,
+    "perturbed objective": _unperturbed,
+    "challenge": _nothing_held_out,
+}
+_GRANTS = ("labels", "client", "seeds")
+_ON_SHARDS = ("sharded", "retrain", "none")
+"""Unlearning methods that work where several models are trained apart."""
+
+
+def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]], secure: bool) -> None:
+    """Refuse what cannot run.
+
+    Args:
+        settings: the variants, or the one setting there is.
+        methods: resolved entries.
+        secure: whether secure aggregation is declared.
+
+    Raises:
+        ScenarioError: says what does not go together, and what would.
+    """
+    for setting in settings:
+        _check_training(setting)
+        _check_deletion(setting)
+        _check_adversary(setting)
+    for group, entries in methods.items():
+        for path, entry in _placed(group, entries):
+            _check_entry(group, path, entry, settings, secure)
+        _check_coverage(group, entries, settings)
+    for path, defense in _placed("defense", methods.get("defense", ())):
+        _check_private(path, defense, methods.get("unlearning", ()), settings)
+
+
+def _of(setting: Setting) -> str:
+    return f" (variant {setting.variant!r})" if setting.variant else ""
+
+
+def _check_training(setting: Setting) -> None:
+    training, model, clients = setting.training, setting.model, setting.data.clients
+    solvable = _OPTIMISERS.get(training.algorithm)
+    if solvable and model.kind not in solvable:
+        raise ScenarioError(
+            f"training.algorithm = {training.algorithm!r} with model.kind = {model.kind!r}{_of(setting)}: it solves "
+            f"{listed(solvable)}; take one of these, or fedavg or fedsgd"
+        )
+    if solvable and not (model.l2 or model.regularisation):
+        raise ScenarioError(
+            f"training.algorithm = {training.algorithm!r} with no regulariser{_of(setting)}: the optimum need not "
+            f"exist or be unique; give model.l2 or model.lambda above 0"
+        )
+    if training.perturbation and not solvable:
+        raise ScenarioError(
+            f"training.perturbation = {training.perturbation} with training.algorithm = {training.algorithm!r}"
+            f"{_of(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
+        )
+    if training.shards > 1:
+        _check_shards(setting)
+    if clients and training.clients_per_round > clients:
+        raise ScenarioError(
+            f"training.clients_per_round = {training.clients_per_round}{_of(setting)}: must be at most data.clients = "
+            f"{clients} (0: all of them)"
+        )
+
+
+def _check_shards(setting: Setting) -> None:
+    training, deletion, clients = setting.training, setting.deletion, setting.data.clients
+    given = f"training.shards = {training.shards}"
+    if training.algorithm in _OPTIMISERS:
+        raise ScenarioError(
+            f"{given} with training.algorithm = {training.algorithm!r}{_of(setting)}: shards are trained for a fixed "
+            f"number of rounds; take fedavg or fedsgd, or shards = 1"
+        )
+    if clients and training.shards > clients:
+        raise ScenarioError(f"{given}{_of(setting)}: must be at most data.clients = {clients}")
+    if 0 < training.clients_per_round < training.shards:
+        raise ScenarioError(
+            f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
+            f"a client a round; give at least {training.shards}, or 0 for all"
+        )
+    if deletion.rounds_between and deletion.pattern != "sequential":
+        raise ScenarioError(
+            f"{given} with deletion.rounds_between = {deletion.rounds_between}{_of(setting)}: the shards' models of "
+            f"unseen rounds are kept for a chain of requests only; take pattern = 'sequential', or rounds_between = 0"
+        )
+
+
+def _check_deletion(setting: Setting) -> None:
+    deletion, training, clients = setting.deletion, setting.training, setting.data.clients
+    rounds = 1 if training.algorithm in _OPTIMISERS else training.rounds
+    if deletion.rounds_between and training.algorithm in _OPTIMISERS:
+        raise ScenarioError(
+            f"deletion.rounds_between = {deletion.rounds_between} with training.algorithm = {training.algorithm!r}"
+            f"{_of(setting)}: it has no rounds to wait for; give 0, or take fedavg or fedsgd"
+        )
+    if clients and deletion.group > clients:
+        raise ScenarioError(
+            f"deletion.group = {deletion.group}{_of(setting)}: must be at most data.clients = {clients}"
+        )
+    for position, request in enumerate(deletion.request):
+        for key, none, round in (("round", "the last", request.round), ("rejoin", "never", request.rejoin)):
+            if round > rounds:
+                raise ScenarioError(
+                    f"deletion.request.{position}.{key} = {round}{_of(setting)}: must be at most {rounds}, the "
+                    f"rounds of {training.algorithm} (0: {none})"
+                )
+        if clients and request.client is not None and request.client >= clients:
+            raise ScenarioError(
+                f"deletion.request.{position}.client = {request.client}{_of(setting)}: there is no such client; with "
+                f"data.clients = {clients} ids go from 0 to {clients - 1}"
+            )
+
+
+def _check_adversary(setting: Setting) -> None:
+    adversary, training = setting.adversary, setting.training
+    if setting.deletion.pattern == "sequential" and not adversary.knows_bracket:
+        raise ScenarioError(
+            f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{_of(setting)}: telling "
+            f"where an unlearning begins on one chain of releases is not built yet; take independent, or "
+            f"knows_bracket = true"
+        )
+    if not adversary.missed_rounds:
+        return
+    given = f"adversary.missed_rounds = {adversary.missed_rounds}{_of(setting)}"
+    if training.algorithm in _OPTIMISERS:
+        raise ScenarioError(f"{given}: {training.algorithm} releases its solution alone; take fedavg or fedsgd, or 0")
+    if setting.deletion.pattern == "sequential":
+        raise ScenarioError(
+            f"{given}: a release missed on a chain makes two deletions one; take records_per_request = 2, or 0"
+        )
+    if adversary.missed_rounds > training.rounds:
+        raise ScenarioError(f"{given}: must be at most training.rounds = {training.rounds}")
+
+
+def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setting], secure: bool) -> None:
+    variants = [setting.variant for setting in settings if setting.variant]
+    unknown = [name for name in entry.get("only", ()) if name not in variants]
+    if unknown:
+        there = f"there are {listed(variants)}" if variants else "the scenario has none; remove `only`"
+        raise ScenarioError(f"{path}.only holds {unknown[0]!r}: there is no such variant; {there}")
+    name, about = entry[NAME_KEY[group]], card(group, entry[NAME_KEY[group]])
+    shown = f"{path}.{NAME_KEY[group]} = {name!r}"
+    for setting in settings:
+        if not applies(entry, setting.variant):
+            continue
+        supported = {
+            "model.kind": (setting.model.kind, about.models),
+            "training.algorithm": (setting.training.algorithm, about.algorithms),
+            "deletion.level": (setting.deletion.level, about.levels),
+        }
+        for key, (value, accepted) in supported.items():
+            if accepted and value not in accepted:
+                narrow = ", or restrict it by `only`" if setting.variant else ""
+                raise ScenarioError(
+                    f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
+                )
+        on_shards = name in _ON_SHARDS or "shard checkpoints" in about.needs
+        if group == "unlearning" and setting.training.shards > 1 and not on_shards:
+            raise ScenarioError(
+                f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
+                f"model, and there are {setting.training.shards} that are merged at release only; take "
+                f"{listed(_ON_SHARDS)}, or training.shards = 1"
+            )
+        for need in about.needs:
+            if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
+                raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")
+        _check_knowledge(group, shown, about, setting.adversary)
+    for need in about.needs:
+        if secure and need in _SINGLE_MESSAGES:
+            raise ScenarioError(
+                f"{shown} with federation.secure_aggregation = true: it needs {_SINGLE_MESSAGES[need]}, which the "
+                f"server then never sees; take retrain, or secure_aggregation = false"
+            )
+
+
+def _check_knowledge(group: Group, shown: str, about: Card, adversary: AdversaryConfig) -> None:
+    """Refuse methods that rest on the adversary's knowing less, or more."""
+    for need in about.needs:
+        if need == "secret noise" and "seeds" in adversary.knows:
+            raise ScenarioError(
+                f"{shown} with 'seeds' in adversary.knows: what it certifies rests on noise that the seed gives away; "
+                f"remove 'seeds', or take a method that certifies nothing"
+            )
+        if need == "unseen iterates" and adversary.sees == "broadcasts":
+            raise ScenarioError(
+                f"{shown} with adversary.sees = 'broadcasts': it noises the solution, and the iterates before it "
+                f"are broadcast without noise; take sees = 'releases'"
+            )
+        if group == "attack" and need in _GRANTS and need not in adversary.knows:
+            raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
+
+
+def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
+    """Refuse what is said about an account where no defense keeps one.
+
+    Raises:
+        ScenarioError: names the key.
+    """
+    if any(card("defense", entry["kind"]).pays_at for _, entry in _placed("defense", defense)):
+        return
+    said = {
+        f"budget = {privacy.budget:g}": privacy.budget > 0.0,
+        "sampling_is_secret = true": privacy.sampling_is_secret,
+        "secure_noise = true": privacy.secure_noise,
+    }
+    if (found := next((what for what, holds in said.items() if holds), None)) is not None:
+        private = [name for name in names("defense") if card("defense", name).pays_at]
+        raise ScenarioError(
+            f"privacy.{found} with no defense that spends privacy: add a [[defense]] with kind = one of "
+            f"{listed(private)}, or leave it out"
+        )
+
+
+def _placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+    """Entries with their paths, and those inside of a stack after it."""
+    found = []
+    for i, entry in enumerate(entries):
+        found += [(f"{group}.{i}", entry), *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry)))]
+    return found
+
+
+def _check_private(path: str, defense: Entry, unlearning: Sequence[Entry], settings: Sequence[Setting]) -> None:
+    """Refuse unlearning methods that would read data outside of what a private defense noises and charges."""
+    about = card("defense", defense["kind"])
+    if not about.pays_at:
+        return
+    for position, entry in enumerate(unlearning):
+        together = [s for s in settings if applies(entry, s.variant) and applies(defense, s.variant)]
+        if together and about.pays_at not in card("unlearning", entry["method"]).under:
+            able = [name for name in names("unlearning") if about.pays_at in card("unlearning", name).under]
+            raise ScenarioError(
+                f"unlearning.{position}.method = {entry['method']!r} with {path}.kind = {defense['kind']!r}"
+                f"{_of(together[0])}: it reads data that the defense neither noises nor charges; take {listed(able)}"
+            )
+
+
+def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[Setting]) -> None:
+    for setting in settings:
+        kinds = [entry[NAME_KEY[group]] for entry in entries if applies(entry, setting.variant)]
+        if not kinds:
+            raise ScenarioError(
+                f"{group}: no entry applies to the variant {setting.variant!r}; add one, or widen an `only`"
+            )
+        twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+        if group == "attack" and twice is not None:
+            raise ScenarioError(
+                f"attack.kind = {twice!r} is there twice{_of(setting)}: a transcript is attacked once by each kind; "
+                f"remove one"
+            )

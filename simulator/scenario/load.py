@@ -1,0 +1,213 @@
+"""What a user writes: typed, frozen, and refused before anything starts where it cannot be run."""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import Field, ValidationError, field_validator
+
+from palimpsest.simulator.scenario.adversary import AdversaryConfig
+from palimpsest.simulator.scenario.compatibility import check, check_privacy
+from palimpsest.simulator.scenario.entries import Entry, resolve, with_defaults
+from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
+from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
+from palimpsest.simulator.scenario.registry import Group
+from palimpsest.simulator.scenario.sections import (
+    DeletionConfig,
+    EvaluationConfig,
+    FederationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    RuntimeConfig,
+    Setting,
+    TrackingConfig,
+    TrainingConfig,
+)
+from palimpsest.simulator.world.data.build import DataConfig
+from palimpsest.simulator.world.specs import Frozen
+
+__all__ = ["Scenario", "ScenarioError", "dump_toml", "load_scenario", "scenario_from_dict", "shipped"]
+
+DEFAULT = "mnist-deletions"
+_VARYING = ("data", "model", "training", "deletion", "adversary")
+
+
+class VariantConfig(Frozen):
+    """A setting of its own: what it does not say is as in the scenario.
+
+    Attributes:
+        name: part of the arms' ids: lower-case letters and digits, single hyphens or dots between them.
+    """
+
+    name: str
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    deletion: DeletionConfig = DeletionConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _part_of_an_id(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name):
+            raise ValueError("must be lower-case letters and digits, with single hyphens or dots between them")
+        return name
+
+
+class Scenario(Frozen):
+    """A whole scenario, every default filled in; ``load_scenario`` and ``scenario_from_dict`` make and check it.
+
+    Attributes:
+        name: of the run's directory and the MLflow experiment: letters, digits, dots, hyphens, underscores.
+        seeds: one arm each.
+        unlearning, defense, attack: entries, ``{method or kind, hyper-parameters, only}``.
+        variant: settings of their own; where there are any, the scenario's own is not run.
+    """
+
+    name: str
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    deletion: DeletionConfig = DeletionConfig()
+    unlearning: tuple[Entry, ...]
+    defense: tuple[Entry, ...]
+    attack: tuple[Entry, ...]
+    evaluation: EvaluationConfig = EvaluationConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    federation: FederationConfig = FederationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    variant: tuple[VariantConfig, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_directory(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("must be letters, digits, dots, hyphens and underscores, a letter or digit first")
+        return name
+
+    def settings(self) -> tuple[Setting, ...]:
+        """The variants, or the one setting of a scenario that has none."""
+        if not self.variant:
+            return (Setting("", self.data, self.model, self.training, self.deletion, self.adversary),)
+        return tuple(Setting(v.name, v.data, v.model, v.training, v.deletion, v.adversary) for v in self.variant)
+
+
+def shipped() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    files = resources.files("palimpsest.simulator.scenario").joinpath("shipped").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load_scenario(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Scenario:
+    """Load a scenario.
+
+    Args:
+        name_or_path: a shipped scenario's name, or the path of a TOML file; None: the default scenario.
+        overrides: ``path.to.key=value`` each, value in TOML (a bare word is text); an entry of a list is named by its
+            position, ``unlearning.0.coupling=same-order``.
+
+    Raises:
+        ScenarioError: there is no such scenario, or it cannot be run.
+    """
+    name = DEFAULT if name_or_path is None else name_or_path
+    try:
+        content = tomllib.loads(_read(name))
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{name} is not valid TOML: {error}") from None
+    return scenario_from_dict(overridden(content, overrides))
+
+
+def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
+    """Resolve and check a scenario given as nested dicts and lists, as TOML has them.
+
+    Raises:
+        ScenarioError: it cannot be run.
+    """
+    raw = plain(content, "")
+    base = filled({key: value for key, value in raw.items() if key != "variant"})
+    patches = _variants(raw.get("variant", []))
+    variants = [
+        {"name": patch.get("name"), **filled({key: merged(base.get(key, {}), patch.get(key, {})) for key in _VARYING})}
+        for patch in patches
+    ]
+    kinds = {str(variant["name"]): _kind(variant) for variant in variants} or {"": _kind(base)}
+    entries: dict[Group, list[Entry]] = {
+        group: _entries(group, base.get(group, []), kinds) for group in ("unlearning", "defense", "attack")
+    }
+    try:
+        scenario = Scenario.model_validate_json(json.dumps({**base, **entries, "variant": variants}), strict=True)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, Scenario)) from None
+    _check_unique("seeds", scenario.seeds)
+    check(scenario.settings(), entries, scenario.federation.secure_aggregation)
+    check_privacy(scenario.privacy, entries["defense"])
+    return scenario
+
+
+def dump_toml(scenario: Scenario) -> str:
+    """The scenario with every default, as TOML; loading it gives an equal one."""
+    return tomli_w.dumps(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def _read(name: str) -> str:
+    """Text of a shipped scenario or a file."""
+    try:
+        if name in shipped():
+            return (
+                resources.files("palimpsest.simulator.scenario")
+                .joinpath("shipped", f"{name}.toml")
+                .read_text(encoding="utf-8")
+            )
+        return Path(name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = closest(name, shipped())
+        raise ScenarioError(
+            f"there is no scenario {name!r};{hint} give the path of a TOML file or a shipped name: {listed(shipped())}"
+        ) from None
+    except OSError as error:
+        raise ScenarioError(f"the scenario {name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"the scenario {name} is not a text file; a scenario is TOML in UTF-8") from None
+
+
+def _variants(patches: Any) -> list[dict[str, Any]]:
+    """The variants as they are written: partial tables."""
+    if not isinstance(patches, list) or not all(isinstance(patch, dict) for patch in patches):
+        raise ScenarioError("variant: must be tables, [[variant]] each, with a name and what differs")
+    for position, patch in enumerate(patches):
+        for key in patch:
+            if key not in ("name", *_VARYING):
+                known = ["name", *_VARYING]
+                raise ScenarioError(
+                    f"variant.{position}.{key}: unknown key;{closest(key, known)} a variant has {listed(known)}"
+                )
+        if "name" not in patch:
+            raise ScenarioError(f"variant.{position}.name is missing")
+    _check_unique("variant.name", [patch["name"] for patch in patches])
+    return patches
+
+
+def _check_unique(path: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if list(values).count(value) > 1:
+            raise ScenarioError(f"{path} = {value!r} is there twice; each must be different")
+
+
+def _kind(setting: Mapping[str, Any]) -> str:
+    model = setting.get("model", {})
+    return str(model.get("kind", "softmax")) if isinstance(model, dict) else ""
+
+
+def _entries(group: Group, given: Any, kinds: Mapping[str, str]) -> list[Entry]:
+    if not isinstance(given, list):
+        raise ScenarioError(f"{group}: must be a list of tables, [[{group}]] each (two pairs of brackets)")
+    entries = [resolve(group, f"{group}.{position}", entry) for position, entry in enumerate(given)]
+    return with_defaults(group, entries, kinds)

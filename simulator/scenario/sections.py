@@ -1,0 +1,356 @@
+"""The sections of a scenario but for data (``world.data.build``) and methods (``registry``)."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from palimpsest.simulator.scenario.adversary import AdversaryConfig
+from palimpsest.simulator.world.data.build import DataConfig
+from palimpsest.simulator.world.records import Level
+from palimpsest.simulator.world.specs import LINEAR, Frozen, ModelKind, either
+
+Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
+Pattern = Literal["independent", "sequential", "simultaneous"]
+Device = Literal["cpu", "cuda", "auto"]
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0, "resnet18": 0.0}
+
+
+class FeaturesConfig(Frozen):
+    """Random features in front of a linear model.
+
+    Attributes:
+        dimension: how many.
+        bandwidth: of the Gaussian kernel; ``median``: the median distance between public records.
+    """
+
+    kind: Literal["random-fourier"] = "random-fourier"
+    dimension: Count = 2048
+    bandwidth: Positive | Literal["median"] = "median"
+
+    @field_validator("bandwidth", mode="before")
+    @classmethod
+    def _number_or_median(cls, value: Any) -> Any:
+        if value == "median" or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+            return value
+        raise ValueError("must be 'median' or a number above 0")
+
+
+class ModelConfig(Frozen):
+    """What is trained: SUM of losses + lambda/2 ||theta||^2, intercept included.
+
+    Attributes:
+        l2: lambda / n, n the clients' records at the start of training; by default 1e-2 for linear models, else 0.
+        regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
+        hidden: width of the hidden layer; mlp only.
+        channels: of the first of four stages, each later one has twice as many; resnet18 only.
+        features: of linear models only.
+    """
+
+    kind: ModelKind = "softmax"
+    l2: NotNegative | None = None
+    regularisation: NotNegative | None = Field(default=None, alias="lambda")
+    hidden: Count = 64
+    channels: Count = 64
+    features: FeaturesConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_lambda(cls, given: Any) -> Any:
+        """Refuse two regularisers, and fill in the kind's where there is none."""
+        if not isinstance(given, dict):
+            return given
+        if either(given, ("l2", "lambda"), "are two regularisers; give l2 (= lambda / n) or lambda, not both"):
+            return given
+        return given | {"l2": _DEFAULT_L2.get(str(given.get("kind", "softmax")), 0.0)}
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> "ModelConfig":
+        for key, value, kind in (("hidden", self.hidden, "mlp"), ("channels", self.channels, "resnet18")):
+            if value != type(self).model_fields[key].default and self.kind != kind:
+                raise ValueError(f"{key} = {value} is for kind = {kind!r}, not {self.kind!r}; leave it out")
+        if self.features is not None and self.kind not in LINEAR:
+            raise ValueError(f"features are for ridge, softmax and svm, not kind = {self.kind!r}; leave them out")
+        return self
+
+
+class SamplingConfig(Frozen):
+    """Each client takes part in a round with probability ``rate``, independently of the others."""
+
+    scheme: Literal["poisson"] = "poisson"
+    rate: float = Field(gt=0, le=1)
+
+
+class StopConfig(Frozen):
+    """When lbfgs stops.
+
+    Attributes:
+        gradient_norm: of the objective (a sum over records, so it grows with them).
+        max_evaluations: of the gradient; the run fails where they do not suffice.
+    """
+
+    gradient_norm: Positive = 1e-6
+    max_evaluations: Count = 2000
+
+
+class TrainingConfig(Frozen):
+    """How the model is trained.
+
+    Attributes:
+        algorithm: fedavg and fedsgd run ``rounds`` rounds; lbfgs and closed-form solve for the optimum and read only
+            ``stop``.
+        clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
+        sampling: in place of clients_per_round.
+        local_epochs, batch_size: fedavg only.
+        local_steps: in place of epochs: so many steps, each on a batch drawn afresh, of clients that count equally
+            whatever they hold (0: epochs); fedavg only.
+        learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
+        stop: lbfgs only.
+        shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
+            one is released; fedavg and fedsgd.
+        perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
+    """
+
+    algorithm: Algorithm = "fedavg"
+    rounds: Count = 20
+    clients_per_round: int = Field(default=20, ge=0)
+    sampling: SamplingConfig | None = None
+    local_epochs: Count = 1
+    local_steps: int = Field(default=0, ge=0)
+    batch_size: Count = 10
+    learning_rate: Positive = 0.05
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    stop: StopConfig = StopConfig()
+    shards: Count = 1
+    perturbation: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_length_of_local_training(self) -> "TrainingConfig":
+        if self.local_steps and self.local_epochs > 1:
+            raise ValueError(
+                f"local_steps = {self.local_steps} and local_epochs = {self.local_epochs} are two lengths of local "
+                f"training; give one"
+            )
+        if self.local_steps and self.algorithm != "fedavg":
+            raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_of_sampling(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("sampling") is None:
+            return given
+        wanted = given.get("clients_per_round", 0)
+        if wanted:
+            raise ValueError(f"clients_per_round = {wanted} and sampling are two ways of drawing clients; give one")
+        return given | {"clients_per_round": 0}
+
+
+class RequestConfig(Frozen):
+    """One deletion, spelled out.
+
+    Attributes:
+        round: training round after which it arrives; 0: the last.
+        client: who asks.
+        records: level record: local indices, from 0 to the client's size.
+        label: level label.
+        rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
+            consent for its records; 0: never.
+    """
+
+    round: int = Field(default=0, ge=0)
+    client: int | None = Field(default=None, ge=0)
+    records: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    label: int | None = Field(default=None, ge=0)
+    rejoin: int = Field(default=0, ge=0)
+
+
+class DeletionConfig(Frozen):
+    """What is deleted, and when.
+
+    Attributes:
+        level: record: some records of a client; label: a class; client: all records of a client.
+        pattern: independent: each request is an alternative branch from the same checkpoint; sequential: one after the
+            other, each on the last release; simultaneous: ``group`` clients' requests are unlearned together.
+        requests: how many, drawn at random; simultaneous: so many groups.
+        records_per_request: level record only.
+        group: simultaneous only.
+        scope: level label only: the class of all clients, or of one.
+        fraction: level label only, drawn requests: the share of the class's records that goes.
+        rounds_between: ordinary rounds, unseen, between a request and its unlearning; fedavg and fedsgd only.
+        leaver_online: whether clients still answer about what they delete; false: they are gone by then.
+        request: the requests spelled out, in place of drawn ones.
+    """
+
+    level: Level = "record"
+    pattern: Pattern = "independent"
+    requests: Count = 50
+    records_per_request: Count = 1
+    group: Count = 1
+    scope: Literal["all", "client"] = "all"
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    rounds_between: int = Field(default=0, ge=0)
+    leaver_online: bool = True
+    request: tuple[RequestConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> "DeletionConfig":
+        if self.records_per_request > 1 and self.level != "record":
+            raise ValueError(
+                f"records_per_request = {self.records_per_request} is for level = 'record', not {self.level!r}"
+            )
+        if self.group > 1 and self.pattern != "simultaneous":
+            raise ValueError(f"group = {self.group} is for pattern = 'simultaneous', not {self.pattern!r}")
+        if self.scope != "all" and self.level != "label":
+            raise ValueError(f"scope = {self.scope!r} is for level = 'label', not {self.level!r}")
+        if self.fraction < 1.0 and (self.level != "label" or self.request):
+            raise ValueError(f"fraction = {self.fraction:g} is for drawn requests of level = 'label'")
+        if self.pattern == "simultaneous" and self.level == "label":
+            raise ValueError(
+                "pattern = 'simultaneous' groups clients, and level = 'label' has none; take level record or client"
+            )
+        if self.request and self.pattern == "simultaneous":
+            raise ValueError("request spells deletions out, which needs pattern = 'independent' or 'sequential'")
+        for position, request in enumerate(self.request):
+            self._check_request(f"request.{position}", request)
+        return self
+
+    def _check_request(self, path: str, request: RequestConfig) -> None:
+        given = {
+            "client": request.client is not None,
+            "records": bool(request.records),
+            "label": request.label is not None,
+        }
+        needed = {"record": {"client", "records"}, "label": {"label"}, "client": {"client"}}[self.level]
+        if self.level == "label" and self.scope == "client":
+            needed = {"label", "client"}
+        wanted = f"level = {self.level!r} needs {' and '.join(sorted(needed))} and nothing else"
+        for key, present in given.items():
+            if present != (key in needed):
+                raise ValueError(f"{path}.{key} {'is given' if present else 'is missing'}; {wanted}")
+        if request.rejoin and (self.level, self.pattern) != ("client", "sequential"):
+            raise ValueError(
+                f"{path}.rejoin = {request.rejoin} needs level = 'client' and pattern = 'sequential': elsewhere "
+                f"nothing comes after a deletion, or a part of the client never left"
+            )
+        if request.rejoin and not 0 < request.round < request.rejoin:
+            raise ValueError(f"{path}.rejoin = {request.rejoin} must be after its own round = {request.round}")
+        if len(set(request.records)) < len(request.records):
+            raise ValueError(f"{path}.records = {list(request.records)} names a record twice")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one training, its deletions and their eavesdropper are: a variant, or the scenario where it has none.
+
+    Attributes:
+        variant: its name; empty where the scenario has no variants.
+    """
+
+    variant: str
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    deletion: DeletionConfig
+    adversary: AdversaryConfig
+
+    @property
+    def trunk(self) -> tuple[Any, ...]:
+        """What decides about training and requests: settings in which it is equal share them."""
+        return self.data, self.model, self.training, self.deletion, self.adversary.sees
+
+
+class EvaluationConfig(Frozen):
+    """How thoroughly unlearning is measured against retraining.
+
+    Attributes:
+        retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
+            reported, and from three on a table compares the methods.
+        relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
+            is given up; 0: not tried; fedavg and fedsgd without shards only.
+    """
+
+    retrainings: Count = 1
+    relearning: int = Field(default=0, ge=0)
+
+
+class PrivacyConfig(Frozen):
+    """Differential privacy's accounting.
+
+    Attributes:
+        budget: epsilon that may be spent on a unit (a record or a client, as the defense has it); a request whose
+            processing would pass it is refused; 0: no limit.
+        accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
+        sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
+        secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
+    """
+
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    budget: NotNegative = 0.0
+    accountant: Literal["rdp", "prv"] = "rdp"
+    sampling_is_secret: bool = False
+    secure_noise: bool = False
+
+
+class FederationConfig(Frozen):
+    """Attributes of the federation.
+
+    Attributes:
+        secure_aggregation: declared: the server sees sums over clients only, and methods that need a client's own
+            message are refused.
+    """
+
+    secure_aggregation: bool = False
+
+
+class RuntimeConfig(Frozen):
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
+
+    Attributes:
+        hosts: ``auto``: one a core. Where a scenario has at least as many arms, each host of this machine does some by
+            itself, side by side; with 1, arms come one after the other.
+        block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
+        ray_address: host:port of a running Ray cluster; empty: a local one is started.
+        backend: serial runs in this process, without Ray.
+        device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
+            the CPU, and the run says which.
+    """
+
+    hosts: Count | Literal["auto"] = "auto"
+    block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
+    ray_address: str = ""
+    backend: Literal["ray", "serial"] = "ray"
+    device: Device = "cpu"
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError("must be 'auto' or a whole number, at least 1")
+
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if address and not (host and port.isdecimal()):
+            raise ValueError("must be host:port, such as 10.0.0.5:6379, or empty for a Ray of this machine's own")
+        return address
+
+
+class TrackingConfig(Frozen):
+    """Attributes of tracking.
+
+    Attributes:
+        uri: of the MLflow tracking server; empty: a local SQLite store, mlflow.db, in the working directory.
+    """
+
+    uri: str = ""

@@ -1,0 +1,1 @@
+"""What MLflow gets: the only room that imports it."""

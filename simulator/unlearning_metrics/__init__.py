@@ -1,0 +1,1 @@
+"""Did the server forget, and at what cost?"""

@@ -1,0 +1,296 @@
+"""What unlearning is measured by, always beside retraining: what models are worth, and what they still know."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.simulator.unlearning_metrics.evaluation import Judge, Judged, distance, symmetric_kl, utility
+from palimpsest.simulator.unlearning_metrics.membership import ranks, remembers, true_positives
+from palimpsest.simulator.world.data.backdoor import BackdoorConfig, marked
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
+from palimpsest.simulator.world.records import Array, Forget, Params
+from palimpsest.simulator.world.seeding import generator
+
+_RECORDS = 20_000
+"""Clients' records on which models are judged: whole clients, drawn at random where all of them would be more."""
+_FEWEST = 10
+"""Retained records from which a client counts as a worst client: accuracy on fewer is a throw of dice."""
+
+_UTILITIES = ("utility", "retained", "worst_client")
+"""Measures of the entry ``utility`` of ``results.json``; all others are of ``forgetting``."""
+_DISTANCES = ("distance", "kl")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One request, and the models that it is measured by.
+
+    Attributes:
+        case: what was processed; ``before`` is the trained model.
+        unlearned: the model that it ended in, as it was broadcast.
+        retrained: retrainings without it that nobody saw, at least one.
+    """
+
+    case: UnlearningCase
+    unlearned: Params
+    retrained: Sequence[Params]
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What some models say, whatever requests they belong to; the first axis of everything is the models'.
+
+    Attributes:
+        test: of the test records.
+        answers: ``[models, n]`` of the judged clients' records.
+        hits: ``[models, n]`` whether these are right.
+        hits_of_owner: ``[models, owners]`` how many are.
+        backdoor: ``[models]`` share of triggered records that are taken for the target.
+    """
+
+    test: Judged | None
+    answers: Array
+    hits: Array
+    hits_of_owner: Array
+    backdoor: Array | None
+
+
+@dataclass(frozen=True)
+class _Portrait:
+    """One model as it was measured for one request.
+
+    Attributes:
+        params: its parameters.
+        measured: the figures that need no other model.
+        ranks: of the records that it was to forget (see ``membership``); None without test records.
+        scores: ``[n, outputs]`` of the test records, where they stand for probabilities.
+    """
+
+    params: Params
+    measured: dict[str, float]
+    ranks: Array | None
+    scores: Array | None
+
+
+class Yardstick:
+    """Measures the models of one training on the same records; retrained ones only once for all arms.
+
+    Models are evaluated many at a time: one after the other, each would read all of the records anew.
+
+    Args:
+        model: the architecture.
+        population: clients' and test records; without test records, what needs them is absent.
+        backdoor: what was planted in the clients' records.
+        seed: of the scenario; draws clients where there are too many to judge on.
+    """
+
+    def __init__(
+        self, model: Model, population: AbstractPopulation, backdoor: BackdoorConfig | None, seed: int
+    ) -> None:
+        self._model = model
+        self._population = population
+        self._classes = model.spec.task == "classification"
+        x, y = population.test_x, np.asarray(population.test_y)
+        self._held_out = len(y) if len(y) and (self._classes or np.ptp(y) > 0.0) else 0
+        self._test = Judge(model, x, y) if self._held_out else None
+        self._rows, owners = _judged_clients(population, seed)
+        self._firsts, self._owners, self._owned = np.unique(
+            owners, return_index=True, return_inverse=True, return_counts=True
+        )[1:]
+        clients_x, self._labels = population.take(self._rows)
+        self._clients = Judge(model, clients_x, self._labels)
+        others = np.flatnonzero(y != backdoor.target) if backdoor is not None else ()
+        self._triggered: Judge | None = None
+        if backdoor is not None and len(others):
+            target = np.full(len(others), backdoor.target)
+            self._triggered = Judge(model, marked(backdoor, population.schema, x[others]), target)
+        self._retrained: dict[int, list[_Portrait]] = {}
+
+    def on_test(self, models: Sequence[Params]) -> Array:
+        """``[models]`` utility on the test records; empty where there are none."""
+        return np.zeros(0) if self._test is None else self._test(models).utility
+
+    def loss_of(self, forget: Forget) -> Callable[[Params], float]:
+        """The mean loss of a model on some records of the clients."""
+        judge = Judge(self._model, *self._records(forget))
+        return lambda params: float(judge([params]).losses.mean())
+
+    def worth(self, ended: Sequence[Ended]) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Measure one arm.
+
+        Returns:
+            The entries ``utility`` and ``forgetting`` of ``results.json``, and a row for each request and model:
+            ``request``, ``model`` (trained, unlearned, retrained), ``retraining``, ``records`` and the measures, NaN
+            where one does not apply.
+        """
+        if not ended:
+            return {"forgetting": {}}, pd.DataFrame()
+        rows: list[dict[str, Any]] = []
+        found: dict[str, list[Array]] = {"trained": [], "retrained": []}
+        for one, (before, after, *again) in zip(ended, self._portraits_of(ended), strict=True):
+            request = one.case.request
+            models = [("trained", 0, before), ("unlearned", 0, after)]
+            models += [("retrained", number, portrait) for number, portrait in enumerate(again)]
+            for name, number, portrait in models:
+                row = {"request": request.index, "model": name, "retraining": number, "records": request.size}
+                others = [other for place, other in enumerate(again) if name != "retrained" or place != number]
+                rows.append(row | portrait.measured | _distances(portrait, others))
+                if name in found and number == 0 and portrait.ranks is not None:
+                    found[name].append(portrait.ranks)
+        frame = pd.DataFrame(rows)
+        entry = _summary(frame, "accuracy" if self._classes else "r2")
+        if found["trained"]:
+            entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
+        return entry, frame
+
+    def _portraits_of(self, ended: Sequence[Ended]) -> Iterator[list[_Portrait]]:
+        """For each request its models: trained, unlearned, retrained ones."""
+        together = max(1, self._clients.together // (1 + len(ended[0].retrained)))
+        for begin in range(0, len(ended), together):
+            some = ended[begin : begin + together]
+            asked = [
+                [one.case.before, one.unlearned, *(() if one.case.request.index in self._retrained else one.retrained)]
+                for one in some
+            ]
+            for one, drawn in zip(some, self._portraits([one.case for one in some], asked), strict=True):
+                yield [*drawn[:2], *self._retrained.setdefault(one.case.request.index, drawn[2:])]
+
+    def _portraits(
+        self, cases: Sequence[UnlearningCase], asked: Sequence[Sequence[Params]]
+    ) -> Iterator[list[_Portrait]]:
+        """Measure for each case some models; one that several cases share is evaluated once."""
+        models = {id(params): params for of_case in asked for params in of_case}
+        places = {key: place for place, key in enumerate(models)}
+        views = self._views(list(models.values()))
+        for case, own in zip(cases, asked, strict=True):
+            yield self._measured(case, own, views, [places[id(params)] for params in own])
+
+    def _views(self, models: Sequence[Params]) -> _Views:
+        answers = self._clients(models).answers
+        hits = answers == self._labels
+        return _Views(
+            test=self._test(models) if self._test is not None else None,
+            answers=answers,
+            hits=hits,
+            hits_of_owner=np.add.reduceat(hits, self._firsts, axis=1, dtype=np.int64),
+            backdoor=self._triggered(models).utility if self._triggered is not None else None,
+        )
+
+    def _measured(
+        self, case: UnlearningCase, models: Sequence[Params], views: _Views, places: Sequence[int]
+    ) -> list[_Portrait]:
+        """Some models for one request, given where each stands among ``views``."""
+        on_forgotten = Judge(self._model, *self._records(case.request.forget))(models)
+        figures = self._on_retained(case, views, places) | {"forget_loss": on_forgotten.losses.mean(axis=1)}
+        if self._classes:
+            figures["forget_accuracy"] = on_forgotten.utility
+        if views.backdoor is not None:
+            figures["backdoor_success"] = views.backdoor[places]
+        if views.test is not None:
+            figures["utility"] = views.test.utility[places]
+        probabilities = self._classes and self._model.spec.kind not in ("ridge", "svm")
+        portraits = []
+        for i, (params, place) in enumerate(zip(models, places, strict=True)):
+            measured = {name: float(values[i]) for name, values in figures.items()}
+            found, scores = None, None
+            if views.test is not None:
+                found = ranks(on_forgotten.losses[i], views.test.losses[place])
+                rates = true_positives([found], self._held_out)
+                measured |= {"membership_auc": float(found.mean())}
+                measured |= {f"membership_{name}": rate for name, rate in rates.items()}
+                scores = views.test.scores[place].copy() if probabilities else None
+            portraits.append(_Portrait(params, measured, found, scores))
+        return portraits
+
+    def _on_retained(self, case: UnlearningCase, views: _Views, places: Sequence[int]) -> dict[str, Array]:
+        """Measures on the judged records that are left: counts on all of them less counts on those that are gone."""
+        forgotten = self._positions(case.forgotten)
+        nearest = np.searchsorted(self._rows, forgotten).clip(max=len(self._rows) - 1)
+        gone = nearest[self._rows[nearest] == forgotten]
+        if not self._classes:
+            kept = np.delete(np.arange(len(self._rows)), gone)
+            answers = views.answers[places][:, kept]
+            return {"retained": utility(self._model.spec.task, self._labels[kept], answers)}
+        owners, count = self._owners[gone], len(self._owned)
+        left = self._owned - np.bincount(owners, minlength=count)
+        lost = np.stack([np.bincount(owners, views.hits[place, gone], count) for place in places])
+        right = views.hits_of_owner[places] - lost
+        with np.errstate(invalid="ignore"):  # NaN where nothing is left
+            found = {"retained": right.sum(axis=1) / left.sum()}
+        counted = left >= _FEWEST
+        if counted.any():
+            found["worst_client"] = (right[:, counted] / left[counted]).min(axis=1)
+        return found
+
+    def _records(self, forget: Forget) -> tuple[Array, Array]:
+        return self._population.take(self._positions(forget))
+
+    def _positions(self, forget: Forget) -> Array:
+        return np.concatenate([self._population.rows(client, records) for client, records in forget.items()])
+
+
+def _distances(portrait: _Portrait, others: Sequence[_Portrait]) -> dict[str, float]:
+    """Mean distances to retrainings; a retraining's own are to the others."""
+    if not others:
+        return {}
+    apart = {"distance": float(np.mean([distance(portrait.params, other.params) for other in others]))}
+    pairs = [(portrait.scores, other.scores) for other in others]
+    kls = [symmetric_kl(a, b) for a, b in pairs if a is not None and b is not None]
+    return apart | ({"kl": float(np.mean(kls))} if kls else {})
+
+
+def _judged_clients(population: AbstractPopulation, seed: int) -> tuple[Array, Array]:
+    """Rows of the clients' records on which models are judged, and the client of each."""
+    order = np.arange(population.clients)
+    if population.records > _RECORDS:
+        order = generator(seed, "judged-clients").permutation(population.clients)
+    sizes = population.sizes[order]
+    chosen = np.sort(order[: max(1, int(np.searchsorted(np.cumsum(sizes), _RECORDS, side="right")))])
+    rows = np.concatenate([population.rows(client) for client in chosen])
+    return rows, np.repeat(chosen, population.sizes[chosen])
+
+
+# --- from rows to results --------------------------------------------------------------------------------------------
+
+
+def _summary(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Pool the rows of one arm over its requests; measures that apply to none of them are absent."""
+    measures = frame.columns.drop(["request", "model", "retraining", "records"])
+    known = [name for name in measures if frame[name].notna().any()]
+    entry: dict[str, Any] = {"utility": {"metric": metric}, "forgetting": {}}
+    for name in known:
+        place = entry["utility" if name in _UTILITIES else "forgetting"]
+        of = {model: _pooled(name, frame[frame["model"] == model]) for model in ("trained", "unlearned")}
+        again = [_pooled(name, rows) for _, rows in frame[frame["model"] == "retrained"].groupby("retraining")]
+        if name in _DISTANCES:
+            place[f"{name}_to_retrained"] = of["unlearned"]
+            place |= {f"{name}_between_retrained": float(np.mean(again))} if len(again) > 1 else {}
+            continue
+        place |= {_key(name, "trained"): of["trained"], _key(name, "unlearned"): of["unlearned"]}
+        place[_key(name, "retrained")] = float(np.mean(again))
+        place |= {f"{_key(name, 'retrained')}_spread": float(np.std(again, ddof=1))} if len(again) > 1 else {}
+    if "membership_auc" in known:
+        forgetting = entry["forgetting"]
+        forgetting["membership_auc_gap"] = abs(forgetting["membership_auc"] - forgetting["membership_auc_retrained"])
+    entry["forgetting"]["retrainings"] = 1 + int(frame["retraining"].max())
+    return entry
+
+
+def _pooled(name: str, rows: pd.DataFrame) -> float:
+    """One figure for several requests: the median of utilities and distances, else the mean; of rates, over records."""
+    values = rows[name].dropna()
+    if name in _UTILITIES or name in _DISTANCES:
+        return float(values.median())
+    return float(np.average(values, weights=rows.loc[values.index, "records"] if "tpr" in name else None))
+
+
+def _key(name: str, model: str) -> str:
+    """Name of a measure of one model in ``results.json``."""
+    if name == "utility":
+        return model
+    return f"{name}_{model}" if name in _UTILITIES or model != "unlearned" else name

@@ -1,0 +1,1 @@
+"""Models, as functions of explicit parameters, and their training."""

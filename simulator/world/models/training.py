@@ -1,0 +1,119 @@
+"""Local SGD of many clients at once: the pure, vectorised fit that clients use and that shadow models reuse.
+
+A *pack* stacks the parameters of W local trainings along a first axis and steps them together, in place. No slot sees
+another, and kernel shapes are fixed where bits depend on them (batches are padded to ``batch_size``, packs are at least
+two wide), so that a slot's result is the same bits in whatever pack it runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palimpsest.simulator.world.models.gradients import Outer, gradients, onto
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import Recipe
+
+PACK_BYTES = 2**20
+"""Parameters stepped together: what a core's cache holds."""
+
+NARROWEST, WIDEST = 8, 64
+"""Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One local training.
+
+    Attributes:
+        model: index of the start model.
+        batches: ``[steps, batch_size]`` int64 rows of the data; -1 marks an empty place. A step whose places are all
+            empty changes nothing, momentum and weight decay included.
+    """
+
+    model: int
+    batches: Array
+
+
+def fit(
+    model: Model, starts: dict[str, Tensor], slots: Sequence[Slot], x: Tensor, y: Tensor, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Train every slot from its start model.
+
+    Args:
+        model: the architecture.
+        starts: start models, stacked: name -> ``[models, ...]``.
+        slots: what to train.
+        x: ``[n, d]`` records that the slots' rows point into, on the device where everything is computed.
+        y: ``[n]`` labels or targets.
+        recipe: the hyper-parameters.
+
+    Returns:
+        name -> ``[slots, ...]`` trained parameters.
+    """
+    order = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
+    sorted_slots = [slots[i] for i in order]
+    if len(slots) == 1:
+        sorted_slots *= 2
+    origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
+    params = {name: starts[name].index_select(0, origin) for name in model.names}
+    width = pack_width(model)
+    begins = list(range(0, len(sorted_slots) - 1, width))  # what would be a pack of one joins the last
+    for begin, end in zip(begins, [*begins[1:], len(sorted_slots)], strict=True):
+        pack = {name: value[begin:end] for name, value in params.items()}
+        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe)
+    if order == sorted(order) and len(slots) > 1:
+        return params
+    back = torch.from_numpy(np.argsort(order)).to(x.device)
+    return {name: value.index_select(0, back) for name, value in params.items()}
+
+
+def pack_width(model: Model) -> int:
+    """Slots stepped together at most; decides speed, and no bit."""
+    return min(WIDEST, max(NARROWEST, PACK_BYTES // model.bytes))
+
+
+def _fit_pack(
+    model: Model, params: dict[str, Tensor], batches: Sequence[Array], x: Tensor, y: Tensor, recipe: Recipe
+) -> None:
+    """Train one pack in place, the longest slot first: at each step only those that still have batches are stepped."""
+    lengths = np.array([len(own) for own in batches])
+    rows = np.full((lengths[0], len(batches), recipe.batch_size), -1, dtype=np.int64)
+    for i, own in enumerate(batches):
+        rows[: len(own), i] = own
+    counts = (rows >= 0).sum(2)
+    places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
+    divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
+    velocity = {name: torch.zeros_like(value) for name, value in params.items()} if recipe.momentum else {}
+    for step in range(len(rows)):
+        active = max(2, int((lengths > step).sum()))
+        now = {name: value[:active] for name, value in params.items()}
+        speed = {name: value[:active] for name, value in velocity.items()}
+        picked = places[step, :active].flatten()
+        batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
+        batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
+        slopes = gradients(model, now, batch_x, batch_y, filled[step, :active], divisors[step, :active])
+        still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0)).to(x.device)
+        # Everyone is stepped, by the same kernel, and who must not move is put back.
+        before = [(value, value[still]) for value in (*now.values(), *speed.values()) if len(still)]
+        _descend(now, slopes, speed, recipe)
+        for value, old in before:
+            value[still] = old
+
+
+def _descend(
+    params: dict[str, Tensor], slopes: dict[str, Tensor | Outer], velocity: dict[str, Tensor], recipe: Recipe
+) -> None:
+    """One step of SGD in place, as ``torch.optim.SGD`` takes it."""
+    rate, l2 = recipe.learning_rate, recipe.l2
+    for name, value in params.items():
+        if not recipe.momentum:
+            onto(value, 1.0 - rate * l2, slopes[name], -rate)
+            continue
+        onto(velocity[name], recipe.momentum, slopes[name], 1.0)
+        if l2:
+            velocity[name].add_(value, alpha=l2)
+        value.add_(velocity[name], alpha=-rate)

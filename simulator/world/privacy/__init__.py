@@ -1,0 +1,1 @@
+"""Noise, and the account of what it hides."""

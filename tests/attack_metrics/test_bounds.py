@@ -1,0 +1,86 @@
+"""Successes beside their bounds: intervals, priors, and a bound that tells honest accounts from wrong ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, norm
+
+from palimpsest.defenses.bound import gaussian_blow_up
+from palimpsest.simulator.attack_metrics.bounds import Share, bounds, prior
+from palimpsest.simulator.world.privacy.account import Spending
+
+MANY = 400
+
+
+def _named(mu: float, cases: int, candidates: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Scores of the best attack on ``candidates`` orthogonal records, one of them in a sum with noise 1 / mu."""
+    released = rng.standard_normal((cases, candidates))
+    released[:, 0] += mu
+    rank = 1 + (released[:, 1:] > released[:, :1]).sum(axis=1)
+    zeros = np.zeros(cases)
+    columns = {"case": np.arange(cases), "rank": rank, "candidates": candidates, "cosine": zeros}
+    return pd.DataFrame({**columns, "cosine_centred": zeros})
+
+
+def _rows(scores: pd.DataFrame, spending: Spending | None, comparisons: int = 6) -> list[dict[str, object]]:
+    rng = np.random.default_rng(5)
+    public = rng.standard_normal((200, 30))
+    groups = None if spending is None else [[spending]] * scores["case"].nunique()
+    return bounds({"hrec": scores}, {"sequence": groups}, public, public.mean(axis=0), comparisons, rng)
+
+
+def test_the_interval_is_clopper_pearsons() -> None:
+    share = Share.of(0, 50, 0.01)
+    assert (share.found, share.low) == (0.0, 0.0)
+    assert share.high == pytest.approx(1 - 0.005 ** (1 / 50))
+    assert Share.of(50, 50, 0.01).low == pytest.approx(0.005 ** (1 / 50))
+    share, exact = Share.of(7, 50, 0.01), binomtest(7, 50).proportion_ci(0.99, method="exact")
+    assert (share.low, share.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_an_honest_account_is_never_passed_and_a_wrong_one_is_found_out() -> None:
+    """The strongest attack on a mechanism stays below its gamma, and above that of twice the noise."""
+    scores = _named(mu=2.0, cases=MANY, candidates=10, rng=np.random.default_rng(0))
+    [honest] = [row for row in _rows(scores, {(0.5, 1.0): 1}) if row["event"] == "top1"]
+    [wrong] = [row for row in _rows(scores, {(1.5, 1.0): 1}) if row["event"] == "top1"]
+    assert honest["kappa"] == pytest.approx(0.1)
+    assert honest["gamma"] == pytest.approx(gaussian_blow_up(2.0, 0.1))
+    assert honest["interval"][0] < honest["success"] < honest["gamma"]  # type: ignore[index]
+    assert wrong["interval"][0] > wrong["gamma"]  # type: ignore[index]
+
+
+def test_without_privacy_nothing_is_bounded_and_more_comparisons_widen_intervals() -> None:
+    scores = _named(mu=2.0, cases=30, candidates=10, rng=np.random.default_rng(1))
+    few, many = _rows(scores, None, 3), _rows(scores, None, 3000)
+    assert {row["gamma"] for row in few} == {1.0}
+    assert {row["event"] for row in few} == {"top1", "cosine>=0.9", "cosine_centred>=0.5"}
+    for narrow, wide in zip(few, many, strict=True):
+        assert wide["interval"][0] <= narrow["interval"][0]  # type: ignore[index]
+        assert wide["interval"][1] > narrow["interval"][1]  # type: ignore[index]
+
+
+def test_records_deleted_together_pay_together() -> None:
+    """Three records a case: any of three answers for any of three records, and three times mu."""
+    scores = _named(mu=0.5, cases=60, candidates=500, rng=np.random.default_rng(2)).assign(case=np.repeat(range(20), 3))
+    public = np.random.default_rng(3).standard_normal((50, 30))
+    group = [[{(2.0, 1.0): 1}] * 3] * 20
+    rows = bounds({"unmix": scores}, {"pair": group}, public, public.mean(axis=0), 3, np.random.default_rng(4))
+    [row] = [row for row in rows if row["event"] == "top1"]
+    assert row["n"] == 20
+    assert row["kappa"] == pytest.approx(9 / 500)
+    assert row["gamma"] == pytest.approx(norm.cdf(norm.ppf(9 / 500) + 1.5))
+
+
+def test_the_prior_is_that_of_the_best_direction_on_records_it_was_not_fitted_to() -> None:
+    """A third of the records around one direction, the rest anywhere: the best guess is that direction."""
+    rng = np.random.default_rng(6)
+    towards = np.eye(60)[0] + 0.02 * rng.standard_normal((300, 60))
+    points = np.concatenate([towards * rng.uniform(1, 9, (300, 1)), rng.standard_normal((600, 60))])
+    share = prior(points, 0.9, 0.01, rng)
+    assert share is not None
+    assert share.low < 1 / 3 < share.high
+    assert share.high - share.low < 0.15
+    nothing = prior(rng.standard_normal((900, 60)), 0.9, 0.01, rng)
+    assert nothing is not None
+    assert nothing.found == 0.0, "what was fitted to is not counted: each record is its own best guess there"
+    assert prior(points[:30], 0.9, 0.01, rng) is None

@@ -1,0 +1,164 @@
+"""Scoring of classes and of given records: figures counted by hand, chance, and a gate that holds silence back."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from palimpsest.attacks import CARDS
+from palimpsest.attacks.session import answer
+from palimpsest.simulator.attack_metrics.challenge import Status
+from palimpsest.simulator.attack_metrics.inference import (
+    score_challenge,
+    score_labels,
+    summarise_labels,
+    summarise_matching,
+    summarise_scores,
+)
+from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.results.inference_verdicts import inferred
+from palimpsest.simulator.world.models.model import linear_params
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Labels, Scores
+from palimpsest.simulator.world.seeding import generator
+from tests.attacks.test_contract import attack
+from tests.support.eavesdropped import Data, challenged, digits, forgetting, optimum
+
+COUNT = 40
+
+
+def truth(case: int, labels: list[int]) -> Truth:
+    return Truth(case, np.zeros((len(labels), 2)), np.array(labels, float))
+
+
+def said(case: int, labels: list[int], best: int) -> Labels:
+    return Labels(case, np.array(labels, float), np.eye(10)[best])
+
+
+def test_classes_are_counted_as_multisets() -> None:
+    truths = [truth(0, [3, 3, 5]), truth(1, [7])]
+    frame = score_labels(truths, [said(0, [3, 5, 5], 3), said(1, [2], 2)])
+    assert frame["label_share"].tolist() == pytest.approx([2 / 3, 0.0])
+    assert frame["class_correct"].tolist() == [1.0, 0.0]
+    figures = summarise_labels(frame, truths, np.array([3, 3, 7]), generator(0, "bootstrap"))
+    assert figures["label_accuracy"] == pytest.approx(2 / 4)
+    assert figures["label_accuracy_prior"] == pytest.approx(2 / 4)  # always 3
+    assert figures["class_accuracy"] == pytest.approx(0.5)
+
+
+def test_areas_and_rates_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    status = np.full((20, 120), Status.HELD_OUT)
+    for case in range(20):
+        status[case, :20] = Status.RETAINED
+        status[case, case] = Status.DELETED
+    answers = []
+    for case in range(20):
+        value = rng.standard_normal(120) + 1.5 * (status[case] == Status.DELETED)
+        answers.append(Scores(case, np.round(value, 1), value, rng.standard_normal(120)))
+    frame = score_challenge(status, answers, generator(0, "ties"))
+    figures = summarise_scores(frame, status, answers, generator(0, "bootstrap"))
+    kept = status != Status.RETAINED
+    values = np.stack([one.deleted for one in answers])[kept]
+    assert figures["auc"] == pytest.approx(roc_auc_score((status == Status.DELETED)[kept], values))
+    highest = np.sort(values[(status == Status.HELD_OUT)[kept]])[::-1]
+    allowed = highest[int(0.01 * len(highest))]  # at most one in a hundred lies strictly above
+    own = np.array([one.deleted[case] for case, one in enumerate(answers)])
+    assert figures["tpr_at_1_percent"] == pytest.approx((own > allowed).mean())
+    for case, one in enumerate(answers):
+        held = one.deleted[status[case] == Status.HELD_OUT]
+        assert (held > own[case]).sum() < frame["rank"][case] <= 1 + (held >= own[case]).sum()
+
+
+def test_silence_without_power_is_withheld_and_a_finding_is_not() -> None:
+    """A test that sees no member before the unlearning says nothing by seeing none after it."""
+    rng = np.random.default_rng(1)
+    status = np.full((30, 230), Status.HELD_OUT)
+    status[:, :30] = Status.RETAINED
+    status[np.arange(30), np.arange(30)] = Status.DELETED
+
+    def figures(before: float, both: float) -> dict[str, Any]:
+        own = status == Status.DELETED
+        drawn = [rng.standard_normal((3, 230)) for _ in range(30)]
+        answers = [
+            Scores(case, one[0] + both * own[case], one[1] + before * own[case], one[2])
+            for case, one in enumerate(drawn)
+        ]
+        frame = score_challenge(status, answers, generator(0, "ties"))
+        return summarise_scores(frame, status, answers, generator(0, "bootstrap"))
+
+    blind, finding, powerful = figures(0.0, 0.0), figures(0.0, 5.0), figures(5.0, 0.0)
+    assert "auc" not in blind
+    assert "membership_auc" not in blind
+    assert "does not find members in the model before" in blind["withheld"]
+    assert "withheld" in inferred({"attacks": {"deletion-lira": blind}})[0]
+    assert finding["auc"] > 0.9
+    assert "membership_withheld" in finding
+    assert "membership_auc" not in finding
+    assert powerful["auc"] == pytest.approx(0.5, abs=0.15)
+    assert powerful["membership_auc"] == pytest.approx(0.5, abs=0.15)
+
+
+def status_of(solution: Array, deletions: list[list[int]]) -> Array:
+    status = np.where(solution < 0, Status.HELD_OUT, Status.RETAINED)
+    return np.stack([np.where(np.isin(solution, rows), Status.DELETED, status) for rows in deletions]).astype(np.int64)
+
+
+def single_deletions(regularisation: float) -> tuple[Data, list[Case], PublicKnowledge, Array, list[list[int]]]:
+    data = digits(private=700, public=800)
+    spec = data.spec("ridge", regularisation)
+    deletions = [[row] for row in range(COUNT)]
+    knowledge, solution = challenged(data.knowledge(spec), data, deletions)
+    return data, forgetting(data, spec, deletions), knowledge, status_of(solution, deletions), deletions
+
+
+def success(name: str, cases: list[Case], knowledge: PublicKnowledge, status: Array, y: Array) -> float:
+    """Class named, or share of held-out records that the deleted one outranks."""
+    guesses = answer(type(attack(name))(), cases, knowledge).guesses
+    if CARDS[name].promises == "labels":
+        labels = [one for one in guesses if isinstance(one, Labels)]
+        return float(score_labels([truth(i, [int(y[i])]) for i in range(COUNT)], labels)["class_correct"].mean())
+    scores = [one for one in guesses if isinstance(one, Scores)]
+    return float(score_challenge(status, scores, generator(0, "ties"))["share"].mean())
+
+
+INFERENCES = [name for name, card in CARDS.items() if card.promises in ("labels", "scores")]
+
+
+@pytest.mark.parametrize("name", INFERENCES)
+def test_exact_deletions_are_seen_and_a_change_that_is_no_deletion_is_not(name: str) -> None:
+    """Chance is 0.1 for classes and 0.5 for areas: what is left of each attack when noise takes the signal's place."""
+    data, cases, knowledge, status, _ = single_deletions(10.0)
+    rng = np.random.default_rng(5)
+    before = optimum(knowledge.facts.model, data.x, data.y)
+    size = 1e-3 * np.abs(before).mean()
+    noisy = [
+        Case(case.index, 1, case.before, linear_params(before + size * rng.standard_normal(before.shape)))
+        for case in cases
+    ]
+    seen, blind = (success(name, some, knowledge, status, data.y) for some in (cases, noisy))
+    chance = 0.1 if CARDS[name].promises == "labels" else 0.5
+    deviation = np.sqrt(0.1 * 0.9 / COUNT) if CARDS[name].promises == "labels" else np.sqrt(1 / 12 / COUNT)
+    assert abs(blind - chance) <= 3.5 * deviation
+    assert seen > chance + 5 * deviation
+
+
+def test_candidates_of_ridge_are_told_apart() -> None:
+    _, cases, knowledge, status, _ = single_deletions(10.0)
+    scores = [one for one in answer(attack("candidate-match"), cases, knowledge).guesses if isinstance(one, Scores)]
+    figures = summarise_matching(score_challenge(status, scores, generator(0, "ties")))
+    assert figures["candidates"] == 201
+    assert figures["top1_of_1000"] >= 0.95
+
+
+def test_where_the_model_generalises_membership_is_withheld_and_deletion_is_still_seen() -> None:
+    """Strongly regularised ridge: no single model tells its members, two of them tell the deleted one."""
+    _, cases, knowledge, status, _ = single_deletions(1000.0)
+    answers = [one for one in answer(attack("deletion-lira"), cases, knowledge).guesses if isinstance(one, Scores)]
+    frame = score_challenge(status, answers, generator(0, "ties"))
+    figures = summarise_scores(frame, status, answers, generator(0, "bootstrap"))
+    assert not figures["membership_valid"]
+    assert "membership_auc" not in figures
+    assert "membership_withheld" in figures
+    assert figures["auc"] > 0.9

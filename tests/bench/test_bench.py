@@ -1,0 +1,51 @@
+"""The benchmark compares like with like: every contestant ends with the same weights. No timed assertions."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from palimpsest.simulator.bench import loops
+from palimpsest.simulator.bench.table import AGREE, as_json, bench
+from palimpsest.simulator.bench.work import Work, make_population
+from palimpsest.simulator.cli.main import app
+from palimpsest.simulator.world.models.model import flat
+
+
+def test_palimpsest_and_the_loops_end_with_the_same_weights() -> None:
+    contestants = ("palimpsest", "vmap loop", "torch loop")
+    lines = bench(["softmax", "mlp", "cnn"], [(6, 4)], 2, contestants, Console(quiet=True))
+    assert [(line.kind, line.contestant) for line in lines] == [
+        (kind, name) for kind in ("softmax", "mlp", "cnn") for name in contestants
+    ]
+    assert all(line.apart <= AGREE for line in lines), lines
+    assert all(line.updates > 0 and line.memory > 0 for line in lines)
+    assert len(json.loads(as_json(lines))["lines"]) == 9
+
+
+def test_other_clients_would_be_noticed(tmp_path: Path) -> None:
+    directory = make_population(6, tmp_path)
+    work = Work(kind="softmax", population=6, cohort=4, rounds=1, directory=directory)
+    model, clients = work.start(), sorted(work.clients(0))
+    others = [client for client in range(6) if client not in clients] + clients[:2]
+    right, wrong = (loops.vmapped(work, model, chosen, 0) for chosen in (clients, others))
+    assert np.abs(flat(right) - flat(wrong)).max() > 100 * AGREE
+    assert np.abs(flat(right) - flat(loops.plainly(work, model, clients, 0))).max() <= AGREE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--model", "resnet"], "softmax, mlp, cnn"),
+        (["--size", "10"], "COHORT/POPULATION"),
+        (["--size", "10/5"], "at most the population"),
+        (["--without", "palimpsest"], "plain flower"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: list[str], needed: str) -> None:
+    done = CliRunner().invoke(app, ["bench", *arguments])
+    assert done.exit_code == 2
+    assert needed in done.stderr

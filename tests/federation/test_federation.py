@@ -1,0 +1,120 @@
+"""The federation on its grids: the same bits for any number of hosts, on Ray and serial, and after a host's death."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from palimpsest.server.blocks import everyone
+from palimpsest.server.setup import Lineage, TrainingPlan
+from palimpsest.server.unlearning.federaser import FedEraser
+from palimpsest.server.unlearning.fedosd import FedOsd
+from palimpsest.server.unlearning.newton import Newton
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.federation.cluster import ray_session
+from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.federation.ray_grid import RayGrid
+from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Recipe
+from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
+from tests.support.hosts import hosts_titled
+from tests.support.populations import digits_population
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[None]:
+    """One Ray for all tests of this file."""
+    with ray_session(hosts=6):
+        yield
+
+
+def _bench(directory: Path, **settings: object) -> Bench:
+    directory.mkdir(parents=True, exist_ok=True)
+    return Bench(digits_population(), directory, **settings)
+
+
+def _digest(bench: Bench) -> str:
+    bench.serve(Retrain(coupling="independent"), record_requests(bench.population, 3, bench.plan.rounds))
+    return bench.digest()
+
+
+def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path) -> None:
+    digests = {f"serial {hosts}": _digest(_bench(tmp_path, grid=SerialGrid(hosts))) for hosts in (1, 3)}
+    for hosts in (1, 2, 3):
+        grid = RayGrid(hosts)
+        digests[f"ray {hosts}"] = _digest(_bench(tmp_path, grid=grid))
+        grid.close()
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_the_digest_depends_on_seed_and_block_size(tmp_path: Path) -> None:
+    """Otherwise the test above could not fail."""
+    same, other_seed = _digest(_bench(tmp_path)), _digest(_bench(tmp_path, seed=1))
+    assert same == _digest(_bench(tmp_path))
+    assert same != other_seed
+
+
+def test_a_host_killed_during_a_round_changes_no_bit(tmp_path: Path) -> None:
+    plan = FEDAVG.model_copy(update={"recipe": Recipe(batch_size=2, learning_rate=0.05, local_epochs=20)})
+    expected = _digest(_bench(tmp_path, plan=plan))
+    grid = RayGrid(2)
+    bench = _bench(tmp_path, plan=plan, grid=grid)
+    killed: list[int] = []
+    killer = threading.Thread(target=_kill_a_working_host, args=(killed,))
+    killer.start()
+    digest = _digest(bench)
+    killer.join()
+    assert killed, "no host was seen at work"
+    assert grid.replaced == 1
+    assert digest == expected
+    grid.close()
+
+
+def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
+    """Tombstones live in the host that died; its successor is told before it serves."""
+    grid = RayGrid(1)
+    bench = _bench(tmp_path, grid=grid)
+    [request] = record_requests(bench.population, 1, FEDAVG.rounds)
+    bench.serve(Retrain(), [request])
+    [process] = hosts_titled("ray::_RayHost")
+    os.kill(process, signal.SIGKILL)
+    history = bench.history()  # the trunk reads everything, on branch 0: allowed
+    assert grid.replaced == 1
+    blocks = everyone(history.setup, [Lineage(branch=request.index + 1, forget={})])
+    with pytest.raises(FederationError, match="has deleted its records"):
+        history.federation.gradient(bench.spec, [history.releases[-1].params], blocks)
+    grid.close()
+
+
+def _kill_a_working_host(killed: list[int]) -> None:
+    """Wait until some host is inside a call, some rounds in, and kill it as the kernel would."""
+    deadline = time.monotonic() + 60
+    seen = 0
+    while time.monotonic() < deadline and not killed:
+        for process in hosts_titled("ray::_RayHost.handle"):
+            seen += 1
+            if seen == 3:
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+        time.sleep(0.002)
+
+
+def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:
+    """Updates of single clients, gradients of the unlearning loss, and Hessian-vector products."""
+    perturbed = TrainingPlan(algorithm="closed-form", perturbation=0.1)
+    grid = RayGrid(2)
+    for unlearner, settings in ((FedEraser(), {}), (FedOsd(), {}), (Newton(), {"plan": perturbed, "spec": RIDGE})):
+        serial, ray = (
+            _bench(tmp_path / unlearner.method / name, grid=place, arm=unlearner.method, **settings)
+            for name, place in (("serial", SerialGrid(1)), ("ray", grid))
+        )
+        forget = {3: tuple(range(int(serial.population.sizes[3])))}
+        for bench in (serial, ray):
+            bench.serve(unlearner, [DeletionRequest(0, bench.plan.rounds, "client", forget)])
+        assert serial.digest() == ray.digest(), unlearner.method
+    grid.close()

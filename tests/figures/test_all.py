@@ -1,0 +1,95 @@
+"""Figures, read as far as a test can: which are drawn, which records they show, what their titles say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from palimpsest.attacks import CARDS
+from palimpsest.simulator.figures.all import draw_all
+from palimpsest.simulator.figures.gallery import choose, collect
+from palimpsest.simulator.figures.style import colour, spread
+from palimpsest.simulator.results.run_directory import Records, RunFiles, RunFilesError
+from tests.support.fabricated import WAYS, Way, diabetes, digits, make_run
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an image variant and a table variant, two seeds each."""
+    place = tmp_path_factory.mktemp("run")
+    return make_run(place, {"digits": digits(), "table": diabetes()}, deletions=16, seeds=(0, 1))
+
+
+def test_every_figure_that_applies_is_drawn(both: Path) -> None:
+    drawn = draw_all(both)
+    kinds = ("gallery", "cosine-cdf", "utility")
+    expected = {"summary.png", *(f"{kind}-{variant}.png" for kind in kinds for variant in ("digits", "table"))}
+    assert {path.name for path in drawn} == expected
+    assert {path.name for path in (both / "figures").iterdir()} == expected  # and no drafts
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_a_figure_that_does_not_apply_is_absent(tmp_path: Path) -> None:
+    make_run(tmp_path, {"": digits()}, ways=WAYS[:1], deletions=8, rounds=0)  # one release: nothing to draw by round
+    for path in (tmp_path / "truth").iterdir():
+        path.unlink()
+    assert {path.name for path in draw_all(tmp_path)} == {"summary.png", "cosine-cdf.png"}
+
+
+def test_no_finished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFilesError, match=r"no results\.json"):
+        draw_all(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"schema": 2, "arms": []}))
+    with pytest.raises(RunFilesError, match="schema 2"):
+        draw_all(tmp_path)
+
+
+def test_gallery_shows_the_first_deleted_record_of_each_class_in_order() -> None:
+    y = np.array([3, 1, 3, 0, 1])
+    records = Records(np.zeros((5, 2)), y, np.arange(5))
+    assert choose(records, classes=4).tolist() == [3, 1, 0, 2, 4]
+    assert choose(records, classes=0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path: Path) -> None:
+    """Two records a deletion, perfectly reconstructed, but answered in the other order."""
+    make_run(tmp_path, {"": digits()}, ways=(Way({"method": "ascent"}, {"hrec": 1.0}),), deletions=8)
+    run = RunFiles.open(tmp_path)
+    name = run.arms[0]["arm"]
+    truth = load_file(tmp_path / "truth" / f"{name}.safetensors")
+    pairs = np.arange(8) // 2
+    swapped = np.arange(8).reshape(4, 2)[:, ::-1].ravel()
+    save_file({**truth, "case": pairs}, tmp_path / "truth" / f"{name}.safetensors")
+    answers = load_file(tmp_path / "reconstructions" / f"{name}.safetensors")
+    answers |= {"hrec/x": np.ascontiguousarray(truth["x"][swapped]), "hrec/case": pairs, "average/case": pairs}
+    save_file(answers, tmp_path / "reconstructions" / f"{name}.safetensors")
+    shown = collect(run, run.settings(""))
+    assert shown is not None
+    [row] = [row for row in shown.rows if row.attack == "hrec"]
+    np.testing.assert_array_equal(row.x, shown.x)
+
+
+def test_a_setting_that_changed_nothing_takes_one_line(both: Path) -> None:
+    run = RunFiles.open(both)
+    shown = collect(run, run.settings("digits"))
+    assert shown is not None
+    assert shown.silent == ("no unlearning",)
+    assert {row.setting for row in shown.rows if row.attack != "average"} == {
+        "retrain, same order",
+        "retrain, independent",
+        "ascent",
+    }
+
+
+def test_attacks_can_be_told_apart() -> None:
+    assert len({colour(attack) for attack in CARDS}) == len(CARDS)
+    assert colour("somebody-elses") == colour("somebody-elses")
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.9], [0.5, 0.5, 0.5], [0.0, 0.01, 0.02, 0.5, 0.505], [0.3]])
+def test_labels_are_kept_apart_in_order_and_centred(values: list[float]) -> None:
+    places = spread(values, 0.1)
+    assert np.diff(places).min(initial=1.0) >= 0.1 - 1e-12
+    assert np.mean(places) == pytest.approx(np.mean(values))

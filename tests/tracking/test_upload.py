@@ -1,0 +1,233 @@
+"""Uploads, read back through MLflow's own client: from a SQLite store, and from a real server on loopback."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow.pytorch
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors.numpy import load_file
+
+from palimpsest.simulator.tracking.flatten import flattened, numbers
+from palimpsest.simulator.tracking.upload import prepare, track
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.specs import ModelSpec
+from tests.support.fabricated import WAYS, digits, make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two arms with a model each."""
+    place = make_run(tmp_path / "the-run", {"": digits()}, ways=(WAYS[0], WAYS[3]), deletions=8)
+    (place / "figures" / "summary.png").write_bytes(b"\x89PNG")
+    return place
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: creating one takes MLflow two seconds."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(tmp_path: Path, migrated: Path) -> str:
+    """URI of a store of its own."""
+    (tmp_path / "store").mkdir()
+    shutil.copy(migrated, tmp_path / "store" / "mlflow.db")
+    return f"sqlite:///{tmp_path}/store/mlflow.db"
+
+
+def uploaded(client: MlflowClient) -> tuple[Run, dict[str, Run]]:
+    """The parent and, by arm, the children."""
+    experiment = client.get_experiment_by_name("fabricated")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    [parent] = [found for found in runs if "mlflow.parentRunId" not in found.data.tags]
+    children = {found.info.run_name: found for found in runs if found is not parent}
+    assert len(children) == len(runs) - 1
+    assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children.values())
+    return parent, children
+
+
+def check(client: MlflowClient, run: Path) -> None:
+    """Everything that belongs to the fabricated run is there."""
+    parent, children = uploaded(client)
+    results = json.loads((run / "results.json").read_text())
+    assert set(children) == {arm["arm"] for arm in results["arms"]}
+    assert parent.info.run_name == "the-run"
+    assert parent.data.params["data.partition.scheme"] == "iid"
+    assert parent.data.params["unlearning.1.method"] == "ascent"
+    assert parent.data.tags["version.flwr"] == "1.41.0"
+    assert "hrec" in parent.data.tags["mlflow.note.content"]
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert names == {"scenario.toml", "results.json", "ledger.jsonl", "figures"}
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/summary.png"]
+    for arm in results["arms"]:
+        child = children[arm["arm"]]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["transcript.digest"] == arm["transcript_digest"]
+        assert child.data.params["unlearning.method"] == arm["unlearning"]["method"]
+        logged = child.data.metrics["attacks/hrec/cosine_median"]
+        assert logged == pytest.approx(arm["attacks"]["hrec"]["cosine_median"], abs=1e-12)
+        wanted = [release["utility"] for release in json.loads((run / "rounds" / f"{arm['arm']}.json").read_text())]
+        history = sorted(client.get_metric_history(child.info.run_id, "utility"), key=lambda point: point.step)
+        assert [point.step for point in history] == list(range(len(wanted)))
+        np.testing.assert_allclose([point.value for point in history], wanted, atol=1e-12)
+
+
+def test_a_run_is_uploaded_whole(run: Path, store: str) -> None:
+    tracked = track(run, store)
+    assert tracked.ok, tracked.message
+    client = MlflowClient(store)
+    check(client, run)
+    assert tracked.run_id == uploaded(client)[0].info.run_id
+
+
+def test_the_model_loads_without_pickles_and_predicts_the_same(run: Path, store: str) -> None:
+    assert track(run, store).ok
+    mlflow.set_tracking_uri(store)
+    try:
+        arm = json.loads((run / "results.json").read_text())["arms"][0]["arm"]
+        loaded = mlflow.pytorch.load_model(f"models:/fabricated.{arm}/1")
+    finally:
+        mlflow.set_tracking_uri(None)
+    model = model_of(ModelSpec.model_validate_json((run / "models" / f"{arm}.json").read_text()))
+    x = digits().x[:7]
+    expected = model.predict(load_file(run / "models" / f"{arm}.safetensors"), x)
+    with torch.no_grad():
+        np.testing.assert_array_equal(loaded(torch.from_numpy(x)).numpy(), expected)
+    files = {path.suffix for path in Path(store.removeprefix("sqlite:///")).parent.rglob("data/*")}
+    assert files == {".pt2"}
+
+
+def test_a_second_upload_adds_nothing(run: Path, store: str) -> None:
+    first = track(run, store)
+    second = track(run, store)
+    assert (second.ok, second.run_id) == (True, first.run_id)
+    client = MlflowClient(store)
+    check(client, run)
+    _, children = uploaded(client)
+    assert all(len(client.search_model_versions(f"name = 'fabricated.{name}'")) == 1 for name in children)
+
+
+def test_an_upload_cut_short_is_completed(run: Path, store: str) -> None:
+    track(run, store)
+    client = MlflowClient(store)
+    _, children = uploaded(client)
+    gone, half = children.values()
+    client.delete_run(gone.info.run_id)
+    client.delete_tag(half.info.run_id, "palimpsest.content")
+    assert track(run, store).ok
+    check(client, run)
+
+
+def test_two_runs_of_one_scenario_share_an_experiment(run: Path, store: str, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", {"": digits()}, ways=WAYS[:1], deletions=8)
+    assert track(run, store).ok
+    assert track(other, store).ok
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("fabricated")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(r.info.run_name for r in runs if "mlflow.parentRunId" not in r.data.tags) == ["other", "the-run"]
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port where somebody listens and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=5) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_store_that_fails_costs_seconds_and_loses_nothing(run: Path, deaf: int, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database" * 100)
+    before, here = dict(os.environ), mlflow.get_tracking_uri()
+    for uri in (f"http://127.0.0.1:{deaf}", "http://127.0.0.1:9", f"sqlite:///{tmp_path}/text.db", "/dev/null/x"):
+        began = time.monotonic()
+        tracked = track(run, uri)
+        assert not tracked.ok
+        assert f"palimpsest report {run} --track" in tracked.message
+        assert time.monotonic() - began < 15
+    assert (dict(os.environ), mlflow.get_tracking_uri()) == (before, here)
+
+
+@pytest.fixture
+def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
+    """A real tracking server on loopback, with a store of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = tmp_path / "server"
+    place.mkdir()
+    shutil.copy(migrated, place / "mlflow.db")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    uri = f"http://127.0.0.1:{port}"
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (
+        (tmp_path / "server.log").open("w") as log,
+        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=quiet, start_new_session=True) as it,
+    ):
+        try:
+            for _ in range(300):
+                assert it.poll() is None, (tmp_path / "server.log").read_text()
+                try:
+                    with urllib.request.urlopen(f"{uri}/health", timeout=1):
+                        break
+                except OSError:
+                    time.sleep(0.2)
+            yield uri
+        finally:
+            os.killpg(it.pid, signal.SIGKILL)  # its workers too: it holds nothing worth a graceful end
+
+
+def test_a_run_is_uploaded_to_a_server(run: Path, server: str) -> None:
+    tracked = track(run, server)
+    assert tracked.ok, tracked.message
+    assert tracked.message.startswith(f"tracked in {server}; {server}/#/experiments/")
+    check(MlflowClient(server), run)
+
+
+def test_names_of_params_and_metrics() -> None:
+    tree = {"a": {"b": 1}, "seeds": [0, 1], "defense": [{"kind": "none"}, {"kind": "x", "clip": 0.5}], "on": True}
+    assert flattened(tree) == {
+        "a.b": "1",
+        "seeds": "[0, 1]",
+        "defense.0.kind": "none",
+        "defense.1.kind": "x",
+        "defense.1.clip": "0.5",
+        "on": "true",
+    }
+    arm = {"seed": 3, "attacks": {"hrec": {"kind": "reconstruction", "cosine_ci95": [0.1, 0.2]}}, "exact": True}
+    assert numbers(arm) == {
+        "attacks/hrec/cosine_ci95/low": 0.1,
+        "attacks/hrec/cosine_ci95/high": 0.2,
+        "exact": 1.0,
+    }
+
+
+def test_a_store_is_created_whole_ahead_of_the_upload_and_an_old_one_left_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new" / "mlflow.db"
+    prepare(f"sqlite:///{file}")
+    assert list(file.parent.iterdir()) == [file]
+    assert [one.name for one in MlflowClient(f"sqlite:///{file}").search_experiments()] == ["Default"]
+    (tmp_path / "old.db").write_bytes(b"somebody's")
+    prepare(f"sqlite:///{tmp_path / 'old.db'}")
+    assert (tmp_path / "old.db").read_bytes() == b"somebody's"
+    prepare(f"sqlite:///{tmp_path / 'old.db' / 'mlflow.db'}")  # nowhere to write: said by the upload
+    prepare("http://127.0.0.1:9")
