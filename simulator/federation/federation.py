@@ -1,6 +1,6 @@
 """The federation behind the protocol: blocks go out to hosts as Flower messages, and results come back in block order.
 
-It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (simulator/grids.py), or the one that ``flwr run`` hands
+It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (``grids``), or the one that ``flwr run`` hands
 to a ServerApp.
 """
 

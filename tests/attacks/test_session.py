@@ -34,7 +34,7 @@ from tests.support.eavesdropped import (
     write,
 )
 
-FORBIDDEN = ("flwr", "ray", "mlflow", "opacus", "server", "clients", "defenses")
+FORBIDDEN = ("flwr", "ray", "mlflow", "opacus")
 ALONE = """
 import json, sys
 from importlib import import_module
@@ -42,18 +42,21 @@ from pathlib import Path
 
 root, directory, forbidden = Path(sys.argv[1]), Path(sys.argv[2]), set(json.loads(sys.argv[3]))
 
+ALLOWED = ("palimpsest.attacks", "palimpsest.simulator.world")
+
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in forbidden:
+        ours = name.startswith("palimpsest.") and name != "palimpsest.simulator"
+        if name.partition(".")[0] in forbidden or ours and not name.startswith(ALLOWED):
             raise ImportError(f"the adversary asked for {name}")
 
-sys.meta_path.insert(0, Block())
+wall = Block()
+sys.meta_path.insert(0, wall)
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import attack_transcript
-from palimpsest.simulator.answers import save_answers
 
 short = json.loads(sys.argv[6])
 made = []
@@ -64,6 +67,8 @@ for kind, card in CARDS.items():
 answers = attack_transcript(directory, made)
 heard = [path for path in opened if path.startswith(str(directory))]
 others = [path for path in opened if path.startswith(str(root)) and path not in heard]
+sys.meta_path.remove(wall)
+from palimpsest.simulator.results.answers import save_answers
 save_answers(Path(sys.argv[4]), answers)
 print(json.dumps([len(heard), others]))
 """

@@ -46,7 +46,10 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_telemetry_is_off_unless_the_user_set_it() -> None:
-    code = "import os, palimpsest.simulator.cli.main; print(os.environ['MLFLOW_DISABLE_TELEMETRY'], os.environ['DO_NOT_TRACK'])"
+    code = (
+        "import os, palimpsest.simulator.cli.main;"
+        "print(os.environ['MLFLOW_DISABLE_TELEMETRY'], os.environ['DO_NOT_TRACK'])"
+    )
     environment = {"PATH": "", "DO_NOT_TRACK": "chosen"}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert found.stdout.split() == ["true", "chosen"]

@@ -1,5 +1,8 @@
 """What an arm is measured by, on models whose answers are worked out another way."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -19,6 +22,8 @@ from palimpsest.simulator.world.records import DeletionRequest, Params
 from palimpsest.simulator.world.seeding import generator
 from tests.support.federations import FEDAVG, SOFTMAX, Bench
 from tests.support.populations import digits_population
+
+Figures = dict[str, Any]
 
 BACKDOOR = BackdoorConfig(target=3, patch=(0, 0, 2, 2), clients=(1,))
 FORGET = {2: (0, 1, 2), 5: (1,)}
@@ -42,6 +47,53 @@ def _kl(p: np.ndarray, q: np.ndarray) -> float:
     return float(((p - q) * (np.log(p) - np.log(q))).sum(1).mean())
 
 
+def _right(params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return _scores(params, x).argmax(1) == y
+
+
+def _losses(params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return -np.log(softmax(_scores(params, x), 1)[np.arange(len(y)), y])
+
+
+def _utility_by_hand(population: Population, unlearned: Params, again: Sequence[Params], kept: np.ndarray) -> Figures:
+    test = (population.test_x, population.test_y)
+    owners = np.repeat(np.arange(12), population.sizes)[kept]
+    hits = _right(unlearned, population.train_x[kept], population.train_y[kept])
+    return {
+        "unlearned": _right(unlearned, *test).mean(),
+        "retrained": np.mean([_right(m, *test).mean() for m in again]),
+        "retrained_spread": np.std([_right(m, *test).mean() for m in again], ddof=1),
+        "retained_unlearned": hits.mean(),
+        "worst_client_unlearned": min(hits[owners == k].mean() for k in range(12) if (owners == k).sum() >= 10),
+    }
+
+
+def _forgetting_by_hand(population: Population, models: Sequence[Params], gone: np.ndarray) -> Figures:
+    trained, unlearned, *again = models
+    x, y, test = population.train_x[gone], population.train_y[gone], (population.test_x, population.test_y)
+    others = population.test_y != 3
+    triggered = marked(BACKDOOR, population.schema, population.test_x[others])
+    membership = [
+        roc_auc_score(np.repeat([1, 0], [4, 200]), -np.concatenate([_losses(m, x, y), _losses(m, *test)]))
+        for m in models
+    ]
+    gaps = [float(np.linalg.norm(flat(a) - flat(b))) for a, b in zip(again, [*again[1:], again[0]], strict=True)]
+    curves = [softmax(_scores(m, population.test_x), 1) for m in models]
+    return {
+        "forget_accuracy": _right(unlearned, x, y).mean(),
+        "forget_loss_trained": log_loss(y, softmax(_scores(trained, x), 1), labels=np.arange(10)),
+        "backdoor_success": _right(unlearned, triggered, np.full(len(triggered), 3)).mean(),
+        "membership_auc": membership[1],
+        "membership_auc_trained": membership[0],
+        "membership_auc_gap": abs(membership[1] - np.mean(membership[2:])),
+        "distance_to_retrained": np.mean([np.linalg.norm(flat(unlearned) - flat(m)) for m in again]),
+        "distance_between_retrained": np.mean(gaps),
+        "kl_to_retrained": np.mean([_kl(curves[1], curve) for curve in curves[2:]]),
+        "kl_between_retrained": np.mean([_kl(curves[a], curves[b]) for a, b in ((2, 3), (3, 4), (2, 4))]),
+        "retrainings": 3,
+    }
+
+
 def test_measures_are_what_they_say(models: list[Params]) -> None:
     """Every figure again from the scores, by scikit-learn and by hand."""
     population = digits_population()
@@ -50,46 +102,9 @@ def test_measures_are_what_they_say(models: list[Params]) -> None:
     entry, rows = yardstick.worth([Ended(_case(trained), unlearned, again)])
     gone = np.concatenate([population.rows(client, records) for client, records in FORGET.items()])
     kept = np.delete(np.arange(300), gone)
-
-    def right(params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _scores(params, x).argmax(1) == y
-
-    def losses(params: Params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return -np.log(softmax(_scores(params, x), 1)[np.arange(len(y)), y])
-
-    x, y, test = population.train_x, population.train_y, (population.test_x, population.test_y)
-    owners = np.repeat(np.arange(12), population.sizes)[kept]
-    hits = right(unlearned, x[kept], y[kept])
-    worst = min(hits[owners == k].mean() for k in range(12) if (owners == k).sum() >= 10)
-    others = population.test_y != 3
-    triggered = marked(BACKDOOR, population.schema, population.test_x[others])
-    membership = [
-        roc_auc_score(np.repeat([1, 0], [4, 200]), -np.concatenate([losses(m, x[gone], y[gone]), losses(m, *test)]))
-        for m in models
-    ]
-    gaps = [float(np.linalg.norm(flat(a) - flat(b))) for a, b in zip(again, [*again[1:], again[0]], strict=True)]
-    curves = [softmax(_scores(m, population.test_x), 1) for m in models]
     expected = {
-        "utility": {
-            "unlearned": right(unlearned, *test).mean(),
-            "retrained": np.mean([right(m, *test).mean() for m in again]),
-            "retrained_spread": np.std([right(m, *test).mean() for m in again], ddof=1),
-            "retained_unlearned": hits.mean(),
-            "worst_client_unlearned": worst,
-        },
-        "forgetting": {
-            "forget_accuracy": right(unlearned, x[gone], y[gone]).mean(),
-            "forget_loss_trained": log_loss(y[gone], softmax(_scores(trained, x[gone]), 1), labels=np.arange(10)),
-            "backdoor_success": right(unlearned, triggered, np.full(len(triggered), 3)).mean(),
-            "membership_auc": membership[1],
-            "membership_auc_trained": membership[0],
-            "membership_auc_gap": abs(membership[1] - np.mean(membership[2:])),
-            "distance_to_retrained": np.mean([np.linalg.norm(flat(unlearned) - flat(m)) for m in again]),
-            "distance_between_retrained": np.mean(gaps),
-            "kl_to_retrained": np.mean([_kl(curves[1], curve) for curve in curves[2:]]),
-            "kl_between_retrained": np.mean([_kl(curves[a], curves[b]) for a, b in ((2, 3), (3, 4), (2, 4))]),
-            "retrainings": 3,
-        },
+        "utility": _utility_by_hand(population, unlearned, again, kept),
+        "forgetting": _forgetting_by_hand(population, models, gone),
     }
     for place, figures in expected.items():
         for name, value in figures.items():

@@ -1,0 +1,72 @@
+"""``palimpsest bench``: what is measured, and how it is printed."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import typer
+
+from palimpsest.simulator.cli.console import ERR, FAILED, OUT, fail
+
+MODELS = ("softmax", "mlp", "cnn")
+SIZES = ("1000/1000", "100/1000", "100/100")
+
+
+def branches(as_json: bool) -> None:
+    """Fifty alternative deletions, each retrained, beside one retraining."""
+    from palimpsest.simulator.bench import branches as fifty
+
+    found = fifty.measure(os.cpu_count() or 1, ERR)
+    OUT.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+
+
+def scale(rounds: int, most: int, as_json: bool) -> None:
+    """What a round costs as population, cohort and model grow."""
+    from palimpsest.simulator.bench import scale as curves
+
+    points = curves.measure(rounds, most, ERR)
+    OUT.print(curves.as_json(points) if as_json else curves.table(points), soft_wrap=as_json)
+
+
+def attacks(records: int, as_json: bool) -> None:
+    """Attacks on so many deleted records, beside their published defaults."""
+    from palimpsest.simulator.bench.reconstruction import race, race_table
+
+    races = race(records, published=1)
+    found = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
+    OUT.print(found, soft_wrap=as_json)
+
+
+def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:
+    """Client updates a second, beside plain Flower and plain loops.
+
+    Args:
+        models: all of ``MODELS`` where empty.
+        sizes: COHORT/POPULATION; ``SIZES`` where empty.
+        rounds: that are measured.
+        without: contestants to leave out.
+        as_json: whether JSON is printed instead of a table.
+    """
+    for name in models:
+        if name not in MODELS:
+            fail(f"--model {name}: must be one of {', '.join(MODELS)}")
+    parsed = [_cohort_and_population(text) for text in sizes or SIZES]
+    from palimpsest.simulator.bench import table
+
+    for name in without:
+        if name not in table.CONTESTANTS[1:]:
+            fail(f"--without {name!r}: must be one of {', '.join(table.CONTESTANTS[1:])}")
+    contestants = [name for name in table.CONTESTANTS if name not in without]
+    lines = table.bench(list(models or MODELS), parsed, rounds, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    if any(line.apart > table.AGREE for line in lines):
+        ERR.print("error: contestants ended with other weights: they did not do the same work")
+        raise typer.Exit(FAILED)
+
+
+def _cohort_and_population(text: str) -> tuple[int, int]:
+    """Read ``COHORT/POPULATION``; return (population, cohort)."""
+    cohort, _, population = text.partition("/")
+    if not (cohort.isdigit() and population.isdigit() and 0 < int(cohort) <= int(population)):
+        fail(f"--size {text}: must be COHORT/POPULATION, such as 100/1000, the cohort at most the population")
+    return int(population), int(cohort)

@@ -1,0 +1,98 @@
+"""How commands end: what is wrong with the input is one sentence, a run that stops says how to go on."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from palimpsest.simulator.experiment.runner import Result
+    from palimpsest.simulator.results.run_directory import RunFiles
+
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+OUT = Console(highlight=False)
+ERR = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong with the input, and end."""
+    ERR.print(f"error: {message}", markup=False, soft_wrap=True)
+    raise typer.Exit(WRONG_INPUT)
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn what is wrong with the input into one message; anything else is a bug or a failed run."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_input_error(error):
+            fail(str(error))
+        raise
+
+
+def _is_input_error(error: Exception) -> bool:
+    from palimpsest.simulator.results.run_directory import RunFilesError
+    from palimpsest.simulator.scenario.errors import ScenarioError
+    from palimpsest.simulator.world.data.datasets import DataError
+    from palimpsest.simulator.world.errors import TranscriptError
+
+    return isinstance(error, ScenarioError | RunFilesError | DataError | TranscriptError)
+
+
+@contextmanager
+def recoverable(directory: Path) -> Iterator[None]:
+    """Where a run stops half-way, say why, where things are and how to go on; a traceback only for what is a bug."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ERR.print(f"\ninterrupted. {_how_to_go_on(directory)}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if _is_input_error(error):
+            raise
+        from palimpsest.simulator.world.errors import RunFailure
+
+        if not isinstance(error, RunFailure):
+            traceback.print_exception(error, file=sys.stderr)
+        said = f"error: the run failed: {error}. {_how_to_go_on(directory)}"
+        ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+
+
+def _how_to_go_on(directory: Path) -> str:
+    if not (directory / "scenario.toml").is_file():
+        return "Nothing has been written yet."
+    return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
+
+
+def conclude(result: "Result") -> None:
+    """The table, and the place of every output."""
+    from palimpsest.simulator.results.run_directory import RunFiles
+
+    OUT.print(result_table(RunFiles(result.directory, result.results)))
+    OUT.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
+    OUT.print(result.tracked.message, markup=False, soft_wrap=True)
+
+
+def result_table(run: "RunFiles") -> "Table":
+    """What a run found: ways of unlearning beside one another where it compares them, else what each gives away."""
+    from palimpsest.simulator.results import comparison, report
+
+    return comparison.table(run) if comparison.applies(run) else report.table(run.results, OUT.width)
+
+
+def newest_run() -> Path:
+    """The run under runs/ that finished last."""
+    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        fail("there is no finished run under runs/; name a run's directory")
+    return finished[-1].parent
