@@ -15,6 +15,7 @@ from palimpsest.simulator.cli.main import app
 from palimpsest.simulator.world.models.model import flat
 
 
+@pytest.mark.slow
 def test_palimpsest_and_the_loops_end_with_the_same_weights() -> None:
     contestants = ("palimpsest", "vmap loop", "torch loop")
     lines = bench(["softmax", "mlp", "cnn"], [(6, 4)], 2, contestants, Console(quiet=True))

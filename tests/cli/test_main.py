@@ -23,6 +23,8 @@ from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import ModelSpec, Schema
 from tests.support.fabricated import WAYS, digits, make_run
 
+pytestmark = pytest.mark.mlflow
+
 HEAVY = ("torch", "ray", "mlflow", "flwr", "pandas", "matplotlib", "sklearn")
 
 

@@ -23,6 +23,8 @@ from palimpsest.simulator.scenario.load import Scenario, dump_toml, scenario_fro
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
+pytestmark = pytest.mark.mlflow
+
 ATTACKS = ("hrec", "raw-difference", "average", "max-difference", "public-draw")
 
 
@@ -212,6 +214,7 @@ def test_without_test_data_utility_is_absent(tmp_path: Path) -> None:
         assert "top1_of_1000" not in arm["attacks"]["hrec"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_resumes_to_the_same_digests(tmp_path: Path) -> None:
     expected = _digests(_simulate(_scenario(), tmp_path / "unbroken"))
     scenario = tmp_path / "small.toml"

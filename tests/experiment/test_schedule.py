@@ -22,6 +22,8 @@ from palimpsest.simulator.scenario.load import Scenario
 from tests.support.hosts import hosts_titled
 from tests.support.scenarios import small_scenario
 
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def grid() -> Iterator[RayGrid]:

@@ -20,6 +20,8 @@ from palimpsest.simulator.federation.grids import open_grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from tests.support.joining import SCENARIO, die, wait_until
 
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
 HEAD, SMALL, LARGE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 """Ray takes 127.0.0.1 for another name of the machine's outward address."""
 

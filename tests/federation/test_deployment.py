@@ -25,6 +25,8 @@ from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.data.sites import open_site, site_of
 from tests.federation.test_flower import PROJECT, _digests, _wait_for
 
+pytestmark = pytest.mark.slow
+
 SCENARIO = """
 name = "two-sites"
 data = {source = "digits", clients = 9}

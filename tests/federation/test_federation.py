@@ -25,6 +25,8 @@ from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
 from tests.support.hosts import hosts_titled
 from tests.support.populations import digits_population
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ray() -> Iterator[None]:

@@ -16,6 +16,8 @@ from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.scenario.load import load_scenario
 
+pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.slow]
+
 PROJECT = Path(__file__).parents[2]
 CHANGES = [
     "data.source=digits",

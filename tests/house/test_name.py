@@ -5,9 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.mlflow
+
 SCRIPT = """
 import json
 from pathlib import Path
+
+import pytest
 
 import attacks, clients, server
 from palimpsest.simulator import Result, load_scenario, run
@@ -20,6 +26,7 @@ print(json.dumps([attacks.MINE, clients.MINE, server.MINE, len(result.results["a
 """
 
 
+@pytest.mark.slow
 def test_a_script_beside_files_named_like_our_folders_runs_a_scenario(tmp_path: Path) -> None:
     for name in ("server", "clients", "attacks"):
         (tmp_path / f"{name}.py").write_text(f"MINE = 'my {name}'\n")
@@ -36,3 +43,27 @@ def test_the_public_door_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] ['Result', 'Scenario', 'load_scenario', 'resume', 'run']"
+
+
+BUNDLE = """
+import sys
+from importlib.util import find_spec
+
+sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in str(getattr(finder, "__module__", ""))]
+sys.path[:] = [place for place in sys.path if "__editable__" not in place]
+print(find_spec("palimpsest"))
+sys.path.insert(0, sys.argv[1])
+from simulator.flower import client_app, server_app
+print(type(client_app).__name__, type(server_app).__name__, *sys.modules["palimpsest"].__path__)
+"""
+
+
+def test_flowers_bundle_finds_its_own_parts_where_the_project_is_not_installed(tmp_path: Path) -> None:
+    """As in an environment that holds the dependencies alone."""
+    project = Path(__file__).parents[2]
+    command = [sys.executable, "-c", BUNDLE, str(project)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    installed, found = done.stdout.splitlines()
+    if installed != "None":
+        pytest.skip("the project is installed other than editable")
+    assert found == f"ClientApp ServerApp {project}"

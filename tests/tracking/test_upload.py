@@ -26,6 +26,8 @@ from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.fabricated import WAYS, digits, make_run
 
+pytestmark = pytest.mark.mlflow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
