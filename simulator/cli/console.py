@@ -42,8 +42,7 @@ def input_errors() -> Iterator[None]:
 def _is_input_error(error: Exception) -> bool:
     from palimpsest.simulator.results.run_directory import RunFilesError
     from palimpsest.simulator.scenario.errors import ScenarioError
-    from palimpsest.simulator.world.data.datasets import DataError
-    from palimpsest.simulator.world.errors import TranscriptError
+    from palimpsest.simulator.world.errors import DataError, TranscriptError
 
     return isinstance(error, ScenarioError | RunFilesError | DataError | TranscriptError)
 

@@ -50,11 +50,12 @@ def _first_comment(text: str) -> str:
 
 
 def _datasets(found: Table) -> None:
-    from palimpsest.simulator.world.data.datasets import CARDS, MNIST_LIKE
+    from palimpsest.simulator.world.data.datasets import MNIST_LIKE
+    from palimpsest.simulator.world.data.sources import cards
 
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
-    for name, card in CARDS.items():
+    for name, card in cards().items():
         found.add_row(name, card.summary)
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
     found.add_row("path/to/file.csv, .parquet", "your own table: y, optionally client and split, and inputs")

@@ -19,8 +19,8 @@ from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
-from palimpsest.simulator.world.data.datasets import cache_directory, version_of
-from palimpsest.simulator.world.files import write_atomically
+from palimpsest.simulator.world.data.datasets import version_of
+from palimpsest.simulator.world.files import cache_directory, write_atomically
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from palimpsest.simulator.planning.setup import model_spec, setup_of
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.scenario.sections import TrainingConfig
 from palimpsest.simulator.world.data.build import load_population
-from palimpsest.simulator.world.data.datasets import cache_directory
 from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.seeding import generator

@@ -14,8 +14,8 @@ from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import setup_of
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.data.build import load_population, open_population, population_directory
-from palimpsest.simulator.world.data.datasets import DataError
 from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import DeletionRequest
 
 

@@ -13,7 +13,7 @@ from palimpsest.server.rehearsal import training_account, unlearning_account
 from palimpsest.server.session import Processed
 from palimpsest.server.setup import Setup
 from palimpsest.simulator.scenario.sections import PrivacyConfig
-from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.privacy.account import Account, Spending
 from palimpsest.simulator.world.protocols.defense import Defense, private_part
 from palimpsest.simulator.world.protocols.unlearning import Unlearner, UnlearningCase

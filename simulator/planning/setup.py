@@ -3,8 +3,8 @@
 from palimpsest.server.setup import Setup, TrainingPlan
 from palimpsest.simulator.planning.plan import Setting
 from palimpsest.simulator.world.data.build import median_bandwidth
-from palimpsest.simulator.world.data.datasets import DataError
 from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, Recipe
 

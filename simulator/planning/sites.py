@@ -7,8 +7,8 @@ from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.data.build import load_population, population_directory
-from palimpsest.simulator.world.data.datasets import cache_directory
 from palimpsest.simulator.world.data.sites import save_site
+from palimpsest.simulator.world.files import cache_directory
 
 
 def split(scenario: Scenario, out: Path) -> Iterator[Path]:

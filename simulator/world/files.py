@@ -13,3 +13,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def cache_directory() -> Path:
+    """Where what can be computed again is kept: ``$PALIMPSEST_CACHE``, else ``~/.cache/palimpsest``."""
+    named = os.environ.get("PALIMPSEST_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "palimpsest"

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from palimpsest.simulator.experiment.runner import prepare, run, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.errors import DataError
 from tests.support.scenarios import small_scenario
 
 _scenario = partial(

@@ -6,7 +6,7 @@ import pytest
 
 from palimpsest.simulator.experiment.runner import prepare
 from palimpsest.simulator.scenario.load import ScenarioError, load_scenario
-from palimpsest.simulator.world.data.datasets import DataError
+from palimpsest.simulator.world.errors import DataError
 
 
 def _load(tmp_path: Path, text: str) -> None:

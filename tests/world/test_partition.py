@@ -14,9 +14,9 @@ from palimpsest.simulator.world.data.build import (
     median_bandwidth,
     population_directory,
 )
-from palimpsest.simulator.world.data.datasets import DataError
 from palimpsest.simulator.world.data.partition import PartitionConfig, partition
 from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.errors import DataError
 
 LABELS = np.random.default_rng(0).integers(0, 10, 600)
 ARRAYS = ("train_x", "train_y", "offsets", "public_x", "public_y", "test_x", "test_y", "box_low", "box_high")

