@@ -9,10 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp, vmap
 
-from palimpsest.clients import heads
 from palimpsest.clients.clipping import clipped_sum
+from palimpsest.clients.gradient_sums import gradient_sums, hessian_times
 from palimpsest.clients.private import PrivateSlot, fit_privately, private_gradients
 from palimpsest.clients.reader import Reader
 from palimpsest.clients.tombstones import Tombstones
@@ -181,7 +180,7 @@ class Host:
                 used = torch.from_numpy(np.stack([self._kept_mask(blocks[i]) for i in group])).to(model.device)
             origin = torch.tensor([blocks[i].model for i in group]).to(model.device)
             params = {name: value[origin] for name, value in stacked.items()}
-            sums = _gradient_sums(model, params, chunks, used, loss)
+            sums = gradient_sums(model, params, chunks, used, loss)
             if of == "forgotten" and spec.task == "classification":
                 correct = _correct(model, models[first.model], self._reader.read(model, rows))
                 sums = [replace(result, metrics={**result.metrics, "correct": correct}) for result in sums]
@@ -199,7 +198,7 @@ class Host:
             params, vector = model.tensors(models[block.model]), model.tensors(vectors[block.model])
             sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
             for x, y in self._reader.read_clients(model, block.clients):
-                product = _hessian_times(model, params, vector, x, y, used[seen : seen + len(y)])
+                product = hessian_times(model, params, vector, x, y, used[seen : seen + len(y)])
                 for name, value in product.items():
                     sums[name] += value.double()
                 seen += len(y)
@@ -323,78 +322,11 @@ def _of_same_records(blocks: Sequence[Block], of: str) -> Iterator[list[int]]:
             yield group[begin : begin + GRADIENT_PACK]
 
 
-def _gradient_sums(
-    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor, of_loss: Loss
-) -> list[BlockResult]:
-    """Add up the loss gradients of the used records, chunk by chunk, for W models at once.
-
-    Args:
-        model: the architecture.
-        params: name -> ``[W, ...]``.
-        chunks: features and labels, the same for all models.
-        used: ``[W, n]`` which records count for which model.
-        of_loss: whose gradients.
-    """
-    if model.linear and of_loss == "training":
-        sums, total = heads.gradient_sums(model, params, chunks, used)
-    else:
-        sums, total = _differentiated(model, params, chunks, used, of_loss)
-    found, losses, counts = {name: value.cpu().numpy() for name, value in sums.items()}, total.cpu(), used.sum(1).cpu()
-    return [
-        BlockResult({name: value[i] for name, value in found.items()}, float(counts[i]), {"loss": float(losses[i])})
-        for i in range(len(used))
-    ]
-
-
-def _differentiated(
-    model: Model, params: dict[str, Tensor], chunks: Iterable[tuple[Tensor, Tensor]], used: Tensor, of_loss: Loss
-) -> tuple[dict[str, Tensor], Tensor]:
-    """name -> ``[W, ...]`` float64 sums of gradients, and ``[W]`` of losses, by automatic differentiation."""
-    wanted = len(used)
-    if wanted == 1:  # a lone matrix may take another kernel than a stack of them
-        params = {name: value.expand(2, *value.shape[1:]).contiguous() for name, value in params.items()}
-        used = used.expand(2, -1)
-
-    def total(one: dict[str, Tensor], counts: Tensor, features: Tensor, y: Tensor) -> Tensor:
-        scores = model.head(one, features)
-        each = model.losses(scores, y) if of_loss == "training" else _unlearning_losses(scores, y)
-        return torch.where(counts, each, 0.0).sum()
-
-    sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in params.items()}
-    losses, seen = torch.zeros(len(used), dtype=torch.float64, device=used.device), 0
-    for features, y in chunks:
-        counted = used[:, seen : seen + len(y)]
-        gradients, loss = vmap(grad_and_value(total), in_dims=(0, 0, None, None))(params, counted, features, y)
-        for name, value in gradients.items():
-            sums[name] += value.double()
-        losses += loss.double()
-        seen += len(y)
-    return {name: value[:wanted] for name, value in sums.items()}, losses[:wanted]
-
-
-def _unlearning_losses(scores: Tensor, y: Tensor) -> Tensor:
-    """``[n]`` -log(1 - p_y / 2): 0 where the label is given up, log 2 where the model is sure of it."""
-    sure = torch.softmax(scores, -1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    return -torch.log1p(-0.5 * sure)
-
-
 def _correct(model: Model, params: Params, chunks: Iterable[tuple[Tensor, Tensor]]) -> float:
     """How many records' labels have the highest score."""
     tensors = model.tensors(params)
     with torch.no_grad():
         return float(sum(int((model.head(tensors, x).argmax(-1) == y).sum()) for x, y in chunks))
-
-
-def _hessian_times(
-    model: Model, params: dict[str, Tensor], vector: dict[str, Tensor], x: Tensor, y: Tensor, used: Tensor
-) -> dict[str, Tensor]:
-    """Derivative along ``vector`` of the gradient of the used records' summed losses."""
-
-    def total(one: dict[str, Tensor]) -> Tensor:
-        return torch.where(used, model.losses(model.head(one, x), y), 0.0).sum()
-
-    product: dict[str, Tensor] = jvp(grad(total), (params,), (vector,))[1]
-    return product
 
 
 def _with_intercept(x: Tensor) -> Tensor:
