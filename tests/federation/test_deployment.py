@@ -23,7 +23,7 @@ from palimpsest.simulator.scenario.load import load_scenario
 from palimpsest.simulator.world.data.build import DataConfig, build_population
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.data.sites import open_site, site_of
-from tests.test_flower import PROJECT, _digests, _wait_for
+from tests.federation.test_flower import PROJECT, _digests, _wait_for
 
 SCENARIO = """
 name = "two-sites"
