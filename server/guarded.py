@@ -1,16 +1,17 @@
 """The way to clients under noise of their own: every reading is charged, and a reading in the clear is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any
 
 from palimpsest.server.setup import Setup
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.protocols.defense import Defense, private_part
-from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Federation, Loss, Statistics
-from palimpsest.simulator.world.records import Forget, Params
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.simulator.world.protocols.federation import Answer, Block, Federation, Question
+from palimpsest.simulator.world.protocols.questions import Gradient, Train
+from palimpsest.simulator.world.records import Forget
+from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
 class UnprotectedError(RunFailure):
@@ -38,53 +39,16 @@ class GuardedFederation:
     setup: Setup
     defense: Defense
 
-    def train(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        round: int,
-        recipe: Recipe,
-        each: bool = False,
-    ) -> list[BlockResult]:
-        """Local training; single updates carry their client's noise, and are free to use."""
-        if recipe.private is None or recipe.private != self.setup.recipe.private:
-            self._refuse("local training")
-        for block in blocks:
-            for price, clients in self._prices(block, recipe).items():
-                self.setup.account.charge(block.branch, clients, block.forget, price)
-        return self.inner.train(model, models, blocks, round, recipe, each)
+    def ask(self, question: Question[Answer]) -> list[Answer]:
+        """Charge local training and gradients with each client's noise, and refuse anything else.
 
-    def gradient(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        of: str = "retained",
-        loss: Loss = "training",
-        private: PrivateSteps | None = None,
-        step: int = 0,
-    ) -> list[BlockResult]:
-        """Sums of gradients with each client's noise."""
-        if private is None or private != self.setup.recipe.private:
-            self._refuse("a gradient")
-        for block in blocks:
-            self.setup.account.charge(block.branch, block.clients, block.forget, self.defense.charge_once(), of)
-        return self.inner.gradient(model, models, blocks, of, loss, private, step)
+        Single updates carry their client's noise, and are free to use.
 
-    def hessian(
-        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
-    ) -> list[BlockResult]:
-        """Refused."""
-        self._refuse("a Hessian")
-
-    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
-        """Refused."""
-        self._refuse("statistics")
-
-    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
-        """Refused."""
-        self._refuse("statistics")
+        Raises:
+            UnprotectedError: the answer would be in the clear.
+        """
+        self._charge(question)
+        return self.inner.ask(question)
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """Have the clients refuse, from now on, to read these records: of each branch its own."""
@@ -94,6 +58,21 @@ class GuardedFederation:
         """Let the clients read these records for this branch again."""
         self.inner.readmit(branch, forget)
 
+    def _charge(self, question: Question[Any]) -> None:
+        if isinstance(question, Train) and self._protected(question.recipe.private):
+            for block in question.blocks:
+                for price, clients in self._prices(block, question.recipe).items():
+                    self.setup.account.charge(block.branch, clients, block.forget, price)
+        elif isinstance(question, Gradient) and self._protected(question.private):
+            for block in question.blocks:
+                price = self.defense.charge_once()
+                self.setup.account.charge(block.branch, block.clients, block.forget, price, question.of)
+        else:
+            raise UnprotectedError(
+                f"under defense {self.defense.kind!r} clients were asked for {question.called} in the clear: the "
+                f"unlearning method must ask for clipped and noised answers, and be charged"
+            )
+
     def _prices(self, block: Block, recipe: Recipe) -> Mapping[Charge, list[int]]:
         """What one round costs, and who pays it."""
         found: dict[Charge, list[int]] = {}
@@ -101,8 +80,5 @@ class GuardedFederation:
             found.setdefault(self.defense.charge(recipe, int(self.setup.sizes[client])), []).append(client)
         return found
 
-    def _refuse(self, what: str) -> NoReturn:
-        raise UnprotectedError(
-            f"under defense {self.defense.kind!r} clients were asked for {what} in the clear: the unlearning method "
-            f"must ask for clipped and noised answers, and be charged"
-        )
+    def _protected(self, private: PrivateSteps | None) -> bool:
+        return private is not None and private == self.setup.recipe.private

@@ -19,6 +19,7 @@ from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.defense import Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Federation, Statistics
+from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
@@ -182,7 +183,7 @@ class History:
     ) -> list[dict[int, Array]]:
         """For each lineage client -> its update from the lineage's model."""
         blocks = [b for i, lineage in enumerate(lineages) for b in cut(self.setup, lineage, i, clients[i])]
-        results = self.federation.train(self.spec, models, blocks, round, recipe, each=True) if blocks else []
+        results = self.federation.ask(Train(self.spec, blocks, models, round, recipe, each=True)) if blocks else []
         return per_client(blocks, results, len(models))
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:

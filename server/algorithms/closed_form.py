@@ -11,6 +11,7 @@ from palimpsest.server.blocks import everyone
 from palimpsest.server.setup import Lineage, Setup
 from palimpsest.simulator.world.models.model import model_of, theta
 from palimpsest.simulator.world.protocols.federation import Federation, Statistics
+from palimpsest.simulator.world.protocols.questions import RidgeStatistics
 from palimpsest.simulator.world.records import Params
 
 _TOGETHER = 2**26
@@ -35,7 +36,7 @@ def rounds(
         blocks = everyone(setup, [lineages[i] for i in some])
         touched = [block for block in blocks if block.forget]
         unseen = {b.clients: b for b in blocks if not b.forget and b.clients not in untouched}
-        answers = federation.statistics(setup.spec, [*touched, *unseen.values()])
+        answers = federation.ask(RidgeStatistics(setup.spec, [*touched, *unseen.values()]))
         untouched |= zip(unseen, answers[len(touched) :], strict=True)
         changed = {(b.model, b.clients): answer for b, answer in zip(touched, answers, strict=False)}
         for position, i in enumerate(some):

@@ -7,6 +7,7 @@ from palimpsest.server.algorithms.step import Step
 from palimpsest.server.blocks import add_up, of_round, per_client
 from palimpsest.server.setup import Lineage, Setup
 from palimpsest.simulator.world.protocols.federation import BlockResult, Federation
+from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import Params
 
 
@@ -27,8 +28,8 @@ def rounds(
             continue
         blocks = of_round(setup, lineages, moving, round, memories)
         current = [models[i] for i in moving]
-        ask = (setup.spec, current, blocks, round, setup.recipe, setup.keep_updates)
-        results = federation.train(*ask) if blocks else []
+        question = Train(setup.spec, blocks, current, round, setup.recipe, setup.keep_updates)
+        results = federation.ask(question) if blocks else []
         for position, total in enumerate(add_up(blocks, results, len(moving))):
             i = moving[position]
             came = [client for block in blocks if block.model == position for client in block.clients]

@@ -8,6 +8,7 @@ from palimpsest.server.algorithms.step import Step
 from palimpsest.server.blocks import add_up, of_round
 from palimpsest.server.setup import Lineage, Setup
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import Params
 
 
@@ -29,7 +30,7 @@ def rounds(
             continue
         blocks = of_round(setup, lineages, moving, round, [{}] * len(lineages))
         current, private = [models[i] for i in moving], setup.recipe.private
-        results = federation.gradient(setup.spec, current, blocks, private=private, step=round) if blocks else []
+        results = federation.ask(Gradient(setup.spec, blocks, current, private=private, step=round)) if blocks else []
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
             if total is None or total.weight == 0.0:
                 continue

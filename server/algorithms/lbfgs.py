@@ -20,6 +20,7 @@ from palimpsest.server.setup import Lineage, Setup
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import Array, Params
 
 MEMORY = 100
@@ -112,7 +113,7 @@ def _solved(
         if setup.keep_working:
             yield Step(waiting, models, 1, phase="working")
         mine = [replace(block, model=positions[block.model]) for block in blocks if block.model in positions]
-        totals = add_up(mine, federation.gradient(setup.spec, models, mine), len(waiting))
+        totals = add_up(mine, federation.ask(Gradient(setup.spec, mine, models)), len(waiting))
         for i, total in zip(waiting, totals, strict=True):
             if total is None:
                 raise ValueError("training needs at least one client")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Params, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -52,8 +53,8 @@ class Ascent(Frozen):
             for forget in [case.request.forget]
         ]
         for step in range(self.steps):
-            results = federation.gradient(
-                history.spec, models, blocks, of="forgotten", private=history.private, step=step
+            results = federation.ask(
+                Gradient(history.spec, blocks, models, of="forgotten", private=history.private, step=step)
             )
             models = [
                 self._step(case.before, model, result.sums)

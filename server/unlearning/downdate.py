@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from palimpsest.server.algorithms.ridge import RidgeSolver
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.questions import RidgeFactors
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import Frozen
@@ -37,7 +38,7 @@ class Downdate(Frozen):
             Block(model=0, branch=case.branch, clients=tuple(case.request.forget), forget=case.request.forget)
             for case in cases
         ]
-        for case, factor in zip(cases, federation.factors(history.spec, blocks), strict=True):
+        for case, factor in zip(cases, federation.ask(RidgeFactors(history.spec, blocks)), strict=True):
             kept = case.statistics
             if kept is None:
                 raise ValueError("downdate needs the statistics that closed-form training keeps")

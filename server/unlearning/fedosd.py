@@ -9,6 +9,7 @@ from pydantic import Field
 from palimpsest.server.blocks import mean_gradient
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -89,10 +90,10 @@ def _directions(
         for i, c in enumerate(cases)
         for k in history.members(c, step)
     ]
-    wanted = federation.gradient(history.spec, models, leaving, of="forgotten", loss="unlearning")
+    wanted = federation.ask(Gradient(history.spec, leaving, models, of="forgotten", loss="unlearning"))
     others: list[list[Array]] = [[] for _ in cases]
     for block, answer in zip(
-        staying, federation.gradient(history.spec, models, staying) if staying else [], strict=True
+        staying, federation.ask(Gradient(history.spec, staying, models)) if staying else [], strict=True
     ):
         others[block.model].append(mean_gradient(answer))
     return [

@@ -11,6 +11,7 @@ from palimpsest.server.algorithms.conjugate import Solve, solve
 from palimpsest.server.blocks import add_up
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.questions import Gradient, Hessian
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -56,7 +57,7 @@ class Newton(Frozen):
         """Yield one release a case, or those of a retraining where the budget is spent."""
         leaving = [Block(i, c.branch, tuple(c.request.forget), c.request.forget) for i, c in enumerate(cases)]
         before = [case.before for case in cases]
-        deleted = federation.gradient(history.spec, before, leaving, of="forgotten")
+        deleted = federation.ask(Gradient(history.spec, leaving, before, of="forgotten"))
         steps = self._newton_steps(history, federation, cases, [flat(answer.sums) for answer in deleted])
         models = [unflat(flat(case.before) + step, case.before) for case, step in zip(cases, steps, strict=True)]
         budget = history.perturbation * self.epsilon / math.sqrt(2.0 * math.log(1.5 / self.delta))
@@ -106,7 +107,7 @@ class Newton(Frozen):
         some = [cases[i] for i in asked]
         models, blocks = [case.before for case in some], history.everyone(some)
         vectors = [unflat(vector, case.before) for vector, case in zip(asked.values(), some, strict=True)]
-        totals = add_up(blocks, federation.hessian(history.spec, models, vectors, blocks), len(some))
+        totals = add_up(blocks, federation.ask(Hessian(history.spec, blocks, models, vectors)), len(some))
         for (i, vector), total in zip(asked.items(), totals, strict=True):
             curved = flat(total.sums) if total is not None else np.zeros_like(vector)
             yield i, curved + history.spec.regularisation * vector
@@ -116,7 +117,7 @@ class Newton(Frozen):
     ) -> list[float]:
         """Length of the gradient of each case's retained objective, perturbation included, at its model."""
         blocks = history.everyone(cases)
-        totals = add_up(blocks, federation.gradient(history.spec, models, blocks), len(cases))
+        totals = add_up(blocks, federation.ask(Gradient(history.spec, blocks, models)), len(cases))
         found = []
         for case, model, total in zip(cases, models, totals, strict=True):
             data = flat(total.sums) if total is not None else 0.0

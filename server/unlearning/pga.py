@@ -9,6 +9,7 @@ from pydantic import Field
 from palimpsest.server.blocks import mean_gradient
 from palimpsest.simulator.world.models.model import flat, model_of, unflat
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Federation
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -94,7 +95,7 @@ class Pga(Frozen):
             Block(position, cases[i].branch, tuple(cases[i].request.forget), cases[i].request.forget)
             for position, i in enumerate(climbing)
         ]
-        return federation.gradient(history.spec, models, blocks, of="forgotten")
+        return federation.ask(Gradient(history.spec, blocks, models, of="forgotten"))
 
     def _done(self, answer: BlockResult) -> bool:
         return "correct" in answer.metrics and answer.metrics["correct"] < self.stop_accuracy * answer.weight

@@ -4,26 +4,23 @@ It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (``grids``), or t
 to a ServerApp.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from palimpsest.simulator.federation import messages as wire
+from palimpsest.simulator.federation import messages
 from palimpsest.simulator.federation.hosts import Roster, meet
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
-from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Loss, Statistics
-from palimpsest.simulator.world.records import Array, Forget, Params
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.simulator.world.protocols.federation import Answer, Block, Question
+from palimpsest.simulator.world.records import Array, Forget
 
 ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
-
-Result = TypeVar("Result", BlockResult, Statistics, Factor)
 
 
 class FederationError(RunFailure):
@@ -72,59 +69,10 @@ class GridFederation:
     device: str = "cpu"
     costs: Costs = field(default_factory=Costs)
 
-    def train(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        round: int,
-        recipe: Recipe,
-        each: bool = False,
-    ) -> list[BlockResult]:
-        """See ``Federation.train``."""
-        how = {"recipe": recipe.model_dump(mode="json"), "round": round, "each": each}
-        header = {"spec": model.model_dump(mode="json"), **how}
-        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        return self._ask("train", header, blocks, wire.results_from_record, models)
-
-    def gradient(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        of: str = "retained",
-        loss: Loss = "training",
-        private: PrivateSteps | None = None,
-        step: int = 0,
-    ) -> list[BlockResult]:
-        """See ``Federation.gradient``."""
-        self._charge(blocks, model_of(model).bytes, model_of(model).bytes)
-        hidden = None if private is None else private.model_dump(mode="json")
-        asked = {"of": of, "loss": loss, "private": hidden, "step": step}
-        header = {"spec": model.model_dump(mode="json"), **asked}
-        return self._ask("query.gradient", header, blocks, wire.results_from_record, models)
-
-    def hessian(
-        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
-    ) -> list[BlockResult]:
-        """See ``Federation.hessian``."""
-        self._charge(blocks, 2 * model_of(model).bytes, model_of(model).bytes)
-        header = {"spec": model.model_dump(mode="json")}
-        pairs = wire.pair_models(models, vectors)
-        return self._ask("query.hessian", header, blocks, wire.results_from_record, pairs)
-
-    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
-        """See ``Federation.statistics``."""
-        header = {"spec": model.model_dump(mode="json")}
-        answers = self._ask("query.statistics", header, blocks, wire.statistics_from_record)
-        self._charge(blocks, 0, max((a.gram.nbytes + a.moment.nbytes for a in answers), default=0))
-        return answers
-
-    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
-        """See ``Federation.factors``."""
-        header = {"spec": model.model_dump(mode="json")}
-        answers = self._ask("query.factors", header, blocks, wire.factors_from_record)
-        self._charge(blocks, 0, max((a.root.nbytes + a.moment.nbytes for a in answers), default=0))
+    def ask(self, question: Question[Answer]) -> list[Answer]:
+        """See ``Federation.ask``."""
+        answers = self._gather(question)
+        self._charge(question, answers)
         return answers
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
@@ -140,52 +88,37 @@ class GridFederation:
         calls = {}
         for node in self.hosts():
             marks = {branch: self._roster.part(node, named) for branch, named in forget.items()}
-            calls[node] = wire.pack({"arm": self.arm, "marks": wire.marks_to_json(marks), "lift": lift}, {})
+            calls[node] = messages.pack({"arm": self.arm, "lift": lift}, marks, messages.MARKS)
         replies = self._exchange("query.tombstone", calls)
         if missing := set(calls).difference(replies):
             what = "new consent" if lift else "deletion"
             raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branches {sorted(forget)}")
 
-    def _charge(self, blocks: Sequence[Block], down: int, up: int) -> None:
-        clients = sum(len(block.clients) for block in blocks)
+    def _charge(self, question: Question[Answer], answers: Sequence[Answer]) -> None:
+        clients = sum(len(block.clients) for block in question.blocks)
+        model = model_of(question.spec).bytes
         self.costs.rounds += 1
         self.costs.client_updates += clients
-        self.costs.bytes_down += clients * down
-        self.costs.bytes_up += clients * up
+        self.costs.bytes_down += clients * len(question.per_model) * model
+        self.costs.bytes_up += clients * question.bytes_up(model, answers)
 
-    def _ask(
-        self,
-        message_type: str,
-        header: Mapping[str, Any],
-        blocks: Sequence[Block],
-        read: Callable[[RecordDict], list[Result]],
-        models: Sequence[Params] = (),
-    ) -> list[Result]:
+    def _gather(self, question: Question[Answer]) -> list[Answer]:
         """Send every block to some host, once more to another if no answer comes; return results in block order."""
-        results: dict[int, Result] = {}
+        blocks = question.blocks
+        asker = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
+        results: dict[int, Answer] = {}
         for _ in range(ATTEMPTS):
             pending = [i for i in range(len(blocks)) if i not in results]
             if not pending:
                 break
             shares = self._share(blocks, pending, self.hosts())
-            messages = {node: self._message(header, [blocks[i] for i in own], models) for node, own in shares.items()}
-            for node, reply in self._exchange(message_type, messages).items():
-                results.update(zip(shares[node], read(reply), strict=True))
-                self.costs.client_seconds += wire.seconds_of(reply)
+            calls = {node: messages.pack_question(question.about(own), asker) for node, own in shares.items()}
+            for node, reply in self._exchange("query.ask", calls).items():
+                results.update(zip(shares[node], messages.unpack_answers(question, reply), strict=True))
+                self.costs.client_seconds += messages.seconds_of(reply)
         if len(results) < len(blocks):
             raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
         return [results[i] for i in range(len(blocks))]
-
-    def _message(self, header: Mapping[str, Any], blocks: Sequence[Block], models: Sequence[Params]) -> RecordDict:
-        """A call about some blocks, with the models that they need and no others."""
-        used = sorted({block.model for block in blocks}) if models else []
-        position = {model: i for i, model in enumerate(used)} or {0: 0}
-        plain = wire.blocks_to_json(blocks)
-        for value in plain:
-            value["model"] = position[value["model"]] if models else 0
-        whose = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
-        call = {**header, **whose, "blocks": plain}
-        return wire.pack(call, wire.stack_models([models[i] for i in used]))
 
     def _share(self, blocks: Sequence[Block], pending: Sequence[int], nodes: Sequence[int]) -> dict[int, list[int]]:
         """Give each host about the same number of records; blocks of the same clients go to the same host.
@@ -217,8 +150,8 @@ class GridFederation:
         return meet(self.grid.get_node_ids, self._hello, len(self.sizes), self.sites)
 
     def _hello(self, nodes: Iterable[int]) -> dict[int, dict[str, Any]]:
-        replies = self._exchange("query.hello", {node: wire.pack({}, {}) for node in nodes})
-        return {node: wire.unpack(reply)[0] for node, reply in replies.items()}
+        replies = self._exchange("query.hello", {node: messages.pack({}) for node in nodes})
+        return {node: messages.unpack(reply).header for node, reply in replies.items()}
 
     def _exchange(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Send one message to each node; return the answers by node.
@@ -226,12 +159,12 @@ class GridFederation:
         Raises:
             FederationError: a host answered with an error (a refusal, or a fault in its own code).
         """
-        messages = [
+        sent = [
             Message(content, dst_node_id=node, message_type=message_type, group_id=self.arm)
             for node, content in contents.items()
         ]
         answers = {}
-        for reply in self.grid.send_and_receive(messages):
+        for reply in self.grid.send_and_receive(sent):
             if reply.has_error():
                 raise FederationError(f"host {reply.metadata.src_node_id} failed: {reply.error.reason}")
             answers[reply.metadata.src_node_id] = reply.content

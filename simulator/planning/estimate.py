@@ -25,6 +25,7 @@ from palimpsest.simulator.world.data.build import load_population
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.seeding import generator
 
@@ -154,7 +155,7 @@ def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float
     with one_thread():
         for _ in range(3):
             began = time.perf_counter()
-            host.train(setup.spec, [start], [block], 0, setup.plan.recipe)
+            host.ask(Train(setup.spec, [block], [start], 0, setup.plan.recipe))
             took.append(time.perf_counter() - began)
     return min(took) / len(tried) / (os.cpu_count() or 1)
 

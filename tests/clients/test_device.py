@@ -14,6 +14,7 @@ from palimpsest.clients.reader import Reader
 from palimpsest.clients.tombstones import Tombstones
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient, Train
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, PrivateSteps, Recipe
 from tests.support.populations import digits_population
@@ -43,18 +44,18 @@ def _train(host: Host, spec: ModelSpec, models: list[Params]) -> list[object]:
     clipped = [Block(**{**vars(block), "update_clip": 0.5}) for block in BLOCKS]
     private = RECIPE.model_copy(update={"private": PRIVATE})
     return [
-        *host.train(spec, models, BLOCKS, 1, RECIPE, each=True),
-        *host.train(spec, models, clipped, 1, RECIPE),
-        *host.train(spec, models, BLOCKS, 1, private),
+        *host.ask(Train(spec, BLOCKS, models, 1, RECIPE, each=True)),
+        *host.ask(Train(spec, clipped, models, 1, RECIPE)),
+        *host.ask(Train(spec, BLOCKS, models, 1, private)),
     ]
 
 
 def _gradients(host: Host, spec: ModelSpec, models: list[Params]) -> list[object]:
     return [
-        *host.gradient(spec, models, BLOCKS, "retained"),
-        *host.gradient(spec, models, BLOCKS[1:], "forgotten"),
-        *host.gradient(spec, models, BLOCKS[1:], "forgotten", "unlearning"),
-        *host.gradient(spec, models, BLOCKS, "retained", private=PRIVATE),
+        *host.ask(Gradient(spec, BLOCKS, models, "retained")),
+        *host.ask(Gradient(spec, BLOCKS[1:], models, "forgotten")),
+        *host.ask(Gradient(spec, BLOCKS[1:], models, "forgotten", "unlearning")),
+        *host.ask(Gradient(spec, BLOCKS, models, "retained", private=PRIVATE)),
     ]
 
 

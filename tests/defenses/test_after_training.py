@@ -23,6 +23,7 @@ from palimpsest.simulator.scenario.load import ScenarioError, scenario_from_dict
 from palimpsest.simulator.world.models.model import flat, theta
 from palimpsest.simulator.world.protocols.defense import Defense, Solved
 from palimpsest.simulator.world.protocols.federation import Block, Statistics
+from palimpsest.simulator.world.protocols.questions import RidgeFactors
 from palimpsest.simulator.world.records import Array, DeletionRequest, Release
 from tests.support.federations import RIDGE, SOFTMAX, Bench, record_requests
 from tests.support.populations import digits_population
@@ -107,7 +108,9 @@ def _statistics(tmp_path: Path, clip: float) -> tuple[Statistics, Statistics, Dp
     bench = Bench(digits_population(), tmp_path, spec=guard.model(RIDGE), plan=EXACT)
     [case] = bench.serve(Downdate(), record_requests(bench.population, 1, 1), sequential=True)
     assert case.case.statistics is not None
-    one = bench.federation().factors(bench.spec, [Block(0, 1, tuple(case.case.forgotten), case.case.forgotten)])[0]
+    one = bench.federation().ask(
+        RidgeFactors(bench.spec, [Block(0, 1, tuple(case.case.forgotten), case.case.forgotten)])
+    )[0]
     whole = case.case.statistics
     return whole, Statistics(whole.gram - one.root.T @ one.root, whole.moment - one.moment, whole.count - 1), guard
 

@@ -19,6 +19,7 @@ from palimpsest.simulator.federation.cluster import ray_session
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
 from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
@@ -89,7 +90,7 @@ def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     assert grid.replaced == 1
     blocks = everyone(history.setup, [Lineage(branch=request.index + 1, forget={})])
     with pytest.raises(FederationError, match="has deleted its records"):
-        history.federation.gradient(bench.spec, [history.releases[-1].params], blocks)
+        history.federation.ask(Gradient(bench.spec, blocks, [history.releases[-1].params]))
     grid.close()
 
 

@@ -12,6 +12,7 @@ from palimpsest.server.unlearning.fedosd import FedOsd, orthogonal_part
 from palimpsest.server.unlearning.pga import Pga
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient, Hessian
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
 from tests.support.federations import FEDAVG, SOFTMAX, Bench
@@ -35,7 +36,7 @@ def _leave(bench: Bench) -> DeletionRequest:
 def _gradients(bench: Bench, params: Any) -> np.ndarray:
     """``[clients, size]`` mean gradient of every client's loss at one model."""
     blocks = [Block(0, 1, (client,), {}) for client in range(bench.population.clients)]
-    answers = bench.but(arm="asking").federation().gradient(SOFTMAX, [params], blocks)
+    answers = bench.but(arm="asking").federation().ask(Gradient(SOFTMAX, blocks, [params]))
     return np.stack([flat(answer.sums) / answer.weight for answer in answers])
 
 
@@ -104,7 +105,7 @@ def test_the_unlearning_loss_has_its_gradient(tmp_path: Path) -> None:
     model, params = model_of(SOFTMAX), bench.history().releases[-1].params
     forget = _leave(bench).forget
     block = Block(0, 1, (LEAVER,), forget)
-    [answer] = bench.federation().gradient(SOFTMAX, [params], [block], of="forgotten", loss="unlearning")
+    [answer] = bench.federation().ask(Gradient(SOFTMAX, [block], [params], of="forgotten", loss="unlearning"))
     leaves = {name: value.requires_grad_() for name, value in model.tensors(params).items()}
     rows = bench.population.rows(LEAVER)
     x, y = (torch.tensor(values[rows]) for values in (bench.population.train_x, bench.population.train_y))
@@ -127,7 +128,7 @@ def test_a_fedosd_step_costs_no_client_of_its_cohort(tmp_path: Path) -> None:
     assert 0.0 < processed.notes["share_left"] < 1.0
     block = Block(0, 1, (LEAVER,), _leave(bench).forget)
     asked = bench.but(arm="asking").federation()
-    [wanted] = asked.gradient(SOFTMAX, [processed.case.before], [block], of="forgotten", loss="unlearning")
+    [wanted] = asked.ask(Gradient(SOFTMAX, [block], [processed.case.before], of="forgotten", loss="unlearning"))
     assert np.linalg.norm(step) == pytest.approx(np.linalg.norm(flat(wanted.sums)) / wanted.weight, rel=1e-4)
 
 
@@ -150,7 +151,7 @@ def test_hessian_products_are_those_of_the_whole_hessian(tmp_path: Path, kind: s
     params, vector = model.init(rng), model.init(rng)
     forget = {2: (0,), 5: (1, 3)}
     blocks = [Block(0, 1, (2, 4), {2: (0,)}), Block(0, 1, (5,), {5: (1, 3)})]
-    answers = bench.federation().hessian(spec, [params], [vector], blocks)
+    answers = bench.federation().ask(Hessian(spec, blocks, [params], [vector]))
     rows = np.concatenate([np.delete(bench.population.rows(c), forget.get(c, ())) for c in (2, 4, 5)])
     x = torch.from_numpy(bench.population.train_x[rows]).double()
     y = torch.from_numpy(bench.population.train_y[rows])

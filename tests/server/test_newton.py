@@ -14,6 +14,7 @@ from palimpsest.server.unlearning.downdate import Downdate
 from palimpsest.server.unlearning.newton import Newton
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block
+from palimpsest.simulator.world.protocols.questions import Hessian
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import Key, generator
@@ -118,7 +119,7 @@ def test_it_hides_nothing_from_who_sees_both_models(tmp_path: Path) -> None:
     [p] = bench.serve(Newton(), [request])
     moved = {name: p.released[name] - p.case.before[name] for name in ("weight", "bias")}
     blocks = [Block(0, 9, tuple(range(bench.population.clients)), request.forget)]
-    [curved] = bench.federation().hessian(FLOAT64, [p.case.before], [moved], blocks)
+    [curved] = bench.federation().ask(Hessian(FLOAT64, blocks, [p.case.before], [moved]))
     gradient = curved.sums["weight"] + FLOAT64.regularisation * moved["weight"]
     _, values, right = np.linalg.svd(gradient)
     [(client, records)] = request.forget.items()

@@ -23,6 +23,7 @@ from palimpsest.simulator.scenario.registry import method_class
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import DeletionRequest
 from tests.support.federations import FEDAVG, Bench, record_requests
 from tests.support.noise import assert_deviation
@@ -84,13 +85,13 @@ def test_a_retraining_has_noise_of_its_own_however_it_is_coupled(tmp_path: Path,
     for lineage in lineages:
         block = Block(0, lineage.branch, (0,), everything, noise=lineage.noise)
         start = {name: np.zeros_like(value) for name, value in history.releases[0].params.items()}
-        found.append(flat(history.federation.train(bench.spec, [start], [block], 0, history.setup.recipe)[0].sums))
+        found.append(flat(history.federation.ask(Train(bench.spec, [block], [start], 0, history.setup.recipe))[0].sums))
     assert float(np.abs(np.corrcoef(*found)[0, 1])) < 0.2
     if coupling == "same-order":
         size = int(population.sizes[0])
         one_step = history.setup.recipe.model_copy(update={"local_epochs": 1, "batch_size": size, "l2": 0.0})
         block = Block(0, 1, (0,), everything, noise=("alone",))
-        sums = history.federation.train(bench.spec, [start], [block], 0, one_step)[0].sums
+        sums = history.federation.ask(Train(bench.spec, [block], [start], 0, one_step))[0].sums
         assert_deviation(flat(sums), one_step.learning_rate * 0.5)  # n lr sigma C / n
 
 
@@ -108,7 +109,7 @@ def test_a_deletion_moves_no_weight_and_nobody_out_of_a_cohort(tmp_path: Path, k
     clip = 0.5 if kind == "central-dp" else 0.0
     blocks = [Block(0, 1, (2, 3), forget, update_clip=clip) for forget in ({}, gone)]
     params, recipe = history.releases[-1].params, history.setup.recipe
-    one, other = history.federation.train(bench.spec, [params, params], blocks, 0, recipe)
+    one, other = history.federation.ask(Train(bench.spec, blocks, [params, params], 0, recipe))
     assert one.weight == other.weight == (2.0 if clip else float(bench.population.sizes[[2, 3]].sum()))
 
 
@@ -148,11 +149,11 @@ def test_nothing_is_read_in_the_clear(tmp_path: Path) -> None:
     params, blocks = history.releases[-1].params, [Block(0, 1, (3,), {3: (0,)})]
     raw = bench.plan.recipe
     for ask in (
-        lambda: history.federation.train(bench.spec, [params], blocks, 0, raw),
-        lambda: history.federation.gradient(bench.spec, [params], blocks),
-        lambda: history.federation.hessian(bench.spec, [params], [params], blocks),
-        lambda: history.federation.factors(bench.spec, blocks),
-        lambda: history.federation.statistics(bench.spec, blocks),
+        lambda: history.federation.ask(Train(bench.spec, blocks, [params], 0, raw)),
+        lambda: history.federation.ask(Gradient(bench.spec, blocks, [params])),
+        lambda: history.federation.ask(Hessian(bench.spec, blocks, [params], [params])),
+        lambda: history.federation.ask(RidgeFactors(bench.spec, blocks)),
+        lambda: history.federation.ask(RidgeStatistics(bench.spec, blocks)),
     ):
         with pytest.raises(UnprotectedError, match="in the clear"):
             ask()

@@ -10,6 +10,7 @@ from palimpsest.server.unlearning.negate import Not
 from palimpsest.server.unlearning.puf import Puf
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
 from tests.support.federations import FEDAVG, SOFTMAX, Bench
@@ -35,7 +36,7 @@ def test_puf_subtracts_the_leavers_ordinary_update(tmp_path: Path) -> None:
     [once] = bench.serve(Puf(scale=1.0, rounds=0), [request])
     [thrice] = bench.but(arm="thrice").serve(Puf(scale=3.0, rounds=0), [request])
     before = once.case.before
-    [result] = bench.but(arm="other").federation().gradient(SOFTMAX, [before], [Block(0, 1, (3, 5), {})])
+    [result] = bench.but(arm="other").federation().ask(Gradient(SOFTMAX, [Block(0, 1, (3, 5), {})], [before]))
     step = -0.1 * (flat(result.sums) / result.weight + 0.01 * flat(before))
     assert np.abs((flat(once.released) - flat(thrice.released)) - 2.0 * step).max() < 1e-5
     [ordinary] = bench.but(arm="ordinary").serve(Finetune(rounds=1), [request])

@@ -17,6 +17,7 @@ from palimpsest.server.unlearning.rollback import Rollback
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Forget, Params
 from tests.support.federations import FEDAVG, RIDGE, Bench
@@ -57,7 +58,7 @@ def _trained(bench: Bench, gone: Forget, start: Params | None = None, first: int
 
 
 def _reads(bench: Bench, branch: int, client: int) -> None:
-    bench.federation().gradient(bench.spec, [bench.broadcast[-1].params], [Block(0, branch, (client,), {})])
+    bench.federation().ask(Gradient(bench.spec, [Block(0, branch, (client,), {})], [bench.broadcast[-1].params]))
 
 
 def test_clients_that_ask_together_are_one_request(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
+from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from tests.support.federations import FEDAVG, Bench, record_requests
 from tests.support.populations import digits_population
@@ -136,9 +137,9 @@ def test_tombstones_bind_after_completion_on_their_branch(tmp_path: Path) -> Non
     federation, [client] = bench.federation(), request.forget
     model = [bench.broadcast[-1].params]
     with pytest.raises(FederationError, match=rf"client {client} has deleted its records \[0\] on branch 1"):
-        federation.gradient(bench.spec, model, [Block(0, 1, (client,), {})])
-    federation.gradient(bench.spec, model, [Block(0, 1, (client,), request.forget)])
-    federation.gradient(bench.spec, model, [Block(0, 2, (client,), {})])
+        federation.ask(Gradient(bench.spec, [Block(0, 1, (client,), {})], model))
+    federation.ask(Gradient(bench.spec, [Block(0, 1, (client,), request.forget)], model))
+    federation.ask(Gradient(bench.spec, [Block(0, 2, (client,), {})], model))
 
 
 def test_couplings_share_what_they_say(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What the server asks of the clients."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from palimpsest.simulator.world.records import Array, Forget, Params
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.simulator.world.specs import ModelSpec
 
 Loss = Literal["training", "unlearning"]
 
@@ -89,64 +89,66 @@ class Factor:
     count: int
 
 
-class Federation(Protocol):
-    """What the server's loop and every unlearner talk to; on Flower and Ray, or serial in-process.
+Answer = TypeVar("Answer")
 
-    Results come back in the order of the blocks, whatever order the hosts answered in, and are the same bits for any
-    number of hosts.
+
+@dataclass(frozen=True)
+class Question(Generic[Answer]):
+    """What the server asks about blocks of clients; every kind of question is a frozen dataclass of its own.
+
+    A new one also needs a handler in ``clients/host.py``. Its fields travel by their annotations: see
+    ``simulator/federation/packing.py`` for the types that can.
+
+    Attributes:
+        called: what is asked for, with its article.
+        answer: type of the answer to one block.
+        per_model: the fields with one set of parameters a model; ``Block.model`` is an index into them.
+        spec: the architecture.
+        blocks: whom it is about; answers come in their order.
     """
 
-    def train(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        round: int,
-        recipe: Recipe,
-        each: bool = False,
-    ) -> list[BlockResult]:
-        """Local training: for each block the sum of w_k (local model - global model) and of w_k (``weigh``).
+    called: ClassVar[str]
+    answer: ClassVar[type[Any]]
+    per_model: ClassVar[tuple[str, ...]] = ()
+    spec: ModelSpec
+    blocks: Sequence[Block]
 
-        n_k is what client k retains; under ``recipe.private`` what it had before any deletion; 1 under ``update_clip``.
+    def about(self, positions: Sequence[int]) -> Self:
+        """Return the same question about some of the blocks, with the models that these need and no others."""
+        blocks = [self.blocks[i] for i in positions]
+        if not self.per_model:
+            return replace(self, blocks=blocks)
+        used = sorted({block.model for block in blocks})
+        new = {model: i for i, model in enumerate(used)}
+        models: dict[str, Any] = {name: [getattr(self, name)[model] for model in used] for name in self.per_model}
+        return replace(self, blocks=[replace(block, model=new[block.model]) for block in blocks], **models)
 
-        Args:
-            each: whether the updates of single clients are wanted as well; the sums are the same bits either way.
-        """
-        ...
-
-    def gradient(
-        self,
-        model: ModelSpec,
-        models: Sequence[Params],
-        blocks: Sequence[Block],
-        of: str = "retained",
-        loss: Loss = "training",
-        private: PrivateSteps | None = None,
-        step: int = 0,
-    ) -> list[BlockResult]:
-        """Sums of per-record loss gradients (no regulariser) over each block; metric ``loss``, the sum of losses.
+    def bytes_up(self, model: int, answers: Sequence[Answer]) -> int:
+        """Return how many bytes one client would send, were it asked alone.
 
         Args:
-            of: ``retained`` records (all but ``forget``), or exactly the ``forgotten`` ones; of classes these also
-                report ``correct``, how many the model gets right.
-            loss: the model's own, or ``unlearning``: -log(1 - p_y / 2), p the softmax of the scores.
-            private: each record's gradient is clipped, each client adds noise to its sum, and there are no metrics.
-            step: tells the noise of several such questions on one stream apart.
+            model: bytes of one model.
+            answers: what came back.
         """
-        ...
+        raise NotImplementedError
 
-    def hessian(
-        self, model: ModelSpec, models: Sequence[Params], vectors: Sequence[Params], blocks: Sequence[Block]
-    ) -> list[BlockResult]:
-        """Sums over each block's retained records of the Hessian of the loss at its model, times its vector."""
-        ...
+    def zeros(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Answer]:
+        """Return what clients without any record answer.
 
-    def statistics(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Statistics]:
-        """Ridge statistics of each block's retained records."""
-        ...
+        Args:
+            shapes: of the model's parameters, by name.
+        """
+        raise NotImplementedError
 
-    def factors(self, model: ModelSpec, blocks: Sequence[Block]) -> list[Factor]:
-        """Ridge statistics of each block's forgotten records, in factored form."""
+
+class Federation(Protocol):
+    """What the server's loop and every unlearner talk to; on Flower and Ray, or serial in-process."""
+
+    def ask(self, question: Question[Answer]) -> list[Answer]:
+        """Return one answer a block, in the order of the blocks.
+
+        They are the same bits for any number of hosts, whatever order these answered in.
+        """
         ...
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:

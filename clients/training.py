@@ -1,0 +1,113 @@
+"""Local training of many clients at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palimpsest.clients.clipping import clipped_sum
+from palimpsest.clients.local_data import LocalData
+from palimpsest.clients.parameters import stack
+from palimpsest.clients.private import fit_privately
+from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.training import Slot, fit
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult
+from palimpsest.simulator.world.protocols.questions import Train
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generators
+from palimpsest.simulator.world.specs import Recipe
+
+GROUP_BYTES = 2**24
+"""Parameters of clients' models held at once while they are trained: more would cost page faults, and memory."""
+
+SUM_COLUMNS = 4096
+"""Parameters whose updates are summed at once: more, in float64, would not stay in the cache."""
+
+
+def train(data: LocalData, question: Train) -> list[BlockResult]:
+    """Train every client of every block; see ``Train``."""
+    recipe = question.recipe
+    model = model_of(question.spec, data.device)
+    starts = stack(model, question.models)
+    fit_slots = _fit_privately if recipe.private else _fit
+    results: list[BlockResult] = []
+    for group in _in_memory(model, question.blocks):
+        trained = fit_slots(data, model, starts, group, question)
+        begin = 0
+        for block in group:
+            own = slice(begin, begin + len(block.clients))
+            updates = {name: value[own] - starts[name][block.model] for name, value in trained.items()}
+            weights = _weights(data, block, recipe)
+            clip = block.update_clip
+            result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
+            results.append(replace(result, each=_each(updates)) if question.each else result)
+            begin = own.stop
+    return results
+
+
+def _fit(
+    data: LocalData, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], question: Train
+) -> dict[str, Tensor]:
+    x, y, begins = data.gather(blocks)
+    return fit(model, starts, _slots(data, blocks, begins, question), x, y, question.recipe)
+
+
+def _fit_privately(
+    data: LocalData, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], question: Train
+) -> dict[str, Tensor]:
+    x, y, begins = data.gather(blocks)
+    slots = data.private_slots(blocks, begins, question.round, "retained")
+    return fit_privately(model, starts, slots, x, y, question.recipe)
+
+
+def _slots(data: LocalData, blocks: Sequence[Block], begins: Mapping[int, int], question: Train) -> list[Slot]:
+    """The local trainings of some blocks, client by client, whose records start at ``begins``."""
+    slots = []
+    streams = generators(data.seed, [(*b.batches, client, question.round) for b in blocks for client in b.clients])
+    for block in blocks:
+        data.ask_tombstones(block, "retained")
+        for client in block.clients:
+            size, forgotten = int(data.population.sizes[client]), block.forget.get(client, ())
+            local = drawn(size, forgotten, question.recipe, next(streams), block.compact)
+            rows = local + begins[client]
+            slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
+    return slots
+
+
+def _weights(data: LocalData, block: Block, recipe: Recipe) -> Array:
+    """``[clients of the block]`` what each counts for, by what it retains; under privacy no deletion changes it."""
+    sizes = data.population.sizes[list(block.clients)]
+    gone = [0 if recipe.private else len(block.forget.get(client, ())) for client in block.clients]
+    return weigh(sizes - np.array(gone), recipe)
+
+
+def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Cut blocks, in order, into groups whose trained models fit into ``GROUP_BYTES``; at least one block each."""
+    group: list[Block] = []
+    clients = 0
+    for block in blocks:
+        if group and (clients + len(block.clients)) * model.bytes > GROUP_BYTES:
+            yield group
+            group, clients = [], 0
+        group.append(block)
+        clients += len(block.clients)
+    if group:
+        yield group
+
+
+def _weighted_sum(updates: dict[str, Tensor], weights: Array) -> BlockResult:
+    """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
+    sums = {}
+    for name, update in updates.items():
+        scale = torch.from_numpy(weights.astype(np.float64)).to(update.device)
+        columns = torch.split(update.flatten(1), SUM_COLUMNS, dim=1)
+        sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).cpu().numpy()
+    return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
+
+
+def _each(updates: dict[str, Tensor]) -> Params:
+    """Local minus global model of every client of a block."""
+    return {name: value.cpu().numpy() for name, value in updates.items()}
