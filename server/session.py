@@ -15,7 +15,7 @@ from palimpsest.server.training import train
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Federation, Statistics
 from palimpsest.simulator.world.protocols.unlearning import Outcome, Unlearner, UnlearningCase
-from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release, branch_of
 
 Publish = Callable[[Release, int | None], tuple[int, Params]]
 """Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""
@@ -102,10 +102,10 @@ class Session:
         ids = [self.publish(release, None)[0] for release in self.history.releases[: shown + 1]]
         moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
         for request in requests:
-            self.history.setup.account.fork(request.index + 1, _between(request.round))
+            self.history.setup.account.fork(branch_of(request), _between(request.round))
         asked = [
             UnlearningCase(
-                branch=request.index + 1,
+                branch=branch_of(request),
                 request=request,
                 forgotten=request.forget,
                 round=request.round + self.rounds_between,
