@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from palimpsest.server.algorithms.step import check_finite
-from palimpsest.server.arrivals import common, timeline, union, without
+from palimpsest.server.arrivals import Arrival, common, timeline, union, without
 from palimpsest.server.chain import Chain
 from palimpsest.server.finetuning import unlearned
 from palimpsest.server.history import History
@@ -15,7 +15,8 @@ from palimpsest.server.training import train
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Federation, Statistics
 from palimpsest.simulator.world.protocols.unlearning import Outcome, Unlearner, UnlearningCase
-from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release, branch_of
+from palimpsest.simulator.world.seeding import Key
 
 Publish = Callable[[Release, int | None], tuple[int, Params]]
 """Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""
@@ -42,6 +43,27 @@ class Processed:
     model: Params
     notes: Mapping[str, float] = field(default_factory=dict)
     spent: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """What a chain of requests goes on from.
+
+    Attributes:
+        newest: id of the last release that was seen.
+        model: the server's newest.
+        round: rounds of training that it has behind it.
+        forgotten: everything that is deleted by now.
+        statistics: what the server keeps of the data (closed form only).
+        perturbation: stream of the objective's perturbation that ``model`` was trained with.
+    """
+
+    newest: int
+    model: Params
+    round: int
+    forgotten: Forget
+    statistics: Statistics | None
+    perturbation: Key = PERTURBATION
 
 
 class Treasurer(Protocol):
@@ -102,10 +124,10 @@ class Session:
         ids = [self.publish(release, None)[0] for release in self.history.releases[: shown + 1]]
         moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
         for request in requests:
-            self.history.setup.account.fork(request.index + 1, _between(request.round))
+            self.history.setup.account.fork(branch_of(request), _between(request.round))
         asked = [
             UnlearningCase(
-                branch=request.index + 1,
+                branch=branch_of(request),
                 request=request,
                 forgotten=request.forget,
                 round=request.round + self.rounds_between,
@@ -122,37 +144,53 @@ class Session:
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
         arrivals = timeline(requests)
-        first = arrivals[0].round if arrivals else self.history.setup.rounds
+        state = self._begin(arrivals[0].round if arrivals else self.history.setup.rounds)
+        for arrival in arrivals:
+            state, processed = self.step(state, arrival)
+            if processed is not None:
+                yield processed
+        for release in self._training_on(state.model, state.round, self.history.setup.rounds, state.forgotten):
+            self.publish(release, None)
+
+    def _begin(self, first: int) -> ChainState:
+        """Publish the trunk up to the round of the first arrival."""
         self.history.setup.account.rewind(first)
         shared = self.history.after(first)
         for release in self.history.releases[: shared + 1]:
             newest = self.publish(release, None)[0]
-        model, round = self.history.releases[shared].params, self.history.releases[shared].round
-        forgotten: Forget = {}
-        statistics: Statistics | None = self.history.statistics
-        perturbation = PERTURBATION
-        for arrival in arrivals:
-            request = arrival.request
-            for release in self._training_on(model, round, arrival.round, forgotten):
-                newest, model, round = self.publish(release, None)[0], release.params, release.round
-            if arrival.back:
-                forgotten = self._take_back(request, forgotten, round)
-                continue
-            gone, until = union(forgotten, request.forget), round + self.rounds_between
-            case = UnlearningCase(0, request, gone, until, model, statistics, perturbation)
-            if not self._admit(request, forgotten, self._refusals([case]).get(request.index, "")):
-                continue
-            for release in self._training_on(model, round, until, forgotten):
-                model, round = release.params, release.round
-            case = replace(case, before=model)
-            forgotten = case.forgotten if self.unlearner.deletes else forgotten
-            outcomes: list[Outcome] = []
-            [processed] = self._unlearn([case], [newest], outcomes)
-            newest, model = processed.after, processed.model
-            statistics, perturbation = _kept(case, outcomes[-1]), outcomes[-1].perturbation
-            yield processed
-        for release in self._training_on(model, round, self.history.setup.rounds, forgotten):
-            self.publish(release, None)
+        start = self.history.releases[shared]
+        return ChainState(newest, start.params, start.round, {}, self.history.statistics)
+
+    def step(self, state: ChainState, arrival: Arrival) -> tuple[ChainState, Processed | None]:
+        """Train on until a request or a return of a chain arrives, and act on it.
+
+        Returns:
+            What the chain goes on from, and the request if it was completed: None for a refusal and for a return.
+        """
+        request = arrival.request
+        for release in self._training_on(state.model, state.round, arrival.round, state.forgotten):
+            newest = self.publish(release, None)[0]
+            state = replace(state, newest=newest, model=release.params, round=release.round)
+        if arrival.back:
+            return replace(state, forgotten=self._take_back(request, state.forgotten, state.round)), None
+        gone, until = union(state.forgotten, request.forget), state.round + self.rounds_between
+        case = UnlearningCase(0, request, gone, until, state.model, state.statistics, state.perturbation)
+        if not self._admit(request, state.forgotten, self._refusals([case]).get(request.index, "")):
+            return state, None
+        for release in self._training_on(state.model, state.round, until, state.forgotten):
+            state = replace(state, model=release.params, round=release.round)
+        case = replace(case, before=state.model)
+        outcomes: list[Outcome] = []
+        [processed] = self._unlearn([case], [state.newest], outcomes)
+        after = ChainState(
+            newest=processed.after,
+            model=processed.model,
+            round=state.round,
+            forgotten=case.forgotten if self.unlearner.deletes else state.forgotten,
+            statistics=_kept(case, outcomes[-1]),
+            perturbation=outcomes[-1].perturbation,
+        )
+        return after, processed
 
     def _unlearn(
         self, cases: Sequence[UnlearningCase], before: Sequence[int], kept: list[Outcome] | None = None

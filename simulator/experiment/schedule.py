@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from palimpsest.server.ledger import Ledger
-from palimpsest.simulator.experiment.arm import ArmRun
+from palimpsest.simulator.experiment.arm import run_arm
 from palimpsest.simulator.experiment.progress import Progress, Silent
+from palimpsest.simulator.experiment.served import ArmInputs
 from palimpsest.simulator.experiment.training import Trained, Trunk
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
@@ -131,7 +132,7 @@ def _run_arm(task: Task, arm: Arm, trunk: Trunk) -> None:
     if transcript.exists():
         Ledger(task.directory / "ledger.jsonl", arm.id).write("restarted", None)
         shutil.rmtree(transcript)
-    result = ArmRun(task.directory, task.scenario, arm, trunk).run()
+    result = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk))
     result["verdict"] = verdict(result)
     place = finished(task.directory, arm)
     place.parent.mkdir(exist_ok=True)

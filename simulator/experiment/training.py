@@ -18,7 +18,7 @@ from palimpsest.simulator.unlearning_metrics.reference import Reference, retrain
 from palimpsest.simulator.unlearning_metrics.relearning import relearn
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.unlearning import Drift, UnlearningCase
-from palimpsest.simulator.world.records import Forget, Params, Release
+from palimpsest.simulator.world.records import Forget, Params, Release, branch_of
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Trunk:
                 forgotten, arrives = gone, max(arrives, done)
             done = arrives + self.ground.setting.deletion.rounds_between
             before = self.history.released(request.round)
-            cases.append(UnlearningCase(request.index + 1, request, forgotten, done, before))
+            cases.append(UnlearningCase(branch_of(request), request, forgotten, done, before))
         return cases
 
 

@@ -24,7 +24,7 @@ class DeletionRequest:
     """One deletion, possibly of several clients at once.
 
     Attributes:
-        index: position among the scenario's requests; branch ``index + 1`` when requests are independent.
+        index: position among the scenario's requests; its branch is ``branch_of`` when requests are independent.
         round: training round after which it arrives (the number of rounds already done).
         level: record, label or client.
         forget: what is to be deleted, by client.
@@ -44,6 +44,11 @@ class DeletionRequest:
     def size(self) -> int:
         """Number of records to delete."""
         return sum(len(records) for records in self.forget.values())
+
+
+def branch_of(request: DeletionRequest) -> int:
+    """The branch of a request that is independent of others; 0 is the training's."""
+    return request.index + 1
 
 
 @dataclass(frozen=True)

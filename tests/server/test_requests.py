@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from palimpsest.server.arrivals import Arrival
+from palimpsest.server.ledger import Ledger
+from palimpsest.server.session import ChainState, Session
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
 from palimpsest.server.training import train
 from palimpsest.server.unlearning.downdate import Downdate
@@ -19,8 +22,8 @@ from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
-from palimpsest.simulator.world.records import DeletionRequest, Forget, Params
-from tests.support.federations import FEDAVG, RIDGE, Bench
+from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
+from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
 from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
@@ -163,3 +166,24 @@ def test_a_label_that_vanishes_keeps_its_output(tmp_path: Path) -> None:
     assert after.shape == before.shape == (10, 64)
     assert np.abs(after[3]).max() < 1e-12 < np.abs(before[3]).max()
     assert np.abs(processed.released["bias"][3]) < 1e-12
+
+
+def test_a_state_of_a_chain_is_not_changed_by_a_step_from_it(tmp_path: Path) -> None:
+    """The same arrival leads twice from one state to the same next one."""
+    bench = Bench(digits_population(), tmp_path)
+    history, published = bench.history(), list[Release]()
+
+    def publish(release: Release, parent: int | None) -> tuple[int, Params]:
+        published.append(release)
+        return len(published) - 1, release.params
+
+    [request] = record_requests(bench.population, 1, 2)
+    session = Session(history, Ignore(), history.federation, Ledger(tmp_path / "l", "arm"), publish, True, 0)
+    start = ChainState(0, history.releases[1].params, 1, {}, history.statistics)
+    (one, first), (other, second) = (session.step(start, Arrival(2, request, False)) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (start.round, start.forgotten) == (1, {})
+    assert (one.round, one.newest) == (2, first.after)
+    for name, value in one.model.items():
+        np.testing.assert_array_equal(value, other.model[name])

@@ -1,0 +1,225 @@
+"""Ground truth meets what an arm's server did and what its attacks answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.server.session import Processed
+from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
+from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.score import Mark, Material, mark
+from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
+from palimpsest.simulator.experiment.knowledge import conditions
+from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.experiment.training import Trunk
+from palimpsest.simulator.planning.plan import plan
+from palimpsest.simulator.planning.privacy import Meter, privacy_entry
+from palimpsest.simulator.unlearning_metrics.compare import Ended
+from palimpsest.simulator.unlearning_metrics.costs import cost
+from palimpsest.simulator.unlearning_metrics.evaluation import Judge, distance
+from palimpsest.simulator.unlearning_metrics.relearning import relearned
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What an arm's models are worth beside retrained ones.
+
+    Attributes:
+        entry: ``utility`` and ``forgetting`` of ``results.json``.
+        rows: behind it, by request and model.
+    """
+
+    entry: Mapping[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def utilities(self) -> dict[int, float]:
+        """Of the models that requests ended in, by request index; empty where utility is not measured."""
+        if "utility" not in self.rows:
+            return {}
+        after = self.rows[self.rows["model"] == "unlearned"]
+        return dict(zip(after["request"], after["utility"], strict=True))
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What is known of an arm in the end.
+
+    Attributes:
+        entry: the arm's of ``results.json``, without its verdict.
+        scores: a row for each attack and target.
+        forgetting: a row for each request and model; empty where no request was completed.
+        truth: ``x``, ``y`` and ``case`` of the deleted records; empty where no request was completed.
+        rounds: a line for each release of the training.
+    """
+
+    entry: Mapping[str, Any]
+    scores: pd.DataFrame
+    forgetting: pd.DataFrame
+    truth: Mapping[str, Array]
+    rounds: Sequence[Mapping[str, Any]]
+
+
+def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attacked, digest: str) -> Assessed:
+    """Score attacks, measure forgetting and utility, and sum up costs and privacy.
+
+    Args:
+        inputs: of the arm.
+        served: what its server did.
+        granted: what its adversary knew.
+        attacked: what its attacks answered.
+        digest: of its transcript.
+
+    Raises:
+        ValueError: answers are missing, or are no answers to these cases.
+    """
+    trunk, processed = inputs.trunk, served.processed
+    public = public_of(inputs, granted)
+    marks = _marks(inputs, processed, attacked, public, granted)
+    worth = _worth(inputs, processed)
+    entry = {
+        **_identity(inputs),
+        "requests": {"made": len(trunk.ground.requests), "completed": len(processed)},
+        "transcript_digest": digest,
+        **worth.entry,
+        "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
+        "privacy": _privacy(inputs, served) | _bounds(inputs, served, marks, public),
+        "notes": _notes(processed),
+        "cost": cost(
+            served.costs,
+            served.seconds,
+            trunk.history.stored_for(inputs.arm.unlearning.needs),
+            trunk.reference,
+            worth.utilities,
+        ),
+    }
+    frames = [marked.frame for marked in marks.values() if len(marked.frame)]
+    scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), curve(trunk, inputs.treasurer.meter))
+
+
+def curve(trunk: Trunk, meter: Meter) -> list[dict[str, Any]]:
+    """Utility, loss, movement and, under privacy, the highest epsilon at each release of the training."""
+    population, account = trunk.ground.population, trunk.history.setup.account
+    model = model_of(trunk.ground.setup.spec)
+    judge = Judge(model, population.test_x, population.test_y) if len(population.test_x) else None
+    lines: list[dict[str, Any]] = []
+    previous: Params | None = None
+    for release in trunk.history.releases:
+        line: dict[str, Any] = {"round": release.round, "phase": release.phase}
+        if judge is not None:
+            judged = judge([release.params])
+            line |= {"utility": float(judged.utility[0]), "loss": float(judged.losses.mean())}
+        if previous is not None:
+            line["update_norm"] = distance(release.params, previous)
+        if account.unit is not None and release.phase == "training":
+            line["epsilon"] = meter.highest(account, [0], account.marks[release.round])
+        previous = release.params
+        lines.append(line)
+    return lines
+
+
+def _identity(inputs: ArmInputs) -> dict[str, Any]:
+    """Which arm this is, and under which conditions it was attacked."""
+    arm, ground = inputs.arm, inputs.trunk.ground
+    return {
+        "arm": arm.id,
+        "variant": arm.setting.variant,
+        "unlearning": arm.unlearning.model_dump(mode="json"),
+        "defense": arm.defense.model_dump(mode="json"),
+        "seed": arm.seed,
+        "data": _data(ground.population),
+        "deletion": {"level": arm.setting.deletion.level, "records": max(r.size for r in ground.requests)},
+        "conditions": conditions(arm, ground),
+    }
+
+
+def _data(population: AbstractPopulation) -> dict[str, Any]:
+    """What the data are, and how many."""
+    schema = population.schema
+    about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
+    about["feature_names"] = schema.feature_names
+    counts = {"clients": population.clients, "records": population.records}
+    return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
+
+
+def _marks(
+    inputs: ArmInputs, processed: Sequence[Processed], attacked: Attacked, public: PublicKnowledge, granted: Granted
+) -> dict[str, Mark]:
+    """Each attack's scores, by its kind."""
+    truths = []
+    for case, p in enumerate(processed):
+        x, y = inputs.forgotten(p)
+        truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
+    candidates = np.asarray(inputs.trunk.ground.population.test_x, dtype=np.float64)
+    status = None if granted.posed is None else granted.posed.status
+    material = Material(truths, public, candidates, status, inputs.arm.seed)
+    return {kind: mark(kind, answer, material) for kind, answer in attacked.answers.items()}
+
+
+def _truth(inputs: ArmInputs, processed: Sequence[Processed]) -> dict[str, Array]:
+    """The deleted records of all cases, one below the other."""
+    records = [inputs.forgotten(p) for p in processed]
+    if not records:
+        return {}
+    return {
+        "x": np.concatenate([x for x, _ in records]).astype(np.float64),
+        "y": np.concatenate([y for _, y in records]).astype(np.float64),
+        "case": np.concatenate([np.full(len(y), case) for case, (_, y) in enumerate(records)]),
+    }
+
+
+def _worth(inputs: ArmInputs, processed: Sequence[Processed]) -> Worth:
+    """Utility and forgetting beside the hidden retrainings, and the rows behind them."""
+    trunk, unlearner = inputs.trunk, inputs.arm.unlearning
+    reference = trunk.reference
+    ended = [Ended(p.case, p.released, reference.of(p.case.request.index)) for p in processed]
+    entry, rows = trunk.yardstick.worth(ended)
+    entry["forgetting"]["exact"] = unlearner.promises == "exact"
+    if entry["forgetting"]["exact"]:
+        entry["forgetting"]["exact_for_adaptive_requests"] = bool(getattr(unlearner, "adaptive", False))
+    if not processed:
+        return Worth(entry, pd.DataFrame())
+    models = {p.case.request.index: p.released for p in processed}
+    most = inputs.scenario.evaluation.relearning
+    rounds = trunk.relearn(inputs.arm.id, [p.case for p in processed], models, most)
+    entry["forgetting"] |= relearned(rounds, reference.relearning, most)
+    return Worth(entry, rows)
+
+
+def _privacy(inputs: ArmInputs, served: Served) -> dict[str, Any]:
+    """What differential privacy was spent; that noise came from the operating system is said where it did."""
+    setup = inputs.trunk.ground.setup
+    entry = privacy_entry(served.account, inputs.treasurer, served.processed)
+    if setup.private:
+        entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
+        entry["amplified_by_client_sampling"] = setup.amplified and served.account.unit == "client"
+    return entry
+
+
+def _bounds(inputs: ArmInputs, served: Served, marks: Mapping[str, Mark], knowledge: PublicKnowledge) -> dict[str, Any]:
+    """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
+    if not served.processed or inputs.arm.setting.adversary.knows:
+        return {}
+    ground = inputs.trunk.ground
+    public = np.asarray(ground.population.public_x, dtype=np.float64)
+    solved = ground.setup.plan.algorithm in ("lbfgs", "closed-form")
+    spans = spans_of(served.account, served.processed, solved)
+    scores = {kind: marked.frame for kind, marked in marks.items()}
+    comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
+    rng = generator(inputs.arm.seed, "bounds")
+    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
+
+
+def _notes(processed: Sequence[Processed]) -> dict[str, float]:
+    """What the method reported of itself: the mean over the requests that reported it."""
+    names = sorted({name for p in processed for name in p.notes})
+    return {name: float(np.mean([p.notes[name] for p in processed if name in p.notes])) for name in names}

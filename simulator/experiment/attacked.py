@@ -1,0 +1,66 @@
+"""An arm's adversary: what it is granted, and what its attacks answer from the transcript's directory alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from palimpsest.attacks.session import Answer, attack_transcript
+from palimpsest.simulator.attack_metrics.challenge import Posed, pose
+from palimpsest.simulator.experiment.knowledge import knowledge_of
+from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What the scenario grants the adversary, and what scoring keeps of it.
+
+    Attributes:
+        knowledge: written beside the transcript: all that attacks read but for it.
+        posed: the challenge with its solution, where an attack is on such.
+    """
+
+    knowledge: PublicKnowledge
+    posed: Posed | None
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an arm's attacks said.
+
+    Attributes:
+        answers: by the attack's kind.
+    """
+
+    answers: Mapping[str, Answer]
+
+
+def grant(inputs: ArmInputs, served: Served) -> Granted:
+    """What the adversary may know, and no more."""
+    arm, ground, processed = inputs.arm, inputs.trunk.ground, served.processed
+    labels = [inputs.forgotten(p)[1] for p in processed]
+    posed = None
+    if processed and any("challenge" in attack.needs for attack in arm.attacks):
+        posed = pose(processed, ground.population, arm.seed)
+    known = knowledge_of(inputs.scenario.name, arm, ground, processed, labels)
+    return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
+
+
+def attack(transcript: Path, attacks: Sequence[Attack], seed: int) -> Attacked:
+    """Run an arm's attacks on its transcript, with the knowledge that lies beside it.
+
+    Raises:
+        TranscriptError: the transcript or the knowledge cannot be read.
+        ValueError: an attack does not work on this model.
+    """
+    return Attacked(attack_transcript(transcript, attacks, seed=seed))
+
+
+def public_of(inputs: ArmInputs, granted: Granted) -> PublicKnowledge:
+    """The same facts with the whole public sample: scores are centred by its mean, whatever the adversary holds."""
+    population = inputs.trunk.ground.population
+    x, y = np.asarray(population.public_x, np.float64), np.asarray(population.public_y)
+    return replace(granted.knowledge, x=x, y=y)

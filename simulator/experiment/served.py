@@ -1,0 +1,135 @@
+"""An arm's server at work: it unlearns every request, and what it broadcasts goes into the transcript."""
+
+import itertools
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from palimpsest.server.history import History
+from palimpsest.server.ledger import Ledger
+from palimpsest.server.session import Processed, Session
+from palimpsest.simulator.experiment.training import Trunk
+from palimpsest.simulator.federation.federation import Costs
+from palimpsest.simulator.planning.plan import Arm
+from palimpsest.simulator.planning.privacy import Meter, Treasurer
+from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.world.privacy.account import Account
+from palimpsest.simulator.world.privacy.noise import noise_of
+from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
+from palimpsest.simulator.world.records import Array, Params, Release
+
+
+@dataclass(frozen=True)
+class ArmInputs:
+    """What an arm is run from.
+
+    Attributes:
+        scenario: what the user wrote.
+        arm: which combination this is.
+        trunk: the trained model that it branches from.
+    """
+
+    scenario: Scenario
+    arm: Arm
+    trunk: Trunk
+
+    @cached_property
+    def treasurer(self) -> Treasurer:
+        """Reads the privacy account by the scenario's rules."""
+        privacy = self.scenario.privacy
+        return Treasurer(Meter(privacy.delta, privacy.accountant), privacy.budget)
+
+    def forgotten(self, processed: Processed) -> tuple[Array, Array]:
+        """``[k, d]`` records of one request and their ``[k]`` labels: ground truth, for scoring only."""
+        population = self.trunk.ground.population
+        forget = processed.case.request.forget
+        rows = np.concatenate([population.rows(client, records) for client, records in forget.items()])
+        return population.take(rows)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What an arm's server did.
+
+    Attributes:
+        processed: the completed requests, in order.
+        seconds: that it took, broadcasting left out.
+        costs: what was asked of clients.
+        account: what units of privacy have paid.
+    """
+
+    processed: tuple[Processed, ...]
+    seconds: float
+    costs: Costs
+    account: Account
+
+
+@dataclass
+class Broadcast:
+    """The way of an arm's releases from its server through the defense into the transcript.
+
+    Attributes:
+        inputs: of the arm.
+        history: under which it unlearns, for the noise of its setup.
+        writer: of the transcript.
+        seconds: spent here so far.
+    """
+
+    inputs: ArmInputs
+    history: History
+    writer: TranscriptWriter
+    seconds: float = 0.0
+    _count: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @cached_property
+    def _missed(self) -> range:
+        """Rounds of training that the adversary does not hear: the last before the last request."""
+        last = max((request.round for request in self.inputs.trunk.ground.requests), default=0)
+        return range(last - self.inputs.arm.setting.adversary.missed_rounds + 1, last + 1)
+
+    def __call__(self, release: Release, parent: int | None) -> tuple[int, Params]:
+        """Publish one release; return its id in the transcript, and the model as broadcast."""
+        began, arm = time.perf_counter(), self.inputs.arm
+        noise = noise_of(arm.seed, self.history.setup.noise(("release-noise",)), next(self._count), release.branch)
+        heard = arm.defense.release(release, noise)
+        if release.phase == "training" and release.round in self._missed:
+            number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
+        else:
+            number = self.writer.append(heard, parent)
+        self.seconds += time.perf_counter() - began
+        return number, heard.params
+
+
+def serve(inputs: ArmInputs, transcript: Path, ledger: Path) -> Served:
+    """Let the arm's server process all requests; everything it broadcasts goes through the defense.
+
+    Args:
+        inputs: of the arm.
+        transcript: the directory that everything broadcast is written to; must not exist.
+        ledger: file that requests are written down in.
+
+    Raises:
+        RunFailure: the method cannot go on, or a model is not finite.
+    """
+    arm, trunk = inputs.arm, inputs.trunk
+    federation = trunk.ground.federation(trunk.grid, arm.id)
+    history = trunk.history.under(federation)
+    began = time.perf_counter()
+    adversary, deletion = arm.setting.adversary, arm.setting.deletion
+    broadcast = Broadcast(inputs, history, TranscriptWriter(transcript, adversary.knows_bracket, adversary.round_to))
+    session = Session(
+        history=history,
+        unlearner=arm.unlearning,
+        federation=history.federation,
+        ledger=Ledger(ledger, arm.id),
+        publish=broadcast,
+        sequential=deletion.pattern == "sequential",
+        rounds_between=deletion.rounds_between,
+        treasurer=inputs.treasurer,
+    )
+    processed = session.serve(trunk.ground.requests)
+    seconds = time.perf_counter() - began - broadcast.seconds
+    return Served(tuple(processed), seconds, replace(federation.costs), history.setup.account)
