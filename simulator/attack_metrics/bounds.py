@@ -4,7 +4,7 @@ An event is judged once a deletion: it happened if it did for any of the records
 achieves who saw no model, kappa, is known for ``top1`` and estimated from public records for the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -94,30 +94,39 @@ def bounds(
         for column, threshold in THRESHOLDS.items()
         if (share := prior(public_x - (mean if column == "cosine_centred" else 0.0), threshold, error, rng)) is not None
     }
-    found = []
-    for attack, frame in scores.items():
-        if "cosine_centred" not in frame:
+    return [
+        row
+        for attack, frame in scores.items()
+        if "cosine_centred" in frame
+        for row in _bounds_of(attack, frame, spans, priors, error)
+    ]
+
+
+def _bounds_of(
+    attack: str,
+    frame: pd.DataFrame,
+    spans: Mapping[str, Sequence[Group] | None],
+    priors: Mapping[str, Share],
+    error: float,
+) -> Iterator[dict[str, Any]]:
+    """The rows of one attack."""
+    sizes = frame.groupby("case").size().to_numpy()
+    for event, happened in _events(frame).items():
+        share = priors.get(event) if event != "top1" else _chance(frame)
+        if share is None:
             continue
-        sizes = frame.groupby("case").size().to_numpy()
-        for event, happened in _events(frame).items():
-            share = priors.get(event) if event != "top1" else _chance(frame)
-            if share is None:
-                continue
-            success = Share.of(int(happened.sum()), len(happened), error)
-            for span, groups in spans.items():
-                found.append(
-                    {
-                        "event": event,
-                        "attack": attack,
-                        "span": span,
-                        "n": len(happened),
-                        "kappa": _together(share.found, sizes),
-                        "gamma": _gamma(share.high, sizes, groups),
-                        "success": success.found,
-                        "interval": [success.low, success.high],
-                    }
-                )
-    return found
+        success = Share.of(int(happened.sum()), len(happened), error)
+        for span, groups in spans.items():
+            yield {
+                "event": event,
+                "attack": attack,
+                "span": span,
+                "n": len(happened),
+                "kappa": _together(share.found, sizes),
+                "gamma": _gamma(share.high, sizes, groups),
+                "success": success.found,
+                "interval": [success.low, success.high],
+            }
 
 
 def prior(points: Array, threshold: float, error: float, rng: np.random.Generator) -> Share | None:

@@ -85,17 +85,26 @@ def score_attack(
     }
     if schema.is_image:
         columns |= _image_quality(pairs.x, pairs.found_x, schema.shape)
-    if schema.task == "classification":
-        columns["label_correct"] = pairs.y == pairs.found_y
-    else:
-        columns["target_error"] = np.abs(pairs.y - pairs.found_y)
+    columns |= _labels(pairs, schema)
     if len(candidates_x):
         columns |= _ranks(pairs, candidates_x, knowledge.mean, rng)
+    return pd.DataFrame(columns | _reported(truths, reconstructions))
+
+
+def _labels(pairs: _Pairs, schema: Schema) -> dict[str, Array]:
+    """Whether classes are right, or how far targets are off."""
+    if schema.task == "classification":
+        return {"label_correct": pairs.y == pairs.found_y}
+    return {"target_error": np.abs(pairs.y - pairs.found_y)}
+
+
+def _reported(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> dict[str, Array]:
+    """What the attack said of its answers: that there was no signal, and its notes."""
     sizes = [len(truth.y) for truth in truths]
-    columns["no_signal"] = np.repeat([answer.no_signal for answer in reconstructions], sizes)
+    columns = {"no_signal": np.repeat([answer.no_signal for answer in reconstructions], sizes)}
     for note in dict.fromkeys(name for answer in reconstructions for name in answer.notes):
         columns[note] = np.repeat([answer.notes.get(note, 0.0) for answer in reconstructions], sizes)
-    return pd.DataFrame(columns)
+    return columns
 
 
 def _check(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> None:

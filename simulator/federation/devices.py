@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from palimpsest.simulator.scenario.sections import Device
+from palimpsest.simulator.scenario.runtime import Device
 from palimpsest.simulator.world.errors import RunFailure
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
-from palimpsest.simulator.scenario.entries import Entry, applies, members
+from palimpsest.simulator.scenario.entries import Entry, applies
 from palimpsest.simulator.scenario.errors import ScenarioError, listed
-from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card, names
-from palimpsest.simulator.scenario.sections import PrivacyConfig, Setting
+from palimpsest.simulator.scenario.private_methods import at, check_private, placed
+from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card
+from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.specs import LINEAR
 
@@ -132,15 +133,11 @@ def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]],
         _check_deletion(setting)
         _check_adversary(setting)
     for group, entries in methods.items():
-        for path, entry in _placed(group, entries):
+        for path, entry in placed(group, entries):
             _check_entry(group, path, entry, settings, secure)
         _check_coverage(group, entries, settings)
-    for path, defense in _placed("defense", methods.get("defense", ())):
-        _check_private(path, defense, methods.get("unlearning", ()), settings)
-
-
-def _of(setting: Setting) -> str:
-    return f" (variant {setting.variant!r})" if setting.variant else ""
+    for path, defense in placed("defense", methods.get("defense", ())):
+        check_private(path, defense, methods.get("unlearning", ()), settings)
 
 
 def _check_training(setting: Setting) -> None:
@@ -148,24 +145,24 @@ def _check_training(setting: Setting) -> None:
     solvable = _OPTIMISERS.get(training.algorithm)
     if solvable and model.kind not in solvable:
         raise ScenarioError(
-            f"training.algorithm = {training.algorithm!r} with model.kind = {model.kind!r}{_of(setting)}: it solves "
+            f"training.algorithm = {training.algorithm!r} with model.kind = {model.kind!r}{at(setting)}: it solves "
             f"{listed(solvable)}; take one of these, or fedavg or fedsgd"
         )
     if solvable and not (model.l2 or model.regularisation):
         raise ScenarioError(
-            f"training.algorithm = {training.algorithm!r} with no regulariser{_of(setting)}: the optimum need not "
+            f"training.algorithm = {training.algorithm!r} with no regulariser{at(setting)}: the optimum need not "
             f"exist or be unique; give model.l2 or model.lambda above 0"
         )
     if training.perturbation and not solvable:
         raise ScenarioError(
             f"training.perturbation = {training.perturbation} with training.algorithm = {training.algorithm!r}"
-            f"{_of(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
+            f"{at(setting)}: only an objective that is solved for is perturbed; give 0, or take lbfgs or closed-form"
         )
     if training.shards > 1:
         _check_shards(setting)
     if clients and training.clients_per_round > clients:
         raise ScenarioError(
-            f"training.clients_per_round = {training.clients_per_round}{_of(setting)}: must be at most data.clients = "
+            f"training.clients_per_round = {training.clients_per_round}{at(setting)}: must be at most data.clients = "
             f"{clients} (0: all of them)"
         )
 
@@ -175,19 +172,19 @@ def _check_shards(setting: Setting) -> None:
     given = f"training.shards = {training.shards}"
     if training.algorithm in _OPTIMISERS:
         raise ScenarioError(
-            f"{given} with training.algorithm = {training.algorithm!r}{_of(setting)}: shards are trained for a fixed "
+            f"{given} with training.algorithm = {training.algorithm!r}{at(setting)}: shards are trained for a fixed "
             f"number of rounds; take fedavg or fedsgd, or shards = 1"
         )
     if clients and training.shards > clients:
-        raise ScenarioError(f"{given}{_of(setting)}: must be at most data.clients = {clients}")
+        raise ScenarioError(f"{given}{at(setting)}: must be at most data.clients = {clients}")
     if 0 < training.clients_per_round < training.shards:
         raise ScenarioError(
-            f"{given} with training.clients_per_round = {training.clients_per_round}{_of(setting)}: every shard needs "
+            f"{given} with training.clients_per_round = {training.clients_per_round}{at(setting)}: every shard needs "
             f"a client a round; give at least {training.shards}, or 0 for all"
         )
     if deletion.rounds_between and deletion.pattern != "sequential":
         raise ScenarioError(
-            f"{given} with deletion.rounds_between = {deletion.rounds_between}{_of(setting)}: the shards' models of "
+            f"{given} with deletion.rounds_between = {deletion.rounds_between}{at(setting)}: the shards' models of "
             f"unseen rounds are kept for a chain of requests only; take pattern = 'sequential', or rounds_between = 0"
         )
 
@@ -198,22 +195,20 @@ def _check_deletion(setting: Setting) -> None:
     if deletion.rounds_between and training.algorithm in _OPTIMISERS:
         raise ScenarioError(
             f"deletion.rounds_between = {deletion.rounds_between} with training.algorithm = {training.algorithm!r}"
-            f"{_of(setting)}: it has no rounds to wait for; give 0, or take fedavg or fedsgd"
+            f"{at(setting)}: it has no rounds to wait for; give 0, or take fedavg or fedsgd"
         )
     if clients and deletion.group > clients:
-        raise ScenarioError(
-            f"deletion.group = {deletion.group}{_of(setting)}: must be at most data.clients = {clients}"
-        )
+        raise ScenarioError(f"deletion.group = {deletion.group}{at(setting)}: must be at most data.clients = {clients}")
     for position, request in enumerate(deletion.request):
         for key, none, round in (("round", "the last", request.round), ("rejoin", "never", request.rejoin)):
             if round > rounds:
                 raise ScenarioError(
-                    f"deletion.request.{position}.{key} = {round}{_of(setting)}: must be at most {rounds}, the "
+                    f"deletion.request.{position}.{key} = {round}{at(setting)}: must be at most {rounds}, the "
                     f"rounds of {training.algorithm} (0: {none})"
                 )
         if clients and request.client is not None and request.client >= clients:
             raise ScenarioError(
-                f"deletion.request.{position}.client = {request.client}{_of(setting)}: there is no such client; with "
+                f"deletion.request.{position}.client = {request.client}{at(setting)}: there is no such client; with "
                 f"data.clients = {clients} ids go from 0 to {clients - 1}"
             )
 
@@ -222,13 +217,13 @@ def _check_adversary(setting: Setting) -> None:
     adversary, training = setting.adversary, setting.training
     if setting.deletion.pattern == "sequential" and not adversary.knows_bracket:
         raise ScenarioError(
-            f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{_of(setting)}: telling "
+            f"adversary.knows_bracket = false with deletion.pattern = 'sequential'{at(setting)}: telling "
             f"where an unlearning begins on one chain of releases is not built yet; take independent, or "
             f"knows_bracket = true"
         )
     if not adversary.missed_rounds:
         return
-    given = f"adversary.missed_rounds = {adversary.missed_rounds}{_of(setting)}"
+    given = f"adversary.missed_rounds = {adversary.missed_rounds}{at(setting)}"
     if training.algorithm in _OPTIMISERS:
         raise ScenarioError(f"{given}: {training.algorithm} releases its solution alone; take fedavg or fedsgd, or 0")
     if setting.deletion.pattern == "sequential":
@@ -259,18 +254,18 @@ def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setti
             if accepted and value not in accepted:
                 narrow = ", or restrict it by `only`" if setting.variant else ""
                 raise ScenarioError(
-                    f"{shown} with {key} = {value!r}{_of(setting)}: it works on {listed(accepted)}{narrow}"
+                    f"{shown} with {key} = {value!r}{at(setting)}: it works on {listed(accepted)}{narrow}"
                 )
         on_shards = name in _ON_SHARDS or "shard checkpoints" in about.needs
         if group == "unlearning" and setting.training.shards > 1 and not on_shards:
             raise ScenarioError(
-                f"{shown} with training.shards = {setting.training.shards}{_of(setting)}: it goes on from one trained "
+                f"{shown} with training.shards = {setting.training.shards}{at(setting)}: it goes on from one trained "
                 f"model, and there are {setting.training.shards} that are merged at release only; take "
                 f"{listed(_ON_SHARDS)}, or training.shards = 1"
             )
         for need in about.needs:
             if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
-                raise ScenarioError(f"{shown} with {obstacle[0]}{_of(setting)}: {obstacle[1]}")
+                raise ScenarioError(f"{shown} with {obstacle[0]}{at(setting)}: {obstacle[1]}")
         _check_knowledge(group, shown, about, setting.adversary)
     for need in about.needs:
         if secure and need in _SINGLE_MESSAGES:
@@ -297,50 +292,6 @@ def _check_knowledge(group: Group, shown: str, about: Card, adversary: Adversary
             raise ScenarioError(f"{shown} needs {need!r}, which is not granted; add it to adversary.knows")
 
 
-def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
-    """Refuse what is said about an account where no defense keeps one.
-
-    Raises:
-        ScenarioError: names the key.
-    """
-    if any(card("defense", entry["kind"]).pays_at for _, entry in _placed("defense", defense)):
-        return
-    said = {
-        f"budget = {privacy.budget:g}": privacy.budget > 0.0,
-        "sampling_is_secret = true": privacy.sampling_is_secret,
-        "secure_noise = true": privacy.secure_noise,
-    }
-    if (found := next((what for what, holds in said.items() if holds), None)) is not None:
-        private = [name for name in names("defense") if card("defense", name).pays_at]
-        raise ScenarioError(
-            f"privacy.{found} with no defense that spends privacy: add a [[defense]] with kind = one of "
-            f"{listed(private)}, or leave it out"
-        )
-
-
-def _placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
-    """Entries with their paths, and those inside of a stack after it."""
-    found = []
-    for i, entry in enumerate(entries):
-        found += [(f"{group}.{i}", entry), *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry)))]
-    return found
-
-
-def _check_private(path: str, defense: Entry, unlearning: Sequence[Entry], settings: Sequence[Setting]) -> None:
-    """Refuse unlearning methods that would read data outside of what a private defense noises and charges."""
-    about = card("defense", defense["kind"])
-    if not about.pays_at:
-        return
-    for position, entry in enumerate(unlearning):
-        together = [s for s in settings if applies(entry, s.variant) and applies(defense, s.variant)]
-        if together and about.pays_at not in card("unlearning", entry["method"]).under:
-            able = [name for name in names("unlearning") if about.pays_at in card("unlearning", name).under]
-            raise ScenarioError(
-                f"unlearning.{position}.method = {entry['method']!r} with {path}.kind = {defense['kind']!r}"
-                f"{_of(together[0])}: it reads data that the defense neither noises nor charges; take {listed(able)}"
-            )
-
-
 def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[Setting]) -> None:
     for setting in settings:
         kinds = [entry[NAME_KEY[group]] for entry in entries if applies(entry, setting.variant)]
@@ -351,6 +302,6 @@ def _check_coverage(group: Group, entries: Sequence[Entry], settings: Sequence[S
         twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
         if group == "attack" and twice is not None:
             raise ScenarioError(
-                f"attack.kind = {twice!r} is there twice{_of(setting)}: a transcript is attacked once by each kind; "
+                f"attack.kind = {twice!r} is there twice{at(setting)}: a transcript is attacked once by each kind; "
                 f"remove one"
             )

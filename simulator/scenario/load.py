@@ -12,20 +12,20 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
-from palimpsest.simulator.scenario.compatibility import check, check_privacy
+from palimpsest.simulator.scenario.compatibility import check
 from palimpsest.simulator.scenario.entries import Entry, resolve, with_defaults
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
+from palimpsest.simulator.scenario.private_methods import check_privacy
 from palimpsest.simulator.scenario.registry import Group
+from palimpsest.simulator.scenario.runtime import RuntimeConfig, TrackingConfig
 from palimpsest.simulator.scenario.sections import (
     DeletionConfig,
     EvaluationConfig,
     FederationConfig,
     ModelConfig,
     PrivacyConfig,
-    RuntimeConfig,
     Setting,
-    TrackingConfig,
     TrainingConfig,
 )
 from palimpsest.simulator.world.data.build import DataConfig

@@ -1,0 +1,58 @@
+"""Where a scenario runs, and where it is tracked."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from palimpsest.simulator.scenario.sections import Count
+from palimpsest.simulator.world.specs import Frozen
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+class RuntimeConfig(Frozen):
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
+
+    Attributes:
+        hosts: ``auto``: one a core. Where a scenario has at least as many arms, each host of this machine does some by
+            itself, side by side; with 1, arms come one after the other.
+        block_size: clients that a host trains and adds up at once.
+        sites: places that hold their own clients' records: blocks are cut within sites, and a host that says which
+            site it is gets no others'; 0: any host serves any client.
+        ray_address: host:port of a running Ray cluster; empty: a local one is started.
+        backend: serial runs in this process, without Ray.
+        device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
+            the CPU, and the run says which.
+    """
+
+    hosts: Count | Literal["auto"] = "auto"
+    block_size: Count = 32
+    sites: int = Field(default=0, ge=0)
+    ray_address: str = ""
+    backend: Literal["ray", "serial"] = "ray"
+    device: Device = "cpu"
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError("must be 'auto' or a whole number, at least 1")
+
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if address and not (host and port.isdecimal()):
+            raise ValueError("must be host:port, such as 10.0.0.5:6379, or empty for a Ray of this machine's own")
+        return address
+
+
+class TrackingConfig(Frozen):
+    """Attributes of tracking.
+
+    Attributes:
+        uri: of the MLflow tracking server; empty: a local SQLite store, mlflow.db, in the working directory.
+    """
+
+    uri: str = ""
