@@ -16,6 +16,7 @@ from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.results.provenance import machine, unused_directory, versions
 from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
@@ -108,7 +109,8 @@ def simulate(
         "machine": {**machine(), "device": device},
         "arms": [json.loads(finished(directory, arm).read_text()) for arm in outline.arms],
     }
-    write_atomically(directory / "results.json", json.dumps(results, indent=1, allow_nan=False))
+    text = json.dumps(results, indent=1, allow_nan=False)
+    write_atomically(directory / "results.json", RunResults.from_text(text).to_text())
     return results
 
 
