@@ -109,8 +109,7 @@ def simulate(
         "machine": {**machine(), "device": device},
         "arms": [json.loads(finished(directory, arm).read_text()) for arm in outline.arms],
     }
-    text = json.dumps(results, indent=1, allow_nan=False)
-    write_atomically(directory / "results.json", RunResults.from_text(text).to_text())
+    write_atomically(directory / "results.json", RunResults.model_validate(results).to_text())
     return results
 
 
@@ -136,7 +135,8 @@ def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], p
 
 def _make_ready(scenario: Scenario) -> None:
     """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
-    import palimpsest.simulator.figures.all  # noqa: F401
+    import palimpsest.simulator.figures.all
+    import palimpsest.simulator.results.comparison  # noqa: F401
 
     prepare_tracking(scenario.tracking.uri)
 

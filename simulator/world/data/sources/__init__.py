@@ -1,8 +1,8 @@
 """The table of data sets. To add one: write the file, add its card, write its test.
 
 A package of one's own announces one by the entry point ``palimpsest.sources``: a name, and ``module:function``, where
-the function takes nothing and returns a ``Raw``. Its first line of documentation is what ``palimpsest list`` shows; the
-package's version stands for the content.
+the function takes nothing and returns a ``Raw``. ``palimpsest list`` shows it with the package's name, and
+the package's version stands for the content.
 """
 
 import importlib

