@@ -89,5 +89,5 @@ def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
         if "classes" in arm.unlearning.needs:
             raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
         for attack in arm.attacks:
-            if "classes" in attack.needs:
+            if "classes" in attack.card.needs:
                 raise DataError(f"attack {attack.kind!r} {but}: take an attack that answers with records")

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -50,8 +50,8 @@ def card(group: Group, name: str) -> Card:
         promises=str(getattr(cls, "promises", "none")),
         under=_declared(cls, "under"),
         places=_declared(cls, "places"),
-        unit=getattr(cls, "unit", None) or "",
-        pays_at=getattr(cls, "pays_at", None) or "",
+        unit=getattr(cls, "unit", None),
+        pays_at=getattr(cls, "pays_at", None),
     )
 
 
@@ -74,7 +74,7 @@ def method_class(group: Group, name: str) -> type[BaseModel]:
     return cls
 
 
-def _declared(cls: type[BaseModel], key: str) -> tuple[str, ...]:
+def _declared(cls: type[BaseModel], key: str) -> tuple[Any, ...]:
     return tuple(sorted(getattr(cls, key, ())))
 
 

@@ -33,7 +33,7 @@ def test_the_card_says_what_the_class_declares(name: str) -> None:
     card, made = CARDS[name], _made(name)
     assert isinstance(made, Defense)
     assert made.kind == name
-    assert (card.unit, card.pays_at) == (made.unit or "", made.pays_at or "")
+    assert (card.unit, card.pays_at) == (made.unit, made.pays_at)
     for key in ("places", "needs", "algorithms", "models"):
         assert set(getattr(card, key)) == getattr(made, key), key
     assert "Guarantee: " in (inspect.getdoc(type(made)) or "")
