@@ -1,11 +1,11 @@
 """Who is told of a run's events: one object that passes them on, and the log of them on disk."""
 
+import contextlib
 import fcntl
 import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -88,11 +88,12 @@ class Observers:
         except Exception as fault:  # whatever a listener does, the run goes on
             self._listening.remove(observer)
             said = f"{type(fault).__name__}: {fault}"
-            print(
-                f"warning: {type(observer).__name__} failed at {type(event).__name__} and hears no more of this run, "
-                f"which goes on: {said}",
-                file=sys.stderr,
-            )
+            with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
+                print(
+                    f"warning: {type(observer).__name__} failed at {type(event).__name__} and hears no more of this "
+                    f"run, which goes on: {said}",
+                    file=sys.stderr,
+                )
 
 
 class EventLog(Silent):
@@ -138,9 +139,10 @@ class EventLog(Silent):
         for line in lines.splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:  # of a host that was killed while it wrote
+                event = _LOGGED[entry.pop("event")].validate_python(entry)
+            except (ValueError, KeyError):  # of a host that was killed while it wrote
                 continue
-            yield _LOGGED[entry.pop("event")].validate_python(entry)
+            yield event
 
     def _append(self, event: Event) -> None:
         line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
@@ -149,7 +151,7 @@ class EventLog(Silent):
             file.write(line.encode())
 
 
-@contextmanager
+@contextlib.contextmanager
 def following(directory: Path, observers: Observers) -> Iterator[None]:
     """Pass on what other processes write into a run's log, a moment later; at the end, all that is left of it."""
     log, over = EventLog.of(directory), threading.Event()

@@ -165,6 +165,15 @@ def test_a_chain_is_measured_all_its_life_and_tells_what_is_refused(tmp_path: Pa
     assert all(done.branch == 0 and done.utility is not None and done.loss is not None for done in rounds)
 
 
+def test_a_line_of_a_host_that_was_killed_hides_no_later_one(tmp_path: Path) -> None:
+    log, event = EventLog.of(tmp_path), ArmDone("later", 1, 1, 0.5)
+    with (tmp_path / "events.jsonl").open("w") as file:
+        file.write('{"event": "ArmDone", "arm": "hal')
+    log.arm_done(ArmDone("joined to the half", 1, 1, 0.5))
+    log.arm_done(event)
+    assert list(log.newer()) == [event]
+
+
 def test_what_other_processes_write_is_passed_on_but_a_line_half_written(tmp_path: Path) -> None:
     heard, before, during = Heard(), ArmDone("before", 1, 1, 0.5), ArmDone("during", 2, 1, 0.5)
     EventLog.of(tmp_path).arm_done(before)
