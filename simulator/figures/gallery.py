@@ -73,28 +73,46 @@ def choose(truth: Records, classes: int) -> NDArray[np.int64]:
 def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
     """Read the first arm of each setting; None where no records were kept.
 
-    Settings whose first arm deleted other records than the first setting's are left out.
+    The records to show are those of the first setting. Settings that did not delete all of them are left out.
     """
     truth = run.truth(settings[0].arms[0])
     if truth is None or len(truth.x) == 0:
         return None
-    picked = choose(truth, len(settings[0].arms[0]["data"].get("class_names", ())))
+    chosen = truth.rows(choose(truth, len(settings[0].arms[0]["data"].get("class_names", ()))))
     rows: list[Row] = []
     silent: list[str] = []
     for setting in settings:
         arm = setting.arms[0]
         own, led = run.truth(arm), leading(arm)
-        if own is None or own.x.shape != truth.x.shape or not np.array_equal(own.x, truth.x):
+        picked = None if own is None else _places(own, chosen)
+        if own is None or picked is None:
             continue
         if led is not None and led[1] == "silent":
             silent.append(setting.label)
-        rows += _rows(run, setting.label, arm, truth, picked)
+        rows += _rows(run, setting.label, arm, own, picked)
     rows = [row for row in rows if row.attack == "average" or row.setting not in silent]
     means = [row for row in rows if row.attack == "average"]
     others = [row for row in rows if row.attack != "average"]
     if len(others) > ROWS:
         others = [row for row in others if row.attack not in BASELINES]
-    return Gallery(truth.x[picked], tuple(means[:1] + others[:ROWS]), tuple(silent))
+    return Gallery(chosen.x, tuple(means[:1] + others[:ROWS]), tuple(silent))
+
+
+def _places(deleted: Records, chosen: Records) -> NDArray[np.int64] | None:
+    """Where an arm's deleted records hold the chosen ones; None where one is missing.
+
+    Records are compared, not cases: an arm that deletes in batches has other cases than one that deletes one by one.
+    """
+    rows: dict[tuple[bytes, float], list[int]] = {}
+    for row, (x, y) in enumerate(zip(deleted.x, deleted.y, strict=True)):
+        rows.setdefault((x.tobytes(), float(y)), []).append(row)
+    places = []
+    for x, y in zip(chosen.x, chosen.y, strict=True):
+        left = rows.get((x.tobytes(), float(y)))
+        if not left:
+            return None
+        places.append(left.pop(0))
+    return np.array(places, dtype=np.int64)
 
 
 def _rows(run: RunFiles, label: str, arm: Arm, truth: Records, picked: NDArray[np.int64]) -> list[Row]:

@@ -37,6 +37,10 @@ class Records:
         """Rows of one deletion, in order."""
         return np.flatnonzero(self.case == case)
 
+    def rows(self, places: NDArray[np.int64]) -> "Records":
+        """The records at these places, in this order."""
+        return Records(self.x[places], self.y[places], self.case[places])
+
 
 @dataclass(frozen=True)
 class Setting:
