@@ -22,9 +22,11 @@ from palimpsest.simulator.figures.style import (
     name,
     save,
 )
-from palimpsest.simulator.figures.titles import path_of, title_of
-from palimpsest.simulator.results.run_directory import Records, RunFiles, Setting
-from palimpsest.simulator.results.verdicts import BASELINES, Arm, leading, reconstructions
+from palimpsest.simulator.figures.titles import title_of
+from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import BASELINES, leading, reconstructions
 
 COLUMNS = 10
 ROWS = 20
@@ -75,15 +77,15 @@ def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
 
     The records to show are those of the first setting. Settings that did not delete all of them are left out.
     """
-    truth = run.truth(settings[0].arms[0])
+    truth = run.files(settings[0].arms[0]).truth()
     if truth is None or len(truth.x) == 0:
         return None
-    chosen = truth.rows(choose(truth, len(settings[0].arms[0]["data"].get("class_names", ()))))
+    chosen = truth.rows(choose(truth, len(settings[0].arms[0].data.class_names)))
     rows: list[Row] = []
     silent: list[str] = []
     for setting in settings:
         arm = setting.arms[0]
-        own, led = run.truth(arm), leading(arm)
+        own, led = run.files(arm).truth(), leading(arm)
         picked = None if own is None else _places(own, chosen)
         if own is None or picked is None:
             continue
@@ -115,9 +117,9 @@ def _places(deleted: Records, chosen: Records) -> NDArray[np.int64] | None:
     return np.array(places, dtype=np.int64)
 
 
-def _rows(run: RunFiles, label: str, arm: Arm, truth: Records, picked: NDArray[np.int64]) -> list[Row]:
+def _rows(run: RunFiles, label: str, arm: ArmResult, truth: Records, picked: NDArray[np.int64]) -> list[Row]:
     scores = run.scores(arm)
-    answers = run.reconstructions(arm)
+    answers = run.files(arm).reconstructions()
     return [
         Row(label, attack, _matched(answers[attack], truth, picked), _captions(scores, attack, truth, picked))
         for attack in reconstructions(arm)
@@ -305,15 +307,15 @@ def gallery(run: RunFiles, variant: str) -> Path | None:
     shown = collect(run, settings)
     if shown is None or not shown.rows:
         return None
-    data = settings[0].arms[0]["data"]
+    data = settings[0].arms[0].data
     title = title_of(run, settings, variant)
-    if len(data["shape"]) == 3:
-        way = "the first deleted record of each class" if data.get("class_names") else "the first deleted records"
+    if len(data.shape) == 3:
+        way = "the first deleted record of each class" if data.class_names else "the first deleted records"
         detail = (
             f"{way[:1].upper()}{way[1:]}; under each answer its cosine similarity to the record; images cut to [0, 1]."
         )
-        return save(draw_images(shown, data["shape"], title, detail), path_of(run, "gallery", variant))
-    features = data.get("feature_names") or [f"column {k}" for k in range(data["shape"][0])]
+        return save(draw_images(shown, data.shape, title, detail), run.directory.figure("gallery", variant))
+    features = data.feature_names or [f"column {k}" for k in range(data.shape[0])]
     detail = "Rings: the deleted record. Dots: what the attack answered. The public mean is 0 in every column."
     figure = draw_values(shown.best(settings), features, title, detail)
-    return save(figure, path_of(run, "gallery", variant))
+    return save(figure, run.directory.figure("gallery", variant))

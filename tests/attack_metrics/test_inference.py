@@ -17,6 +17,7 @@ from palimpsest.simulator.attack_metrics.inference import (
     summarise_scores,
 )
 from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.results.attack_results import ScoresResult
 from palimpsest.simulator.results.inference_verdicts import inferred
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -24,6 +25,7 @@ from palimpsest.simulator.world.records import Array, Case, Labels, Scores
 from palimpsest.simulator.world.seeding import generator
 from tests.attacks.test_contract import attack
 from tests.support.eavesdropped import Data, challenged, digits, forgetting, optimum
+from tests.support.entries import inference
 
 COUNT = 40
 
@@ -92,7 +94,7 @@ def test_silence_without_power_is_withheld_and_a_finding_is_not() -> None:
     assert "auc" not in blind
     assert "membership_auc" not in blind
     assert "does not find members in the model before" in blind["withheld"]
-    assert "withheld" in inferred({"attacks": {"deletion-lira": blind}})[0]
+    assert "withheld" in inferred({"deletion-lira": ScoresResult.model_validate({**inference("scores"), **blind})})[0]
     assert finding["auc"] > 0.9
     assert "membership_withheld" in finding
     assert "membership_auc" not in finding

@@ -11,7 +11,9 @@ from palimpsest.attacks import CARDS
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.figures.gallery import choose, collect
 from palimpsest.simulator.figures.style import colour, spread
-from palimpsest.simulator.results.run_directory import Records, RunFiles, RunFilesError
+from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import RunFilesError
 from tests.support.fabricated import WAYS, Way, diabetes, digits, make_run
 
 
@@ -57,7 +59,7 @@ def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path:
     """Two records a deletion, perfectly reconstructed, but answered in the other order."""
     make_run(tmp_path, {"": digits()}, ways=(Way({"method": "ascent"}, {"hrec": 1.0}),), deletions=8)
     run = RunFiles.open(tmp_path)
-    name = run.arms[0]["arm"]
+    name = run.arms[0].arm
     truth = load_file(tmp_path / "truth" / f"{name}.safetensors")
     pairs = np.arange(8) // 2
     swapped = np.arange(8).reshape(4, 2)[:, ::-1].ravel()
@@ -76,7 +78,7 @@ def test_gallery_finds_a_record_again_where_deletions_are_batched(tmp_path: Path
     ways = tuple(Way({"method": "ascent"}, {"hrec": 1.0}, defense={"kind": kind}) for kind in ("none", "batching"))
     make_run(tmp_path, {"": digits()}, ways=ways, deletions=8)
     run = RunFiles.open(tmp_path)
-    alone, batched = (arm["arm"] for arm in run.arms)
+    alone, batched = (arm.arm for arm in run.arms)
     order = np.arange(8)[::-1]
     truth = load_file(tmp_path / "truth" / f"{alone}.safetensors")
     case = np.arange(8) // 4
