@@ -11,8 +11,6 @@ from palimpsest.simulator.experiment.runner import prepare, run, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.results.run_directory import RunDirectory
-from palimpsest.simulator.scenario.load import dump_toml
 from palimpsest.simulator.world.errors import DataError
 from tests.support.scenarios import small_scenario
 
@@ -76,7 +74,6 @@ def test_a_run_whose_budget_refuses_every_request_ends_and_says_so(tmp_path: Pat
     assert arm.privacy.deleted.after is None
     assert 0.0 < (arm.privacy.epsilon_max or 0.0) < 9.0
     assert "2 of 2 requests refused" in arm.verdict
-    RunDirectory(tmp_path / "run").write_scenario(dump_toml(scenario))
     assert {path.name for path in draw_all(tmp_path / "run")} == {"utility.png"}
 
 
