@@ -103,6 +103,16 @@ def _methods(found: Table, cards: dict[str, Card]) -> None:
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 
+def _figures(found: Table) -> None:
+    from palimpsest.simulator.figures import cards
+
+    found.add_column("name", style="bold", no_wrap=True)
+    found.add_column("what it shows")
+    found.add_column("drawn where there are")
+    for name, card in cards().items():
+        found.add_row(name, card.summary, card.applies)
+
+
 KINDS: dict[str, Callable[[Table], None]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
@@ -110,4 +120,5 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "unlearning": _unlearning,
     "attacks": _attacks,
     "defenses": _defenses,
+    "figures": _figures,
 }

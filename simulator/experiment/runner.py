@@ -135,9 +135,10 @@ def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], p
 
 def _make_ready(scenario: Scenario) -> None:
     """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
-    import palimpsest.simulator.figures.all
     import palimpsest.simulator.results.comparison  # noqa: F401
+    from palimpsest.simulator.figures import all as figures
 
+    figures.functions()
     prepare_tracking(scenario.tracking.uri)
 
 
