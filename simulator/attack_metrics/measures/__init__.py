@@ -7,9 +7,12 @@ measures come first, in this order, so that what others draw at random changes n
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from palimpsest.simulator.attack_metrics.measures.measure import Measure
 from palimpsest.simulator.world.plugins import announced, imported
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.attack_metrics.measures.measure import Measure
 
 ENTRY_POINTS = "palimpsest.attack_measures"
 _HERE = "palimpsest.simulator.attack_metrics.measures"
@@ -50,12 +53,14 @@ def cards() -> dict[str, MeasureCard]:
     return {**CARDS, **{name: card for name, card in others.items() if name not in CARDS}}
 
 
-def measures() -> dict[str, Measure]:
+def measures() -> "dict[str, Measure]":
     """The measures themselves, by name.
 
     Raises:
         RunFailure: one of another package cannot be imported, or is no ``Measure``.
     """
+    from palimpsest.simulator.attack_metrics.measures.measure import Measure  # pandas, which listing does not need
+
     found = {}
     for name, card in cards().items():
         measure = imported(card.target, f"the measure {name!r} of reconstructions", Measure)
