@@ -17,7 +17,7 @@ from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.max_difference import MaxDifference
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.attacks.session import attack_transcript
-from palimpsest.simulator.results.answers import load_answers, save_answers
+from palimpsest.simulator.results.answers import answer_names, load_answers, save_answers
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
@@ -173,6 +173,28 @@ def test_answers_of_every_kind_survive_the_disk(tmp_path: Path) -> None:
             assert type(one) is type(other)
             for name, value in vars(one).items():
                 assert np.array_equal(value, getattr(other, name)), name
+
+
+def test_answers_from_before_kinds_had_names_are_read_by_their_fields(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    answers = attack_transcript(tmp_path, [Hrec(), ClassScore(), CandidateMatch()])
+    path = tmp_path / "arm.safetensors"
+    save_answers(path, answers)
+    named = answer_names(path)
+    assert named == {kind: CARDS[kind].promises for kind in answers}
+    save_file(load_file(path), path)  # without the metadata that names them
+    assert answer_names(path) == named
+    assert {kind: type(found[0]) for kind, found in load_answers(path).items()} == {
+        kind: type(answer.guesses[0]) for kind, answer in answers.items()
+    }
+
+
+def test_the_same_answers_are_the_same_bytes(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    answers = attack_transcript(tmp_path, [Hrec(), Average(), ClassScore(), CandidateMatch()])
+    for name in ("one", "other"):
+        save_answers(tmp_path / name, answers)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
 def test_a_feature_maps_seed_is_all_that_is_shared(tmp_path: Path) -> None:
