@@ -68,7 +68,8 @@ class Scored:
     """One attack's scores.
 
     Attributes:
-        frame: a row for each target, ``case`` among its columns.
+        frame: a row for each target or case, ``case`` among its columns; ``attack``, ``kind``, ``cosine`` and
+            ``cosine_centred`` are names that other packages may not use.
         figures: the attack's entry of ``results.json``: JSON values. ``kind``, ``n`` (targets), ``cases`` and
             ``no_signal`` are filled in where they are absent.
     """

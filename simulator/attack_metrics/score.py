@@ -26,7 +26,8 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
     """Score one attack.
 
     Raises:
-        ValueError: answers are missing, or are no answers to these cases; or their figures are no JSON.
+        ValueError: answers are missing, or are no answers to these cases; or another package's figures are no JSON, or
+            its columns have names that are taken.
         RunFailure: nothing here scores this kind of answer.
     """
     guesses, truths = answer.guesses, material.truths
@@ -44,6 +45,7 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
     }
     figures = {**scored.figures, **{key: value for key, value in counts.items() if key not in scored.figures}}
     if card.reading is not None:
+        _check_columns(name, scored.frame)
         figures = {**figures, "kind": name}
         figures |= _read(kind, card.reading, figures, package_of(name))
     return Mark(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer))
@@ -53,6 +55,13 @@ def _check(kind: str, answer: Answer, truths: Sequence[Truth]) -> None:
     cases, answered = [truth.case for truth in truths], [guess.case for guess in answer.guesses]
     if cases != answered or len({type(guess) for guess in answer.guesses}) > 1:
         raise ValueError(f"{kind} answered cases {answered}; {cases} were asked, in this order and of one kind")
+
+
+def _check_columns(name: str, frame: pd.DataFrame) -> None:
+    """Refuse columns by which rows would be taken for scores of reconstructions."""
+    taken = sorted({"attack", "kind", "cosine", "cosine_centred"} & set(frame))
+    if taken:
+        raise ValueError(f"scores of {name!r} answers have the columns {', '.join(taken)}; name them otherwise")
 
 
 def _read(kind: str, reading: Reading, figures: Mapping[str, Any], package: str) -> dict[str, Any]:

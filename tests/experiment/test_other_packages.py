@@ -195,7 +195,8 @@ def test_measures_are_columns_and_figures(finished: Path) -> None:
 
 def test_results_are_read_and_drawn_where_the_package_is_not_installed(finished: Path) -> None:
     run = RunFiles.open(finished)
-    assert "| glow |" in markdown(run.results) and "as glow 2.1 measures it" in markdown(run.results)
+    text = markdown(run.results)
+    assert "| success |" in text and "| glow |" in text and "as glow 2.1 measures it" in text
     assert "brightness.png" not in {path.name for path in draw_all(finished)}
     shown = run.reconstructions(run.arms[0])
     assert "hrec" in shown and "glow" not in shown  # although that answer has a field x too
@@ -224,6 +225,26 @@ def test_an_answer_that_nothing_scores_is_refused_before_anything_runs(
     monkeypatch.syspath_prepend(str(install(tmp_path, "[palimpsest.attacks]\nglow = glow_attack:Glow\n")))
     with pytest.raises(ScenarioError, match=r"'glow' answers with 'brightness', .* there are reconstruction, labels"):
         prepare(small_scenario(attack=[{"kind": "glow"}]))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"error": errors', '"cosine": errors, "error": errors', "'brightness' answers have the columns cosine"),
+        ('{"close": ', '{"names": {1}, "close": ', r"glow: figures of 'brightness' answers \(glow 2\.1\) are no JSON"),
+    ],
+)
+def test_scores_that_cannot_be_kept_are_refused_in_a_sentence(
+    before: str, after: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = install(tmp_path / "site")
+    assert before in CARD
+    (place / "glow_card.py").write_text(CARD.replace(before, after))
+    monkeypatch.syspath_prepend(str(place))
+    scenario = small_scenario(unlearning=[{"method": "retrain"}], attack=[{"kind": "glow"}])
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ValueError, match=said):
+        simulate(scenario, prepare(scenario), tmp_path / "run", SerialGrid(1))
 
 
 @pytest.mark.parametrize(
