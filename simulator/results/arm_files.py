@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from palimpsest.simulator.results.answers import answer_names, save_answers
 from palimpsest.simulator.results.schema import ArmResult, Round, RunFilesError
 from palimpsest.simulator.world.files import write_atomically
+from palimpsest.simulator.world.records import Reconstruction
 from palimpsest.simulator.world.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -107,14 +109,13 @@ class ArmFiles:
 
     def write_answers(self, answers: Mapping[str, "Answer"]) -> None:
         """Write what each attack answered, by its kind."""
-        from palimpsest.simulator.results.answers import save_answers  # imports torch, which readers do without
-
         save_answers(self._made("reconstructions", "safetensors"), answers)
 
     def reconstructions(self) -> dict[str, Records]:
         """What each attack that answers with records said, in the order of the file's names."""
         arrays = self._arrays("reconstructions")
-        attacks = sorted(name.removesuffix("/x") for name in arrays if name.endswith("/x"))
+        answered = answer_names(self._path("reconstructions", "safetensors")) if arrays else {}
+        attacks = sorted(attack for attack, name in answered.items() if name == Reconstruction.name)
         return {
             attack: Records(arrays[f"{attack}/x"], arrays[f"{attack}/y"], arrays[f"{attack}/case"])
             for attack in attacks

@@ -9,7 +9,7 @@ from palimpsest.simulator.results.entry import Entry, Interval, Number
 
 
 class AttackResult(Entry):
-    """The figures of one attack that every kind of answer has; those of an unknown kind are in ``measures``.
+    """The figures of one attack that every kind of answer has.
 
     Attributes:
         n: deleted records.
@@ -91,6 +91,26 @@ class ScoresResult(AttackResult):
     withheld: str | None = None
 
 
+class OtherResult(AttackResult):
+    """An attack whose kind of answer another package measures: what it said of its figures is kept beside them.
+
+    Attributes:
+        measured: what success is, short.
+        chance: the success of somebody who saw no model.
+        success: in [0, 1]; None where it is withheld, as are its interval and that of the model before.
+        said: a clause of the verdict.
+        measured_by: the package, with its version.
+    """
+
+    measured: str
+    chance: Number
+    success: Number | None = None
+    success_ci95: Interval | None = None
+    success_before: Number | None = None
+    said: str
+    measured_by: str
+
+
 _KINDS = ("reconstruction", "labels", "matching", "scores")
 
 
@@ -104,7 +124,7 @@ AnyAttack: TypeAlias = Annotated[
     | Annotated[LabelsResult, Tag("labels")]
     | Annotated[MatchingResult, Tag("matching")]
     | Annotated[ScoresResult, Tag("scores")]
-    | Annotated[AttackResult, Tag("other")],
+    | Annotated[OtherResult, Tag("other")],
     Discriminator(_kind_of),
 ]
 """One attack's figures, by the kind of its answers."""

@@ -1,17 +1,70 @@
-"""What attacks on classes and on given records found, in words: from ``results.json`` alone."""
+"""What attacks on classes and on given records found, in words and as rows: from ``results.json`` alone.
 
-from collections.abc import Iterable, Mapping
+Figures of a kind of answer that another package measures carry what was said of them when they were scored.
+"""
 
-from palimpsest.simulator.results.attack_results import AttackResult, LabelsResult, MatchingResult, ScoresResult
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from palimpsest.simulator.results.attack_results import (
+    AttackResult,
+    LabelsResult,
+    MatchingResult,
+    OtherResult,
+    ReconstructionResult,
+    ScoresResult,
+)
 from palimpsest.simulator.results.schema import ArmResult
+
+Figures: TypeAlias = Mapping[str, Any]
+"""What another package measured of one attack, by name."""
+
 
 _KINDS = ("labels", "matching", "scores")
 
 
+@dataclass(frozen=True)
+class Row:
+    """One attack's success, as a row of a figure.
+
+    Attributes:
+        success: in [0, 1]; None where it is withheld.
+        chance: what somebody has who saw no model.
+        words: what is measured, short.
+        interval: 95 % of the success.
+        before: the same of the single model before the unlearning.
+    """
+
+    success: float | None
+    chance: float
+    words: str
+    interval: tuple[float, float] | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How another package reads the figures of its kind of answer.
+
+    Attributes:
+        clause: of the verdict, without a full stop, of the attack that did best of those tried, by their names.
+        row: of one attack.
+    """
+
+    clause: Callable[[Mapping[str, Figures]], str]
+    row: Callable[[Figures], Row]
+
+
 def inferences(arm: ArmResult) -> dict[str, AttackResult]:
-    """The attacks of an arm that answer with classes, or about given records, kind by kind."""
-    found = {name: attack for name, attack in arm.attacks.items() if attack.kind in _KINDS}
-    return dict(sorted(found.items(), key=lambda item: _KINDS.index(item[1].kind)))
+    """The attacks of an arm that answer with something else than records, kind by kind."""
+    found = {name: attack for name, attack in arm.attacks.items() if not isinstance(attack, ReconstructionResult)}
+    return dict(sorted(found.items(), key=lambda item: _place(item[1])))
+
+
+def _place(attack: AttackResult) -> tuple[int, str]:
+    """Kinds of other packages come last, by name."""
+    return (_KINDS.index(attack.kind), "") if attack.kind in _KINDS else (len(_KINDS), attack.kind)
 
 
 def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
@@ -23,14 +76,44 @@ def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
     labels = {name: attack for name, attack in attacks.items() if isinstance(attack, LabelsResult)}
     matching = {name: attack for name, attack in attacks.items() if isinstance(attack, MatchingResult)}
     scores = {name: attack for name, attack in attacks.items() if isinstance(attack, ScoresResult)}
-    clauses = []
-    if labels:
-        clauses.append(_labels(labels))
-    if matching:
-        clauses.append(_matching(matching))
-    if scores:
-        clauses.append(_scores(scores))
-    return clauses
+    others: dict[str, list[OtherResult]] = {}
+    for attack in attacks.values():
+        if isinstance(attack, OtherResult):
+            others.setdefault(attack.kind, []).append(attack)
+    clauses = [_labels(labels)] if labels else []
+    clauses += [_matching(matching)] if matching else []
+    clauses += [_scores(scores)] if scores else []
+    return clauses + [_other(others[kind]) for kind in sorted(others)]
+
+
+def row_of(attack: AttackResult) -> Row:
+    """An attack that answers with something else than records, as a row.
+
+    Raises:
+        TypeError: it answers with records.
+    """
+    if isinstance(attack, LabelsResult):
+        return Row(attack.class_accuracy, attack.label_accuracy_prior, "class", attack.class_accuracy_ci95)
+    if isinstance(attack, MatchingResult):
+        return Row(attack.top1_of_1000, 1.0 / attack.candidates, "first of 1,000")
+    if isinstance(attack, ScoresResult):
+        return Row(attack.auc, 0.5, "AUC", attack.auc_ci95, attack.membership_auc_trained)
+    if isinstance(attack, OtherResult):
+        return Row(attack.success, attack.chance, attack.measured, attack.success_ci95, attack.success_before)
+    raise TypeError(f"{attack.kind!r} answers are no inferences")
+
+
+def kept(clause: str, row: Row, package: str) -> dict[str, Any]:
+    """What ``results.json`` keeps of a reading that it has no part in.
+
+    Args:
+        clause: about one attack.
+        row: of that attack.
+        package: that measured it, with its version.
+    """
+    values = {"success": row.success, "success_ci95": row.interval and list(row.interval), "success_before": row.before}
+    known = {key: value for key, value in values.items() if value is not None}
+    return {**known, "chance": row.chance, "measured": row.words, "said": clause, "measured_by": package}
 
 
 def _labels(tried: Mapping[str, LabelsResult]) -> str:
@@ -57,6 +140,11 @@ def _scores(tried: Mapping[str, ScoresResult]) -> str:
     best = max(told, key=lambda name: told[name][0])
     area, (low, high) = told[best]
     return f"{best} tells deleted records with an AUC of {area:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _other(tried: Iterable[OtherResult]) -> str:
+    best = max(tried, key=lambda attack: -1.0 if attack.success is None else attack.success)
+    return f"{best.said} (as {best.measured_by} measures it)"
 
 
 def _percent(share: float) -> str:

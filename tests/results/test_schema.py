@@ -13,6 +13,8 @@ from tests.support.entries import arm, arm_result, inference, reconstruction, ru
 LABELS = {"label_accuracy": 0.5, "label_accuracy_prior": 0.1, "class_accuracy": 1, "class_accuracy_ci95": [1, 1]}
 SCORES = {"negatives": 90, "membership_auc_trained": 0.5, "membership_valid": False, "withheld": "no power"}
 
+OTHER = {"measured": "right", "chance": 0.5, "said": "it is right", "measured_by": "glow 2.1"}
+
 
 def results() -> dict[str, Any]:
     """One arm with keys in an order that is not that of the fields, integers among floats, and further figures."""
@@ -20,7 +22,7 @@ def results() -> dict[str, Any]:
         "hrec": dict(reversed(reconstruction(1, 0.5, ssim_median=0.25).items())),
         "class-score": inference("labels", **LABELS),
         "deletion-lira": inference("scores", **SCORES, membership_tpr_at_1_percent_trained=0.0),
-        "somebody-elses": inference("attributes", right=3),
+        "somebody-elses": inference("attributes", **OTHER, right=3),
     }
     bound = {"event": "x", "attack": "hrec", "span": "y", "n": 2, "kappa": 0.5, "gamma": 1, "success": 0.0}
     privacy = {"epsilon_max": None, "unit": "record", "delta": 1e-05, "bounds": [{**bound, "interval": [0, 1.0]}]}
