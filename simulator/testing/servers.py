@@ -1,4 +1,4 @@
-"""A whole server in a few lines, for tests: population, federation, training, deletion."""
+"""A whole server in a few lines: population, federation, training, deletion."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,7 +88,7 @@ class Bench:
         updates, drifts, shards = (need in unlearner.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
         self.account = history.setup.account
-        ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
+        ledger = Ledger(self.directory / "requests.jsonl", self.arm)
         session = Session(
             history, unlearner, history.federation, ledger, publish, sequential, rounds_between, self.treasurer
         )
