@@ -100,6 +100,7 @@ def norm(observed):
     return np.array([np.sqrt(sum((value**2).sum() for value in params.values())) for params in observed.models])
 
 NORM = unlearning.Measure(norm)
+BENT = unlearning.Measure(lambda observed: np.zeros((2, 3)))
 LARGEST_CHANGE = unlearning.Distance(
     lambda one, other: float(max(np.abs(one.params[name] - other.params[name]).max() for name in one.params))
 )
@@ -263,10 +264,18 @@ def test_a_card_that_is_none_is_refused_in_a_sentence(
         answer_card(points.partition(" ")[0])
 
 
-def test_a_measure_of_the_wrong_shape_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = "[palimpsest.attack_measures]\ncrooked = glow_measures:CROOKED\n"
-    monkeypatch.syspath_prepend(str(install(tmp_path / "site", points)))
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ("[palimpsest.attack_measures]\ncrooked = glow_measures:CROOKED", r"an array of shape \(2, 3\) for 2 records"),
+        ("[palimpsest.unlearning_measures]\ncrooked = glow_measures:BENT", r"shape \(2, 3\) for 3 models"),
+    ],
+)
+def test_a_measure_of_the_wrong_shape_is_refused_by_name(
+    point: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", f"{point}\n")))
     scenario = small_scenario(unlearning=[{"method": "retrain"}])
     (tmp_path / "run").mkdir()
-    with pytest.raises(ValueError, match=r"'crooked' returned an array of shape \(2, 3\) for 2 records"):
+    with pytest.raises(ValueError, match=rf"'crooked' returned {said}"):
         simulate(scenario, prepare(scenario), tmp_path / "run", SerialGrid(1))
