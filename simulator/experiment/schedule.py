@@ -105,7 +105,7 @@ def _train(task: Task, grid: Grid, observers: Observers) -> Trunk:
     """Train, and retrain for comparison."""
     ground, privacy, began = task.ground, task.scenario.privacy, time.perf_counter()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
-    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.needs}, task.scratch)
+    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
     observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds"))
     for done in trunk.train(Meter(privacy.delta, privacy.accountant)):
         observers.round_done(done)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from palimpsest.attacks.queries import Window
-from palimpsest.attacks.session import answer
+from palimpsest.attacks.session import access_of, answer
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import Reply
@@ -33,7 +33,7 @@ def check_questions(name: str, made: Any, cases: Sequence[Case], knowledge: Publ
     ``cost.queries`` counts every different record that a model was asked about.
     """
     asked: dict[tuple[int, str, bytes], Reply] = {}
-    access = made.access
+    access = access_of(made)
 
     def taped(case: Case, window: Window, side: str) -> Callable[[Array], Reply]:
         def ask(x: Array) -> Reply:

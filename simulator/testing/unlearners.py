@@ -137,9 +137,9 @@ def check_chain(name: str, directory: Path, **settings: Any) -> None:
     bench = Bench(digits_population(), directory, plan=plan, spec=spec)
     processed = bench.serve(unlearner, requests, sequential=True, rounds_between=1 if iterative else 0)
     done = [p.case.request.index for p in processed]
-    assert done == ([0, 1] if unlearner.deletes else [0, 1, 2]), f"{name}: of a chain it completed requests {done}"
+    assert done == ([0, 1] if unlearner.card.deletes else [0, 1, 2]), f"{name}: of a chain it completed requests {done}"
     assert all(release.branch == 0 and np.isfinite(flat(release.params)).all() for release in bench.broadcast)
-    if unlearner.deletes:
+    if unlearner.card.deletes:
         assert set(processed[1].case.forgotten) == {3, 5}
 
 
