@@ -50,10 +50,10 @@ def run(
         from palimpsest.simulator.results.run_directory import unused_directory
 
         directory = out or unused_directory(loaded.name)
-        with recoverable(directory), Shown(ERR) as progress:
+        with recoverable(directory), Shown(ERR) as shown:
             from palimpsest.simulator.experiment import runner
 
-            result = runner.run(loaded, directory, progress)
+            result = runner.run(loaded, directory, shown)
     conclude(result)
 
 
@@ -64,10 +64,10 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run th
 
     if not RunDirectory(directory).scenario_file.is_file():
         fail(f"{directory} holds no run to resume: it has no scenario.toml")
-    with input_errors(), recoverable(directory), Shown(ERR) as progress:
+    with input_errors(), recoverable(directory), Shown(ERR) as shown:
         from palimpsest.simulator.experiment import runner
 
-        result = runner.resume(directory, progress)
+        result = runner.resume(directory, shown)
     conclude(result)
 
 

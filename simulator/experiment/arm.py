@@ -7,21 +7,24 @@ from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.world.protocols.events import Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
 
-def run_arm(directory: RunDirectory, inputs: ArmInputs) -> None:
-    """Unlearn, attack and score in a run's directory; what was found is written last, with a verdict."""
+def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
+    """Unlearn, attack and score in a run's directory; what was found is written last, and returned."""
     files = directory.arm(inputs.arm.id)
-    served = serve(inputs, files.transcript, directory.ledger)
+    served = serve(inputs, files.transcript, directory.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
     attacked = attack(files.transcript, inputs.arm.attacks, inputs.arm.seed)
     digest = Transcript.open(files.transcript).digest()
     assessed = assess(inputs, served, granted, attacked, digest)
     _write(files, inputs, served, attacked, assessed)
-    result = ArmResult.model_validate({**assessed.entry, "verdict": ""})
-    files.write_result(result.model_copy(update={"verdict": verdict(result)}))
+    unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
+    result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
+    files.write_result(result)
+    return result
 
 
 def _write(files: ArmFiles, inputs: ArmInputs, served: Served, attacked: Attacked, assessed: Assessed) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from palimpsest.simulator.experiment.progress import Progress, Silent
+from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
@@ -21,6 +21,7 @@ from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.files import cache_directory
+from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,23 @@ class Result:
     tracked: Tracked
 
 
-def run(scenario: Scenario, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run(scenario: Scenario, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
     ground = prepare(scenario)
-    return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
+    directory = _new_directory(scenario, out)
+    return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
 
 
-def resume(directory: Path, progress: Progress | None = None) -> Result:
+def resume(directory: Path, observer: Observer | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Raises:
@@ -63,15 +65,15 @@ def resume(directory: Path, progress: Progress | None = None) -> Result:
     place = RunDirectory(directory)
     scenario = load_scenario(str(place.scenario_file))
     _check_provenance(place, scenario)
-    return _run_in(place, scenario, prepare(scenario), progress or Silent())
+    return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
 
 
-def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
-    results = simulate(scenario, ground, directory.path, grid, progress)
-    return _finish(directory, scenario, results, progress or Silent())
+    observers = Observers.of(directory.path, observer)
+    return _finish(directory, scenario, simulate(scenario, ground, directory.path, grid, observers), observers)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -85,7 +87,7 @@ def prepare(scenario: Scenario) -> list[Groundwork]:
 
 
 def simulate(
-    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, progress: Progress | None = None
+    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, observer: Observer | None = None
 ) -> RunResults:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
@@ -94,15 +96,16 @@ def simulate(
         ground: what ``prepare`` said of it.
         directory: path of the run's directory; exists.
         grid: the hosts.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
     """
     outline, place = plan(scenario), RunDirectory(directory.resolve())
-    device = _device(scenario, ground[0].federation(grid, "devices"), place, progress or Silent())
+    observers = Observers.of(directory, observer)
+    device = _device(scenario, ground[0].federation(grid, "devices"), place, observers)
     with one_thread():
         do_all(
             _left(place, scenario, outline, [replace(base, device=device) for base in ground]),
             grid,
-            progress or Silent(),
+            observers,
         )
     content = {
         "schema": 1,
@@ -126,14 +129,14 @@ def _left(directory: RunDirectory, scenario: Scenario, outline: Plan, ground: Se
     return tasks
 
 
-def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
+def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
-    progress.stage("Starting hosts", None)
+    observers.stage_began(StageBegan("Starting hosts"))
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)
-        results = simulate(scenario, ground, directory.path, grid, progress)
-    return _finish(directory, scenario, results, progress)
+        results = simulate(scenario, ground, directory.path, grid, observers)
+    return _finish(directory, scenario, results, observers)
 
 
 def _make_ready(scenario: Scenario) -> None:
@@ -144,7 +147,7 @@ def _make_ready(scenario: Scenario) -> None:
     prepare_tracking(scenario.tracking.uri)
 
 
-def _device(scenario: Scenario, federation: GridFederation, directory: RunDirectory, progress: Progress) -> str:
+def _device(scenario: Scenario, federation: GridFederation, directory: RunDirectory, observers: Observers) -> str:
     """Choose where hosts compute, and say so; a run that is resumed computes where it was begun.
 
     Raises:
@@ -155,7 +158,7 @@ def _device(scenario: Scenario, federation: GridFederation, directory: RunDirect
     if wanted == "cpu":
         return "cpu"
     device = devices.choose(wanted, federation.gpus())
-    progress.note(devices.said_of(wanted, device, federation.gpus()))
+    observers.noted(Noted(devices.said_of(wanted, device, federation.gpus())))
     about = directory.provenance()
     if about is not None:
         if about.setdefault("device", device) != device:
@@ -167,15 +170,15 @@ def _device(scenario: Scenario, federation: GridFederation, directory: RunDirect
     return device
 
 
-def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, progress: Progress) -> Result:
+def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, observers: Observers) -> Result:
     """Draw and track what a run has left on disk."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
-    progress.stage("Drawing figures", None)
+    observers.stage_began(StageBegan("Drawing figures"))
     figures.draw_all(directory.path)
     comparison.write(RunFiles(directory, results))
-    progress.stage("Tracking in MLflow", None)
+    observers.stage_began(StageBegan("Tracking in MLflow"))
     return Result(directory.path, results, track(directory.path, scenario.tracking.uri))
 
 

@@ -52,6 +52,11 @@ class RunDirectory:
         return self.path / "ledger.jsonl"
 
     @property
+    def events(self) -> Path:
+        """The log of rounds, requests, trainings and arms, as they were done."""
+        return self.path / "events.jsonl"
+
+    @property
     def comparison(self) -> Path:
         """The table that compares ways of unlearning."""
         return self.path / "comparison.md"
