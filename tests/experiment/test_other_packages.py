@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.specs import Frozen
 
 @dataclass(frozen=True)
@@ -55,10 +56,8 @@ class Brightness:
 class Glow(Frozen):
     """Guesses how bright the deleted records were."""
 
+    card: ClassVar[Card] = Card(summary="guesses brightness", needs=("public sample",), promises="brightness")
     kind: Literal["glow"] = "glow"
-    models: ClassVar = frozenset()
-    needs: ClassVar = frozenset({"public sample"})
-    promises: ClassVar = "brightness"
 
     def run(self, cases, knowledge, rng):
         return [Brightness(case.index, float(knowledge.x.mean()), case.silent) for case in cases]
