@@ -84,7 +84,8 @@ class Divergence:
             reads: ``first``, or any other for all rounds.
         """
         if reads == "first":
-            return self.kept[0] - self.gone[0]
+            first: Array = self.kept[0] - self.gone[0]
+            return first
         if self.noisy:
             return self.mean
         increments = self.increments
@@ -93,7 +94,8 @@ class Divergence:
         told = directions @ (directions.T @ increments)
         total: Array = told.sum(axis=0)
         length = float(np.linalg.norm(total))
-        return total * (float(np.linalg.norm(told[0])) / length) if length > 0.0 else total
+        scaled: Array = total * (float(np.linalg.norm(told[0])) / length if length > 0.0 else 1.0)
+        return scaled
 
 
 def divergence_of(case: Case) -> Divergence | None:
@@ -138,6 +140,11 @@ class DivergingCase(Case):
             return [self.before]
         middle = {name: (np.asarray(value, np.float64) + self.toward[name]) / 2 for name, value in self.before.items()}
         return [self.before, middle, self.toward]
+
+
+def path_of(case: Case) -> list[Params]:
+    """The models at which a case's gradient was taken."""
+    return case.path if isinstance(case, DivergingCase) else [case.before]
 
 
 def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Reads) -> list[Case]:
