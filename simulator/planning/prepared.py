@@ -86,7 +86,7 @@ def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
         return
     but = f"needs classes, but {population.schema.name} has a real-valued target"
     for arm in prefix.arms:
-        if "classes" in arm.unlearning.needs:
+        if "classes" in arm.unlearning.card.needs:
             raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
         for attack in arm.attacks:
             if "classes" in attack.card.needs:

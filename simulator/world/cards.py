@@ -7,7 +7,7 @@ Place = Literal["local training", "client update", "aggregation", "release", "sc
 """Where a defense may act."""
 
 Unit = Literal["record", "client"]
-"""What differential privacy protects."""
+"""What differential privacy protects, and an account is kept for: neighbours differ in one unit, replaced by null."""
 
 Access = Literal["scores", "top-1", "label"]
 """All scores, the predicted class with its score, or the predicted class alone."""
