@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from palimpsest.simulator.experiment.progress import Progress, Silent
+from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all, finished
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
@@ -22,6 +22,7 @@ from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.files import cache_directory, write_atomically
+from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,23 @@ class Result:
     tracked: Tracked
 
 
-def run(scenario: Scenario, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run(scenario: Scenario, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
     ground = prepare(scenario)
-    return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
+    directory = _new_directory(scenario, out)
+    return _run_in(directory, scenario, ground, Observers.of(directory, observer))
 
 
-def resume(directory: Path, progress: Progress | None = None) -> Result:
+def resume(directory: Path, observer: Observer | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Raises:
@@ -62,14 +64,15 @@ def resume(directory: Path, progress: Progress | None = None) -> Result:
     """
     scenario = load_scenario(str(directory / "scenario.toml"))
     _check_provenance(directory, scenario)
-    return _run_in(directory, scenario, prepare(scenario), progress or Silent())
+    return _run_in(directory, scenario, prepare(scenario), Observers.of(directory, observer))
 
 
-def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
-    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, progress), progress or Silent())
+    observers = Observers.of(directory, observer)
+    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, observers), observers)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -83,7 +86,7 @@ def prepare(scenario: Scenario) -> list[Groundwork]:
 
 
 def simulate(
-    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, progress: Progress | None = None
+    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, observer: Observer | None = None
 ) -> dict[str, Any]:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
@@ -92,15 +95,15 @@ def simulate(
         ground: what ``prepare`` said of it.
         directory: of the run; exists.
         grid: the hosts.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
     """
-    outline = plan(scenario)
-    device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
+    outline, observers = plan(scenario), Observers.of(directory, observer)
+    device = _device(scenario, ground[0].federation(grid, "devices"), directory, observers)
     with one_thread():
         do_all(
             _left(directory, scenario, outline, [replace(base, device=device) for base in ground]),
             grid,
-            progress or Silent(),
+            observers,
         )
     results = {
         "schema": 1,
@@ -123,14 +126,14 @@ def _left(directory: Path, scenario: Scenario, outline: Plan, ground: Sequence[G
     return tasks
 
 
-def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
+def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
-    progress.stage("Starting hosts", None)
+    observers.stage_began(StageBegan("Starting hosts"))
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)
-        results = simulate(scenario, ground, directory, grid, progress)
-    return _finish(directory, scenario, results, progress)
+        results = simulate(scenario, ground, directory, grid, observers)
+    return _finish(directory, scenario, results, observers)
 
 
 def _make_ready(scenario: Scenario) -> None:
@@ -141,7 +144,7 @@ def _make_ready(scenario: Scenario) -> None:
     prepare_tracking(scenario.tracking.uri)
 
 
-def _device(scenario: Scenario, federation: GridFederation, directory: Path, progress: Progress) -> str:
+def _device(scenario: Scenario, federation: GridFederation, directory: Path, observers: Observers) -> str:
     """Choose where hosts compute, and say so; a run that is resumed computes where it was begun.
 
     Raises:
@@ -152,7 +155,7 @@ def _device(scenario: Scenario, federation: GridFederation, directory: Path, pro
     if wanted == "cpu":
         return "cpu"
     device = devices.choose(wanted, federation.gpus())
-    progress.note(devices.said_of(wanted, device, federation.gpus()))
+    observers.noted(Noted(devices.said_of(wanted, device, federation.gpus())))
     path = directory / "provenance.json"
     if path.is_file():
         about = json.loads(path.read_text())
@@ -165,15 +168,15 @@ def _device(scenario: Scenario, federation: GridFederation, directory: Path, pro
     return device
 
 
-def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:
+def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], observers: Observers) -> Result:
     """Draw and track what a run has left on disk."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
-    progress.stage("Drawing figures", None)
+    observers.stage_began(StageBegan("Drawing figures"))
     figures.draw_all(directory)
     comparison.write(RunFiles.open(directory))
-    progress.stage("Tracking in MLflow", None)
+    observers.stage_began(StageBegan("Tracking in MLflow"))
     return Result(directory, results, track(directory, scenario.tracking.uri))
 
 

@@ -1,4 +1,4 @@
-"""A whole server in a few lines, for tests: population, federation, training, deletion."""
+"""A whole server in a few lines: population, federation, training, deletion."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
