@@ -12,12 +12,12 @@ from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.linear import released_gradients
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.defenses.pruning import Pruning
+from palimpsest.simulator.testing.transcripts import Data, digits
 from palimpsest.simulator.world.models.model import linear_params, theta
 from palimpsest.simulator.world.protocols.alignment import aligned
 from palimpsest.simulator.world.protocols.knowledge import cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
 from palimpsest.simulator.world.records import Array, Challenge, Params, Reconstruction, Release
-from tests.support.eavesdropped import Data, digits
 from tests.support.trainings import LEARNING_RATE, overheard
 
 DELETED = [[3], [100], [250], [333], [420], [501], [640], [777]]
@@ -98,11 +98,11 @@ def test_parameters_that_are_cut_in_some_rounds_are_filled_from_the_others(tmp_p
     for case in cases:
         kept, gone = [pruned(model) for model in case.trunk], [pruned(model) for model in case.branch]
         cut.append(replace(case, before=kept[-1], after=gone[-1], trunk=kept, branch=gone))
-    pair, whole = (
+    pair, first, whole = (
         np.median(centred(RawDifference(reads=reads).run(cut, knowledge, np.random.default_rng(0)), data, DELETED))
-        for reads in ("pair", "all")
+        for reads in ("pair", "first", "all")
     )
-    assert whole > 0.85 > pair
+    assert whole > max(pair, first) + 0.1
 
 
 def test_a_retraining_of_another_beginning_shares_nothing(tmp_path: Path) -> None:

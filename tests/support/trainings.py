@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from palimpsest.simulator.testing.transcripts import Data
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.knowledge import CaseView, PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
 from palimpsest.simulator.world.records import Array, Case, Params, Phase, Release
-from tests.support.eavesdropped import Data
 
 CLIENTS = 10
 LEARNING_RATE = 0.5
