@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import shares
+from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.labels import infer_labels, multiset
-from palimpsest.attacks.linear import operator_of, released_gradients
+from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.whitening import PublicGradients, change_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -26,16 +29,18 @@ class ClassScore(Frozen):
     Evidence: ``signed_shares`` of the last layer's change; for a linear head at its optimum of ``hrec``'s G in its
     place, which undoes the Hessian that mixes the classes (beyond the paper). Answer for one record: the class of the
     largest evidence; for several, the classes that add up best to the whole change (``infer_labels``,
-    ``deleted_labels``); granted labels are believed. Where nothing changed: the public sample's shares, flagged.
+    ``labels_of``); granted labels are believed. Where nothing changed: the public sample's shares, flagged.
     Guarantee: none; noise of training hides it.
 
     Attributes:
         operator: as for ``hrec``; of linear heads only.
+        reads: as for ``hrec``, or of networks for ``inversion``.
     """
 
     card: ClassVar[Card] = CARDS["class-score"]
     kind: Literal["class-score"] = "class-score"
     operator: Literal["auto", "identity", "hessian"] = "auto"
+    reads: Reads = "auto"
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Labels]:
         """Answer all cases; those of a linear head in one batch."""
@@ -43,15 +48,12 @@ class ClassScore(Frozen):
         found = {case.index: shares(case.index, case.size, knowledge) for case in cases if case.silent}
         if loud and model.linear:
             found |= self._of_heads(loud, knowledge)
-        else:
-            found |= {
-                case.index: Labels(case.index, deleted_labels(case, knowledge, model), class_score(case, model))
-                for case in loud
-            }
+        elif loud:
+            found |= _of_networks(at_divergence(loud, knowledge, self.reads), knowledge)
         return [found[case.index] for case in cases]
 
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
-        released = released_gradients(cases, knowledge, operator_of(knowledge, self.operator))
+        released = released_gradients(cases, knowledge, operator_of(knowledge, self.operator), self.reads)
         evidence = [signed_shares(matrix[:-1].T, matrix[-1]) for matrix in released.gradients]
         several = [i for i, case in enumerate(cases) if case.size > 1 and case.labels is None]
         labels = {i: np.array([each.argmax()], np.float64) for i, each in enumerate(evidence)}
@@ -60,6 +62,36 @@ class ClassScore(Frozen):
             inferred = infer_labels(knowledge, released.some(several), [cases[i].size for i in several])
             labels |= zip(several, inferred, strict=True)
         return {case.index: Labels(case.index, labels[i], evidence[i]) for i, case in enumerate(cases)}
+
+
+def _of_networks(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
+    model = knowledge.model
+    answers = {}
+    for together in alike(cases, len(cases)):
+        path = path_of(together[0])
+        public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
+        for case, y in zip(together, labels_of(together, knowledge, public), strict=True):
+            answers[case.index] = Labels(case.index, y, _evidence(case, model, public))
+    return answers
+
+
+def _evidence(case: Case, model: Model, public: PublicGradients | None) -> Array:
+    """``[Q]`` of the classes: the score of the last layer, or the likeness of the public records most alike."""
+    if public is None:
+        return class_score(case, model)
+    return public.evidence(change_of(case, model), model.spec.outputs)
+
+
+def labels_of(
+    cases: Sequence[Case], knowledge: PublicKnowledge, public: PublicGradients | None
+) -> list[NDArray[np.float64]]:
+    """``[k]`` ascending labels of each case, all of one size: granted, or from public gradients where there are any."""
+    model = precise_model(knowledge)
+    if public is None:
+        return [deleted_labels(case, knowledge, model) for case in cases]
+    inferred = public.labels(torch.stack([change_of(case, model) for case in cases]), cases[0].size)
+    granted = [None if case.labels is None else np.array(case.labels, np.float64) for case in cases]
+    return [y if known is None else known for known, y in zip(granted, inferred, strict=True)]
 
 
 def class_score(case: Case, model: Model) -> Array:

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.func import grad, vmap
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
-from palimpsest.attacks.class_score import deleted_labels
+from palimpsest.attacks.class_score import labels_of
 from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.hrec import reconstruct
-from palimpsest.attacks.inversion import alike, answer, invert, quick_model, together_of
-from palimpsest.attacks.linear import class_targets, operator_of, precise_model, released_gradients
-from palimpsest.attacks.matching import flat, linear_matching
+from palimpsest.attacks.inversion import answer, invert, quick_model, together_of
+from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.matching import linear_matching
+from palimpsest.attacks.whitening import PublicGradients, change_of, gradients_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
@@ -28,7 +30,7 @@ _NUMBERS = 20_000_000
 class Compound(Search):
     """Inversion from what other attacks have found instead of from noise (no publication known).
 
-    Networks: ``deleted_labels`` says what was deleted. Of the public records of these classes, those whose gradient
+    Networks: ``labels_of`` says what was deleted. Of the public records of these classes, those whose gradient
     points most along the change of the parameters are the starts: the i-th restart begins at the i-th best of each
     class. From there it is ``inversion``. A regression's starts are matched by their targets alone.
 
@@ -41,11 +43,13 @@ class Compound(Search):
 
     Attributes:
         candidates: restarts, each from candidates of its own; networks only.
+        reads: as for ``hrec`` and ``inversion``.
     """
 
     card: ClassVar[Card] = CARDS["compound"]
     kind: Literal["compound"] = "compound"
     candidates: int = Field(default=4, ge=1)
+    reads: Reads = "auto"
     iterations: int = Field(default=60, ge=8)
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
@@ -53,22 +57,27 @@ class Compound(Search):
         found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         loud = sorted((case for case in cases if not case.silent), key=lambda case: case.index)
         if loud:
-            found |= self._from_hrec(loud, knowledge) if knowledge.model.linear else self._from_public(loud, knowledge)
+            found |= (
+                self._from_hrec(loud, knowledge)
+                if knowledge.model.linear
+                else self._from_public(at_divergence(loud, knowledge, self.reads), knowledge)
+            )
         return [found[case.index] for case in cases]
 
     def _from_public(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
         ground = Ground.of(knowledge)
         found: dict[int, Reconstruction] = {}
         for together in alike(cases, together_of(knowledge, self.candidates)):
-            labels = None
+            labels, path = None, path_of(together[0])
+            public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
             if knowledge.facts.model.task == "classification":
-                labels = np.stack([deleted_labels(case, knowledge, precise_model(knowledge)) for case in together])
-            starts = _starts(together, knowledge, labels, self.candidates)
+                labels = np.stack(labels_of(together, knowledge, public))
+            starts = _starts(together, _likeness(together, knowledge, public), knowledge, labels, self.candidates)
             found |= invert(self, together, knowledge, ground, starts, labels)
         return found
 
     def _from_hrec(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
-        found = reconstruct(cases, knowledge, operator_of(knowledge))
+        found = reconstruct(cases, knowledge, operator_of(knowledge), self.reads)
         if knowledge.facts.model.task == "regression":
             return found
         ground, match = Ground.of(knowledge), linear_matching(quick_model(knowledge))
@@ -77,22 +86,23 @@ class Compound(Search):
             own = [case for case in heard if case.size == size]
             starts = [found[case.index] for case in own]
             y = torch.tensor(np.stack([one.y for one in starts]).astype(np.int64))
-            wanted = Sought(ground, match, y, _taken_out(own, knowledge))
+            wanted = Sought(ground, match, y, _taken_out(own, knowledge, self.reads))
             x, misfit = self.refine(wanted, torch.tensor(np.stack([one.x for one in starts])), self.polish)
             found |= {case.index: answer(case, x[i].double(), y[i], misfit[i]) for i, case in enumerate(own)}
         return found
 
 
-def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge) -> Tensor:
+def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Reads) -> Tensor:
     """``[c, 2, p + 1, Q]`` targets of ``linear_matching``."""
-    released = released_gradients(cases, knowledge, operator_of(knowledge))
+    released = released_gradients(cases, knowledge, operator_of(knowledge), reads)
     length = np.linalg.norm(released.gradients, axis=(1, 2), keepdims=True)
     return torch.tensor(np.stack([released.gradients / length, released.point], 1), dtype=torch.float32)
 
 
-def _starts(cases: Sequence[Case], knowledge: PublicKnowledge, labels: Array | None, count: int) -> Array:
+def _starts(
+    cases: Sequence[Case], likeness: Array, knowledge: PublicKnowledge, labels: Array | None, count: int
+) -> Array:
     """``[c, count, k, d]`` public records: for the j-th record of a class, every so-many-th best of that class."""
-    likeness = _likeness(cases, knowledge)
     y = np.asarray(knowledge.y) if labels is not None else np.zeros(len(knowledge.y))
     wanted = labels if labels is not None else np.zeros((len(cases), cases[0].size))
     rows = np.empty((len(cases), count, cases[0].size), dtype=np.int64)
@@ -107,21 +117,15 @@ def _starts(cases: Sequence[Case], knowledge: PublicKnowledge, labels: Array | N
     return found
 
 
-def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge) -> Array:
-    """``[c, m]`` cosine of each public record's gradient at the model before with the change of the parameters."""
-    model = precise_model(knowledge)
-    before = model.tensors(cases[0].before)
-    change = torch.stack([flat(model.tensors(case.after), model) - flat(before, model) for case in cases])
-    change = change / change.norm(dim=1, keepdim=True)
-
-    def loss(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return model.losses(model.scores(params, x[None]), y[None]).sum()
-
-    x, y = torch.tensor(np.asarray(knowledge.x), dtype=torch.float64), class_targets(knowledge)
+def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge, public: PublicGradients | None) -> Array:
+    """``[c, m]`` cosine of each public record's gradient with the change of the parameters, as the search has both."""
+    model, path = precise_model(knowledge), path_of(cases[0])
+    changes = torch.stack([change_of(case, model) for case in cases])
     parts = []
-    for some in torch.split(torch.arange(len(x)), max(1, _NUMBERS // model.size)):
-        each = vmap(grad(loss), in_dims=(None, 0, 0))(before, x[some], y[some])
-        gradients = torch.cat([each[name].flatten(1) for name in before], 1)
-        parts.append(change @ gradients.T / gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny))
+    for some in np.array_split(np.arange(len(knowledge.x)), -(-len(knowledge.x) * model.size // _NUMBERS)):
+        slopes = gradients_of(model, path, np.asarray(knowledge.x)[some], np.asarray(knowledge.y)[some]).float()
+        sides = [side if public is None else public.whiten(side) for side in (changes, slopes)]
+        sides = [torch.nn.functional.normalize(side.double(), dim=1) for side in sides]
+        parts.append(sides[0] @ sides[1].T)
     likeness: Array = torch.cat(parts, 1).numpy()
     return likeness

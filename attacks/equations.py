@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palimpsest.attacks.divergence import Reads
 from palimpsest.attacks.linear import (
     Operator,
     Released,
@@ -25,7 +26,9 @@ _BEYOND = 200
 """Directions beyond the components that tell residuals apart, at most: pixels of hardly any variance do not."""
 
 
-def without(case: Case, knowledge: PublicKnowledge, operator: Operator) -> tuple[PublicKnowledge, Released]:
+def without(
+    case: Case, knowledge: PublicKnowledge, operator: Operator, reads: Reads = "auto"
+) -> tuple[PublicKnowledge, Released]:
     """G of a case by the residuals at the model before, and the knowledge of the n - k records that it leaves.
 
     The records that stay keep both models at their optimum, so that the sum of x~ r(Theta)^T over the deleted ones is
@@ -33,13 +36,13 @@ def without(case: Case, knowledge: PublicKnowledge, operator: Operator) -> tuple
     with the change of all n; but there the deleted records' own change, larger than any other, is part of what the
     public sample has to stand for.
     """
-    if operator == "identity":
-        return knowledge, released_gradients([case], knowledge, operator)
+    if operator == "identity" or (reads != "pair" and case.divergence is not None):
+        return knowledge, released_gradients([case], knowledge, operator, reads)
     facts = knowledge.facts.model_copy(update={"n": max(1, knowledge.facts.n - case.size)})
     # Without the challenge, which no attack on several records may read.
     rest = type(knowledge)(facts, knowledge.x, knowledge.y, knowledge.box_low, knowledge.box_high)
-    found = released_gradients([case], rest, operator)
-    return rest, Released(found.gradients, found.point, found.start)
+    found = released_gradients([case], rest, operator, "pair")
+    return rest, Released(found.gradients, found.point, found.start, found.scaled)
 
 
 class Equations:

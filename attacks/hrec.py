@@ -7,6 +7,7 @@ import numpy as np
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
+from palimpsest.attacks.divergence import Reads
 from palimpsest.attacks.labels import explain, infer_labels
 from palimpsest.attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
 from palimpsest.attacks.reading import Read, read
@@ -34,30 +35,36 @@ class Hrec(Frozen):
     Attributes:
         operator: what the rule leaves in the parameters: ``identity``, a gradient times a step; ``hessian``, an
             optimum's response; ``auto`` takes it from public knowledge of the rule.
+        reads: the pair around the unlearning, where the sequences part, or all from there (see ``Reads``).
     """
 
     card: ClassVar[Card] = CARDS["hrec"]
     kind: Literal["hrec"] = "hrec"
     operator: Literal["auto", "identity", "hessian"] = "auto"
+    reads: Reads = "auto"
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         operator = operator_of(knowledge, self.operator)
-        found = reconstruct([case for case in cases if not case.silent], knowledge, operator)
+        found = reconstruct([case for case in cases if not case.silent], knowledge, operator, self.reads)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]
 
 
-def reconstruct(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
+def reconstruct(
+    cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads = "auto"
+) -> dict[int, Reconstruction]:
     """Read the records of every case, none of them silent, off its G; answers by case index."""
     found: dict[int, Reconstruction] = {}
     for begin in range(0, len(cases), _TOGETHER):
-        found |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator)
+        found |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator, reads)
     return found
 
 
-def _reconstructed(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> dict[int, Reconstruction]:
-    everything = released_gradients(cases, knowledge, operator)
+def _reconstructed(
+    cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads
+) -> dict[int, Reconstruction]:
+    everything = released_gradients(cases, knowledge, operator, reads)
     heard = np.linalg.norm(everything.gradients, axis=(1, 2)) > _unheard(knowledge, operator)
     found = guesses([case for case, loud in zip(cases, heard, strict=True) if not loud], knowledge, no_signal=True)
     loud = [case for case, wanted in zip(cases, heard, strict=True) if wanted]
@@ -89,7 +96,7 @@ def _singles(cases: Sequence[Case], knowledge: PublicKnowledge, released: Releas
     size = (records.features**2).sum(axis=1, keepdims=True)
     residual = np.einsum("cp,cpq->cq", records.features, released.gradients) / size
     scores = np.einsum("cp,cpq->cq", records.features, released.point)
-    labels = explain(precise_model(knowledge), scores, residual)
+    labels = explain(precise_model(knowledge), scores, residual, released.scaled)
     return {case.index: _answer(case, records, slice(i, i + 1), labels[i : i + 1]) for i, case in enumerate(cases)}
 
 

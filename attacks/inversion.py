@@ -1,6 +1,6 @@
 """Reconstruction of deleted records by gradient matching, for models of any architecture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,11 +10,14 @@ from torch import Tensor
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
-from palimpsest.attacks.class_score import deleted_labels
+from palimpsest.attacks.class_score import labels_of
 from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.linear import precise_model
 from palimpsest.attacks.matching import flat, matching
 from palimpsest.attacks.raw_difference import layered
+from palimpsest.attacks.whitening import PublicGradients
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -34,7 +37,7 @@ class Inversion(Search):
     gradient. Starts are drawn with the public sample's mean and covariance, and all records and restarts are descended
     together as ``Search`` says: a restart is dropped when it has not improved for a quarter of the iterations, and the
     best by the matching loss is polished. Several records of a deletion are sought jointly. Labels: granted, or
-    ``deleted_labels``. One record of an mlp is read off its first layer, which is exact. Where nothing changed: the
+    ``labels_of``. One record of an mlp is read off its first layer, which is exact. Where nothing changed: the
     public mean, flagged. Guarantee: none.
 
     The paper descends in pixels by AdamW on the signs of the gradient, 10,000 iterations of 5 restarts. Adam on the
@@ -43,16 +46,19 @@ class Inversion(Search):
 
     Attributes:
         restarts: random starts.
+        reads: ``pair``, or the first round in which training and unlearning differ, where there is such; all rounds
+            tell a network's eavesdropper no more, as differences do not add up along a bent loss.
     """
 
     card: ClassVar[Card] = CARDS["inversion"]
     kind: Literal["inversion"] = "inversion"
     restarts: int = Field(default=4, ge=1)
+    reads: Reads = "auto"
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        loud = [case for case in cases if not case.silent]
+        loud = at_divergence([case for case in cases if not case.silent], knowledge, self.reads)
         direct = [case for case in loud if case.size == 1 and knowledge.facts.model.kind == "mlp"]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
@@ -81,24 +87,26 @@ def invert(
         knowledge: the rule and the public sample.
         ground: of this knowledge.
         starts: ``[c, restarts, k, d]`` where the restarts of each case begin.
-        labels: ``[c, k]`` classes of the records in ``starts``; ``deleted_labels`` where not given.
+        labels: ``[c, k]`` classes of the records in ``starts``; ``labels_of`` where not given.
 
     Returns:
         Answers by case index.
     """
-    model = precise_model(knowledge)
+    model, quick = precise_model(knowledge), quick_model(knowledge)
     before = model.tensors(cases[0].before)
     change = torch.stack([flat(model.tensors(case.after), model) - flat(before, model) for case in cases])
+    path = path_of(cases[0])
+    public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
     if knowledge.facts.model.task == "regression":
         # Of a squared error only residual times gradient shows; the bias change is the sum of the residuals.
         shares = change[:, -1] / (knowledge.facts.step * cases[0].size)
         y = shares[:, None].expand(-1, cases[0].size).to(torch.float32)
     else:
-        inferred = [deleted_labels(case, knowledge, model) for case in cases] if labels is None else labels
+        inferred = labels_of(cases, knowledge, public) if labels is None else labels
         y = torch.tensor(np.stack(list(inferred)).astype(np.int64))
-    target = change / change.norm(dim=1, keepdim=True).clamp(min=_TINY)
-    quick = quick_model(knowledge)
-    match = matching(quick, quick.tensors(cases[0].before))
+    target = change if public is None else public.whiten(change.to(torch.float32))
+    target = target / target.norm(dim=1, keepdim=True).clamp(min=_TINY)
+    match = matching(quick, [quick.tensors(params) for params in path], None if public is None else public.whiten)
     x, misfit = how.search(Sought(ground, match, y, target.to(torch.float32)), torch.tensor(starts))
     x = x.double()
     if knowledge.facts.model.task == "regression":
@@ -121,20 +129,3 @@ def answer(case: Case, x: Tensor, y: Tensor, misfit: Tensor) -> Reconstruction:
 def together_of(knowledge: PublicKnowledge, restarts: int) -> int:
     """How many cases of so many restarts are descended at once."""
     return max(1, min(_TOGETHER, _NUMBERS // knowledge.model.size) // restarts)
-
-
-def alike(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
-    """Cases with as many deleted records and the same model before, at most so many at once."""
-    groups: list[list[Case]] = []
-    for case in sorted(cases, key=lambda one: one.index):
-        for group in groups:
-            if len(group) < most and group[0].size == case.size and _same(group[0], case):
-                group.append(case)
-                break
-        else:
-            groups.append([case])
-    yield from groups
-
-
-def _same(one: Case, other: Case) -> bool:
-    return all(np.array_equal(one.before[name], other.before[name]) for name in one.before)

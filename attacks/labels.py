@@ -13,15 +13,22 @@ from palimpsest.simulator.world.records import Array
 
 _HELD = 5_000_000
 """Numbers held at once in the covariances of some cases."""
+_TINY = 1e-300
 _MOMENTS = 400
 """Length of the vectors by which labels are told apart, at most (or Q, if that is more)."""
 
 
-def explain(model: Model, scores: Array, residual: Array) -> Array:
+def explain(model: Model, scores: Array, residual: Array, scaled: Array | None = None) -> Array:
     """``[c]`` the label of each record, given its scores and its residual, both ``[c, Q]``.
 
     Regression: residual + score. Classification: the class whose residual at these scores is nearest to the observed
-    one; for ridge and softmax this is the largest entry of residual + prediction.
+    one; for ridge and softmax this is the largest entry of residual + prediction. Where the length of the observed
+    residuals tells nothing, the class whose residual points the same way.
+
+    Args:
+        model: whose residuals they are.
+        scores, residual: of each record.
+        scaled: ``[c]`` whether the length of a residual counts; by default of all.
     """
     if model.spec.task == "regression":
         target: Array = (scores + residual)[:, 0]
@@ -30,8 +37,11 @@ def explain(model: Model, scores: Array, residual: Array) -> Array:
     each = torch.arange(outputs).expand(len(scores), outputs)
     repeated = torch.tensor(scores, dtype=torch.float64).unsqueeze(1).expand(-1, outputs, -1)
     expected = model.residual(repeated, each).numpy()
-    nearest: Array = np.linalg.norm(expected - residual[:, None, :], axis=2).argmin(axis=1).astype(np.float64)
-    return nearest
+    nearest = np.linalg.norm(expected - residual[:, None, :], axis=2).argmin(axis=1)
+    along = np.einsum("ckq,cq->ck", expected, residual) / np.maximum(np.linalg.norm(expected, axis=2), _TINY)
+    chosen = nearest if scaled is None else np.where(scaled, nearest, along.argmax(axis=1))
+    labels: Array = chosen.astype(np.float64)
+    return labels
 
 
 def infer_labels(knowledge: PublicKnowledge, released: Released, sizes: Sequence[int]) -> list[Array]:

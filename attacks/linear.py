@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palimpsest.attacks.divergence import Reads, divergence_of, step_of_a_round
 from palimpsest.simulator.world.models.model import Model, model_of, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case
@@ -37,15 +38,17 @@ class Released:
         gradients: G, the sum of x~ r^T over the deleted records.
         start: Theta at the other end of the way over which the public Hessian was averaged; ``point`` without one.
         point: Theta to which the residuals r belong.
+        scaled: ``[c]`` whether G has the length of the records' gradient, and not its direction alone.
     """
 
     gradients: Array
     start: Array
     point: Array
+    scaled: Array
 
     def some(self, chosen: Array | Sequence[int] | slice) -> "Released":
         """The same of some cases, chosen by a mask, positions or a slice."""
-        return Released(self.gradients[chosen], self.start[chosen], self.point[chosen])
+        return Released(self.gradients[chosen], self.start[chosen], self.point[chosen], self.scaled[chosen])
 
 
 def operator_of(knowledge: PublicKnowledge, wanted: Operator | Literal["auto"] = "auto") -> Operator:
@@ -128,12 +131,37 @@ def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array)
     return total
 
 
-def released_gradients(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator) -> Released:
-    """G of every case: the change itself over the step (``identity``), or by the public Hessian (``hessian``)."""
+def released_gradients(
+    cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads = "auto"
+) -> Released:
+    """G of every case.
+
+    Where training and unlearning share their first models, from what the rounds after these added to their difference;
+    else from the pair around the unlearning: the change itself over the step (``identity``), or by the public Hessian
+    (``hessian``).
+
+    Args:
+        cases: at least one.
+        knowledge: public facts and sample.
+        operator: of the pair.
+        reads: what is read of the cases.
+    """
+    parted = {i: part for i, case in enumerate(cases) if reads != "pair" and (part := divergence_of(case)) is not None}
     before, after = thetas(cases)
+    scaled = np.array([i not in parted for i in range(len(cases))])
     if operator == "identity":
-        return Released((before - after) / knowledge.facts.step, before, before)
-    return Released(released_gradient(knowledge, before, after), before, after)
+        released = Released((before - after) / knowledge.facts.step, before, before, scaled)
+    elif scaled.any():
+        gradients = np.zeros(before.shape)
+        gradients[scaled] = released_gradient(knowledge, before[scaled], after[scaled])
+        released = Released(gradients, before, after, scaled)
+    else:
+        released = Released(np.zeros(before.shape), before, before, scaled)
+    for i, part in parted.items():
+        released.gradients[i] = part.gradient(cases[i].size, reads) / step_of_a_round(knowledge)
+        released.point[i] = part.common if reads == "first" else part.points.mean(axis=0)
+        released.start[i] = released.point[i]
+    return released
 
 
 def dominant(gradients: Array) -> Array:

@@ -5,8 +5,8 @@ m = 1 - <g, t> / |g|. Its slope by x is that of <g(x), v> at the fixed v = dm/dg
 loss along v: a second pass through the network, in the direction v of the parameters, has it (Pearlmutter, 1994).
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,12 +20,25 @@ Match: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Slope of the misfit ``[b, k, d]`` and misfit ``[b]``, of records ``[b, k, d]``, labels ``[b, k]`` (of a regression:
 residuals) and targets ``[b, parameters]`` of length 1 (see ``linear_matching`` for its own)."""
 
+Linear: TypeAlias = Callable[[Tensor], Tensor]
+"""A linear map of ``[..., parameters]``."""
+
 _TINY = 1e-12
 
 
-def matching(model: Model, before: dict[str, Tensor]) -> Match:
-    """The misfit at the model ``before``, in its type: written out for a cnn, differentiated for other networks."""
-    return _Written(model, before) if model.spec.kind == "cnn" else _anyhow(model, before)
+def matching(model: Model, path: Sequence[dict[str, Tensor]], whiten: Linear | None = None) -> Match:
+    """The misfit of gradients added up over the models of a path, in their type.
+
+    Written out for a cnn, differentiated for other networks.
+
+    Args:
+        model: the architecture.
+        path: at least one model.
+        whiten: a symmetric linear map of gradients before they are compared; targets have gone through it.
+    """
+    if model.spec.kind != "cnn":
+        return _anyhow(model, path, whiten)
+    return _along([_Written(model, params) for params in path], whiten)
 
 
 def linear_matching(model: Model) -> Match:
@@ -67,15 +80,28 @@ def roughness_slope(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return slope.view_as(x)
 
 
-def _anyhow(model: Model, before: dict[str, Tensor]) -> Match:
+def _along(steps: "Sequence[_Written]", whiten: Linear | None) -> Match:
+    def match(x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [step(x, y) for step in steps]
+        gradient = parts[0][0] if len(parts) == 1 else torch.stack([gradient for gradient, _ in parts]).sum(0)
+        misfit, v = _misfit(gradient if whiten is None else whiten(gradient), target)
+        v = v if whiten is None else whiten(v)
+        slopes = [pull(v) for _, pull in parts]
+        return slopes[0] if len(slopes) == 1 else torch.stack(slopes).sum(0), misfit
+
+    return match
+
+
+def _anyhow(model: Model, path: Sequence[dict[str, Tensor]], whiten: Linear | None) -> Match:
     def summed(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         scores = model.scores(params, x)
         if model.spec.task == "regression":
-            y = model.scores(before, x)[:, 0] - y
+            y = model.scores(path[0], x)[:, 0] - y
         return model.losses(scores, y).sum()
 
     def misfit(x: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        gradient = flat(grad(summed)(before, x, y), model)
+        gradient = torch.stack([flat(grad(summed)(params, x, y), model) for params in path]).sum(0)
+        gradient = gradient if whiten is None else whiten(gradient)
         apart: Tensor = 1.0 - (gradient @ target) / gradient.norm().clamp(min=_TINY)
         return apart
 
@@ -97,7 +123,8 @@ class _Written:
         self._biases = [before[name] for name in ("1.bias", "3.bias", "6.bias")]
         self._sizes = [before[name].numel() for name in model.names]
 
-    def __call__(self, x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Linear]:
+        """The gradients ``[b, parameters]``, and what pulls a direction of them back to a slope by the records."""
         (w1, w2, w3), (b1, b2, b3) = self._weights, self._biases
         size = len(x), x.shape[1]
         p1 = _patches(x.flatten(0, 1), self._first)
@@ -110,8 +137,17 @@ class _Written:
         d1 = _through_relu(_gathered(w2.T @ d2, self._second).view_as(h1), h1)
         pairs = ((d1, p1), (d2, p2), (d3.unsqueeze(2), features.unsqueeze(2)))
         gradient = torch.cat([part for d, p in pairs for part in _of_case(d, p, size)], 1)
-        misfit, v = _misfit(gradient, target)
-        v1, c1, v2, c2, v3, c3 = self._directions(v, size[1])
+
+        def pull(v: Tensor) -> Tensor:
+            return self._pulled(v, (h1, h2, d1, d2, d3, p1, p2, bend), x.shape)
+
+        return gradient, pull
+
+    def _pulled(self, v: Tensor, at: "tuple[Any, ...]", shape: torch.Size) -> Tensor:
+        """``[b, k, d]`` slope of <gradient, v> by the records, from what the first pass has left."""
+        h1, h2, d1, d2, d3, p1, p2, bend = at
+        (w1, w2, w3), features = self._weights, h2.flatten(1)
+        v1, c1, v2, c2, v3, c3 = self._directions(v, shape[1])
         t1 = _through_relu(torch.baddbmm(c1.unsqueeze(2), v1, p1), h1)
         t2 = _through_relu(torch.baddbmm(c2.unsqueeze(2), v2, p2).add_(w2 @ _patches(t1, self._second)), h2)
         e3 = bend(torch.addmm(c3, t2.flatten(1), w3.T).add_((v3 @ features.unsqueeze(2)).squeeze(2)))
@@ -119,7 +155,7 @@ class _Written:
         back = torch.bmm(v2.transpose(1, 2), d2).add_(w2.T @ e2)
         e1 = _through_relu(_gathered(back, self._second).view_as(h1), h1)
         slope = _gathered(torch.bmm(v1.transpose(1, 2), d1).add_(w1.T @ e1), self._first)
-        return slope.reshape(x.shape), misfit
+        return slope.reshape(shape)
 
     def _pull(self, scores: Tensor, y: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Slope ``[B, Q]`` of the losses by the scores, and how it moves with them."""

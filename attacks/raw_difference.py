@@ -1,4 +1,4 @@
-"""Baseline: the dominant direction of the parameter change itself."""
+"""The dominant direction of the parameter change itself."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -8,6 +8,7 @@ import torch
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
+from palimpsest.attacks.divergence import Reads, at_divergence
 from palimpsest.attacks.hrec import reconstruct
 from palimpsest.attacks.labels import explain
 from palimpsest.attacks.linear import dominant, precise_model
@@ -24,15 +25,23 @@ class RawDifference(Frozen):
 
     For an mlp, the first layer's gradient is sum_i [x_i; 1] delta_i^T: one record is the top left singular vector of
     the first layer's change, several are read off the hidden units whose bias changed most.
+
+    Attributes:
+        reads: as for ``hrec``.
     """
 
     card: ClassVar[Card] = CARDS["raw-difference"]
     kind: Literal["raw-difference"] = "raw-difference"
+    reads: Reads = "auto"
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         loud = [case for case in cases if not case.silent]
-        found = reconstruct(loud, knowledge, "identity") if knowledge.model.linear else layered(loud, knowledge)
+        found = (
+            reconstruct(loud, knowledge, "identity", self.reads)
+            if knowledge.model.linear
+            else layered(at_divergence(loud, knowledge, self.reads), knowledge)
+        )
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]
 

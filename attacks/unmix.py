@@ -8,6 +8,7 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
+from palimpsest.attacks.divergence import Reads
 from palimpsest.attacks.draws import Draws
 from palimpsest.attacks.embedding import invert
 from palimpsest.attacks.equations import Equations, without
@@ -46,7 +47,7 @@ class Unmix(Frozen):
     changed: the public mean, flagged. Guarantee: none; the posterior has several maxima.
 
     Attributes:
-        operator: as for ``hrec``.
+        operator, reads: as for ``hrec``.
         components: principal components in which records are sought.
         exchanges: how many labels are exchanged at most, or for softmax how often all are drawn; 0: not at all.
         refinements: how often the prior is moved to the neighbourhood of the answer.
@@ -56,6 +57,7 @@ class Unmix(Frozen):
     card: ClassVar[Card] = CARDS["unmix"]
     kind: Literal["unmix"] = "unmix"
     operator: Literal["auto", "identity", "hessian"] = "auto"
+    reads: Reads = "auto"
     components: int = Field(default=100, ge=1)
     exchanges: int = Field(default=20, ge=0)
     refinements: int = Field(default=4, ge=0)
@@ -83,7 +85,7 @@ class Unmix(Frozen):
         labelling: Space,
         rng: np.random.Generator,
     ) -> Reconstruction:
-        rest, released = without(case, knowledge, operator_of(knowledge, self.operator))
+        rest, released = without(case, knowledge, operator_of(knowledge, self.operator), self.reads)
         labels = self._labels(case, rest, released, labelling, start, rng)
         equations = Equations(rest, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)

@@ -42,6 +42,7 @@ def knowledge_of(
         step=step,
         preprocessing=population.preprocessing,
         granted=tuple(adversary.knows),
+        clients=population.clients,
         seed=arm.seed if "seeds" in adversary.knows else None,
         round_to=adversary.round_to,
         cases=tuple(_view(arm.setting, p, y) for p, y in zip(processed, labels, strict=True)),

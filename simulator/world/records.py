@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -78,6 +79,8 @@ class Case:
         before: the last model seen before the unlearning.
         after: the last model of the unlearning.
         between: the models seen in between, oldest first.
+        trunk, branch: what was heard at the same rounds before the unlearning and in it, oldest first: releases of one
+            position have as many rounds behind them. Of equal length; empty where rounds cannot be aligned.
         labels: labels of the deleted records, ascending, where granted.
         clients: who asked, where granted.
     """
@@ -86,14 +89,32 @@ class Case:
     size: int
     before: Params
     after: Params
-    between: tuple[Params, ...] = ()
+    between: Sequence[Params] = ()
+    trunk: Sequence[Params] = ()
+    branch: Sequence[Params] = ()
     labels: tuple[float, ...] | None = None
     clients: tuple[int, ...] | None = None
 
     @property
     def silent(self) -> bool:
         """Whether the deletion changed nothing: no bit of the released model moved."""
-        return all(np.array_equal(self.before[name], self.after[name]) for name in self.before)
+        return same_model(self.before, self.after)
+
+    @cached_property
+    def divergence(self) -> int | None:
+        """Position in ``trunk`` and ``branch`` of the first models that differ, where the ones before them are equal.
+
+        None where there is none: the sequences share no model, or all of them.
+        """
+        for position, (kept, gone) in enumerate(zip(self.trunk, self.branch, strict=True)):
+            if not same_model(kept, gone):
+                return position if position > 0 else None
+        return None
+
+
+def same_model(a: Params, b: Params) -> bool:
+    """Whether two models are equal to the last bit."""
+    return all(np.array_equal(a[name], b[name]) for name in a)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_misfit_and_slope_are_those_of_autograd(kind: str, shape: tuple[int, ...
     )
     target = torch.tensor(rng.normal(size=(2, len(flat(before, model)))))
     target /= target.norm(dim=1, keepdim=True)
-    found = matching(model, before)(x, y, target)
+    found = matching(model, [before])(x, y, target)
     for ours, theirs in zip(found, plainly(model, before, x, y, target), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10 * float(theirs.abs().max()))
 

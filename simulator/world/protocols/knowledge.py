@@ -6,7 +6,7 @@ where the scenario asks which of given records were deleted. No ground truth is 
 
 import json
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.protocols.alignment import Releases, aligned
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Array, Case, Challenge
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
@@ -35,6 +36,8 @@ Architecture and form of the data are everybody's. ``classes`` is no knowledge: 
 """
 
 _CHALLENGE = "challenge.safetensors"
+_KEPT = 256
+"""Releases held in memory at once."""
 
 
 class CaseView(Frozen):
@@ -71,6 +74,7 @@ class Facts(Frozen):
         step: the size of that gradient step; 1 where there is none.
         preprocessing: statistics of the public sample that standardised the columns.
         granted: what was granted beyond the default (labels, client, seeds).
+        clients: how many there are; with ``clients_per_round`` it tells how many records stand behind a round.
         seed: the scenario's seed, where ``seeds`` is granted.
         round_to: significant bits to which the transcript's parameters were rounded before they were written; 0: exact.
         cases: the deletions.
@@ -88,6 +92,7 @@ class Facts(Frozen):
     step: float
     preprocessing: dict[str, list[float]]
     granted: tuple[str, ...] = ()
+    clients: int | None = None
     seed: int | None = None
     round_to: int = 0
     cases: tuple[CaseView, ...] = ()
@@ -158,18 +163,22 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
         TranscriptError: a release is missing or broken.
     """
     cases = []
-    load = cache(transcript.load)  # many cases begin at one release
+    load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
         before = transcript.heard[view.after].parent if view.before is None else view.before
         if before is None:
             raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
+        chain = _between(transcript, before, view.after)
+        trunk, branch = ([], []) if view.before is None else aligned(transcript, before, [*chain, view.after])
         cases.append(
             Case(
                 index=index,
                 size=view.size,
                 before=load(before),
                 after=load(view.after),
-                between=tuple(load(number) for number in _between(transcript, before, view.after)),
+                between=Releases(load, chain),
+                trunk=Releases(load, trunk),
+                branch=Releases(load, branch),
                 labels=view.labels,
                 clients=view.clients,
             )

@@ -1,0 +1,238 @@
+"""What the whole of an unlearning tells beyond its last pair: where it shares the training's randomness.
+
+A retraining in the first training's order repeats it bit for bit up to the round that first read a deleted record. From
+then on the models drift apart, and after the last round their difference is the sum of everything that followed. The
+difference of the first round that differs, theta_{r+1} - theta'_{r+1} after the common theta_r, is nearly the deleted
+records' own gradient at theta_r; what each later round adds tells the same again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from palimpsest.simulator.world.models.model import theta
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case, Params
+
+Reads: TypeAlias = Literal["auto", "pair", "first", "all"]
+"""What an attack reads of a case: the models around the unlearning (the papers' threat model); the first round at which
+training and unlearning differ; all rounds from there on. ``auto``: what tells most; the pair where the two sequences
+share no model."""
+
+_FILLINGS = 20
+"""Times that what was cut is filled in."""
+_NOISY = -0.3
+"""Correlation of what two following rounds add, below which noise of the releases rules: -1/2 if it is all there is."""
+_DIRECTED = 0.3
+"""Share of what rounds add that lies in as many directions as there are records, above which noise does not rule."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Theta of a case's models from the last common one on.
+
+    Attributes:
+        common: ``[p + 1, Q]`` the last model that training and unlearning share.
+        kept, gone: ``[rounds, p + 1, Q]`` those of the training and of the unlearning after it.
+    """
+
+    common: Array
+    kept: Array
+    gone: Array
+
+    @property
+    def points(self) -> Array:
+        """``[rounds, p + 1, Q]`` the training's model at the beginning of each round."""
+        return np.concatenate([self.common[None], self.kept[:-1]])
+
+    @property
+    def increments(self) -> Array:
+        """``[rounds, p + 1, Q]`` what each round added to the difference of the models."""
+        return np.diff(self.kept - self.gone, axis=0, prepend=0.0)
+
+    def noisy(self, size: int) -> bool:
+        """Whether releases are rounded, noised or cut, so that what rounds add is mostly that.
+
+        Noise of a release enters one increment with one sign and the next with the other, and has no direction. Cut
+        parameters are 0 in some releases and not in others.
+
+        Args:
+            size: how many records were deleted.
+        """
+        increments = self.increments
+        if len(increments) < 2:
+            return False
+        if not self.there.all():
+            return True
+        power = float((increments**2).sum())
+        following = float((increments[1:] * increments[:-1]).sum())
+        values = np.linalg.svd(np.concatenate(list(increments), axis=1), compute_uv=False)
+        return following < _NOISY * power and float((values[:size] ** 2).sum()) < _DIRECTED * power
+
+    @cached_property
+    def there(self) -> Array:
+        """``[rounds, p + 1, Q]`` which differences were heard: a parameter is cut where it is 0 now and not always."""
+        zero = np.stack([self.kept == 0.0, self.gone == 0.0])
+        heard: Array = np.logical_not(zero.any(axis=0) & ~zero.all(axis=(0, 1)))
+        return heard
+
+    def mean(self, size: int) -> Array:
+        """``[p + 1, Q]`` the mean difference over the rounds.
+
+        What was cut is filled in, again and again, by what the differences of all rounds have in common: no more
+        directions than there are records.
+
+        Args:
+            size: how many records were deleted.
+        """
+        differences = self.kept - self.gone
+        heard = self.there
+        if heard.all():
+            plain: Array = differences.mean(axis=0)
+            return plain
+        of_each = np.where(heard, differences, 0.0).sum(axis=0) / np.maximum(heard.sum(axis=0), 1)
+        rows, there = (np.concatenate(list(part), axis=1) for part in (differences, heard))
+        filled = np.where(there, rows, np.tile(of_each, len(differences)))
+        for _ in range(_FILLINGS):
+            common = np.linalg.eigh(filled.T @ filled)[1][:, -size:]
+            filled = np.where(there, rows, filled @ common @ common.T)
+        shared = filled @ common @ common.T
+        mean: Array = shared.reshape(len(rows), len(differences), -1).mean(axis=1)
+        return mean
+
+    def gradient(self, size: int, reads: Reads) -> Array:
+        """``[p + 1, Q]`` the change that the deleted records made, as far as it is told, in the length of one round's.
+
+        Records are the same in every round, only their residuals change: what the rounds added, side by side, spans no
+        more directions than there are records. Their sum, freed of all other directions, is the answer. Of noisy
+        releases, whose increments hide that, the mean difference.
+
+        Args:
+            size: how many records were deleted.
+            reads: ``first``, or any other for all rounds.
+        """
+        if reads == "first":
+            first: Array = self.kept[0] - self.gone[0]
+            return first
+        if self.noisy(size):
+            return self.mean(size)
+        increments = self.increments
+        rows = np.concatenate(list(increments), axis=1)
+        directions = np.linalg.svd(rows, full_matrices=False)[0][:, :size]
+        told = directions @ (directions.T @ increments)
+        total: Array = told.sum(axis=0)
+        length = float(np.linalg.norm(total))
+        scaled: Array = total * (float(np.linalg.norm(told[0])) / length if length > 0.0 else 1.0)
+        return scaled
+
+
+def divergence_of(case: Case) -> Divergence | None:
+    """Where the models of a linear head part; None where the sequences share none."""
+    at = case.divergence
+    if at is None:
+        return None
+    kept, gone = (np.stack([theta(model) for model in models[at:]]) for models in (case.trunk, case.branch))
+    return Divergence(np.asarray(theta(case.trunk[at - 1]), np.float64), kept.astype(float), gone.astype(float))
+
+
+def step_of_a_round(knowledge: PublicKnowledge) -> float:
+    """How far a round of federated training moves the global model along the gradient of a single record's loss.
+
+    Exact for fedsgd and for batches that hold a client's records as a whole; else its mean over clients.
+    """
+    facts = knowledge.facts
+    training = facts.training
+    present = _present(knowledge)
+    if facts.algorithm == "fedsgd":
+        return float(training["learning_rate"] / present)
+    share = facts.n / _clients(knowledge)
+    batch = min(float(training["batch_size"]), share)
+    visits = training["local_steps"] * batch / share if training["local_steps"] else training["local_epochs"]
+    return float(training["learning_rate"] * visits * share / batch / present)
+
+
+@dataclass(frozen=True)
+class DivergingCase(Case):
+    """A case whose ``before`` is the last common model, and whose ``after`` is that model moved by the change.
+
+    Attributes:
+        toward: the training's model a round after ``before``: local steps went that way.
+    """
+
+    toward: Params | None = None
+
+    @property
+    def path(self) -> list[Params]:
+        """Models between which the clients' local steps were taken; the one model where it was a single step."""
+        if self.toward is None:
+            return [self.before]
+        middle = {name: (np.asarray(value, np.float64) + self.toward[name]) / 2 for name, value in self.before.items()}
+        return [self.before, middle, self.toward]
+
+
+def path_of(case: Case) -> list[Params]:
+    """The models at which a case's gradient was taken."""
+    return case.path if isinstance(case, DivergingCase) else [case.before]
+
+
+def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Reads) -> list[Case]:
+    """The cases as their first diverging round shows them, for attacks that match gradients; others as they are.
+
+    The change is the cohort's gradient with the deleted records less that without them (Hu et al., IEEE S&P 2024, at
+    the last common model in place of the first): -(N (theta_{r+1} - theta_r) - (N - k) (theta'_{r+1} - theta_r)), N the
+    records behind that round. Every other client cancels, as weights are the retained records. After several local
+    steps that holds to first order.
+
+    Args:
+        cases: of one transcript.
+        knowledge: public facts.
+        reads: ``pair`` leaves all cases as they are.
+    """
+    return [case if reads == "pair" else _moved(case, knowledge) for case in cases]
+
+
+def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
+    at = case.divergence
+    if at is None:
+        return case
+    common, kept, gone = case.trunk[at - 1], case.trunk[at], case.branch[at]
+    start = {name: np.asarray(value, np.float64) for name, value in common.items()}
+    present = _present(knowledge)
+    after = {}
+    for name, value in start.items():
+        with_them, without = np.asarray(kept[name], np.float64) - value, np.asarray(gone[name], np.float64) - value
+        after[name] = value + ((present - case.size) * without - present * with_them) / present
+    return DivergingCase(
+        index=case.index,
+        size=case.size,
+        before=start,
+        after=after,
+        labels=case.labels,
+        clients=case.clients,
+        toward=None if single_step(knowledge) else kept,
+    )
+
+
+def _present(knowledge: PublicKnowledge) -> float:
+    """Records behind one round: all, if everybody takes part; else as many as there are on average."""
+    training, clients = knowledge.facts.training, _clients(knowledge)
+    share = training["sampling"]["rate"] if training.get("sampling") else training["clients_per_round"] / clients or 1.0
+    return float(knowledge.facts.n * share)
+
+
+def _clients(knowledge: PublicKnowledge) -> int:
+    """How many clients there are; where nobody says, those of one round."""
+    return knowledge.facts.clients or knowledge.facts.training["clients_per_round"] or 1
+
+
+def single_step(knowledge: PublicKnowledge) -> bool:
+    """Whether a round is one step along the gradient of the cohort's records: then its change is exactly that."""
+    facts = knowledge.facts
+    if facts.algorithm == "fedsgd":
+        return True
+    training = facts.training
+    share = facts.n / _clients(knowledge)
+    return bool(training["local_epochs"] == 1 and not training["local_steps"] and training["batch_size"] >= 2 * share)
