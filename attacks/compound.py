@@ -45,7 +45,7 @@ class Compound(Search):
     candidates: int = Field(default=4, ge=1)
     iterations: int = Field(default=60, ge=8)
 
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm", "mlp", "cnn", "resnet18"})
+    models: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:

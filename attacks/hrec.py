@@ -37,7 +37,7 @@ class Hrec(Frozen):
     kind: Literal["hrec"] = "hrec"
     operator: Literal["auto", "identity", "hessian"] = "auto"
 
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm"})
+    models: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
@@ -67,7 +67,7 @@ def _reconstructed(cases: Sequence[Case], knowledge: PublicKnowledge, operator: 
 def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
     """Length of G up to which a solver's own error explains it; negative where every record leaves something behind."""
     facts = knowledge.facts
-    if operator == "identity" or facts.model.kind != "svm" or facts.algorithm != "lbfgs":
+    if operator == "identity" or knowledge.model.card.loss != "squared hinge" or facts.algorithm != "lbfgs":
         return -1.0
     return _BEYOND * float(facts.training["stop"]["gradient_norm"])
 

@@ -32,7 +32,8 @@ class Inversion(Search):
     gradient. Starts are drawn with the public sample's mean and covariance, and all records and restarts are descended
     together as ``Search`` says: a restart is dropped when it has not improved for a quarter of the iterations, and the
     best by the matching loss is polished. Several records of a deletion are sought jointly. Labels: granted, or
-    ``deleted_labels``. One record of an mlp is read off its first layer, which is exact. Where nothing changed: the
+    ``deleted_labels``. One record is read off a first layer that sees it as it
+    is, as an mlp's does, which is exact. Where nothing changed: the
     public mean, flagged. Guarantee: none.
 
     The paper descends in pixels by AdamW on the signs of the gradient, 10,000 iterations of 5 restarts. Adam on the
@@ -46,14 +47,14 @@ class Inversion(Search):
     kind: Literal["inversion"] = "inversion"
     restarts: int = Field(default=4, ge=1)
 
-    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
+    models: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         loud = [case for case in cases if not case.silent]
-        direct = [case for case in loud if case.size == 1 and knowledge.facts.model.kind == "mlp"]
+        direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
         if searched:
@@ -91,7 +92,9 @@ def invert(
     change = torch.stack([flat(model.tensors(case.after), model) - flat(before, model) for case in cases])
     if knowledge.facts.model.task == "regression":
         # Of a squared error only residual times gradient shows; the bias change is the sum of the residuals.
-        shares = change[:, -1] / (knowledge.facts.step * cases[0].size)
+        bias = model.last_layer[1]
+        moved = [float(case.after[bias][0]) - float(case.before[bias][0]) for case in cases]
+        shares = torch.tensor(moved, dtype=torch.float64) / (knowledge.facts.step * cases[0].size)
         y = shares[:, None].expand(-1, cases[0].size).to(torch.float32)
     else:
         inferred = [deleted_labels(case, knowledge, model) for case in cases] if labels is None else labels

@@ -116,7 +116,7 @@ def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array)
     model = precise_model(knowledge)
     count, width, outputs = before.shape
     total = torch.zeros(width, count * outputs, dtype=torch.float64)
-    if model.spec.kind == "ridge":  # one Hessian everywhere: formed where there are more models than it has columns
+    if model.squared:  # one Hessian everywhere: formed where there are more models than it has columns
         change = side_by_side(before - after)
         for phi, _ in public_blocks(knowledge, width):
             total += torch.linalg.multi_dot([phi.T, phi, change])

@@ -25,7 +25,7 @@ _TINY = 1e-12
 
 def matching(model: Model, before: dict[str, Tensor]) -> Match:
     """The misfit at the model ``before``, in its type: written out for a cnn, differentiated for other networks."""
-    return _Written(model, before) if model.spec.kind == "cnn" else _anyhow(model, before)
+    return _anyhow(model, before) if model.convolutions is None else _Written(model, before, model.convolutions)
 
 
 def linear_matching(model: Model) -> Match:
@@ -90,9 +90,9 @@ class _Written:
     of the loss by what a layer puts out before its ReLU, ``t`` and ``e`` how outputs and slopes move along v.
     """
 
-    def __init__(self, model: Model, before: dict[str, Tensor]) -> None:
+    def __init__(self, model: Model, before: dict[str, Tensor], layers: tuple[Convolution, Convolution]) -> None:
         self._model = model
-        self._first, self._second = model.convolutions
+        self._first, self._second = layers
         self._weights = [before[name].flatten(1) for name in ("1.weight", "3.weight", "6.weight")]
         self._biases = [before[name] for name in ("1.bias", "3.bias", "6.bias")]
         self._sizes = [before[name].numel() for name in model.names]

@@ -35,7 +35,7 @@ class Sequence(Frozen):
     refinements: int = Field(default=3, ge=1)
     iterations: int = Field(default=150, ge=1)
 
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
+    models: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Listed[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:

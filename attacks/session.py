@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
@@ -71,8 +74,9 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
     for attack in attacks:
-        if attack.models and model not in attack.models:
-            works = ", ".join(sorted(attack.models))
+        card = CARDS.get(attack.kind, Card("", "", models=tuple(attack.models)))
+        if not suits(card, model):
+            works = ", ".join(suited(card))
             raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")
         if "classes" in attack.needs and known.facts.model.task == "regression":
             raise ValueError(f"attack {attack.kind} tells classes, and this model has none: it is a regression")

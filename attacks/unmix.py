@@ -58,7 +58,7 @@ class Unmix(Frozen):
     refinements: int = Field(default=4, ge=0)
     iterations: int = Field(default=200, ge=1)
 
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
+    models: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
@@ -98,8 +98,7 @@ class Unmix(Frozen):
 
     def _labelling(self, knowledge: PublicKnowledge) -> Space:
         """The components in which labels are looked for."""
-        softmax = knowledge.facts.model.kind == "softmax"
-        return Space(knowledge, _FINE if softmax else min(self.components, _COARSE))
+        return Space(knowledge, _FINE if knowledge.model.probabilities else min(self.components, _COARSE))
 
     def _labels(
         self,
@@ -119,7 +118,7 @@ class Unmix(Frozen):
             return np.zeros(case.size)
         if case.labels is not None:
             return np.array(case.labels, np.float64)
-        if self.exchanges and rest.facts.model.kind == "softmax":
+        if self.exchanges and rest.model.probabilities:
             return Draws(rest, labelling).infer(released, case.size, self.exchanges, rng)
         exchange = Exchange(rest, labelling)
         return exchange.infer(released, start[:, : exchange.width], self.exchanges)

@@ -9,16 +9,8 @@ from rich import box
 from rich.table import Table
 
 from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.records import Level
-
-_MODELS = {
-    "ridge": "linear, half the squared error (one-hot targets for classes); optimum in closed form",
-    "softmax": "linear, cross-entropy",
-    "svm": "linear, squared hinge, one class against the rest",
-    "mlp": "one hidden layer of ReLUs",
-    "cnn": "two convolutions and a linear head; images only",
-    "resnet18": "ResNet-18 for small images, with GroupNorm; images only",
-}
 
 
 def listing(kind: str) -> Table:
@@ -65,10 +57,19 @@ def _datasets(found: Table) -> None:
 
 
 def _models(found: Table) -> None:
+    from palimpsest.simulator.world.models.kinds import model_card, names
+
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
-    for name, summary in _MODELS.items():
-        found.add_row(name, summary)
+    found.add_column("its options")
+    for name in names():
+        try:
+            card = model_card(name)
+        except ModelError as error:  # what another package breaks hides nothing else
+            found.add_row(name, str(error), "-")
+            continue
+        options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
+        found.add_row(name, card.summary, ", ".join(options) or "-")
 
 
 def _unlearning(found: Table) -> None:
@@ -99,7 +100,7 @@ def _methods(found: Table, cards: dict[str, Card]) -> None:
     for name, card in cards.items():
         summary = f"{card.summary} ({card.source})" if card.source else card.summary
         levels = () if set(card.levels) == set(get_args(Level)) else card.levels
-        works_on = ", ".join([*levels, *card.models, *card.algorithms]) or "everything"
+        works_on = ", ".join([*levels, *card.models, *card.traits, *card.algorithms]) or "everything"
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 

@@ -45,6 +45,7 @@ def card(group: Group, name: str) -> Card:
         summary=(cls.__doc__ or name).strip().splitlines()[0],
         levels=_declared(cls, "levels"),
         models=_declared(cls, "models"),
+        traits=_declared(cls, "traits"),
         algorithms=_declared(cls, "algorithms"),
         needs=_declared(cls, "needs"),
         promises=str(getattr(cls, "promises", "none")),

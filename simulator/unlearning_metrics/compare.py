@@ -193,7 +193,7 @@ class Yardstick:
             figures["backdoor_success"] = views.backdoor[places]
         if views.test is not None:
             figures["utility"] = views.test.utility[places]
-        probabilities = self._classes and self._model.spec.kind not in ("ridge", "svm")
+        probabilities = self._model.probabilities
         portraits = []
         for i, (params, place) in enumerate(zip(models, places, strict=True)):
             measured = {name: float(values[i]) for name, values in figures.items()}

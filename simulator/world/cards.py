@@ -11,7 +11,8 @@ class Card:
         target: where the class lives, ``"package.module:Class"``.
         summary: one sentence for ``palimpsest list``.
         levels: deletion levels it supports (record, label, client); empty where that means nothing.
-        models: model kinds it works on; empty means all.
+        models: the only models it works on, by name; empty means all.
+        traits: what a model must be or have for it, see ``ModelCard.traits``.
         algorithms: training algorithms it works with; empty means all.
         needs: what it needs from the federation or the adversary's knowledge.
         promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
@@ -25,6 +26,7 @@ class Card:
     summary: str
     levels: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     promises: str = "none"

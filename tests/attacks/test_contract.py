@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import answer
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack
@@ -56,7 +57,7 @@ PAIRS = [
     (name, where)
     for name in RECONSTRUCTIONS
     for where in SETTINGS
-    if not CARDS[name].models or where.partition("-")[0].replace("regression", "ridge") in CARDS[name].models
+    if suits(CARDS[name], where.partition("-")[0].replace("regression", "ridge"))
 ]
 
 
@@ -107,7 +108,7 @@ def test_it_is_deterministic_and_does_not_depend_on_the_order_of_cases(name: str
 
 @pytest.mark.parametrize("name", [name for name in RECONSTRUCTIONS if name != "public-draw"])
 def test_a_silent_deletion_gets_the_public_mean_flagged(name: str) -> None:
-    cases, knowledge = setting("ridge" if not CARDS[name].models else CARDS[name].models[0])
+    cases, knowledge = setting(suited(CARDS[name])[0])
     found = reconstructed(name, cases, knowledge)
     np.testing.assert_array_equal(found[-1].x, np.tile(knowledge.mean, (2, 1)))
     assert [one.no_signal for one in found] == [name not in UNMOVED and case.silent for case in cases]
@@ -130,7 +131,7 @@ def test_granted_labels_are_believed(name: str, where: str) -> None:
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_released_float32_is_enough(name: str) -> None:
     """Models trained by SGD are released in float32; answers are float64 all the same."""
-    if CARDS[name].models and "softmax" not in CARDS[name].models:
+    if not suits(CARDS[name], "softmax"):
         pytest.skip(f"{name} does not work on softmax")
     cases, knowledge = setting("softmax")
     single = [

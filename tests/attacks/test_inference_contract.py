@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from palimpsest.attacks import CARDS
+from palimpsest.simulator.world.models.kinds import suits
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Case, Labels, Scores
 from tests.attacks.test_contract import DELETIONS, SETTINGS, run
@@ -16,7 +17,7 @@ PAIRS = [
     (name, where)
     for name in INFERENCES
     for where in SETTINGS
-    if (not CARDS[name].models or where.partition("-")[0].replace("regression", "ridge") in CARDS[name].models)
+    if suits(CARDS[name], where.partition("-")[0].replace("regression", "ridge"))
     and not ("classes" in CARDS[name].needs and where.startswith("regression"))
 ]
 

@@ -10,6 +10,7 @@ import pytest
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.queries import Window, reply_of
 from palimpsest.attacks.session import answer
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack, Reply
 from palimpsest.simulator.world.records import Array, Case
@@ -67,7 +68,7 @@ class Oracle:
 
 
 def model_for(name: str) -> str:
-    return CARDS[name].models[0] if CARDS[name].models else "softmax"
+    return "softmax" if suits(CARDS[name], "softmax") else suited(CARDS[name])[0]
 
 
 @pytest.mark.parametrize("name", CARDS)

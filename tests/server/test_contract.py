@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from palimpsest.server.setup import TrainingPlan
 from palimpsest.server.unlearning import CARDS
 from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import ModelSpec
@@ -35,15 +36,15 @@ PAIRS = [
     for name, card in CARDS.items()
     for algorithm in card.algorithms or tuple(PLACES)
     for level in card.levels
-    if not card.models or {PLACES[algorithm][1].kind, "mlp"}.intersection(card.models)
+    if {PLACES[algorithm][1].kind, "mlp"}.intersection(suited(card))
 ]
 
 
 def _place(name: str, algorithm: str = "") -> tuple[TrainingPlan, ModelSpec]:
     """A training that the method works on; the first that it names, where none is asked for."""
     plan, spec = PLACES[algorithm or (CARDS[name].algorithms or ("fedavg",))[0]]
-    if CARDS[name].models and spec.kind not in CARDS[name].models:
-        spec = spec.model_copy(update={"kind": CARDS[name].models[0]})
+    if not suits(CARDS[name], spec.kind):
+        spec = spec.model_copy(update={"kind": suited(CARDS[name])[0]})
     return plan.model_copy(update={"shards": 3 if "shard checkpoints" in CARDS[name].needs else 1}), spec
 
 
