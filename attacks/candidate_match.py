@@ -6,10 +6,11 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.packs import over_records
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import digest_of
 from palimpsest.simulator.world.records import Array, Case, Challenge, Params, Scores
@@ -88,7 +89,7 @@ def _directions(model: Model, params: Params, challenge: Challenge) -> Iterator[
     def loss(at: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(at, record.unsqueeze(0)), label.unsqueeze(0))[0]
 
-    slopes_of = vmap(grad(loss), in_dims=(None, 0, 0))
+    slopes_of = over_records(model, grad(loss), (None, 0, 0))
     tensors, x, y = model.tensors(params), torch.tensor(challenge.x, dtype=model.dtype), torch.tensor(challenge.y)
     for start in range(0, len(x), _TOGETHER):
         slopes = slopes_of(tensors, x[start : start + _TOGETHER], y[start : start + _TOGETHER])

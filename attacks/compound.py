@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import deleted_labels
@@ -16,6 +16,7 @@ from palimpsest.attacks.hrec import reconstruct
 from palimpsest.attacks.inversion import alike, answer, invert, quick_model, together_of
 from palimpsest.attacks.linear import class_targets, operator_of, precise_model, released_gradients
 from palimpsest.attacks.matching import flat, linear_matching
+from palimpsest.simulator.world.models.packs import over_records
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
@@ -120,7 +121,7 @@ def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge) -> Array:
     x, y = torch.tensor(np.asarray(knowledge.x), dtype=torch.float64), class_targets(knowledge)
     parts = []
     for some in torch.split(torch.arange(len(x)), max(1, _NUMBERS // model.size)):
-        each = vmap(grad(loss), in_dims=(None, 0, 0))(before, x[some], y[some])
+        each = over_records(model, grad(loss), (None, 0, 0))(before, x[some], y[some])
         gradients = torch.cat([each[name].flatten(1) for name in before], 1)
         parts.append(change @ gradients.T / gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny))
     likeness: Array = torch.cat(parts, 1).numpy()

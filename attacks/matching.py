@@ -10,11 +10,12 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
+from torch.func import grad, grad_and_value
 from torch.nn import functional
 
 from palimpsest.simulator.world.models.convolutions import STRIDE, Convolution
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.packs import over_records
 
 Match: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Slope of the misfit ``[b, k, d]`` and misfit ``[b]``, of records ``[b, k, d]``, labels ``[b, k]`` (of a regression:
@@ -79,7 +80,7 @@ def _anyhow(model: Model, before: dict[str, Tensor]) -> Match:
         apart: Tensor = 1.0 - (gradient @ target) / gradient.norm().clamp(min=_TINY)
         return apart
 
-    matched: Match = vmap(grad_and_value(misfit))
+    matched: Match = over_records(model, grad_and_value(misfit), (0, 0, 0))
     return matched
 
 

@@ -43,6 +43,7 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         outputs=schema.outputs,
         regularisation=penalty(setting, population.records),
         options=ModelOptions(model.options),
+        dropout=model.dropout,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
     )

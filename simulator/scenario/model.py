@@ -46,6 +46,7 @@ class ModelConfig(Frozen):
         kind: a name in the table of models.
         l2: lambda / n, n the clients' records at the start of training; by default the kind's, 1e-2 for linear models.
         regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
+        dropout: ``off``: a module of another package that has dropout is trained without, in evaluation mode.
         features: of linear models only.
     """
 
@@ -54,6 +55,7 @@ class ModelConfig(Frozen):
     kind: str = "softmax"
     l2: NotNegative | None = None
     regularisation: NotNegative | None = Field(default=None, alias="lambda")
+    dropout: Literal["off"] | None = None
     features: FeaturesConfig | None = None
 
     @property

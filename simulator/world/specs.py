@@ -96,6 +96,7 @@ class ModelSpec(Frozen):
         kind: the model's name in ``world.models.kinds``.
         options: its hyper-parameters; those that are not there have their defaults.
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        dropout: ``off``: a module that has some is trained without.
         row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
         target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
@@ -107,6 +108,7 @@ class ModelSpec(Frozen):
     outputs: int
     regularisation: float
     options: ModelOptions = ModelOptions({})
+    dropout: Literal["off"] | None = None
     features: FeatureSpec | None = None
     row_clip: float = 0.0
     target_clip: float = 0.0

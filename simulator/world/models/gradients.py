@@ -2,8 +2,8 @@
 
 Small models are written out as batched matrix products of fixed shapes. That is fast: a few kernels instead of the
 hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped convolutions that ``vmap`` makes of a
-convolutional network change their kernel, and with it the last bits, with the number of models. Large networks, whose
-kernels need no company to be worth their call, are differentiated one after the other.
+convolutional network change their kernel, and with it the last bits, with the number of models. Other models go through
+``vmap`` always as many at once, or one after the other, where their kernels need no company to be worth their call.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from palimpsest.simulator.world.models.layers import Params
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.packs import over_models, over_records
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,16 @@ def gradients(
 def _anyhow(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
 ) -> dict[str, Tensor | Outer]:
-    """The same of a model whose gradients are not written out, one model after the other."""
+    """The same of a model whose gradients are not written out."""
 
     def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
         each = model.losses(model.scores(one, x1), y1)
         return torch.where(filled1, each, 0.0).sum() / count1
 
     slope = grad(mean_loss)
+    if model.width:
+        together: Params = over_models(model, slope, (0, 0, 0, 0, 0))(params, x, y, filled, count)
+        return dict(together)
     found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
     return {name: torch.stack([one[name] for one in found]) for name in params}
 
@@ -112,7 +116,7 @@ def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: 
     def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
-    of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
+    of_model = over_records(model, grad(loss), (None, 0, 0))  # of a batch: always as wide
     sums = []
     for i in range(len(x)):
         each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])

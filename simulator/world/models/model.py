@@ -20,9 +20,13 @@ from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.card import called
 from palimpsest.simulator.world.models.convolutions import Convolution
 from palimpsest.simulator.world.models.kinds import model_card
+from palimpsest.simulator.world.models.modules import check_builds, check_kind, seeded, tried
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import FeatureSpec, Frozen, ModelSpec, Schema
+
+_TOGETHER = 8
+"""Models without written-out gradients that are stepped at once."""
 
 
 class RandomFourier(nn.Module):
@@ -70,6 +74,8 @@ class Model:
         linear: whether scores are linear in the parameters.
         embed: the fixed feature map in front of the parameters; the identity where there is none.
         written: the card's written-out gradients; None: there are none.
+        width: models whose gradients ``vmap`` takes at once, where its kernels' choice depends on it; 0: any number.
+        vmaps: whether ``vmap`` goes through the module.
     """
 
     def __init__(self, spec: ModelSpec, device: str = "cpu") -> None:
@@ -79,9 +85,13 @@ class Model:
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
         self.linear = self.card.linear
         self.embed = self._features().to(self.device)
+        self._head, self.vmaps, self.width = self.card.head, True, 0
         self._body = self._build()
-        self.names = tuple(name for name, _ in self._body.named_parameters())
-        self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters()}
+        if self.card.initialisation == "own":
+            self._try()
+        self._body.to(self.device)
+        self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters() if p.requires_grad}
+        self.names = tuple(self.shapes)
         self.written: Callable[..., Any] | None = None
         if self.card.gradients is not None:
             self.written = called(self.card.gradients)
@@ -108,7 +118,7 @@ class Model:
         Raises:
             ModelError: there is none, or it has no bias.
         """
-        return self._layer(self.card.head, "head", "last linear layer, whose outputs are the scores")
+        return self._layer(self._head, "head", "last linear layer, whose outputs are the scores")
 
     @property
     def first_layer(self) -> tuple[str, str] | None:
@@ -131,7 +141,10 @@ class Model:
         return self.size * self.dtype.itemsize
 
     def init(self, rng: np.random.Generator) -> Params:
-        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike; norms start as the identity."""
+        """Draw the first parameters, as the card's ``initialisation`` says."""
+        if self.card.initialisation == "own":
+            drawn = dict(self._build(int(rng.integers(2**31))).named_parameters())
+            return {name: drawn[name].detach().numpy() for name in self.names}
         params = {}
         for name, module in self._body.named_modules():
             for part in [part for part in ("weight", "bias") if isinstance(getattr(module, part, None), nn.Parameter)]:
@@ -221,12 +234,27 @@ class Model:
             embed = RandomFourier(spec.features, math.prod(spec.shape), self.dtype)
         return embed
 
-    def _build(self) -> nn.Module:
-        """The trainable body. No BatchNorm: its statistics would mix records and leak them."""
-        form = _form(self.spec, self.spec.features.dimension if self.spec.features else 0)
-        with torch.random.fork_rng(devices=[]):
-            body: nn.Module = called(self.card.build)(form, self.options)
+    def _build(self, seed: int = 0) -> nn.Module:
+        """The trainable body; what of it is not trained is that of seed 0 wherever it is built."""
+        body = check_kind(self.spec.kind, seeded(self._made, seed), self.spec.dropout == "off")
         return body.to(self.dtype)
+
+    def _made(self) -> Any:
+        return called(self.card.build)(self._form(), self.options)
+
+    def _form(self) -> Schema:
+        """What a card's functions are told of the data: of features in front, how many, in place of records."""
+        shape = (self.spec.features.dimension,) if self.spec.features else self.spec.shape
+        return Schema(name="", task=self.spec.task, shape=shape, outputs=self.spec.outputs)
+
+    def _try(self) -> None:
+        """Refuse a module that cannot be trained soundly, and see how it can be."""
+        check_builds(self.spec.kind, self._made)
+        form = self._form()
+        shape = form.shape if self.card.records == "shape" else (form.width,)
+        found = tried(self.spec.kind, self.card, self._body, shape, form.outputs)
+        self._head, self.vmaps = found.head, found.vmaps
+        self.width = _TOGETHER if found.vmaps and self.card.vmapped else 1
 
 
 @lru_cache(maxsize=16)
@@ -260,11 +288,6 @@ def unflat(vector: np.ndarray, like: Params) -> Params:
         parts[name] = vector[begin : begin + value.size].reshape(value.shape).astype(value.dtype)
         begin += value.size
     return {name: parts[name] for name in like}
-
-
-def _form(spec: ModelSpec, width: int = 0) -> Schema:
-    """What a card's functions are told of the data: of features in front, so many, in place of records."""
-    return Schema(name="", task=spec.task, shape=(width,) if width else spec.shape, outputs=spec.outputs)
 
 
 def _joined(prefix: str, part: str) -> str:
