@@ -126,7 +126,7 @@ class Unmix(Frozen):
 
 def records_of(features: Array, knowledge: PublicKnowledge) -> Array:
     """``[k, p] -> [k, d]`` records with these features; images within their box."""
-    if knowledge.facts.model.features is not None:
+    if knowledge.model.maps:
         return invert(features, knowledge)
     if knowledge.facts.schema_.is_image:
         return np.clip(features, knowledge.box_low, knowledge.box_high)

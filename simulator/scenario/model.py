@@ -79,7 +79,8 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> "ModelConfig":
-        if self.features is not None and not model_card(self.kind).linear:
+        card = model_card(self.kind)
+        if self.features is not None and not (card.linear and card.features is None):
             linear = [name for name, card in CARDS.items() if card.linear and card.features is None]
             raise ValueError(f"features are for {listed(linear)}, not kind = {self.kind!r}; leave them out")
         return self

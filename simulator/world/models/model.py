@@ -62,6 +62,19 @@ class Clipped(nn.Module):
         return x * torch.clamp(self.bound / length.clamp(min=torch.finfo(x.dtype).tiny), max=1.0)
 
 
+class Extractor(nn.Module):
+    """A card's fixed map; of ``[W, b, d]`` batch by batch, so that bits do not depend on how many there are."""
+
+    def __init__(self, of_batch: nn.Module) -> None:
+        super().__init__()
+        self.of_batch = of_batch.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., b, d] -> [..., b, p]``."""
+        out: Tensor = self.of_batch(x) if x.dim() <= 2 else torch.stack([self(batch) for batch in x])
+        return out
+
+
 class Model:
     """One architecture; holds no trainable state of its own.
 
@@ -73,6 +86,8 @@ class Model:
         dtype: of the parameters.
         linear: whether scores are linear in the parameters.
         embed: the fixed feature map in front of the parameters; the identity where there is none.
+        maps: whether there is one.
+        inputs: numbers that the parameters see of a record.
         written: the card's written-out gradients; None: there are none.
         width: models whose gradients ``vmap`` takes at once, where its kernels' choice depends on it; 0: any number.
         vmaps: whether ``vmap`` goes through the module.
@@ -85,6 +100,10 @@ class Model:
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
         self.linear = self.card.linear
         self.embed = self._features().to(self.device)
+        self.maps = spec.features is not None or self.card.features is not None
+        with torch.no_grad():
+            empty = torch.zeros(1, math.prod(spec.shape), dtype=self.dtype).to(self.device)
+            self.inputs = int(self.embed(empty).shape[-1]) if self.maps else math.prod(spec.shape)
         self._head, self.vmaps, self.width = self.card.head, True, 0
         self._body = self._build()
         if self.card.initialisation == "own":
@@ -123,7 +142,7 @@ class Model:
     @property
     def first_layer(self) -> tuple[str, str] | None:
         """Names of weight and bias of the linear layer that reads the record itself; None: there is none."""
-        if self.card.first is None or self.spec.features is not None:
+        if self.card.first is None or self.maps:
             return None
         return self._layer(self.card.first, "first", "linear layer that reads the flat record")
 
@@ -216,7 +235,7 @@ class Model:
     @property
     def _shaped(self) -> bool:
         """Whether the module takes records in shape, and they are not so already."""
-        return self.card.records == "shape" and len(self.spec.shape) > 1 and self.card.features is None
+        return self.card.records == "shape" and len(self.spec.shape) > 1 and not self.maps
 
     def _layer(self, prefix: str | None, key: str, what: str) -> tuple[str, str]:
         pair = (_joined(prefix or "", "weight"), _joined(prefix or "", "bias"))
@@ -230,6 +249,8 @@ class Model:
         """The fixed map in front of the parameters."""
         spec = self.spec
         embed: nn.Module = Clipped(spec.row_clip) if spec.row_clip else nn.Identity()
+        if self.card.features is not None:
+            return nn.Sequential(Extractor(seeded(self._extractor, 0).to(self.dtype)), embed)
         if spec.features is not None:
             embed = RandomFourier(spec.features, math.prod(spec.shape), self.dtype)
         return embed
@@ -239,12 +260,16 @@ class Model:
         body = check_kind(self.spec.kind, seeded(self._made, seed), self.spec.dropout == "off")
         return body.to(self.dtype)
 
+    def _extractor(self) -> Any:
+        form = Schema(name="", task=self.spec.task, shape=self.spec.shape, outputs=self.spec.outputs)
+        return called(self.card.features or "")(form, self.options)
+
     def _made(self) -> Any:
         return called(self.card.build)(self._form(), self.options)
 
     def _form(self) -> Schema:
         """What a card's functions are told of the data: of features in front, how many, in place of records."""
-        shape = (self.spec.features.dimension,) if self.spec.features else self.spec.shape
+        shape = (self.inputs,) if self.maps else self.spec.shape
         return Schema(name="", task=self.spec.task, shape=shape, outputs=self.spec.outputs)
 
     def _try(self) -> None:

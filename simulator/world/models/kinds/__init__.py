@@ -41,6 +41,44 @@ class ResNetOptions(Frozen):
     channels: int = Field(default=64, ge=1)
 
 
+class ConvNetOptions(Frozen):
+    """Of a convnet.
+
+    Attributes:
+        channels: of the first convolution; later ones have twice and four times as many.
+        depth: convolutions.
+    """
+
+    channels: int = Field(default=32, ge=1)
+    depth: int = Field(default=3, ge=1, le=8)
+
+
+class VitOptions(Frozen):
+    """Of a vit-tiny.
+
+    Attributes:
+        patch: pixels on a side of a patch; divides the image's sides.
+        width: of a token.
+        depth: blocks.
+        heads: of attention; divides the width.
+    """
+
+    patch: int = Field(default=4, ge=1)
+    width: int = Field(default=32, ge=1)
+    depth: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+
+
+class FrozenFeaturesOptions(Frozen):
+    """Of a model on frozen features.
+
+    Attributes:
+        dimension: how many features the fixed extractor makes of a record.
+    """
+
+    dimension: int = Field(default=256, ge=1)
+
+
 CARDS: dict[str, ModelCard] = {
     "ridge": ModelCard(
         f"{_HERE}.linear:build",
@@ -108,6 +146,31 @@ CARDS: dict[str, ModelCard] = {
         head="10",
         initialisation="uniform",
         vmapped=False,
+    ),
+    "convnet": ModelCard(
+        f"{_HERE}.convnet:build",
+        "three convolutions of 32 to 128 channels, the first at full size, and a linear head; images only",
+        ConvNetOptions,
+        images_only=True,
+    ),
+    "frozen-features": ModelCard(
+        f"{_HERE}.linear:build",
+        "softmax on the features of a fixed, public, random extractor, as pretrained networks are put to use",
+        FrozenFeaturesOptions,
+        tasks=("classification",),
+        records="flat",
+        default_l2=1e-2,
+        linear=True,
+        features=f"{_HERE}.frozen_features:features",
+        head="",
+        initialisation="uniform",
+        gradients=f"{_HERE}.linear:gradients",
+    ),
+    "vit-tiny": ModelCard(
+        f"{_HERE}.vit_tiny:build",
+        "a small vision transformer with LayerNorm and no dropout; images only",
+        VitOptions,
+        images_only=True,
     ),
 }
 
