@@ -110,7 +110,7 @@ class Session:
 
     def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
         """With a record that goes on after the first request, where the method needs one."""
-        if "client drift" not in self.unlearner.needs and self.history.setup.plan.shards == 1:
+        if "client drift" not in self.unlearner.card.needs and self.history.setup.plan.shards == 1:
             return self
         first = min((request.round for request in requests), default=self.history.setup.rounds)
         return replace(self, history=Chain.of(self.history, first))
@@ -186,7 +186,7 @@ class Session:
             newest=processed.after,
             model=processed.model,
             round=state.round,
-            forgotten=case.forgotten if self.unlearner.deletes else state.forgotten,
+            forgotten=case.forgotten if self.unlearner.card.deletes else state.forgotten,
             statistics=_kept(case, outcomes[-1]),
             perturbation=outcomes[-1].perturbation,
         )
@@ -265,7 +265,8 @@ class Session:
         if unaffordable:
             self.ledger.write("refused", request.index, reason=unaffordable)
             return False
-        self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
+        method, promises = self.unlearner.method, self.unlearner.card.promises
+        self.ledger.write("accepted", request.index, method=method, promises=promises)
         return True
 
     def _take_back(self, request: DeletionRequest, gone: Forget, round: int) -> Forget:
@@ -288,11 +289,12 @@ class Session:
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        if self.unlearner.deletes and cases:
+        deletes = self.unlearner.card.deletes
+        if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
-                about = {"branch": case.branch, "release": releases[case.branch], "tombstones": self.unlearner.deletes}
+                about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid)
 

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
 from palimpsest.simulator.world.protocols.questions import Gradient
@@ -27,16 +29,11 @@ class Ascent(Frozen):
         max_distance: bound on ||theta' - theta||_2: a step that would pass it is cut back to it; 0: unbounded.
     """
 
+    card: ClassVar[Card] = CARDS["ascent"]
     method: Literal["ascent"] = "ascent"
     learning_rate: float = Field(default=0.05, gt=0)
     steps: int = Field(default=1, ge=1)
     max_distance: float = Field(default=0.0, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Ascend on all cases together; yield one release a case."""

@@ -8,7 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from palimpsest.server.unlearning import CARDS
 from palimpsest.server.unlearning.residuals import cohorts, contribution
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, flat, model_of, unflat
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
@@ -33,17 +35,12 @@ class Distil(Frozen):
         batch_size, learning_rate: of the distillation.
     """
 
+    card: ClassVar[Card] = CARDS["distil"]
     method: Literal["distil"] = "distil"
     temperature: float = Field(default=3.0, gt=0)
     epochs: int = Field(default=5, ge=0)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=0.01, gt=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the subtraction and after the distillation, for every case."""

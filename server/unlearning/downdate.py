@@ -5,6 +5,8 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from palimpsest.server.algorithms.ridge import RidgeSolver
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.federation import Block, Federation
 from palimpsest.simulator.world.protocols.questions import RidgeFactors
@@ -22,14 +24,8 @@ class Downdate(Frozen):
     one), not to the eavesdropper. Under a private defense the exact statistics are solved again with fresh noise.
     """
 
+    card: ClassVar[Card] = CARDS["downdate"]
     method: Literal["downdate"] = "downdate"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "exact"
-    adaptive: ClassVar[bool] = True
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case; branches that share their statistics share one factorisation."""

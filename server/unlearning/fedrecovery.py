@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
 from palimpsest.server.unlearning.residuals import cohorts, residual
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
 from palimpsest.simulator.world.protocols.federation import Federation
@@ -33,16 +35,11 @@ class FedRecovery(Frozen):
         sensitivity: the bound on that distance.
     """
 
+    card: ClassVar[Card] = CARDS["fedrecovery"]
     method: Literal["fedrecovery"] = "fedrecovery"
     epsilon: float = Field(default=0.0, ge=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     sensitivity: float = Field(default=0.1, gt=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
@@ -15,13 +17,8 @@ class Ignore(Frozen):
     Guarantee: none; no tombstone is set.
     """
 
+    card: ClassVar[Card] = CARDS["none"]
     method: Literal["none"] = "none"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = False
-    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the unchanged model, once a case."""

@@ -96,7 +96,7 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "cost": cost(
             served.costs,
             served.seconds,
-            trunk.history.stored_for(inputs.arm.unlearning.needs),
+            trunk.history.stored_for(inputs.arm.unlearning.card.needs),
             trunk.reference,
             worth.utilities,
         ),
@@ -183,9 +183,9 @@ def _worth(inputs: ArmInputs, processed: Sequence[Processed]) -> Worth:
     reference = trunk.reference
     ended = [Ended(p.case, p.released, reference.of(p.case.request.index)) for p in processed]
     entry, rows = trunk.yardstick.worth(ended)
-    entry["forgetting"]["exact"] = unlearner.promises == "exact"
+    entry["forgetting"]["exact"] = unlearner.card.promises == "exact"
     if entry["forgetting"]["exact"]:
-        entry["forgetting"]["exact_for_adaptive_requests"] = bool(getattr(unlearner, "adaptive", False))
+        entry["forgetting"]["exact_for_adaptive_requests"] = unlearner.card.stays_exact(unlearner)
     if not processed:
         return Worth(entry, pd.DataFrame())
     models = {p.case.request.index: p.released for p in processed}

@@ -117,7 +117,7 @@ def _train(task: Task, grid: Grid, progress: Progress) -> Trunk:
     """Train, and retrain for comparison."""
     ground = task.ground
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
-    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.needs}, task.scratch)
+    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
     progress.stage(f"Training: {task.label}", ground.setup.rounds)
     for release in trunk.train():
         progress.advance(1 if release.round > 0 and release.phase == "training" else 0)

@@ -13,7 +13,6 @@ from palimpsest.simulator.planning.public_sample import sample
 from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import setup_of
 from palimpsest.simulator.scenario.load import Scenario
-from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.world.data.build import load_population, open_population, population_directory
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError, ModelError
@@ -87,9 +86,8 @@ def _mapped(setting: Setting, seed: int, directory: Path, *rest: Any) -> Groundw
 
 def _check_model(prefix: Prefix, model: Model) -> None:
     """Refuse attacks on a last layer that only the module itself shows not to be there."""
-    for name in sorted({attack.kind for arm in prefix.arms for attack in arm.attacks}):
-        if "last layer" not in card("attack", name).traits:
-            continue
+    asking = {attack.kind for arm in prefix.arms for attack in arm.attacks if "last layer" in attack.card.traits}
+    for name in sorted(asking):
         try:
             _ = model.last_layer
         except ModelError as error:
@@ -101,8 +99,8 @@ def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
         return
     but = f"needs classes, but {population.schema.name} has a real-valued target"
     for arm in prefix.arms:
-        if "classes" in arm.unlearning.needs:
+        if "classes" in arm.unlearning.card.needs:
             raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
         for attack in arm.attacks:
-            if "classes" in attack.needs:
+            if "classes" in attack.card.needs:
                 raise DataError(f"attack {attack.kind!r} {but}: take an attack that answers with records")

@@ -11,7 +11,10 @@ from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.kinds import suited, suits
 
-_OPTIMISERS = {"closed-form": Card("", "", traits=("quadratic",)), "lbfgs": Card("", "", traits=("linear",))}
+_OPTIMISERS = {
+    "closed-form": Card(summary="it forms ridge's equations", traits=("quadratic",)),
+    "lbfgs": Card(summary="it needs a convex loss", traits=("linear",)),
+}
 """Algorithms that solve for the optimum, and what a model must be to have one that they find."""
 
 _SINGLE_MESSAGES = {

@@ -9,7 +9,7 @@ import pytest
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.queries import Window, reply_of
-from palimpsest.attacks.session import answer
+from palimpsest.attacks.session import access_of, answer
 from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack, Reply
@@ -77,7 +77,7 @@ def test_an_attack_reads_no_knowledge_that_it_does_not_declare(name: str) -> Non
     watched = recording(knowledge)
     READ.clear()
     answer(attack(name), cases, watched)
-    allowed = frozenset().union(*(FIELDS.get(need, frozenset()) for need in attack(name).needs))
+    allowed = frozenset().union(*(FIELDS.get(need, frozenset()) for need in attack(name).card.needs))
     assert allowed >= READ
 
 
@@ -95,7 +95,7 @@ def test_an_attack_that_may_only_ask_runs_with_the_parameters_withheld(name: str
 
         return ask
 
-    windows = [Window(case, knowledge.model, made.access) for case in cases]
+    windows = [Window(case, knowledge.model, access_of(made)) for case in cases]
     taping = [
         Oracle(case, taped(case, window, "before"), taped(case, window, "after"))
         for case, window in zip(cases, windows, strict=True)

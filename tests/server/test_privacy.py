@@ -163,7 +163,7 @@ PRIVATE = [
     (name, kind, card.levels[-1])
     for name, card in CARDS.items()
     for kind, defense in DEFENSES.items()
-    if defense.pays_at in card.under and "fedavg" in (card.algorithms or ("fedavg",))
+    if defense.card.pays_at in card.under and "fedavg" in (card.algorithms or ("fedavg",))
 ]
 
 

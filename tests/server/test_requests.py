@@ -151,7 +151,7 @@ def test_a_client_may_be_emptied_bit_by_bit(tmp_path: Path, unlearner: Unlearner
     assert processed[-1].case.forgotten == _all_of(bench, 3)
     assert [event for event, request in _events(bench) if request == 2] == ["requested", "refused"]
     assert np.isfinite(flat(bench.broadcast[-1].params)).all()
-    if unlearner.promises == "exact":
+    if unlearner.card.promises == "exact":
         assert np.array_equal(flat(bench.broadcast[-1].params), flat(_trained(bench, _all_of(bench, 3))))
 
 

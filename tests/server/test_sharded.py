@@ -187,4 +187,4 @@ def test_nothing_goes_on_from_a_merged_model(tmp_path: Path) -> None:
 def test_bytes_of_the_checkpoints_are_reported(tmp_path: Path) -> None:
     history = _bench(tmp_path).history(shards=True)
     values = SHARDS * (PLAN.rounds + 1) * 650
-    assert values * 8 <= history.stored_for(Sharded.needs) < values * 8 + 200 * (PLAN.rounds + 1)
+    assert values * 8 <= history.stored_for(Sharded.card.needs) < values * 8 + 200 * (PLAN.rounds + 1)

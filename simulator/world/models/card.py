@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from palimpsest.simulator.world.cards import Trait
 from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.specs import Frozen, Task
 
 Loss = Literal["cross-entropy", "squared error", "squared hinge"]
-Trait = Literal["linear", "quadratic", "smooth", "network", "first layer", "last layer"]
 
 Target: TypeAlias = str | Callable[..., Any]
 """A function, or ``"package.module:function"``, which is imported when it is called for the first time."""
