@@ -17,6 +17,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+_ONCE_OF_EVERY_MODEL = {"hidden": 64, "channels": 64}
+"""Keys that runs wrote beside every model until models had options, with their defaults; they are dropped."""
+
+
 class FeaturesConfig(Frozen):
     """Random features in front of a linear model.
 
@@ -101,18 +105,18 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 def _checked(kind: str, card: ModelCard, options: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
-    """The options with every default; those of other models are dropped where they say what those do by default."""
+    """The options with every default; those of other models are refused."""
     known, own = card.options.model_fields, {}
     for key, value in options.items():
         if key in known:
             own[key] = value
             continue
-        others = {name: one.options.model_fields[key] for name, one in CARDS.items() if key in one.options.model_fields}
+        others = [name for name, one in CARDS.items() if key in one.options.model_fields]
         if not others:
             there = sorted({*fixed, *known})
             sentence = f"{key}: unknown key;{closest(key, there)} known here: {listed(there)}"
-        elif all(value == field.default for field in others.values()):
-            continue  # as runs wrote it when every model had all keys
+        elif value == _ONCE_OF_EVERY_MODEL.get(key):
+            continue
         else:
             sentence = f"{key} = {value} is for kind = {' or '.join(map(repr, others))}, not {kind!r}; leave it out"
         _refuse(sentence)
