@@ -1,134 +1,212 @@
-"""An installed distribution that announces models, as another package would."""
+"""The files of a package of somebody else's: what a plug-in's author writes, and nothing else."""
 
-from pathlib import Path
+UNLEARNER = '''
+"""Approximate unlearning by weight decay."""
 
-import pytest
+from typing import ClassVar, Literal
 
-from palimpsest.simulator.world.models import kinds
+from pydantic import Field
 
-CODE = '''
-import numpy as np
-import torch
-from torch import nn
-from palimpsest.simulator.world.models.card import ModelCard
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.protocols.unlearning import Outcome
+from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import Frozen
 
 
-class Options(Frozen):
-    width: int = 6
+class Shrink(Frozen):
+    """Every parameter times a factor.
 
+    Guarantee: none.
 
-class Net(nn.Module):
-    """A residual one, whose children are named as their author liked."""
+    Attributes:
+        factor: of every parameter.
+    """
 
-    def __init__(self, schema, options):
-        super().__init__()
-        self.stem = nn.Conv2d(schema.shape[0], options.width, 3, padding=1)
-        self.inner = nn.Conv2d(options.width, options.width, 3, padding=1)
-        self.norm = nn.GroupNorm(2, options.width)
-        self.readout = nn.Linear(options.width * schema.shape[1] * schema.shape[2], schema.outputs)
+    card: ClassVar[Card] = Card(
+        summary="every parameter nearer to zero", levels=("record", "client"), algorithms=("fedavg",)
+    )
+    method: Literal["shrink"] = "shrink"
+    factor: float = Field(default=0.9, gt=0, lt=1)
 
-    def forward(self, x):
-        x = torch.tanh(self.stem(x))
-        x = x + torch.tanh(self.norm(self.inner(x)))
-        return self.readout(x.flatten(1))
+    def unlearn(self, history, cases, federation):
+        for case in cases:
+            smaller = {name: (self.factor * value).astype(value.dtype) for name, value in case.before.items()}
+            yield Outcome(Release(case.branch, case.round, "unlearning", smaller))
 
-
-class InPlace(Net):
-    def forward(self, x):
-        y = torch.zeros(len(x), 10, dtype=x.dtype)
-        y.add_(super().forward(x))
-        return y
-
-
-class Counting(Net):
-    def __init__(self, schema, options):
-        super().__init__(schema, options)
-        self.register_buffer("steps", torch.zeros(1))
-
-    def forward(self, x):
-        if self.training:
-            self.steps = self.steps + 1
-        return super().forward(x)
-
-
-class Random(Net):
-    def forward(self, x):
-        return super().forward(nn.functional.dropout(x, 0.3, self.training))
-
-
-class Mixing(Net):
-    def forward(self, x):
-        return super().forward(x - x.mean(0))
-
-
-class NumPy(Net):
-    def __init__(self, schema, options):
-        super().__init__(schema, options)
-        with torch.no_grad():
-            self.stem.bias.copy_(torch.from_numpy(np.random.default_rng().random(options.width)))
-
-
-class Headless(Net):
-    def forward(self, x):
-        return super().forward(x) * 2.0
-
-
-def normed(schema):
-    return nn.Sequential(nn.Conv2d(schema.shape[0], 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 10))
-
-
-def dropping(schema):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
-
-
-def short(schema):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-
-
-def reading(schema):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-
-
-def attending(schema):
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    return nn.Sequential(nn.Flatten(0, 1), layer, nn.Flatten(), nn.Linear(64, 10))
-
-
-NET = ModelCard(Net, "a network from elsewhere", Options, default_l2=1e-3)
-IN_PLACE, COUNTING, RANDOM, MIXING, NUMPY, HEADLESS = (
-    ModelCard(made, options=Options) for made in (InPlace, Counting, Random, Mixing, NumPy, Headless)
-)
-READING = ModelCard(lambda schema, options: reading(schema), first="1")
-WRONG_FIRST = ModelCard(lambda schema, options: reading(schema), first="3")
-WRONG_HEAD = ModelCard(lambda schema, options: reading(schema), head="1")
-NUMBER = 3
+    def public_rule(self):
+        return "hessian", 1.0
 '''
 
-NAMES = {
-    "net": "NET", "in-place": "IN_PLACE", "counting": "COUNTING", "random": "RANDOM", "mixing": "MIXING",
-    "numpy-drawn": "NUMPY", "headless": "HEADLESS", "normed": "normed", "dropping": "dropping", "short": "short",
-    "reading": "READING", "wrong-first": "WRONG_FIRST", "wrong-head": "WRONG_HEAD", "attending": "attending",
-    "number": "NUMBER", "missing": "NOTHING",
-}  # fmt: skip
+ATTACK = '''
+"""Reconstruction from the largest change of a class's weights."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from palimpsest.attacks.average import guess
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.records import Reconstruction
+from palimpsest.simulator.world.specs import Frozen
 
 
-def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lay a distribution ``elsewhere-models`` into a folder of the import path."""
-    about = place / "elsewhere_models-2.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere-models\nVersion: 2.1\n")
-    points = [f"{name} = elsewhere_models:{target}" for name, target in NAMES.items()]
-    points.append("broken = elsewhere_broken:CARD")
-    (about / "entry_points.txt").write_text("\n".join(["[palimpsest.models]", *points]) + "\n")
-    (place / "elsewhere_models.py").write_text(CODE)
-    (place / "elsewhere_broken.py").write_text("raise RuntimeError('no such driver')\n")
-    monkeypatch.syspath_prepend(str(place))
-    for cached in (kinds._announced, kinds._imported):
-        cached.cache_clear()
+class Tilt(Frozen):
+    """The public mean, moved along the weights of the class that changed most.
+
+    Attributes:
+        strength: how far.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="the public mean moved along the largest change",
+        models=("softmax",),
+        needs=("public sample",),
+        promises="reconstruction",
+    )
+    kind: Literal["tilt"] = "tilt"
+    strength: float = Field(default=1.0, gt=0)
+
+    def run(self, cases, knowledge, rng):
+        return [self._one(case, knowledge) for case in cases]
+
+    def _one(self, case, knowledge):
+        if case.silent:
+            return guess(case.index, case.size, case.labels, knowledge, no_signal=True)
+        change = np.asarray(case.after["weight"], np.float64) - np.asarray(case.before["weight"], np.float64)
+        lengths = np.linalg.norm(change, axis=1)
+        row = int(lengths.argmax())
+        record = knowledge.mean - self.strength * change[row] / lengths[row]
+        labels = case.labels if case.labels is not None else (float(row),) * case.size
+        return Reconstruction(case.index, np.tile(record, (case.size, 1)), np.array(labels, np.float64))
+'''
+
+DEFENSE = '''
+"""Released parameters on a grid."""
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.protocols.defense import Defense
 
 
-def uninstall() -> None:
-    """Forget what was announced."""
-    for cached in (kinds._announced, kinds._imported):
-        cached.cache_clear()
+class Grid(Defense):
+    """Release every parameter as a multiple of a step.
+
+    Guarantee: none.
+
+    Attributes:
+        step: of the grid.
+    """
+
+    card: ClassVar[Card] = Card(summary="every parameter to the nearest multiple of a step", places=("release",))
+    kind: Literal["grid"] = "grid"
+    step: float = Field(default=0.25, gt=0)
+
+    def release(self, release, noise):
+        return replace(release, params={name: self._moved(value) for name, value in release.params.items()})
+
+    def _moved(self, value):
+        return (np.round(value / self.step) * self.step).astype(value.dtype)
+
+
+class Careless(Grid):
+    """Says nothing of where it acts.
+
+    Guarantee: none.
+    """
+
+    card: ClassVar[Card] = Card(summary="says nothing of where it acts")
+    kind: Literal["careless"] = "careless"
+'''
+
+SOURCE = '''
+"""Three classes on a ramp."""
+
+import numpy as np
+
+from palimpsest.simulator.world.data.raw import Raw
+
+
+def load():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400)
+    return Raw("", rng.normal(size=(400, 4)) + y[:, None], y, class_names=("low", "middle", "high"))
+'''
+
+TEST = """
+from palimpsest.simulator.testing import check_attack, check_defense, check_unlearner
+
+
+def test_shrink(tmp_path):
+    check_unlearner("shrink", tmp_path, factor=0.8)
+
+
+def test_tilt():
+    check_attack("tilt", strength=0.5)
+
+
+def test_grid():
+    check_defense("grid")
+
+
+def test_careless():
+    check_defense("careless")
+"""
+
+FILES = {
+    "elsewhere/__init__.py": "",
+    "elsewhere/shrink.py": UNLEARNER,
+    "elsewhere/tilt.py": ATTACK,
+    "elsewhere/grid.py": DEFENSE,
+    "elsewhere/ramp.py": SOURCE,
+    "elsewhere/test_elsewhere.py": TEST,
+}
+BROKEN = {"elsewhere/torn.py": "raise RuntimeError('the file is torn')\n"}
+
+POINTS = {
+    "unlearners": {"shrink": "elsewhere.shrink:Shrink"},
+    "attacks": {"tilt": "elsewhere.tilt:Tilt", "torn": "elsewhere.torn:Torn"},
+    "defenses": {"grid": "elsewhere.grid:Grid", "careless": "elsewhere.grid:Careless"},
+    "sources": {"ramp": "elsewhere.ramp:load"},
+}
+"""Name and target of what the package announces, by group."""
+
+SCENARIO = """
+name = "elsewhere"
+
+[data]
+source = "ramp"
+clients = 6
+public_fraction = 0.4
+
+[training]
+rounds = 2
+clients_per_round = 3
+
+[deletion]
+requests = 2
+level = "record"
+
+[[unlearning]]
+method = "shrink"
+factor = [0.5, 0.9]
+
+[[defense]]
+kind = "none"
+
+[[defense]]
+kind = "grid"
+step = 0.25
+
+[[attack]]
+kind = "tilt"
+strength = 2.0
+
+[runtime]
+backend = "serial"
+"""

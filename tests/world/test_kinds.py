@@ -9,11 +9,11 @@ from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.inversion import Inversion
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import scenario_from_dict
+from palimpsest.simulator.testing.transcripts import ascending, cosines, digits, forgetting
 from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelOptions, ModelSpec
-from tests.support.eavesdropped import ascending, cosines, digits, forgetting
 
 
 def build(kind: str, shape: tuple[int, ...], **options: int) -> Model:

@@ -19,7 +19,7 @@ from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
-from tests.support.elsewhere import install, uninstall
+from tests.support.packaged_models import install, uninstall
 from tests.support.populations import digits_population
 
 
