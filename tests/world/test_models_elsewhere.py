@@ -11,6 +11,7 @@ from rich.console import Console
 from palimpsest.simulator.cli.listing import listing
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import dump_toml, load_scenario, scenario_from_dict
+from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.gradients import clipped_sums
@@ -20,7 +21,6 @@ from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
 from tests.support.packaged_models import install, uninstall
-from tests.support.populations import digits_population
 
 
 @pytest.fixture(autouse=True)
