@@ -1,0 +1,220 @@
+"""What the cells of a column are: numbers, booleans, categories, or something that is no input of a model."""
+
+import datetime
+import decimal
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from palimpsest.simulator.world.data.reading import Note
+from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.records import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["number", "whole number", "boolean", "category"]
+
+_MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "nat"}
+"""Cells that stand for no value, in small letters; those below do so among numbers only."""
+_MISSING_NUMBERS = {"-", "--", ".", "*", "missing", "unknown"}
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", re.IGNORECASE)
+_WHOLE = re.compile(r"[-+]?\d+")
+_DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+")
+_AMBIGUOUS_COMMA = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_LEADING_ZERO = re.compile(r"0\d+")
+_MARKED = re.compile(r"[^\d.,]{0,4}[-+]?[^\d.,]{0,4}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
+_NO_INPUT = {
+    "dates": re.compile(
+        r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})([ T].*)?"
+        r"|\d{1,2}[- ][A-Za-z]{3,9}[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
+    ),
+    "times or durations": re.compile(
+        r"[-+]?\d{1,3}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?|[-+]?\d+ days?( .*)?|P(\d+[YMWD])+(T.*)?|PT.*"
+    ),
+    "lists": re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL),
+}
+_REMEDY = {
+    "dates": "make a number of each, such as days since the first or the month, or leave the column out",
+    "times or durations": "make a number of each, such as seconds, or leave the column out",
+    "lists": "give each item a column of its own, or leave the column out",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of one column.
+
+    Attributes:
+        kind: what they are.
+        values: ``[n]`` float64; of a category its level's position; NaN: there is none.
+        levels: of a category, in alphabetical order.
+        notes: how cells were understood, where that is not plain.
+    """
+
+    name: str
+    kind: Kind
+    values: Array
+    levels: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def missing(self) -> Array:
+        """``[n]`` whether there is no value."""
+        missing: Array = np.isnan(self.values)
+        return missing
+
+
+def read_column(name: str, cells: "pd.Series", typed: bool) -> Column:
+    """Find out what a column holds.
+
+    Args:
+        name: of the column.
+        cells: text as it stands in a file, or values of a typed file.
+        typed: whether the file says what is text and what is a number.
+
+    Raises:
+        DataError: it holds what no model takes, or numbers that are not written as such; the sentence begins with the
+            column's name.
+    """
+    kind = cells.dtype.kind if hasattr(cells.dtype, "kind") else "O"
+    if kind in "Mm":
+        _refuse(name, "dates" if kind == "M" else "times or durations", str(cells.dropna().iloc[0]))
+    if kind == "c":
+        raise DataError(f"column {name!r} holds complex numbers; give real and imaginary part a column each")
+    if kind in "biuf":
+        values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+        return _no_sentinel(_present(name, Column(name, _kind_of(kind), values)))
+    given = cells.astype(object)
+    absent = given.isna().to_numpy()
+    if absent.all():
+        raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
+    found = {type(value) for value in given[~absent]}
+    _refuse_objects(name, found, given[~absent].iloc[0])
+    if found <= {bool, np.bool_, int, float, decimal.Decimal}:
+        values = np.array([np.nan if gone else float(v) for v, gone in zip(given, absent, strict=True)])
+        return Column(name, "boolean" if found <= {bool, np.bool_} else "number", values)
+    column = _of_text(name, [None if gone else str(v) for v, gone in zip(given, absent, strict=True)])
+    return _still_text(column) if typed else _no_sentinel(column)
+
+
+def _kind_of(kind: str) -> Kind:
+    kinds: dict[str, Kind] = {"b": "boolean", "f": "number"}
+    return kinds.get(kind, "whole number")
+
+
+def _refuse(name: str, what: str, example: str) -> None:
+    raise DataError(f"column {name!r} holds {what}, such as {example!r}: {_REMEDY[what]} by data.columns.drop")
+
+
+def _refuse_objects(name: str, found: set[type], example: object) -> None:
+    for kind in found:
+        if issubclass(kind, datetime.timedelta | datetime.time):
+            _refuse(name, "times or durations", str(example))
+        if issubclass(kind, datetime.date):
+            _refuse(name, "dates", str(example))
+        if issubclass(kind, list | tuple | dict | np.ndarray | bytes):
+            _refuse(name, "lists", str(example)[:40])
+
+
+def _of_text(name: str, cells: Sequence[str | None]) -> Column:
+    """The column that cells of text stand for; each different text is looked at once."""
+    texts = [None if cell is None else cell.strip() for cell in cells]
+    counts: dict[str, int] = {}
+    for text in texts:
+        if text is not None and text.casefold() not in _MISSING:
+            counts[text] = counts.get(text, 0) + 1
+    if not counts:
+        raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
+    numbers = {text for text in counts if _NUMBER.fullmatch(text)}
+    others = {text: count for text, count in counts.items() if text not in numbers}
+    if numbers and all(text.casefold() in _MISSING_NUMBERS for text in others):
+        return _of_numbers(name, texts, numbers)
+    if all(text.casefold() in ("true", "false") for text in counts):
+        return Column(name, "boolean", _looked_up(texts, {text: float(text.casefold() == "true") for text in counts}))
+    if all(_DECIMAL_COMMA.fullmatch(text) for text in others):
+        if not all(_AMBIGUOUS_COMMA.fullmatch(text) for text in others):
+            return _of_decimal_commas(name, texts, counts)
+    else:
+        _refuse_no_input(name, counts)
+    _refuse_mostly_numbers(name, counts, others)
+    return _categories(name, texts, sorted(counts))
+
+
+def _of_numbers(name: str, texts: Sequence[str | None], numbers: set[str]) -> Column:
+    if any(_LEADING_ZERO.fullmatch(text) for text in numbers) and all(_WHOLE.fullmatch(text) for text in numbers):
+        note = Note(kind="read", text=f"column {name!r} has leading zeros: its values are codes, one category each")
+        return _categories(name, texts, sorted(numbers), (note,))
+    whole = all(_WHOLE.fullmatch(text) for text in numbers)
+    values = _looked_up(texts, {text: float(text) for text in numbers})
+    return Column(name, "whole number" if whole else "number", values)
+
+
+def _of_decimal_commas(name: str, texts: Sequence[str | None], counts: dict[str, int]) -> Column:
+    values = {text: float(text.replace(".", "").replace(",", ".") if "," in text else text) for text in counts}
+    note = Note(kind="read", text=f"column {name!r} has decimal commas, such as {next(t for t in counts if ',' in t)}")
+    return Column(name, "number", _looked_up(texts, values), notes=(note,))
+
+
+def _categories(name: str, texts: Sequence[str | None], levels: Sequence[str], notes: tuple[Note, ...] = ()) -> Column:
+    codes = {level: float(code) for code, level in enumerate(levels)}
+    return Column(name, "category", _looked_up(texts, codes), tuple(levels), notes)
+
+
+def _looked_up(texts: Sequence[str | None], values: dict[str, float]) -> Array:
+    """``[n]`` float64, NaN where a text has no value."""
+    return np.array([np.nan if text is None else values.get(text, np.nan) for text in texts], dtype=np.float64)
+
+
+def _refuse_no_input(name: str, counts: dict[str, int]) -> None:
+    total = sum(counts.values())
+    for what, pattern in _NO_INPUT.items():
+        matching = {text: count for text, count in counts.items() if pattern.fullmatch(text)}
+        if sum(matching.values()) * 2 > total:
+            _refuse(name, what, next(iter(matching))[:40])
+
+
+def _refuse_mostly_numbers(name: str, counts: dict[str, int], others: dict[str, int]) -> None:
+    """Refuse text of which most cells would be numbers if they were written plainly."""
+    numeric = sum(count for text, count in counts.items() if text not in others or _MARKED.fullmatch(text))
+    if numeric * 2 <= sum(counts.values()):
+        return
+    marked = next((text for text in others if _MARKED.fullmatch(text)), next(iter(others)))
+    raise DataError(
+        f"column {name!r} is text, most of it numbers, but {sum(others.values())} of its cells are not plain ones, "
+        f"such as {marked!r}: write digits and a decimal point alone (or words, if these are categories), or leave the "
+        f"column out by data.columns.drop"
+    )
+
+
+def _still_text(column: Column) -> Column:
+    """A typed file says that this is text: where it holds numbers, somebody stored them as text."""
+    if column.kind in ("category", "boolean"):
+        return column
+    raise DataError(
+        f"column {column.name!r} is stored as text, and all of it is numbers: store it as numbers, or put a letter "
+        f"before each if they are codes of categories"
+    )
+
+
+def _present(name: str, column: Column) -> Column:
+    if column.missing.all():
+        raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
+    return column
+
+
+def _no_sentinel(column: Column) -> Column:
+    """Warn of a number that probably stands for a missing value: -9, -99, ... where nothing else is below 0."""
+    if column.kind not in ("number", "whole number"):
+        return column
+    values = column.values[~column.missing]
+    low = values.min()
+    if low not in (-9.0, -99.0, -999.0, -9999.0) or (values == low).all() or values[values > low].min() < 0:
+        return column
+    text = f"column {column.name!r} is {low:g} in {int((values == low).sum())} records, and nowhere else below 0: if "
+    note = Note(kind="warning", text=text + "that stands for a missing value, leave these cells empty")
+    return Column(column.name, column.kind, column.values, column.levels, (*column.notes, note))
