@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.progress import Progress, Silent
 from palimpsest.simulator.experiment.schedule import Task, do_all, finished
 from palimpsest.simulator.federation import devices
@@ -14,6 +15,7 @@ from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.previews import describe
 from palimpsest.simulator.results.provenance import machine, unused_directory, versions
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import RunResults
@@ -21,6 +23,7 @@ from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_tom
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
+from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory, write_atomically
 
 
@@ -39,28 +42,39 @@ class Result:
     tracked: Tracked
 
 
-def run(scenario: Scenario, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run(
+    scenario: Scenario, out: Path | None = None, progress: Progress | None = None, *, data: Dataset | None = None
+) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        progress: is told how far the run is.
+        progress: is told what the data are, and how far the run is.
+        data: records in memory, in place of the scenario's source.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
+    if data is not None:
+        scenario = with_data(scenario, data)
     ground = prepare(scenario)
     return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
 
 
-def resume(directory: Path, progress: Progress | None = None) -> Result:
+def resume(directory: Path, progress: Progress | None = None, *, data: Dataset | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
+
+    Args:
+        directory: of the run.
+        progress: is told what the data are, and how far the run is.
+        data: those that the run was begun with, where it was begun with ``data``.
 
     Raises:
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
     scenario = load_scenario(str(directory / "scenario.toml"))
+    asked_again(scenario, data)
     _check_provenance(directory, scenario)
     return _run_in(directory, scenario, prepare(scenario), progress or Silent())
 
@@ -126,6 +140,8 @@ def _left(directory: Path, scenario: Scenario, outline: Plan, ground: Sequence[G
 def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
+    for line in describe((base.setting, base.seed, base.population) for base in ground):
+        progress.note(line)
     progress.stage("Starting hosts", None)
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)

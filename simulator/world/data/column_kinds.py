@@ -4,7 +4,7 @@ import datetime
 import decimal
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -27,10 +27,11 @@ _WHOLE = re.compile(r"[-+]?\d+")
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 _AMBIGUOUS_COMMA = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _LEADING_ZERO = re.compile(r"0\d+")
-_MARKED = re.compile(r"[^\d.,]{0,4}[-+]?[^\d.,]{0,4}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
+_MARKED = re.compile(r"([A-Za-z]{1,3} |[^\w.,]{0,3})[-+]?[^\w.,]{0,3}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
 _NO_INPUT = {
     "dates": re.compile(
-        r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})([ T].*)?"
+        r"\d{4}[-/]\d{1,2}([-/]\d{1,2}([ T].*)?)?|\d{4}\.\d{1,2}\.\d{1,2}([ T].*)?"
+        r"|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})([ T].*)?"
         r"|\d{1,2}[- ][A-Za-z]{3,9}[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
     ),
     "times or durations": re.compile(
@@ -88,7 +89,7 @@ def read_column(name: str, cells: "pd.Series", typed: bool) -> Column:
         raise DataError(f"column {name!r} holds complex numbers; give real and imaginary part a column each")
     if kind in "biuf":
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _no_sentinel(_present(name, Column(name, _kind_of(kind), values)))
+        return _plausible(_present(name, Column(name, _kind_of(kind), values)))
     given = cells.astype(object)
     absent = given.isna().to_numpy()
     if absent.all():
@@ -99,7 +100,7 @@ def read_column(name: str, cells: "pd.Series", typed: bool) -> Column:
         values = np.array([np.nan if gone else float(v) for v, gone in zip(given, absent, strict=True)])
         return Column(name, "boolean" if found <= {bool, np.bool_} else "number", values)
     column = _of_text(name, [None if gone else str(v) for v, gone in zip(given, absent, strict=True)])
-    return _still_text(column) if typed else _no_sentinel(column)
+    return _still_text(column) if typed else _plausible(column)
 
 
 def _kind_of(kind: str) -> Kind:
@@ -207,14 +208,17 @@ def _present(name: str, column: Column) -> Column:
     return column
 
 
-def _no_sentinel(column: Column) -> Column:
-    """Warn of a number that probably stands for a missing value: -9, -99, ... where nothing else is below 0."""
+def _plausible(column: Column) -> Column:
+    """Refuse dates that are written as numbers, such as 20240131, and warn of -9, -99, ... alone below 0."""
     if column.kind not in ("number", "whole number"):
         return column
     values = column.values[~column.missing]
     low = values.min()
+    months, days = values // 100 % 100, values % 100
+    if low >= 19000101 and values.max() <= 21001231 and ((months % 13 > 0) & (months < 13) & (days % 32 > 0)).all():
+        _refuse(column.name, "dates", f"{values[0]:.0f}")
     if low not in (-9.0, -99.0, -999.0, -9999.0) or (values == low).all() or values[values > low].min() < 0:
         return column
     text = f"column {column.name!r} is {low:g} in {int((values == low).sum())} records, and nowhere else below 0: if "
     note = Note(kind="warning", text=text + "that stands for a missing value, leave these cells empty")
-    return Column(column.name, column.kind, column.values, column.levels, (*column.notes, note))
+    return replace(column, notes=(*column.notes, note))

@@ -48,9 +48,9 @@ def _columns(preview: Preview) -> Iterator[tuple[str, str]]:
     by_kind: dict[str, list[ColumnPreview]] = {}
     for column in preview.columns:
         by_kind.setdefault(column.kind, []).append(column)
-    plural = {"number": "numbers", "zero or one": "zero or one", "category": "categories"}
+    called = {"number": "of numbers", "zero or one": "of 0 and 1", "category": "of categories"}
     for kind, columns in by_kind.items():
-        yield "columns", f"{len(columns)} {plural[kind]}: {_listed([_column(column) for column in columns], _NAMED)}"
+        yield "columns", f"{len(columns)} {called[kind]}: {_listed([_column(column) for column in columns], _NAMED)}"
     yield "inputs", f"{preview.shape[0]} after encoding, values {_range(*preview.range)}"
 
 
