@@ -27,7 +27,7 @@ _WHOLE = re.compile(r"[-+]?\d+")
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 _AMBIGUOUS_COMMA = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _LEADING_ZERO = re.compile(r"0\d+")
-_MARKED = re.compile(r"([A-Za-z]{1,3} |[^\w.,]{0,3})[-+]?[^\w.,]{0,3}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
+_MARKED = re.compile(r"([A-Z]{3} |[^\w.,]{0,3})[-+]?[^\w.,]{0,3}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
 _NO_INPUT = {
     "dates": re.compile(
         r"\d{4}[-/]\d{1,2}([-/]\d{1,2}([ T].*)?)?|\d{4}\.\d{1,2}\.\d{1,2}([ T].*)?"
@@ -214,6 +214,8 @@ def _plausible(column: Column) -> Column:
         return column
     values = column.values[~column.missing]
     low = values.min()
+    if not np.isfinite(values).all():
+        return column
     months, days = values // 100 % 100, values % 100
     if low >= 19000101 and values.max() <= 21001231 and ((months % 13 > 0) & (months < 13) & (days % 32 > 0)).all():
         _refuse(column.name, "dates", f"{values[0]:.0f}")
