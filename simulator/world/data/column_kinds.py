@@ -217,7 +217,8 @@ def _plausible(column: Column) -> Column:
     if not np.isfinite(values).all():
         return column
     months, days = values // 100 % 100, values % 100
-    if low >= 19000101 and values.max() <= 21001231 and ((months % 13 > 0) & (months < 13) & (days % 32 > 0)).all():
+    in_a_year = (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+    if low >= 19000101 and values.max() <= 21001231 and in_a_year.all():
         _refuse(column.name, "dates", f"{values[0]:.0f}")
     if low not in (-9.0, -99.0, -999.0, -9999.0) or (values == low).all() or values[values > low].min() < 0:
         return column

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from palimpsest.simulator.world.data.backdoor import BackdoorConfig
 from palimpsest.simulator.world.data.datasets import MNIST_LIKE, check_source, is_table
 from palimpsest.simulator.world.data.partition import PartitionConfig
-from palimpsest.simulator.world.data.reading import Columns, Reading
-from palimpsest.simulator.world.specs import Frozen, Task
+from palimpsest.simulator.world.data.reading import Columns, Reading, TaskOrAuto
+from palimpsest.simulator.world.specs import Frozen
 
 
 class DataConfig(Frozen):
@@ -39,7 +39,7 @@ class DataConfig(Frozen):
     backdoor: BackdoorConfig | None = None
     columns: Columns = Columns()
     missing: Literal["refuse", "drop", "mean"] = "refuse"
-    task: Literal["auto"] | Task = "auto"
+    task: TaskOrAuto = "auto"
 
     @field_validator("source")
     @classmethod

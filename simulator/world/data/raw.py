@@ -163,7 +163,7 @@ def _labels(raw: Raw, how: Reading, notes: list[Note]) -> Array:
 def _targets(y: Array) -> Array:
     """As float32, which holds less than float64."""
     largest = float(np.abs(y).max())
-    if largest > np.finfo(np.float32).max / 2:
+    if largest > float(np.finfo(np.float32).max) / 2:
         raise DataError(f"y goes up to {largest:g}, more than single precision holds; give it in another unit")
     return y.astype(np.float32)
 

@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from palimpsest.simulator.world.specs import Frozen, Task
+from palimpsest.simulator.world.specs import Frozen
+
+TaskOrAuto = Literal["auto", "classification", "regression"]
 
 
 class Columns(Frozen):
@@ -51,7 +53,7 @@ class Reading(Frozen):
 
     columns: Columns = Columns()
     missing: Literal["refuse", "drop", "mean"] = "refuse"
-    task: Literal["auto"] | Task = "auto"
+    task: TaskOrAuto = "auto"
 
 
 class Note(Frozen):

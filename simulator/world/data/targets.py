@@ -1,21 +1,18 @@
 """Whether a target is a class or an amount, and what the classes are called."""
 
-from typing import Literal
-
 import numpy as np
 
 from palimpsest.simulator.world.data.column_kinds import Column
-from palimpsest.simulator.world.data.reading import Note
+from palimpsest.simulator.world.data.reading import Note, TaskOrAuto
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.specs import Task
 
 FEW = 20
 """Whole numbers with at most so many values are classes without a word."""
 _RECORDS_PER_CLASS = 10
 
 
-def target_of(column: Column, task: Literal["auto"] | Task, notes: list[Note]) -> dict[str, Array]:
+def target_of(column: Column, task: TaskOrAuto, notes: list[Note]) -> dict[str, Array]:
     """``y``, and ``class_names`` where it holds classes; what was taken for what is noted where it is not plain.
 
     Raises:
