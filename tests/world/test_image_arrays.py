@@ -33,13 +33,11 @@ def test_channels_that_come_first_are_put_last_and_this_is_said(tmp_path: Path) 
     assert np.array_equal(grey.x[..., 0], COLOUR[..., 0])
 
 
-@pytest.mark.parametrize(
-    "shape, said", [((8, 8, 2), "2 channels"), ((8, 8, 4), "4 channels.*transparency"), ((2, 8, 8), "2")]
-)
+@pytest.mark.parametrize("shape, channels", [((8, 8, 2), 2), ((8, 8, 4), 4), ((2, 8, 8), 2), ((8, 8, 5), 5)])
 def test_images_of_other_channels_are_refused_before_anything_runs(
-    shape: tuple[int, ...], said: str, tmp_path: Path
+    shape: tuple[int, ...], channels: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=rf"images of {said}.* channels|images of {said}"):
+    with pytest.raises(DataError, match=rf"images of {channels} channels; 1 \(grey\) or 3 \(RGB\) can be used"):
         load_source(stored(tmp_path, RNG.integers(0, 256, (N, *shape), dtype=np.uint8)))
 
 
