@@ -3,7 +3,7 @@
 import datetime
 import decimal
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -94,12 +94,12 @@ def read_column(name: str, cells: "pd.Series", typed: bool) -> Column:
     absent = given.isna().to_numpy()
     if absent.all():
         raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
-    found = {type(value) for value in given[~absent]}
+    found: set[type] = {type(value) for value in given[~absent]} if typed else {str}
     _refuse_objects(name, found, given[~absent].iloc[0])
     if found <= {bool, np.bool_, int, float, decimal.Decimal}:
         values = np.array([np.nan if gone else float(v) for v, gone in zip(given, absent, strict=True)])
         return Column(name, "boolean" if found <= {bool, np.bool_} else "number", values)
-    column = _of_text(name, [None if gone else str(v) for v, gone in zip(given, absent, strict=True)])
+    column = _of_text(name, _Texts.of(given))
     return _still_text(column) if typed else _plausible(column)
 
 
@@ -122,13 +122,44 @@ def _refuse_objects(name: str, found: set[type], example: object) -> None:
             _refuse(name, "lists", str(example)[:40])
 
 
-def _of_text(name: str, cells: Sequence[str | None]) -> Column:
-    """The column that cells of text stand for; each different text is looked at once."""
-    texts = [None if cell is None else cell.strip() for cell in cells]
-    counts: dict[str, int] = {}
-    for text in texts:
-        if text is not None and text.casefold() not in _MISSING:
-            counts[text] = counts.get(text, 0) + 1
+@dataclass(frozen=True)
+class _Texts:
+    """Cells of text, each different one kept once.
+
+    Attributes:
+        codes: ``[n]`` positions in ``different``; -1: there is none.
+        different: without blanks around them.
+    """
+
+    codes: Array
+    different: list[str]
+
+    @classmethod
+    def of(cls, cells: "pd.Series") -> "_Texts":
+        import pandas as pd
+
+        codes, different = pd.factorize(cells)
+        return cls(codes, [str(text).strip() for text in different])
+
+    def looked_up(self, values: Mapping[str, float]) -> Array:
+        """``[n]`` float64, NaN where a text has no value."""
+        each = np.array([*(values.get(text, np.nan) for text in self.different), np.nan], dtype=np.float64)
+        found: Array = each[self.codes]
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How often each text occurs, but for those that stand for no value."""
+        found: dict[str, int] = {}
+        sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.different)).tolist()
+        for text, size in zip(self.different, sizes, strict=True):
+            if text.casefold() not in _MISSING:
+                found[text] = found.get(text, 0) + size
+        return found
+
+
+def _of_text(name: str, texts: _Texts) -> Column:
+    """The column that cells of text stand for."""
+    counts = texts.counts()
     if not counts:
         raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
     numbers = {text for text in counts if _NUMBER.fullmatch(text)}
@@ -136,7 +167,7 @@ def _of_text(name: str, cells: Sequence[str | None]) -> Column:
     if numbers and all(text.casefold() in _MISSING_NUMBERS for text in others):
         return _of_numbers(name, texts, numbers)
     if all(text.casefold() in ("true", "false") for text in counts):
-        return Column(name, "boolean", _looked_up(texts, {text: float(text.casefold() == "true") for text in counts}))
+        return Column(name, "boolean", texts.looked_up({text: float(text.casefold() == "true") for text in counts}))
     if all(_DECIMAL_COMMA.fullmatch(text) for text in others):
         if not all(_AMBIGUOUS_COMMA.fullmatch(text) for text in others):
             return _of_decimal_commas(name, texts, counts)
@@ -146,29 +177,24 @@ def _of_text(name: str, cells: Sequence[str | None]) -> Column:
     return _categories(name, texts, sorted(counts))
 
 
-def _of_numbers(name: str, texts: Sequence[str | None], numbers: set[str]) -> Column:
+def _of_numbers(name: str, texts: _Texts, numbers: set[str]) -> Column:
     if any(_LEADING_ZERO.fullmatch(text) for text in numbers) and all(_WHOLE.fullmatch(text) for text in numbers):
         note = Note(kind="read", text=f"column {name!r} has leading zeros: its values are codes, one category each")
         return _categories(name, texts, sorted(numbers), (note,))
     whole = all(_WHOLE.fullmatch(text) for text in numbers)
-    values = _looked_up(texts, {text: float(text) for text in numbers})
+    values = texts.looked_up({text: float(text) for text in numbers})
     return Column(name, "whole number" if whole else "number", values)
 
 
-def _of_decimal_commas(name: str, texts: Sequence[str | None], counts: dict[str, int]) -> Column:
+def _of_decimal_commas(name: str, texts: _Texts, counts: dict[str, int]) -> Column:
     values = {text: float(text.replace(".", "").replace(",", ".") if "," in text else text) for text in counts}
     note = Note(kind="read", text=f"column {name!r} has decimal commas, such as {next(t for t in counts if ',' in t)}")
-    return Column(name, "number", _looked_up(texts, values), notes=(note,))
+    return Column(name, "number", texts.looked_up(values), notes=(note,))
 
 
-def _categories(name: str, texts: Sequence[str | None], levels: Sequence[str], notes: tuple[Note, ...] = ()) -> Column:
+def _categories(name: str, texts: _Texts, levels: Sequence[str], notes: tuple[Note, ...] = ()) -> Column:
     codes = {level: float(code) for code, level in enumerate(levels)}
-    return Column(name, "category", _looked_up(texts, codes), tuple(levels), notes)
-
-
-def _looked_up(texts: Sequence[str | None], values: dict[str, float]) -> Array:
-    """``[n]`` float64, NaN where a text has no value."""
-    return np.array([np.nan if text is None else values.get(text, np.nan) for text in texts], dtype=np.float64)
+    return Column(name, "category", texts.looked_up(codes), tuple(levels), notes)
 
 
 def _refuse_no_input(name: str, counts: dict[str, int]) -> None:
