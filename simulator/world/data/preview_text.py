@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from palimpsest.simulator.world.data.preview import ColumnPreview, Preview
 
 _INDENT = 10
+_TOGETHER = "\u00a0"
+"""A blank at which no line is broken, until the lines are done."""
 _NAMED = 8
 """Columns, levels, classes or clients that are named before the rest is counted."""
 
@@ -16,14 +18,14 @@ def lines(preview: Preview, width: int = 80) -> list[str]:
     for word, text in _rows(preview):
         wrapped = textwrap.wrap(text, width - _INDENT, break_long_words=True) or [""]
         found += [f"{word:<{_INDENT}}{wrapped[0]}", *(" " * _INDENT + more for more in wrapped[1:])]
-    return found
+    return [line.replace(_TOGETHER, " ") for line in found]
 
 
 def _rows(preview: Preview) -> Iterator[tuple[str, str]]:
     yield "data", f"{preview.source}: {preview.records:,} records, {preview.task}"
     yield "records", f"{preview.private:,} of clients, {preview.public:,} public, {preview.test:,} for testing"
     if preview.classes:
-        named = [f"{name} ({count:,})" for name, count in preview.classes]
+        named = [f"{name}{_TOGETHER}({count:,})" for name, count in preview.classes]
         yield "classes", f"{len(named)}: {_listed(named, 12)}"
     if preview.target is not None:
         yield "target", _range(*preview.target)
@@ -65,7 +67,7 @@ def _clients(preview: Preview) -> str:
     each = f"{low:,} records each" if low == high else f"{low:,} to {high:,} records each, median {middle:,}"
     if [name for name, _ in preview.listed] == [str(k) for k in range(len(preview.listed))]:
         return f"{preview.clients:,}, {each}"
-    named = [f"{name} ({size:,})" for name, size in preview.listed]
+    named = [f"{name}{_TOGETHER}({size:,})" for name, size in preview.listed]
     rest = preview.clients - len(named)
     return f"{preview.clients:,}, {each}: {_listed(named, _NAMED, rest)}"
 
