@@ -1,4 +1,4 @@
-"""The table of attacks. To add one: write the file, add its card, write its test."""
+"""The table of attacks. To add one: write the file, add the card that its class carries, write its test."""
 
 from palimpsest.simulator.world.cards import Card
 
@@ -45,6 +45,7 @@ CARDS: dict[str, Card] = {
         summary="which classes were deleted, by asking both models for all scores of public records",
         needs=("classes", "public sample"),
         promises="labels",
+        access="scores",
         source="Hu et al., IEEE S&P 2024",
     ),
     "probing-top1": Card(
@@ -52,6 +53,7 @@ CARDS: dict[str, Card] = {
         summary="the same where models answer with the predicted class and its score",
         needs=("classes", "public sample"),
         promises="labels",
+        access="top-1",
         source="Hu et al., IEEE S&P 2024",
     ),
     "probing-label": Card(
@@ -59,6 +61,7 @@ CARDS: dict[str, Card] = {
         summary="the same where models answer with the predicted class alone: probes at the borders of classes",
         needs=("classes", "public sample"),
         promises="labels",
+        access="label",
         source="Hu et al., IEEE S&P 2024",
     ),
     "candidate-match": Card(
@@ -72,6 +75,7 @@ CARDS: dict[str, Card] = {
         summary="which of given records was deleted, by an attack model on both models' answers, from shadow deletions",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
+        access="scores",
         source="Chen et al., CCS 2021",
     ),
     "deletion-lira": Card(
@@ -79,6 +83,7 @@ CARDS: dict[str, Card] = {
         summary="the same by how unusual each record's loss of confidence is among shadow deletions of others",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
+        access="scores",
         source="Carlini et al., S&P 2022; Hayes et al. 2024",
     ),
     "updates-leak": Card(
@@ -86,6 +91,7 @@ CARDS: dict[str, Card] = {
         summary="baseline: an encoder-decoder from changed answers to records, learned from shadow deletions",
         needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
+        access="scores",
         source="Salem et al., USENIX Security 2020",
     ),
     "compound": Card(

@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from palimpsest.attacks import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Labels, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
@@ -13,10 +15,8 @@ from palimpsest.simulator.world.specs import Frozen
 class Average(Frozen):
     """The public mean and the public majority class (or mean target): what a guess is worth without any model."""
 
+    card: ClassVar[Card] = CARDS["average"]
     kind: Literal["average"] = "average"
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Give every case the same answer."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import digest_of
@@ -35,11 +37,9 @@ class CandidateMatch(Frozen):
         operator: as for ``hrec``; of linear heads only.
     """
 
+    card: ClassVar[Card] = CARDS["candidate-match"]
     kind: Literal["candidate-match"] = "candidate-match"
     operator: Operator = "auto"
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"challenge", "public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Scores]:
         """Score all records for all cases, those of a linear head in one product."""

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import shares
 from palimpsest.attacks.labels import infer_labels, multiset
 from palimpsest.attacks.linear import operator_of, released_gradients
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Labels
@@ -31,11 +33,9 @@ class ClassScore(Frozen):
         operator: as for ``hrec``; of linear heads only.
     """
 
+    card: ClassVar[Card] = CARDS["class-score"]
     kind: Literal["class-score"] = "class-score"
     operator: Literal["auto", "identity", "hessian"] = "auto"
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"classes", "public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Labels]:
         """Answer all cases; those of a linear head in one batch."""

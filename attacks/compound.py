@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import grad, vmap
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import deleted_labels
 from palimpsest.attacks.descent import Ground, Search, Sought
@@ -16,6 +17,7 @@ from palimpsest.attacks.hrec import reconstruct
 from palimpsest.attacks.inversion import alike, answer, invert, quick_model, together_of
 from palimpsest.attacks.linear import class_targets, operator_of, precise_model, released_gradients
 from palimpsest.attacks.matching import flat, linear_matching
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
@@ -41,12 +43,10 @@ class Compound(Search):
         candidates: restarts, each from candidates of its own; networks only.
     """
 
+    card: ClassVar[Card] = CARDS["compound"]
     kind: Literal["compound"] = "compound"
     candidates: int = Field(default=4, ge=1)
     iterations: int = Field(default=60, ge=8)
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm", "mlp", "cnn", "resnet18"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases; of networks those of one size and model in one batch."""

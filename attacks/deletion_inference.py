@@ -9,21 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.shadows import Plan, Shadow, make_shadows
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.protocols.queries import Access, QueriedCase
+from palimpsest.simulator.world.protocols.queries import QueriedCase
 from palimpsest.simulator.world.records import Array, Challenge, Scores
 from palimpsest.simulator.world.specs import Frozen
 
 
 class _Inference(Frozen):
     """Ask both models about every record of the challenge, and judge by what shadow deletions did."""
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset(
-        {"challenge", "public sample", "lambda", "n", "unlearning rule", "training"}
-    )
-    access: ClassVar[Access] = "scores"
 
     def ask(self, cases: Sequence[QueriedCase], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Scores]:
         """Learn from shadows of the median size once, then judge every case."""
@@ -72,6 +68,7 @@ class DeletionInference(_Inference):
         deletions: from each of them.
     """
 
+    card: ClassVar[Card] = CARDS["deletion-inference"]
     kind: Literal["deletion-inference"] = "deletion-inference"
     features: Literal["difference", "concatenation"] = "difference"
     ordered: bool = True
@@ -128,6 +125,7 @@ class DeletionLira(_Inference):
         deletions: from each of them.
     """
 
+    card: ClassVar[Card] = CARDS["deletion-lira"]
     kind: Literal["deletion-lira"] = "deletion-lira"
     shadows: int = Field(default=16, ge=2)
     deletions: int = Field(default=6, ge=1)

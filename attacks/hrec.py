@@ -5,10 +5,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.labels import explain, infer_labels
 from palimpsest.attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
 from palimpsest.attacks.reading import Read, read
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
@@ -34,11 +36,9 @@ class Hrec(Frozen):
             optimum's response; ``auto`` takes it from public knowledge of the rule.
     """
 
+    card: ClassVar[Card] = CARDS["hrec"]
     kind: Literal["hrec"] = "hrec"
     operator: Literal["auto", "identity", "hessian"] = "auto"
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""

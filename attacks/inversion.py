@@ -8,12 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import deleted_labels
 from palimpsest.attacks.descent import Ground, Search, Sought
 from palimpsest.attacks.linear import precise_model
 from palimpsest.attacks.matching import flat, matching
 from palimpsest.attacks.raw_difference import layered
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
@@ -43,11 +45,9 @@ class Inversion(Search):
         restarts: random starts.
     """
 
+    card: ClassVar[Card] = CARDS["inversion"]
     kind: Literal["inversion"] = "inversion"
     restarts: int = Field(default=4, ge=1)
-
-    models: ClassVar[frozenset[str]] = frozenset({"mlp", "cnn", "resnet18"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""

@@ -6,8 +6,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.linear import public_blocks, side_by_side, thetas
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
@@ -19,10 +21,8 @@ class MaxDifference(Frozen):
     Where more records were deleted than the public sample holds, it is gone through again from the start.
     """
 
+    card: ClassVar[Card] = CARDS["max-difference"]
     kind: Literal["max-difference"] = "max-difference"
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Compare all models on the whole public sample."""

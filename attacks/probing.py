@@ -6,19 +6,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import proportional, shares
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.protocols.queries import Access, QueriedCase, Reply
+from palimpsest.simulator.world.protocols.queries import QueriedCase, Reply
 from palimpsest.simulator.world.records import Array, Labels
 from palimpsest.simulator.world.specs import Frozen
 
 
 class _Probing(Frozen):
     """Ask both models about probes of each class; the class that loses most was deleted."""
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"classes", "public sample"})
-    access: ClassVar[Access]
 
     def ask(self, cases: Sequence[QueriedCase], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Labels]:
         """Probe one deletion after the other, all with the same probes where they do not depend on the model."""
@@ -38,8 +36,8 @@ class Probing(_Probing):
     the model is confident; here the public records serve.
     """
 
+    card: ClassVar[Card] = CARDS["probing"]
     kind: Literal["probing"] = "probing"
-    access: ClassVar[Access] = "scores"
 
     def _losses(self, case: QueriedCase, knowledge: PublicKnowledge, rng: np.random.Generator) -> Array:
         before, after = case.before(knowledge.x), case.after(knowledge.x)
@@ -56,8 +54,8 @@ class ProbingTop1(_Probing):
     Where the second model takes a record for another class, the score of the first one is at most what is left over.
     """
 
+    card: ClassVar[Card] = CARDS["probing-top1"]
     kind: Literal["probing-top1"] = "probing-top1"
-    access: ClassVar[Access] = "top-1"
 
     def _losses(self, case: QueriedCase, knowledge: PublicKnowledge, rng: np.random.Generator) -> Array:
         before, after = case.before(knowledge.x), case.after(knowledge.x)
@@ -80,10 +78,10 @@ class ProbingLabel(_Probing):
         halvings: for each border and model.
     """
 
+    card: ClassVar[Card] = CARDS["probing-label"]
     kind: Literal["probing-label"] = "probing-label"
     borders: int = Field(default=500, ge=1)
     halvings: int = Field(default=20, ge=1)
-    access: ClassVar[Access] = "label"
 
     def _losses(self, case: QueriedCase, knowledge: PublicKnowledge, rng: np.random.Generator) -> Array:
         public = np.asarray(knowledge.x, np.float64)

@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from palimpsest.attacks import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Case, Reconstruction
 from palimpsest.simulator.world.seeding import generator
@@ -18,10 +20,8 @@ class PublicDraw(Frozen):
     one finds some that resemble it. An attack on k > 1 records has seen nothing unless it beats this.
     """
 
+    card: ClassVar[Card] = CARDS["public-draw"]
     kind: Literal["public-draw"] = "public-draw"
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Draw for every case anew; with replacement only where more were deleted than are public."""

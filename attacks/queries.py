@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from palimpsest.simulator.world.cards import Access
 from palimpsest.simulator.world.models.model import Model
-from palimpsest.simulator.world.protocols.queries import Access, Reply
+from palimpsest.simulator.world.protocols.queries import Reply
 from palimpsest.simulator.world.records import Array, Case, Params
 
 

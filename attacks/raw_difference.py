@@ -6,11 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.hrec import reconstruct
 from palimpsest.attacks.labels import explain
 from palimpsest.attacks.linear import dominant, precise_model
 from palimpsest.attacks.reading import Read, read
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
@@ -24,10 +26,8 @@ class RawDifference(Frozen):
     the first layer's change, several are read off the hidden units whose bias changed most.
     """
 
+    card: ClassVar[Card] = CARDS["raw-difference"]
     kind: Literal["raw-difference"] = "raw-difference"
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax", "svm", "mlp"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.joint import JointEquations, families, lineage
 from palimpsest.attacks.prior import Space
 from palimpsest.attacks.unmix import Unmix, records_of
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
@@ -29,14 +31,12 @@ class Sequence(Frozen):
         refinements: how often the prior is moved to the neighbourhood of the answer, first by ``unmix``, then jointly.
     """
 
+    card: ClassVar[Card] = CARDS["sequence"]
     kind: Literal["sequence"] = "sequence"
     components: int = Field(default=100, ge=1)
     exchanges: int = Field(default=20, ge=0)
     refinements: int = Field(default=3, ge=1)
     iterations: int = Field(default=150, ge=1)
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Listed[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct the cases that go back to one model together."""

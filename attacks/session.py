@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
+from palimpsest.simulator.world.cards import Access
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
@@ -60,10 +62,24 @@ def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKno
         with Meter() as meter:
             found = attack.run(cases, known, rng)
         return Answer(list(found), meter.cost)
-    windows = [Window(case, known.model, attack.access) for case in cases]
+    windows = [Window(case, known.model, access_of(attack)) for case in cases]
     with Meter() as meter:
         found = attack.ask(windows, known, rng)
     return Answer(list(found), replace(meter.cost, queries=sum(window.queries for window in windows)))
+
+
+def access_of(attack: QueryAttack) -> Access:
+    """What an attack's questions are answered with.
+
+    Raises:
+        ValueError: its card does not say.
+    """
+    if attack.card.access is None:
+        raise ValueError(
+            f"attack {attack.kind} asks the models, and its card does not say what they answer with: "
+            f"access is one of {', '.join(get_args(Access))}"
+        )
+    return attack.card.access
 
 
 def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
@@ -71,12 +87,12 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
     for attack in attacks:
-        if attack.models and model not in attack.models:
-            works = ", ".join(sorted(attack.models))
+        if attack.card.models and model not in attack.card.models:
+            works = ", ".join(sorted(attack.card.models))
             raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")
-        if "classes" in attack.needs and known.facts.model.task == "regression":
+        if "classes" in attack.card.needs and known.facts.model.task == "regression":
             raise ValueError(f"attack {attack.kind} tells classes, and this model has none: it is a regression")
-        if "challenge" in attack.needs and known.challenge is None:
+        if "challenge" in attack.card.needs and known.challenge is None:
             raise ValueError(
                 f"attack {attack.kind} says of given records whether they were deleted, and there is no "
                 f"challenge.safetensors here: it is written by runs of scenarios that name this attack"

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.draws import Draws
 from palimpsest.attacks.embedding import invert
@@ -13,6 +14,7 @@ from palimpsest.attacks.equations import Equations, without
 from palimpsest.attacks.exchange import Exchange
 from palimpsest.attacks.linear import Released, operator_of
 from palimpsest.attacks.prior import Space
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.seeding import generator
@@ -51,15 +53,13 @@ class Unmix(Frozen):
         iterations: of L-BFGS, at most, for each prior.
     """
 
+    card: ClassVar[Card] = CARDS["unmix"]
     kind: Literal["unmix"] = "unmix"
     operator: Literal["auto", "identity", "hessian"] = "auto"
     components: int = Field(default=100, ge=1)
     exchanges: int = Field(default=20, ge=0)
     refinements: int = Field(default=4, ge=0)
     iterations: int = Field(default=200, ge=1)
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule"})
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct the cases one after the other, each from the same start."""

@@ -10,10 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler, normalize
 
+from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guess, proportional
 from palimpsest.attacks.shadows import Plan, make_shadows
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.protocols.queries import Access, QueriedCase
+from palimpsest.simulator.world.protocols.queries import QueriedCase
 from palimpsest.simulator.world.records import Array, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
 
@@ -35,16 +37,13 @@ class UpdatesLeak(Frozen):
         epochs: of the network.
     """
 
+    card: ClassVar[Card] = CARDS["updates-leak"]
     kind: Literal["updates-leak"] = "updates-leak"
     probes: int = Field(default=100, ge=1)
     shadows: int = Field(default=4, ge=1)
     deletions: int = Field(default=300, ge=2)
     code: int = Field(default=64, ge=1)
     epochs: int = Field(default=30, ge=1)
-
-    models: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"public sample", "lambda", "n", "unlearning rule", "training"})
-    access: ClassVar[Access] = "scores"
 
     def ask(
         self, cases: Sequence[QueriedCase], knowledge: PublicKnowledge, rng: np.random.Generator

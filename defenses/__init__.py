@@ -1,4 +1,4 @@
-"""The table of defenses. To add one: write the file, add its card, write its test."""
+"""The table of defenses. To add one: write the file, add the card that its class carries, write its test."""
 
 from palimpsest.simulator.world.cards import Card
 

@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.records import DeletionRequest, Forget
 
 
@@ -25,11 +27,10 @@ class Batching(Defense):
         rounds: of training that a request waits at most.
     """
 
+    card: ClassVar[Card] = CARDS["batching"]
     kind: Literal["batching"] = "batching"
     size: int = Field(default=5, ge=2)
     rounds: int = Field(default=10, ge=0)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"schedule"})
 
     def schedule(self, requests: Sequence[DeletionRequest]) -> tuple[DeletionRequest, ...]:
         """Merge requests; batches come in the order in which they are released."""

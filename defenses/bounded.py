@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from palimpsest.defenses.calibration import one_strength, smallest_noise
-from palimpsest.simulator.world.privacy.account import Charge, Unit
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
 
 
@@ -28,10 +28,6 @@ class BoundedRecords(Defense):
     target_epsilon: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
     target_clip: float = Field(default=1.0, gt=0)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"local training", "aggregation"})
-    unit: ClassVar[Unit | None] = "record"
-    pays_at: ClassVar[Place | None] = "aggregation"
 
     @model_validator(mode="before")
     @classmethod

@@ -5,8 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from palimpsest.simulator.world.privacy.account import Charge, Unit
-from palimpsest.simulator.world.protocols.defense import Defense, Memory, Place, Round
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.protocols.defense import Defense, Memory, Round
 from palimpsest.simulator.world.protocols.federation import BlockResult
 from palimpsest.simulator.world.specs import Recipe
 
@@ -33,18 +35,13 @@ class CentralDp(Defense):
         count_noise: sigma_b, deviation of the noise on the count; None: m / 20, but at least z.
     """
 
+    card: ClassVar[Card] = CARDS["central-dp"]
     kind: Literal["central-dp"] = "central-dp"
     noise_multiplier: float = Field(default=1.0, gt=0)
     clip: float = Field(default=1.0, gt=0)
     target_quantile: float | None = Field(default=None, gt=0, lt=1)
     clip_learning_rate: float = Field(default=0.2, gt=0)
     count_noise: float | None = Field(default=None, gt=0)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"client update", "aggregation"})
-    unit: ClassVar[Unit | None] = "client"
-    needs: ClassVar[frozenset[str]] = frozenset({"secret noise"})
-    pays_at: ClassVar[Place | None] = "aggregation"
-    algorithms: ClassVar[frozenset[str]] = frozenset({"fedavg"})
 
     @model_validator(mode="after")
     def _count_affordable(self) -> "CentralDp":

@@ -5,9 +5,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from palimpsest.defenses import CARDS
 from palimpsest.defenses.calibration import one_strength, smallest_noise
-from palimpsest.simulator.world.privacy.account import Charge, Unit
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.privacy.account import Charge
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
@@ -30,16 +32,11 @@ class DpSgd(Defense):
             a deletion is paid on top.
     """
 
+    card: ClassVar[Card] = CARDS["dp-sgd"]
     kind: Literal["dp-sgd"] = "dp-sgd"
     clip: float = Field(default=1.0, gt=0)
     noise_multiplier: float | None = Field(default=None, gt=0)
     target_epsilon: float | None = Field(default=None, gt=0)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"local training"})
-    unit: ClassVar[Unit | None] = "record"
-    needs: ClassVar[frozenset[str]] = frozenset({"secret noise"})
-    pays_at: ClassVar[Place | None] = "local training"
-    algorithms: ClassVar[frozenset[str]] = frozenset({"fedavg", "fedsgd"})
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from palimpsest.defenses import CARDS
 from palimpsest.defenses.bounded import BoundedRecords, row_bound, target_bound
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.federation import Statistics
 from palimpsest.simulator.world.records import Array
@@ -29,11 +31,8 @@ class DpStatistics(BoundedRecords):
     each release that it is in, a deleted one for none after its deletion.
     """
 
+    card: ClassVar[Card] = CARDS["dp-statistics"]
     kind: Literal["dp-statistics"] = "dp-statistics"
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge"})
-    algorithms: ClassVar[frozenset[str]] = frozenset({"closed-form"})
-    needs: ClassVar[frozenset[str]] = frozenset({"secret noise"})
 
     def statistics(self, exact: Statistics, spec: ModelSpec, noise: Noise) -> Statistics:
         """Noise the statistics; the regulariser's growth is on the Gram matrix's diagonal."""

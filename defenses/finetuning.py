@@ -4,7 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.protocols.defense import Defense
 
 
 class Finetuning(Defense):
@@ -19,11 +21,9 @@ class Finetuning(Defense):
         rounds: of the scenario's training, cohorts and batches drawn anew.
     """
 
+    card: ClassVar[Card] = CARDS["finetuning"]
     kind: Literal["finetuning"] = "finetuning"
     rounds: int = Field(default=3, ge=1)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"schedule"})
-    algorithms: ClassVar[frozenset[str]] = frozenset({"fedavg", "fedsgd"})
 
     def rounds_before_release(self) -> int:
         """How many."""

@@ -5,8 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.noise import Noise
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.records import Release
 
 
@@ -23,10 +25,9 @@ class Obfuscation(Defense):
         sigma: deviation of the noise on every parameter.
     """
 
+    card: ClassVar[Card] = CARDS["obfuscation"]
     kind: Literal["obfuscation"] = "obfuscation"
     sigma: float = Field(default=0.01, gt=0)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"release"})
 
     def release(self, release: Release, noise: Noise) -> Release:
         """Noise every parameter."""

@@ -3,7 +3,9 @@
 import math
 from typing import ClassVar, Literal
 
+from palimpsest.defenses import CARDS
 from palimpsest.defenses.bounded import BoundedRecords, row_bound, target_bound
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.defense import Solved
 from palimpsest.simulator.world.records import Params
 
@@ -23,11 +25,8 @@ class OutputPerturbation(BoundedRecords):
     each solution that it is in.
     """
 
+    card: ClassVar[Card] = CARDS["output-perturbation"]
     kind: Literal["output-perturbation"] = "output-perturbation"
-
-    models: ClassVar[frozenset[str]] = frozenset({"ridge", "softmax"})
-    algorithms: ClassVar[frozenset[str]] = frozenset({"lbfgs", "closed-form"})
-    needs: ClassVar[frozenset[str]] = frozenset({"secret noise", "unseen iterates"})
 
     def solution(self, model: Params, about: Solved) -> Params:
         """Noise every parameter."""

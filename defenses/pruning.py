@@ -6,9 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.noise import Noise
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.records import Release
 
 
@@ -23,10 +25,9 @@ class Pruning(Defense):
         share: of the parameters that become 0; where several are equally small, the later ones stay.
     """
 
+    card: ClassVar[Card] = CARDS["pruning"]
     kind: Literal["pruning"] = "pruning"
     share: float = Field(default=0.3, gt=0, lt=1)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"release"})
 
     def release(self, release: Release, noise: Noise) -> Release:
         """Keep the large parameters."""

@@ -5,8 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.noise import Noise
-from palimpsest.simulator.world.protocols.defense import Defense, Place
+from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.transcript import rounded
 from palimpsest.simulator.world.records import Release
 
@@ -20,10 +22,9 @@ class Rounding(Defense):
         bits: significant ones, the leading one included (float32 has 24, float64 53).
     """
 
+    card: ClassVar[Card] = CARDS["rounding"]
     kind: Literal["rounding"] = "rounding"
     bits: int = Field(default=8, ge=1, le=52)
-
-    places: ClassVar[frozenset[Place]] = frozenset({"release"})
 
     def release(self, release: Release, noise: Noise) -> Release:
         """Round every parameter."""

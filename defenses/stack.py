@@ -1,10 +1,12 @@
 """Several defenses in one arm."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from palimpsest.defenses import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, Round, Solved, private_part
@@ -22,6 +24,7 @@ class Stack(Defense):
         of: the defenses, in the order in which they act.
     """
 
+    card: ClassVar[Card] = CARDS["stack"]
     kind: Literal["stack"] = "stack"
     of: tuple[SerializeAsAny[Defense], ...] = Field(default=(), max_length=8)
 
@@ -33,7 +36,7 @@ class Stack(Defense):
         twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
         if twice is not None:
             raise ValueError(f"{twice!r} is there twice; remove one")
-        private = [part.kind for part in self.of if part.unit is not None]
+        private = [part.kind for part in self.of if part.card.unit is not None]
         if len(private) > 1:
             raise ValueError(f"{' and '.join(private)} each keep a privacy account; an arm has one: remove one")
         return self

@@ -39,7 +39,7 @@ def aggregated(
     if total is None:
         total = BlockResult({name: np.zeros(np.shape(value)) for name, value in shapes.items()}, 0.0)
     part = private_part(setup.defense)
-    if part is not None and part.pays_at == "aggregation":
+    if part is not None and part.card.pays_at == "aggregation":
         price = part.charge(setup.recipe, 0)
         if setup.amplified:
             price = Charge(price.noise_multiplier, setup.plan.sampling_rate, price.steps)
@@ -67,7 +67,7 @@ def solved_ridge(setup: Setup, branch: int, forget: Forget, stream: Key, exact: 
 def solved(setup: Setup, branch: int, forget: Forget, stream: Key, model: Params) -> Params:
     """A model that was solved for, as the defense lets it be known; everybody whose data it read is charged."""
     part = private_part(setup.defense)
-    if part is not None and part.pays_at == "aggregation":
+    if part is not None and part.card.pays_at == "aggregation":
         setup.account.charge(branch, None, forget, part.charge(setup.recipe, 0))
     noise = noise_of(setup.seed, setup.noise(part_of(stream, "solution")))
     tolerance = setup.plan.gradient_norm if setup.plan.algorithm == "lbfgs" else 0.0

@@ -22,7 +22,7 @@ def guarded(federation: Federation, setup: Setup) -> Federation:
     """The same federation, watched where the defense has clients add the noise."""
     inner = federation.inner if isinstance(federation, GuardedFederation) else federation
     part = private_part(setup.defense)
-    return inner if part is None or part.pays_at != "local training" else GuardedFederation(inner, setup, part)
+    return inner if part is None or part.card.pays_at != "local training" else GuardedFederation(inner, setup, part)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class History:
     def private_ridge(self, case: UnlearningCase, statistics: Callable[[], Statistics]) -> Params | None:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
         part = private_part(self.setup.defense)
-        if part is None or part.pays_at != "aggregation":
+        if part is None or part.card.pays_at != "aggregation":
             return None
         stream = self.noise_key("solution", case)
         return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics())

@@ -45,6 +45,10 @@ class Processed:
     spent: Mapping[str, Any] = field(default_factory=dict)
 
 
+Report = Callable[[DeletionRequest, Processed | str], None]
+"""Is told of a request when it is completed, or why it was refused."""
+
+
 @dataclass(frozen=True)
 class ChainState:
     """What a chain of requests goes on from.
@@ -91,6 +95,7 @@ class Session:
         sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning.
         treasurer: of the privacy account; None: nobody asks.
+        report: is told what becomes of each request; None: nobody listens.
     """
 
     history: History
@@ -101,6 +106,7 @@ class Session:
     sequential: bool
     rounds_between: int
     treasurer: Treasurer | None = None
+    report: Report | None = None
 
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
@@ -110,7 +116,7 @@ class Session:
 
     def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
         """With a record that goes on after the first request, where the method needs one."""
-        if "client drift" not in self.unlearner.needs and self.history.setup.plan.shards == 1:
+        if "client drift" not in self.unlearner.card.needs and self.history.setup.plan.shards == 1:
             return self
         first = min((request.round for request in requests), default=self.history.setup.rounds)
         return replace(self, history=Chain.of(self.history, first))
@@ -186,7 +192,7 @@ class Session:
             newest=processed.after,
             model=processed.model,
             round=state.round,
-            forgotten=case.forgotten if self.unlearner.deletes else state.forgotten,
+            forgotten=case.forgotten if self.unlearner.card.deletes else state.forgotten,
             statistics=_kept(case, outcomes[-1]),
             perturbation=outcomes[-1].perturbation,
         )
@@ -219,10 +225,14 @@ class Session:
                 kept[:] = [outcome]
         spent = {case.branch: self._statement(account, case, opened) for case in cases}
         self._complete(cases, {branch: number for branch, (number, *_) in last.items()}, spent)
-        return [
+        processed = [
             Processed(case, number, *last[case.branch], notes=notes[case.branch], spent=spent[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
+        if self.report:
+            for one in processed:
+                self.report(one.case.request, one)
+        return processed
 
     def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why privacy forbids to process it."""
@@ -258,14 +268,17 @@ class Session:
             label=request.label,
             records={str(client): list(records) for client, records in request.forget.items()},
         )
+        reason = unaffordable
         if twice := common(gone, request.forget):
             named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
-            self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
+            reason = f"records {named} have already been deleted"
+        if reason:
+            self.ledger.write("refused", request.index, reason=reason)
+            if self.report:
+                self.report(request, reason)
             return False
-        if unaffordable:
-            self.ledger.write("refused", request.index, reason=unaffordable)
-            return False
-        self.ledger.write("accepted", request.index, method=self.unlearner.method, promises=self.unlearner.promises)
+        method, promises = self.unlearner.method, self.unlearner.card.promises
+        self.ledger.write("accepted", request.index, method=method, promises=promises)
         return True
 
     def _take_back(self, request: DeletionRequest, gone: Forget, round: int) -> Forget:
@@ -288,11 +301,12 @@ class Session:
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        if self.unlearner.deletes and cases:
+        deletes = self.unlearner.card.deletes
+        if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
-                about = {"branch": case.branch, "release": releases[case.branch], "tombstones": self.unlearner.deletes}
+                about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid)
 

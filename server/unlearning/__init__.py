@@ -1,4 +1,4 @@
-"""The table of unlearning methods. To add one: write the file, add its card, write its test."""
+"""The table of unlearning methods. To add one: write the file, add the card that its class carries, write its test."""
 
 from palimpsest.simulator.world.cards import Card
 
@@ -8,6 +8,8 @@ CARDS: dict[str, Card] = {
         summary="the whole training again without the deleted records, its randomness coupled to the first or not",
         levels=("record", "label", "client"),
         promises="exact",
+        adaptive=True,
+        adaptive_if=(("coupling", "independent"),),
         under=("local training", "aggregation", "release"),
     ),
     "rollback": Card(
@@ -30,7 +32,6 @@ CARDS: dict[str, Card] = {
         source="SISA, IEEE S&P 2021; KNOT, INFOCOM 2023",
     ),
     "downdate": Card(
-        under=("aggregation",),
         target="palimpsest.server.unlearning.downdate:Downdate",
         summary="subtract the deleted records from ridge's sufficient statistics and solve again",
         levels=("record", "label", "client"),
@@ -38,6 +39,8 @@ CARDS: dict[str, Card] = {
         algorithms=("closed-form",),
         needs=("leaver",),
         promises="exact",
+        adaptive=True,
+        under=("aggregation",),
     ),
     "newton": Card(
         target="palimpsest.server.unlearning.newton:Newton",
@@ -139,6 +142,7 @@ CARDS: dict[str, Card] = {
         target="palimpsest.server.unlearning.ignore:Ignore",
         summary="the request is recorded and ignored: the baseline that leaks nothing and forgets nothing",
         levels=("record", "label", "client"),
+        deletes=False,
         under=("local training", "aggregation", "release"),
     ),
 }

@@ -6,8 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Params, Release
@@ -27,16 +30,11 @@ class Ascent(Frozen):
         max_distance: bound on ||theta' - theta||_2: a step that would pass it is cut back to it; 0: unbounded.
     """
 
+    card: ClassVar[Card] = CARDS["ascent"]
     method: Literal["ascent"] = "ascent"
     learning_rate: float = Field(default=0.05, gt=0)
     steps: int = Field(default=1, ge=1)
     max_distance: float = Field(default=0.0, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Ascend on all cases together; yield one release a case."""
@@ -62,6 +60,11 @@ class Ascent(Frozen):
             ]
         for case, model in zip(cases, models, strict=True):
             yield Outcome(Release(case.branch, case.round, "unlearning", model), statistics=case.statistics)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Every leaver answers once for each step."""
+        leavers = sum(len(request.forget) for request in work.requests)
+        return Forecast(0, self.steps * leavers, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """One step leaves the gradient itself; several leave nearly ``steps`` times it."""

@@ -8,9 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from palimpsest.server.unlearning import CARDS
 from palimpsest.server.unlearning.residuals import cohorts, contribution
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, flat, model_of, unflat
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -33,17 +36,12 @@ class Distil(Frozen):
         batch_size, learning_rate: of the distillation.
     """
 
+    card: ClassVar[Card] = CARDS["distil"]
     method: Literal["distil"] = "distil"
     temperature: float = Field(default=3.0, gt=0)
     epochs: int = Field(default=5, ge=0)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=0.01, gt=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the subtraction and after the distillation, for every case."""
@@ -60,6 +58,10 @@ class Distil(Frozen):
             yield Outcome(Release(case.branch, case.round, "unlearning", student))
             taught = self._taught(model, student, case.before, features, history.noise("distil", case))
             yield Outcome(Release(case.branch, case.round, "recovery", taught))
+
+    def forecast(self, work: Workload) -> Forecast:
+        """No client is asked; the model is broadcast before the distillation and after it."""
+        return Forecast(0, 0, 2 * len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

@@ -5,8 +5,11 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from palimpsest.server.algorithms.ridge import RidgeSolver
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.questions import RidgeFactors
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
@@ -22,14 +25,8 @@ class Downdate(Frozen):
     one), not to the eavesdropper. Under a private defense the exact statistics are solved again with fresh noise.
     """
 
+    card: ClassVar[Card] = CARDS["downdate"]
     method: Literal["downdate"] = "downdate"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "exact"
-    adaptive: ClassVar[bool] = True
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case; branches that share their statistics share one factorisation."""
@@ -48,6 +45,10 @@ class Downdate(Frozen):
             if model is None:
                 model = linear_params(solvers[id(kept)].without(factor))
             yield Outcome(Release(case.branch, case.round, "unlearning", model), taken=factor)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Every leaver answers once."""
+        return Forecast(0, sum(len(request.forget) for request in work.requests), len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are optima: their difference is the inverse Hessian times a gradient."""

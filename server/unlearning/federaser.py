@@ -7,6 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from palimpsest.server.blocks import weighted_mean
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, KeptUpdates, Outcome, UnlearningCase
@@ -35,15 +37,10 @@ class FedEraser(Frozen):
         ratio: r, as in the authors' code; at least one epoch is run.
     """
 
+    card: ClassVar[Card] = CARDS["federaser"]
     method: Literal["federaser"] = "federaser"
     interval: int = Field(default=1, ge=1)
     ratio: float = Field(default=0.5, gt=0, le=1)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after every replayed round; the rounds of all cases run together."""

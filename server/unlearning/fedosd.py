@@ -7,6 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from palimpsest.server.blocks import mean_gradient
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
 from palimpsest.simulator.world.protocols.questions import Gradient
@@ -41,16 +43,11 @@ class FedOsd(Frozen):
             local training resembles; the default is ours, and the same for every method that recovers.
     """
 
+    card: ClassVar[Card] = CARDS["fedosd"]
     method: Literal["fedosd"] = "fedosd"
     learning_rate: float = Field(default=4e-4, gt=0)
     steps: int = Field(default=100, ge=1)
     rounds: int = Field(default=5, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"classes", "leaver", "single-client messages"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the unlearning steps and after every round of recovery, all cases together."""

@@ -6,10 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
 from palimpsest.server.unlearning.residuals import cohorts, residual
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -33,16 +36,11 @@ class FedRecovery(Frozen):
         sensitivity: the bound on that distance.
     """
 
+    card: ClassVar[Card] = CARDS["fedrecovery"]
     method: Literal["fedrecovery"] = "fedrecovery"
     epsilon: float = Field(default=0.0, ge=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     sensitivity: float = Field(default=0.1, gt=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client updates"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case."""
@@ -54,6 +52,10 @@ class FedRecovery(Frozen):
                 step = step - sigma * history.noise("fedrecovery", case).standard_normal(step.shape)
             model = unflat(flat(case.before) - step, case.before) if step.any() else case.before
             yield Outcome(Release(case.branch, case.round, "unlearning", model), notes=notes)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """No client is asked."""
+        return Forecast(0, 0, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """What is subtracted is close to a gradient of the leaver, of unknown length."""

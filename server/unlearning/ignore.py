@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import Frozen
@@ -15,18 +18,17 @@ class Ignore(Frozen):
     Guarantee: none; no tombstone is set.
     """
 
+    card: ClassVar[Card] = CARDS["none"]
     method: Literal["none"] = "none"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = False
-    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the unchanged model, once a case."""
         for case in cases:
             yield Outcome(Release(case.branch, case.round, "unlearning", case.before), statistics=case.statistics)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Nothing is done; the unchanged model is broadcast again."""
+        return Forecast(0, 0, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Nothing changes."""

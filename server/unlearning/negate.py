@@ -5,8 +5,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import Frozen
@@ -25,14 +28,9 @@ class Not(Frozen):
         rounds: of fine-tuning; default: ours (the paper goes on until the accuracy is back).
     """
 
+    card: ClassVar[Card] = CARDS["not"]
     method: Literal["not"] = "not"
     rounds: int = Field(default=5, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the negated model and every round of fine-tuning, all cases together."""
@@ -41,6 +39,11 @@ class Not(Frozen):
         for case, model in zip(cases, models, strict=True):
             yield Outcome(Release(case.branch, case.round, "unlearning", model))
         yield from history.recover(cases, models, self.rounds)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """The negated model and its rounds of fine-tuning, for each request."""
+        rounds = self.rounds * len(work.requests)
+        return Forecast(rounds, work.updates(rounds), rounds + len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

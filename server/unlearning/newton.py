@@ -9,6 +9,8 @@ from pydantic import Field
 
 from palimpsest.server.algorithms.conjugate import Solve, solve
 from palimpsest.server.blocks import add_up
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian
@@ -41,17 +43,12 @@ class Newton(Frozen):
         max_products: Hessian-vector products at most.
     """
 
+    card: ClassVar[Card] = CARDS["newton"]
     method: Literal["newton"] = "newton"
     epsilon: float = Field(default=1.0, gt=0, le=1)
     delta: float = Field(default=1e-4, gt=0, lt=1)
     tolerance: float = Field(default=1e-10, gt=0, lt=1)
     max_products: int = Field(default=500, ge=1)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver", "perturbed objective", "secret noise"})
-    promises: ClassVar[str] = "certified"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield one release a case, or those of a retraining where the budget is spent."""

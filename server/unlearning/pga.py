@@ -7,6 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from palimpsest.server.blocks import mean_gradient
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, model_of, unflat
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Federation
 from palimpsest.simulator.world.protocols.questions import Gradient
@@ -40,6 +42,7 @@ class Pga(Frozen):
         rounds: of recovery; default: ours.
     """
 
+    card: ClassVar[Card] = CARDS["pga"]
     method: Literal["pga"] = "pga"
     learning_rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -47,12 +50,6 @@ class Pga(Frozen):
     clip: float = Field(default=5.0, gt=0)
     stop_accuracy: float = Field(default=0.12, ge=0, le=1)
     rounds: int = Field(default=5, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the ascent and after every round of recovery, all cases together."""

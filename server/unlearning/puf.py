@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
@@ -26,15 +28,10 @@ class Puf(Frozen):
         rounds: of recovery; default: ours.
     """
 
+    card: ClassVar[Card] = CARDS["puf"]
     method: Literal["puf"] = "puf"
     scale: float = Field(default=1.0, gt=0)
     rounds: int = Field(default=5, ge=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"leaver"})
-    promises: ClassVar[str] = "none"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model of the unlearning round and of every round of recovery, all cases together."""

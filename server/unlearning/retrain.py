@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.specs import Frozen
 
@@ -21,23 +24,18 @@ class Retrain(Frozen):
             request. The attack's success depends on it more than on anything else.
     """
 
+    card: ClassVar[Card] = CARDS["retrain"]
     method: Literal["retrain"] = "retrain"
     coupling: Literal["same-order", "reshuffled", "independent"] = "independent"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    promises: ClassVar[str] = "exact"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation", "release"})
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether it stays exact where requests depend on earlier releases: only if its randomness does not."""
-        return self.coupling == "independent"
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""
         yield from history.retrain(cases, self.coupling)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Rounds of a whole training for each request, and of those between it and its unlearning."""
+        rounds = sum(request.round + work.rounds_between for request in work.requests)
+        return Forecast(rounds, work.updates(rounds), rounds + work.starts * len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.specs import Frozen
@@ -27,14 +29,8 @@ class Rollback(Frozen):
     took part in which round.
     """
 
+    card: ClassVar[Card] = CARDS["rollback"]
     method: Literal["rollback"] = "rollback"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"releases", "memoryless server"})
-    promises: ClassVar[str] = "exact"
-    adaptive: ClassVar[bool] = False
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset({"local training", "aggregation"})
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored release and every one after it; the rounds of all cases run together."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.specs import Frozen
@@ -28,14 +30,8 @@ class Sharded(Frozen):
     heard where ``adversary.sees = "broadcasts"``.
     """
 
+    card: ClassVar[Card] = CARDS["sharded"]
     method: Literal["sharded"] = "sharded"
-
-    levels: ClassVar[frozenset[str]] = frozenset({"record", "label", "client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"memoryless server", "shard checkpoints"})
-    promises: ClassVar[str] = "exact"
-    adaptive: ClassVar[bool] = False
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the merged model of every case; the rounds of all shards of all cases run together."""

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from palimpsest.server.unlearning import CARDS
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
 from palimpsest.simulator.world.protocols.federation import Federation
@@ -44,16 +46,11 @@ class Sifu(Frozen):
         sigma: deviation of the noise, as in the authors' code.
     """
 
+    card: ClassVar[Card] = CARDS["sifu"]
     method: Literal["sifu"] = "sifu"
     epsilon: float = Field(default=10.0, gt=0)
     delta: float = Field(default=0.01, gt=0, lt=1)
     sigma: float = Field(default=0.05, gt=0)
-
-    levels: ClassVar[frozenset[str]] = frozenset({"client"})
-    needs: ClassVar[frozenset[str]] = frozenset({"client drift", "plain SGD", "releases", "secret noise"})
-    promises: ClassVar[str] = "certified"
-    deletes: ClassVar[bool] = True
-    under: ClassVar[frozenset[str]] = frozenset()
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored, noisy model of every case and every round after it, all cases together."""

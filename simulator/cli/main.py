@@ -50,10 +50,10 @@ def run(
 
         loaded = load_scenario(scenario, set_ or ())
         directory = out or unused_directory(loaded.name)
-        with recoverable(directory), Shown(ERR) as progress:
+        with recoverable(directory), Shown(ERR) as shown:
             from palimpsest.simulator.experiment import runner
 
-            result = runner.run(loaded, directory, progress)
+            result = runner.run(loaded, directory, shown)
     conclude(result)
 
 
@@ -62,10 +62,10 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run th
     """Finish a run that was interrupted; it ends with the digests of an unbroken one."""
     if not (directory / "scenario.toml").is_file():
         fail(f"{directory} holds no run to resume: it has no scenario.toml")
-    with input_errors(), recoverable(directory), Shown(ERR) as progress:
+    with input_errors(), recoverable(directory), Shown(ERR) as shown:
         from palimpsest.simulator.experiment import runner
 
-        result = runner.resume(directory, progress)
+        result = runner.resume(directory, shown)
     conclude(result)
 
 

@@ -7,13 +7,14 @@ from palimpsest.simulator.experiment.arm_files import ArmFiles
 from palimpsest.simulator.experiment.assessed import assess
 from palimpsest.simulator.experiment.attacked import attack, grant
 from palimpsest.simulator.experiment.served import ArmInputs, serve
+from palimpsest.simulator.world.protocols.events import Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
 
-def run_arm(directory: Path, inputs: ArmInputs) -> dict[str, Any]:
+def run_arm(directory: Path, inputs: ArmInputs, observer: Observer) -> dict[str, Any]:
     """Unlearn, attack and score in a run's directory; return this arm's entry of ``results.json``."""
     files = ArmFiles(directory, inputs.arm.id)
-    served = serve(inputs, files.transcript, files.ledger)
+    served = serve(inputs, files.transcript, files.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
     attacked = attack(files.transcript, inputs.arm.attacks, inputs.arm.seed)

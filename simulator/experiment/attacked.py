@@ -43,7 +43,7 @@ def grant(inputs: ArmInputs, served: Served) -> Granted:
     arm, ground, processed = inputs.arm, inputs.trunk.ground, served.processed
     labels = [inputs.forgotten(p)[1] for p in processed]
     posed = None
-    if processed and any("challenge" in attack.needs for attack in arm.attacks):
+    if processed and any("challenge" in attack.card.needs for attack in arm.attacks):
         posed = pose(processed, ground.population, arm.seed)
     known = knowledge_of(inputs.scenario.name, arm, ground, processed, labels)
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
-from palimpsest.simulator.experiment.progress import Progress, Silent
+from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all, finished
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
@@ -25,6 +25,7 @@ from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory, write_atomically
+from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Result:
 
 
 def run(
-    scenario: Scenario, out: Path | None = None, progress: Progress | None = None, *, data: Dataset | None = None
+    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        progress: is told what the data are, and how far the run is.
+        observer: is told what the data are, and what happens, as it happens.
         data: records in memory, in place of the scenario's source.
 
     Raises:
@@ -59,15 +60,16 @@ def run(
     if data is not None:
         scenario = with_data(scenario, data)
     ground = prepare(scenario)
-    return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
+    directory = _new_directory(scenario, out)
+    return _run_in(directory, scenario, ground, Observers.of(directory, observer))
 
 
-def resume(directory: Path, progress: Progress | None = None, *, data: Dataset | None = None) -> Result:
+def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Args:
         directory: of the run.
-        progress: is told what the data are, and how far the run is.
+        observer: is told what the data are, and what happens, as it happens.
         data: those that the run was begun with, where it was begun with ``data``.
 
     Raises:
@@ -76,14 +78,15 @@ def resume(directory: Path, progress: Progress | None = None, *, data: Dataset |
     scenario = load_scenario(str(directory / "scenario.toml"))
     asked_again(scenario, data)
     _check_provenance(directory, scenario)
-    return _run_in(directory, scenario, prepare(scenario), progress or Silent())
+    return _run_in(directory, scenario, prepare(scenario), Observers.of(directory, observer))
 
 
-def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
-    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, progress), progress or Silent())
+    observers = Observers.of(directory, observer)
+    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, observers), observers)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -97,7 +100,7 @@ def prepare(scenario: Scenario) -> list[Groundwork]:
 
 
 def simulate(
-    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, progress: Progress | None = None
+    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, observer: Observer | None = None
 ) -> dict[str, Any]:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
@@ -106,15 +109,15 @@ def simulate(
         ground: what ``prepare`` said of it.
         directory: of the run; exists.
         grid: the hosts.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
     """
-    outline = plan(scenario)
-    device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
+    outline, observers = plan(scenario), Observers.of(directory, observer)
+    device = _device(scenario, ground[0].federation(grid, "devices"), directory, observers)
     with one_thread():
         do_all(
             _left(directory, scenario, outline, [replace(base, device=device) for base in ground]),
             grid,
-            progress or Silent(),
+            observers,
         )
     results = {
         "schema": 1,
@@ -137,16 +140,16 @@ def _left(directory: Path, scenario: Scenario, outline: Plan, ground: Sequence[G
     return tasks
 
 
-def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
+def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
     for line in describe((base.setting, base.seed, base.population) for base in ground):
-        progress.note(line)
-    progress.stage("Starting hosts", None)
+        observers.noted(Noted(line))
+    observers.stage_began(StageBegan("Starting hosts"))
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)
-        results = simulate(scenario, ground, directory, grid, progress)
-    return _finish(directory, scenario, results, progress)
+        results = simulate(scenario, ground, directory, grid, observers)
+    return _finish(directory, scenario, results, observers)
 
 
 def _make_ready(scenario: Scenario) -> None:
@@ -157,7 +160,7 @@ def _make_ready(scenario: Scenario) -> None:
     prepare_tracking(scenario.tracking.uri)
 
 
-def _device(scenario: Scenario, federation: GridFederation, directory: Path, progress: Progress) -> str:
+def _device(scenario: Scenario, federation: GridFederation, directory: Path, observers: Observers) -> str:
     """Choose where hosts compute, and say so; a run that is resumed computes where it was begun.
 
     Raises:
@@ -168,7 +171,7 @@ def _device(scenario: Scenario, federation: GridFederation, directory: Path, pro
     if wanted == "cpu":
         return "cpu"
     device = devices.choose(wanted, federation.gpus())
-    progress.note(devices.said_of(wanted, device, federation.gpus()))
+    observers.noted(Noted(devices.said_of(wanted, device, federation.gpus())))
     path = directory / "provenance.json"
     if path.is_file():
         about = json.loads(path.read_text())
@@ -181,15 +184,15 @@ def _device(scenario: Scenario, federation: GridFederation, directory: Path, pro
     return device
 
 
-def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:
+def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], observers: Observers) -> Result:
     """Draw and track what a run has left on disk."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
-    progress.stage("Drawing figures", None)
+    observers.stage_began(StageBegan("Drawing figures"))
     figures.draw_all(directory)
     comparison.write(RunFiles.open(directory))
-    progress.stage("Tracking in MLflow", None)
+    observers.stage_began(StageBegan("Tracking in MLflow"))
     return Result(directory, results, track(directory, scenario.tracking.uri))
 
 

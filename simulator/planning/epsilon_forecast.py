@@ -42,7 +42,7 @@ def epsilons(scenario: Scenario, prefix: Prefix, root: Path) -> dict[str, float]
     ground = Groundwork.of(scenario, prefix, root)
     treasurer = Treasurer(Meter(scenario.privacy.delta, scenario.privacy.accountant), scenario.privacy.budget)
     with TemporaryDirectory() as scratch:
-        history = _rehearsed(ground, {need for arm in prefix.arms for need in arm.unlearning.needs}, Path(scratch))
+        history = _rehearsed(ground, {need for arm in prefix.arms for need in arm.unlearning.card.needs}, Path(scratch))
         found = {"": treasurer.meter.highest(history.setup.account, [0])}
         of_method: dict[Unlearner, float | None] = {}  # arms of one training differ in what is done to releases, too
         for arm in prefix.arms:

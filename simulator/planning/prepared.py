@@ -66,6 +66,11 @@ class Groundwork:
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
+    @property
+    def label(self) -> str:
+        """Of the training, for the user."""
+        return " ".join(part for part in (self.setting.variant, f"seed {self.seed}") if part)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the population out, in a message to a host: every process maps it into memory for itself."""
         directory = self.directory.resolve()
@@ -86,8 +91,8 @@ def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:
         return
     but = f"needs classes, but {population.schema.name} has a real-valued target"
     for arm in prefix.arms:
-        if "classes" in arm.unlearning.needs:
+        if "classes" in arm.unlearning.card.needs:
             raise DataError(f"unlearning method {arm.unlearning.method!r} {but}: take another method")
         for attack in arm.attacks:
-            if "classes" in attack.needs:
+            if "classes" in attack.card.needs:
                 raise DataError(f"attack {attack.kind!r} {but}: take an attack that answers with records")

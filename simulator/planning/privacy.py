@@ -35,7 +35,7 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
             setup,
             defense=candidate,
             spec=candidate.model(setup.spec),
-            account=Account(part.unit if part else None, setup.sizes),
+            account=Account(part.card.unit if part else None, setup.sizes),
         )
 
     def spends(candidate: Defense) -> float:

@@ -3,15 +3,17 @@
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from palimpsest import attacks, defenses
 from palimpsest.server import unlearning
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.protocols.defense import Defense
 
 Group = Literal["unlearning", "defense", "attack"]
 
@@ -36,23 +38,14 @@ def names(group: Group) -> list[str]:
 
 
 def card(group: Group, name: str) -> Card:
-    """The card of a method; that of another package's is read off its class, which is imported for it."""
+    """The card of a method; another package's class carries its card, and is imported for it.
+
+    Raises:
+        ScenarioError: as ``method_class``.
+    """
     if name in _BUILT_IN[group]:
         return _BUILT_IN[group][name]
-    cls = method_class(group, name)
-    return Card(
-        target=_third_parties(group)[name],
-        summary=(cls.__doc__ or name).strip().splitlines()[0],
-        levels=_declared(cls, "levels"),
-        models=_declared(cls, "models"),
-        algorithms=_declared(cls, "algorithms"),
-        needs=_declared(cls, "needs"),
-        promises=str(getattr(cls, "promises", "none")),
-        under=_declared(cls, "under"),
-        places=_declared(cls, "places"),
-        unit=getattr(cls, "unit", None) or "",
-        pays_at=getattr(cls, "pays_at", None) or "",
-    )
+    return _card_of(group, name, method_class(group, name), _third_parties(group)[name])
 
 
 @lru_cache(maxsize=64)
@@ -60,22 +53,49 @@ def method_class(group: Group, name: str) -> type[BaseModel]:
     """Import the class of a method.
 
     Raises:
-        ScenarioError: another package's method cannot be imported, or is no pydantic model.
+        ScenarioError: another package's method cannot be imported, whatever its module raises, is no pydantic model, or
+            carries no sound card.
     """
     built_in = _BUILT_IN[group].get(name)
     target = built_in.target if built_in else _third_parties(group)[name]
     module, _, attribute = target.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {error}") from error
+    except Exception as error:  # a module of somebody else's
+        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {_first_line(error)}") from error
     if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
         raise ScenarioError(f"{group} method {name!r} ({target}) is no pydantic model, as every method has to be")
+    if built_in is None:
+        _card_of(group, name, cls, target)
     return cls
 
 
-def _declared(cls: type[BaseModel], key: str) -> tuple[str, ...]:
-    return tuple(sorted(getattr(cls, key, ())))
+def _first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _card_of(group: Group, name: str, cls: type[BaseModel], target: str) -> Card:
+    """The card that a class of another package carries, with the target of its entry point.
+
+    Raises:
+        ScenarioError: there is none, or a fact on it is of the wrong type.
+    """
+    carried = getattr(cls, "card", None)
+    if not isinstance(carried, Card) or carried is Defense.card:
+        raise ScenarioError(
+            f"{group} method {name!r} ({target}) carries no card: its class has to state "
+            f"`card: ClassVar[Card] = Card(summary=...)`, with Card of palimpsest.simulator.world.cards"
+        )
+    try:
+        TypeAdapter(Card).validate_python(asdict(carried))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(str(part) for part in wrong["loc"])
+        raise ScenarioError(
+            f"{group} method {name!r} ({target}): its card's {where} = {wrong['input']!r}: {wrong['msg']}"
+        ) from error
+    return replace(carried, target=target)
 
 
 def _third_parties(group: Group) -> Mapping[str, str]:

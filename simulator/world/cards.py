@@ -1,14 +1,27 @@
-"""Cards: what a method, data set or model is and needs, as literals, so that listing them imports nothing heavy."""
+"""Cards: what a method is and needs, as literals, so that listing methods imports nothing heavy."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal["local training", "client update", "aggregation", "release", "schedule"]
+"""Where a defense may act."""
+
+Unit = Literal["record", "client"]
+"""What differential privacy protects, and an account is kept for: neighbours differ in one unit, replaced by null."""
+
+Access = Literal["scores", "top-1", "label"]
+"""All scores, the predicted class with its score, or the predicted class alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Card:
-    """One line of a table of methods; a test holds it equal to what the class itself declares.
+    """All facts of a method that do not depend on its hyper-parameters; they are stated here alone.
+
+    A built-in method's card stands in its package's table, which can be read without importing the method. Its class
+    carries it as ``card``. The class of another package's method states its card itself.
 
     Attributes:
-        target: where the class lives, ``"package.module:Class"``.
+        target: where the class lives, ``"package.module:Class"``; for other packages the entry point says it.
         summary: one sentence for ``palimpsest list``.
         levels: deletion levels it supports (record, label, client); empty where that means nothing.
         models: model kinds it works on; empty means all.
@@ -16,20 +29,33 @@ class Card:
         needs: what it needs from the federation or the adversary's knowledge.
         promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
         source: the paper.
+        deletes: of an unlearning method: whether the records are tombstoned once it is done.
+        adaptive: of an exact method: whether it stays exact where requests depend on earlier releases.
+        adaptive_if: hyper-parameters with the values that this takes, ``(("coupling", "independent"),)``.
         under: of an unlearning method: places at which a private defense's noise covers all that it reads.
-        places: of a defense: where it acts.
-        unit, pays_at: of a private defense: what it protects, and the place where its noise enters.
+        places: of a defense: where it acts. A stack's card names no place: its parts' cards do.
+        unit, pays_at: of a private defense: what it protects, and the place where its noise enters and where the
+            account is charged; None: it promises no privacy.
+        access: of an attack that asks the models: what its questions are answered with; None: it reads parameters.
     """
 
-    target: str
     summary: str
+    target: str = ""
     levels: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     promises: str = "none"
     source: str = ""
-    under: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
-    unit: str = ""
-    pays_at: str = ""
+    deletes: bool = True
+    adaptive: bool = False
+    adaptive_if: tuple[tuple[str, str], ...] = ()
+    under: tuple[Place, ...] = ()
+    places: tuple[Place, ...] = ()
+    unit: Unit | None = None
+    pays_at: Place | None = None
+    access: Access | None = None
+
+    def stays_exact(self, method: object) -> bool:
+        """Whether a method with these hyper-parameters stays exact where requests depend on earlier releases."""
+        return self.adaptive and all(getattr(method, key) == value for key, value in self.adaptive_if)

@@ -18,12 +18,7 @@ from palimpsest.attacks.max_difference import MaxDifference
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.attacks.session import attack_transcript
 from palimpsest.simulator.results.answers import load_answers, save_answers
-from palimpsest.simulator.world.errors import TranscriptError
-from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.specs import FeatureSpec
-from tests.support.eavesdropped import (
-    SHORT,
+from palimpsest.simulator.testing.transcripts import (
     ascending,
     challenged,
     cosines,
@@ -33,6 +28,11 @@ from tests.support.eavesdropped import (
     read_back,
     write,
 )
+from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import FeatureSpec
+from tests.support.short import ATTACKS
 
 FORBIDDEN = ("flwr", "ray", "mlflow", "opacus")
 ALONE = """
@@ -87,7 +87,7 @@ def overheard(directory: Path, kind: str = "ridge") -> PublicKnowledge:
 
 def alone(root: Path, directory: Path, out: Path, kind: str) -> dict[str, Array]:
     """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run."""
-    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(SHORT)]
+    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(ATTACKS)]
     done = subprocess.run([sys.executable, "-c", ALONE, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heard, others = json.loads(done.stdout)

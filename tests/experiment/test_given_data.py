@@ -15,6 +15,7 @@ from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 from palimpsest.simulator.world.data.datasets import load_source
 from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.protocols.events import Noted, Silent, StageBegan
 
 pytestmark = pytest.mark.mlflow
 
@@ -39,19 +40,17 @@ class Pairs(torch.utils.data.Dataset[Any]):
         return torch.full((1, 5, 6), k / 12), k % 2
 
 
-class Progress:
-    """Keeps what it is told."""
+class Listener(Silent):
+    """Keeps the notes, and where stages begin."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def stage(self, name: str, total: int | None) -> None:
-        self.notes.append(f"stage {name}")
+    def stage_began(self, event: StageBegan) -> None:
+        self.notes.append(f"stage {event.name}")
 
-    def advance(self, steps: int = 1) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+    def noted(self, event: Noted) -> None:
+        self.notes.append(event.text)
 
 
 def small(tmp_path: Path, **changes: Any) -> Scenario:
@@ -70,11 +69,11 @@ def small(tmp_path: Path, **changes: Any) -> Scenario:
 
 def test_a_run_on_arrays_is_what_it_is_on_a_file_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path / "cache"))
-    progress = Progress()
+    listener = Listener()
     data = Dataset.from_arrays(X, Y, client=WARD)
-    given = run(small(tmp_path), tmp_path / "given", progress, data=data)
-    first = progress.notes.index("stage Starting hosts")
-    assert progress.notes[0].startswith("data      given: 160 records") and "east (" in "".join(progress.notes[:first])
+    given = run(small(tmp_path), tmp_path / "given", listener, data=data)
+    first = listener.notes.index("stage Starting hosts")
+    assert listener.notes[0].startswith("data      given: 160 records") and "east (" in "".join(listener.notes[:first])
     np.savez(tmp_path / "file.npz", x=X, y=Y, client=WARD)
     source = {"source": str(tmp_path / "file.npz"), "partition": {"scheme": "natural"}}
     stored = run(small(tmp_path, data=source), tmp_path / "stored")

@@ -17,6 +17,7 @@ from palimpsest.simulator.scenario.load import (
     shipped,
 )
 from palimpsest.simulator.scenario.registry import card, names
+from palimpsest.simulator.world.cards import Card
 
 
 def written(tmp_path: Path, text: str) -> Scenario:
@@ -173,20 +174,22 @@ def test_methods_of_other_packages_are_found_checked_and_run(tmp_path: Path, mon
     )
     (tmp_path / "elsewhere.py").write_text(
         "from typing import Literal, ClassVar\n"
+        "from palimpsest.simulator.world.cards import Card\n"
         "from pydantic import BaseModel\n"
         "class Forgetful(BaseModel, frozen=True, extra='forbid'):\n"
-        "    '''Forgets.\n\n    Slowly.'''\n"
         "    method: Literal['forgetful'] = 'forgetful'\n"
         "    strength: float = 1.5\n"
-        "    levels: ClassVar = frozenset({'client'})\n"
-        "    needs: ClassVar = frozenset({'single-client messages'})\n"
-        "    promises: ClassVar = 'none'\n"
+        "    card: ClassVar[Card] = Card(\n"
+        "        summary='forgets slowly', levels=('client',), needs=('single-client messages',)\n"
+        "    )\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "forgetful" in names("unlearning")
-    assert (card("unlearning", "forgetful").summary, card("unlearning", "forgetful").levels) == (
-        "Forgets.",
-        ("client",),
+    assert card("unlearning", "forgetful") == Card(
+        target="elsewhere:Forgetful",
+        summary="forgets slowly",
+        levels=("client",),
+        needs=("single-client messages",),
     )
     entry = {"method": "forgetful", "strength": [1.0, 2.0]}
     client = {"name": "x", "deletion": {"level": "client", "requests": 1}, "unlearning": [entry]}

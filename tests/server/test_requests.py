@@ -18,13 +18,13 @@ from palimpsest.server.unlearning.ignore import Ignore
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
 from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
-from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
-from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
 SAME = Retrain(coupling="same-order")
@@ -151,7 +151,7 @@ def test_a_client_may_be_emptied_bit_by_bit(tmp_path: Path, unlearner: Unlearner
     assert processed[-1].case.forgotten == _all_of(bench, 3)
     assert [event for event, request in _events(bench) if request == 2] == ["requested", "refused"]
     assert np.isfinite(flat(bench.broadcast[-1].params)).all()
-    if unlearner.promises == "exact":
+    if unlearner.card.promises == "exact":
         assert np.array_equal(flat(bench.broadcast[-1].params), flat(_trained(bench, _all_of(bench, 3))))
 
 

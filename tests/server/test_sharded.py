@@ -15,12 +15,12 @@ from palimpsest.server.training import train
 from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.sharded import Sharded
+from palimpsest.simulator.testing.populations import digits_population, with_records_replaced
+from palimpsest.simulator.testing.servers import FEDAVG, Bench
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Forget
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, Bench
-from tests.support.populations import digits_population, with_records_replaced
 
 SHARDS = 3
 PLAN = FEDAVG.model_copy(update={"shards": SHARDS, "clients_per_round": 5, "rounds": 5})
@@ -187,4 +187,4 @@ def test_nothing_goes_on_from_a_merged_model(tmp_path: Path) -> None:
 def test_bytes_of_the_checkpoints_are_reported(tmp_path: Path) -> None:
     history = _bench(tmp_path).history(shards=True)
     values = SHARDS * (PLAN.rounds + 1) * 650
-    assert values * 8 <= history.stored_for(Sharded.needs) < values * 8 + 200 * (PLAN.rounds + 1)
+    assert values * 8 <= history.stored_for(Sharded.card.needs) < values * 8 + 200 * (PLAN.rounds + 1)

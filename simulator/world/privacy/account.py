@@ -7,12 +7,10 @@ amount to in epsilon is for an accountant to say (``defenses.accountant``); post
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from palimpsest.simulator.world.cards import Unit
 from palimpsest.simulator.world.records import Array, Forget
-
-Unit = Literal["record", "client"]
-"""What an account is kept for; neighbours differ in one unit, replaced by null."""
 
 
 @dataclass(frozen=True)

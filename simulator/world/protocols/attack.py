@@ -5,16 +5,16 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.config import Config
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Case, Guess
 
 
 class Attack(Config, Protocol):
-    """A frozen configuration that can act; declares which knowledge it uses."""
+    """A frozen configuration that can act; its card says which models it works on and which knowledge it uses."""
 
-    models: ClassVar[frozenset[str]]
-    needs: ClassVar[frozenset[str]]
+    card: ClassVar[Card]
 
     @property
     def kind(self) -> str:

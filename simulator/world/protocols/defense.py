@@ -3,15 +3,15 @@ nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, TypeAlias
 
-from palimpsest.simulator.world.privacy.account import Charge, Unit
+from palimpsest.simulator.world.cards import Card, Place
+from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
 from palimpsest.simulator.world.records import DeletionRequest, Params, Release
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
 
-Place = Literal["local training", "client update", "aggregation", "release", "schedule"]
 IN_TRAINING: frozenset[Place] = frozenset({"local training", "client update", "aggregation", "schedule"})
 """Places whose defenses change what is trained or requested: arms share a training only if these are equal."""
 
@@ -52,26 +52,14 @@ class Solved:
 
 
 class Defense(Frozen):
-    """No defense: every place is a no-op; a defense overrides where it acts.
+    """No defense: every place is a no-op; a defense overrides where it acts, and its card says where that is.
 
-    It acts in training, unlearning and recovery alike. Guarantee: none.
-
-    Attributes:
-        places: where it acts.
-        unit: what its differential privacy protects; None: it promises none.
-        pays_at: the place where its noise enters, and where the account is charged; None: it charges nothing.
-        models, algorithms: what it works on; empty: everything.
-        needs: as for unlearning methods; ``secret noise``: the adversary must not know the seed.
+    It acts in training, unlearning and recovery alike. A stack's card says nothing of its parts: ``parts`` gives them,
+    each with its card. Guarantee: none.
     """
 
+    card: ClassVar[Card] = Card(summary="no defense")
     kind: str = "none"
-
-    places: ClassVar[frozenset[Place]] = frozenset()
-    unit: ClassVar[Unit | None] = None
-    pays_at: ClassVar[Place | None] = None
-    models: ClassVar[frozenset[str]] = frozenset()
-    algorithms: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def parts(self) -> "tuple[Defense, ...]":
         """The defenses that it is made of, in the order in which they act: itself, unless it is a stack."""
@@ -138,9 +126,9 @@ class Defense(Frozen):
 
 def private_part(defense: Defense) -> Defense | None:
     """The part that promises differential privacy; a stack holds one at most."""
-    return next((part for part in defense.parts() if part.unit is not None), None)
+    return next((part for part in defense.parts() if part.card.unit is not None), None)
 
 
 def in_training(defense: Defense) -> tuple[Defense, ...]:
     """The parts that change training or requests."""
-    return tuple(part for part in defense.parts() if part.places & IN_TRAINING)
+    return tuple(part for part in defense.parts() if IN_TRAINING.intersection(part.card.places))

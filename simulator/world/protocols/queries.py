@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.config import Config
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Guess
-
-Access = Literal["scores", "top-1", "label"]
-"""All scores, the predicted class with its score, or the predicted class alone."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,9 @@ class QueriedCase(Protocol):
 
 @runtime_checkable
 class QueryAttack(Config, Protocol):
-    """An attack that is handed no parameters. ``access`` is what its questions are answered with."""
+    """An attack that is handed no parameters. ``card.access`` is what its questions are answered with."""
 
-    models: ClassVar[frozenset[str]]
-    needs: ClassVar[frozenset[str]]
-    access: ClassVar[Access]
+    card: ClassVar[Card]
 
     @property
     def kind(self) -> str:

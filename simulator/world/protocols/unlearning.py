@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.config import Config
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Factor, Federation, Statistics
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget, Params, Release
@@ -254,23 +255,16 @@ class History(Protocol):
 
 
 class Unlearner(Config, Protocol):
-    """A frozen configuration that can act.
+    """A frozen configuration that can act; its card says what it needs and promises.
 
-    ``deletes`` says whether the records are tombstoned once it is done; ``under``: at which places a private defense's
-    noise may enter so that it covers all that the method reads (a method that says nothing is refused under privacy).
-    An exact method may also say ``adaptive``: whether it stays exact where requests depend on earlier releases (False
-    where it says nothing).
+    A method whose card names no place ``under`` which it may run is refused where a defense promises privacy.
 
     It takes all requests that can be processed together (alternative branches), so that they share the block engine.
     Whatever it yields is broadcast and recorded, in that order within a branch.
     """
 
+    card: ClassVar[Card]
     method: str
-    levels: ClassVar[frozenset[str]]
-    needs: ClassVar[frozenset[str]]
-    promises: ClassVar[str]
-    deletes: ClassVar[bool]
-    under: ClassVar[frozenset[str]]
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the releases of every case."""

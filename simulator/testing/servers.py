@@ -1,4 +1,4 @@
-"""A whole server in a few lines, for tests: population, federation, training, deletion."""
+"""A whole server in a few lines: population, federation, training, deletion."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,7 +57,7 @@ class Bench:
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
         setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)
-        unit = part.unit if (part := private_part(self.defense)) else None
+        unit = part.card.unit if (part := private_part(self.defense)) else None
         account = Account(unit, self.population.sizes)
         setup = replace(
             setup,
@@ -85,7 +85,7 @@ class Bench:
             return len(self.broadcast) - 1, release.params
 
         wanted = ("client updates", "client drift", "shard checkpoints")
-        updates, drifts, shards = (need in unlearner.needs for need in wanted)
+        updates, drifts, shards = (need in unlearner.card.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
         self.account = history.setup.account
         ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
