@@ -131,6 +131,18 @@ FAULTS: Mapping[str, Fault] = {
     "true and false": Fault(_with(lambda n, rng: rng.choice([True, False], n)), extra=("extra",)),
     "nothing at all": Fault(_with(lambda n, _: [""] * n), "no value at all"),
     "a number for none": Fault(_changed(lambda *_: "-999", "age", 0.1), noted="stands for a missing value"),
+    "capitals": Fault(
+        _with(lambda n, rng: rng.choice(["Yes", "no", "yes"], n)), noted="differ in capitals alone",
+        extra=("extra=Yes", "extra=no", "extra=yes"),
+    ),
+    "thousands with dots": Fault(
+        _with(lambda n, rng: [f"{k:,}".replace(",", ".") for k in rng.integers(1001, 9999, n)]),
+        noted="if the dot parts thousands", extra=("extra",),
+    ),
+    "ordinals": Fault(
+        _with(lambda n, rng: rng.choice(["1st", "2nd", "4th"], n)), extra=("extra=1st", "extra=2nd", "extra=4th")
+    ),
+    "row numbers as decimals": Fault(_with(lambda n, _: np.arange(n) * 1.0, "id"), "an identifier"),
     "splits that nobody knows": Fault(_with(lambda n, rng: rng.choice(["a", "b"], n), "split"), "holds 'a', 'b'"),
 }  # fmt: skip
 """By name. A fault is refused in one sentence, or read as what it plainly is."""

@@ -26,8 +26,11 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", 
 _WHOLE = re.compile(r"[-+]?\d+")
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 _AMBIGUOUS_COMMA = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_THREE_DECIMALS = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 _LEADING_ZERO = re.compile(r"0\d+")
-_MARKED = re.compile(r"([A-Z]{3} |[^\w.,]{0,3})[-+]?[^\w.,]{0,3}\d[\d.,' ]*([eE][-+]?\d+)?\s?[^\d.,]{0,5}")
+_MARKED = re.compile(
+    r"([A-Z]{3} |[^\w.,]{0,3})[-+]?[^\w.,]{0,3}\d[\d.,' ]*([eE][-+]?\d+)?\s?(?!(st|nd|rd|th)$)[^\d.,]{0,5}"
+)
 _NO_INPUT = {
     "dates": re.compile(
         r"\d{4}[-/]\d{1,2}([-/]\d{1,2}([ T].*)?)?|\d{4}\.\d{1,2}\.\d{1,2}([ T].*)?"
@@ -183,7 +186,14 @@ def _of_numbers(name: str, texts: _Texts, numbers: set[str]) -> Column:
         return _categories(name, texts, sorted(numbers), (note,))
     whole = all(_WHOLE.fullmatch(text) for text in numbers)
     values = texts.looked_up({text: float(text) for text in numbers})
-    return Column(name, "whole number" if whole else "number", values)
+    notes: tuple[Note, ...] = ()
+    dotted = [text for text in numbers if not _WHOLE.fullmatch(text)]
+    if dotted and all(_THREE_DECIMALS.fullmatch(text) for text in dotted):
+        text = (
+            f"column {name!r} has three decimals everywhere, such as {min(dotted)}, and is read so; if the dot parts "
+        )
+        notes = (Note(kind="warning", text=text + "thousands, write the numbers without it"),)
+    return Column(name, "whole number" if whole else "number", values, notes=notes)
 
 
 def _of_decimal_commas(name: str, texts: _Texts, counts: dict[str, int]) -> Column:

@@ -80,4 +80,5 @@ def _refusal(raw: "Raw") -> str:
     column = int(places[0][1])
     count, others = int((places[:, 1] == column).sum()), len(np.unique(places[:, 1])) - 1
     more = f", and {others} other columns lack some" if others else ""
-    return f"column {_name(raw, column)!r} lacks {count} values of {len(raw.x)}{more}; {REMEDY}"
+    lacks = f"column {_name(raw, column)!r} lacks {count} values of {len(raw.x)} (empty, NA, None or ?){more}"
+    return f"{lacks}; {REMEDY}"

@@ -57,6 +57,8 @@ def _parquet(path: Path) -> "tuple[pd.DataFrame, list[Note]]":
     names = list(map(str, pyarrow.parquet.read_schema(path).names))
     _refuse_twice(names, path)
     frame = pd.read_parquet(path)
+    if frame.empty:
+        raise DataError(f"{path} holds no records")
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])

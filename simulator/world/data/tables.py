@@ -133,13 +133,18 @@ def suspicious(column: Column) -> list[Note]:
             f"column {column.name!r} has {different} different values in {n} records, such as {column.levels[0]!r}: an "
             f"identifier or free text, of which a model learns nothing; {leave_out}"
         )
-    if column.kind == "whole number" and different == n:
+    if column.kind != "category" and different == n and (values == np.round(values)).all():
         counted = values.max() - values.min() == n - 1
         if _IDENTIFIER.fullmatch(column.name) or _IDENTIFIER.fullmatch(column.name.casefold()):
             raise DataError(f"column {column.name!r} has another whole number in each of {n} records: an identifier; "
                             f"{leave_out}, or rename it if it is a measurement")  # fmt: skip
         if counted:
             return [Note(kind="warning", text=f"column {column.name!r} numbers the records: {leave_out}")]
+    folded = {level.casefold(): level for level in column.levels}
+    if len(folded) < len(column.levels):
+        twin = next(level for level in column.levels if folded[level.casefold()] != level)
+        text = f"column {column.name!r} has categories that differ in capitals alone, {twin!r} and "
+        return [Note(kind="warning", text=f"{text}{folded[twin.casefold()]!r}; write them alike if they are one")]
     if column.kind == "category" and (different > _MANY_LEVELS or different * 4 > n):
         text = f"column {column.name!r} has {different} categories in {n} records, and becomes as many columns"
         return [Note(kind="warning", text=text)]

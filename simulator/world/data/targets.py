@@ -22,7 +22,10 @@ def target_of(column: Column, task: TaskOrAuto, notes: list[Note]) -> dict[str, 
     name = f"column {column.name!r}, the target,"
     if not np.isfinite(values).all():
         raise DataError(f"{name} holds {int((~np.isfinite(values)).sum())} infinite values; correct them")
-    if task == "regression" or (task == "auto" and amounts(column.kind == "number", levels, len(values), name, notes)):
+    numbers = column.kind in ("number", "whole number")
+    if task == "regression" or (
+        task == "auto" and numbers and amounts(column.kind == "number", levels, len(values), name, notes)
+    ):
         if column.kind == "category":
             raise DataError(f"{name} is text, and data.task = 'regression' needs numbers; take 'classification'")
         return {"y": values}
