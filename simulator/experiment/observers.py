@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.world.protocols.events import (
     ArmDone,
     Event,
@@ -110,7 +111,7 @@ class EventLog(Silent):
     @classmethod
     def of(cls, directory: Path) -> "EventLog":
         """The log of the run in a directory."""
-        return cls(directory / "events.jsonl")
+        return cls(RunDirectory(directory).events)
 
     def round_done(self, event: RoundDone) -> None:
         """Write it down."""

@@ -4,7 +4,6 @@ Both ways lead to the same bits and leave the same files.
 """
 
 import fcntl
-import json
 import shutil
 import time
 from collections import deque
@@ -26,9 +25,8 @@ from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.privacy import Meter
-from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario
-from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.protocols.events import ArmDone, StageBegan, TrainingDone
 
 
@@ -43,7 +41,7 @@ class Task:
         arms: at least one.
     """
 
-    directory: Path
+    directory: RunDirectory
     scenario: Scenario
     ground: Groundwork
     arms: tuple[Arm, ...]
@@ -51,7 +49,7 @@ class Task:
     @property
     def scratch(self) -> Path:
         """Where the training keeps what does not fit into memory, until its arms are done; no other training's."""
-        return self.directory / "checkpoints" / self.arms[0].id
+        return self.directory.arm(self.arms[0].id).scratch
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,6 @@ class Branch:
     task: Task
     arm: Arm
     trained: Trained
-
-
-def finished(directory: Path, arm: Arm) -> Path:
-    """Where the figures of a finished arm are: written last, so that its presence means that the arm is done."""
-    return directory / "arms" / f"{arm.id}.json"
 
 
 def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
@@ -80,9 +73,9 @@ def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
     """
     for task in tasks[:1]:
         _at_work(task.directory, fcntl.LOCK_EX).close()  # hosts of a run that was killed live on for some seconds
-        shutil.rmtree(task.scratch.parent, ignore_errors=True)  # what it has left there
+        shutil.rmtree(task.directory.scratch, ignore_errors=True)  # what it has left there
     if isinstance(grid, RayGrid) and 1 < grid.self_sufficient <= sum(len(task.arms) for task in tasks):
-        with following(tasks[0].directory, observers):
+        with following(tasks[0].directory.path, observers):
             _do_beside(tasks, grid, observers)
         return
     for task in tasks:
@@ -125,25 +118,20 @@ def _train(task: Task, grid: Grid, observers: Observers) -> Trunk:
 def _run_arm(task: Task, arm: Arm, trunk: Trunk, observers: Observers) -> None:
     """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so."""
     began = time.perf_counter()
-    transcript = task.directory / "transcripts" / arm.id
+    transcript = task.directory.arm(arm.id).transcript
     if transcript.exists():
-        Ledger(task.directory / "ledger.jsonl", arm.id).write("restarted", None)
+        Ledger(task.directory.ledger, arm.id).write("restarted", None)
         shutil.rmtree(transcript)
-    result = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers)
-    result["verdict"] = verdict(result)
-    place = finished(task.directory, arm)
-    place.parent.mkdir(exist_ok=True)
-    write_atomically(place, json.dumps(result, allow_nan=False))
-    made, completed = result["requests"]["made"], result["requests"]["completed"]
-    observers.arm_done(ArmDone(arm.id, made, completed, time.perf_counter() - began))
+    requests = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers).requests
+    observers.arm_done(ArmDone(arm.id, requests.made, requests.completed, time.perf_counter() - began))
 
 
 # --- what a host does by itself --------------------------------------------------------------------------------------
 
 
-def _at_work(directory: Path, how: int) -> IO[str]:
+def _at_work(directory: RunDirectory, how: int) -> IO[str]:
     """A lock on the run's directory: shared by hosts that write there by themselves; held until it is closed."""
-    file = (directory / ".hosts").open("a")
+    file = directory.hosts_lock.open("a")
     fcntl.flock(file, how)
     return file
 
@@ -151,7 +139,7 @@ def _at_work(directory: Path, how: int) -> IO[str]:
 def _alone(piece: Task | Branch) -> Trained | None:
     """Train, or run one arm of a training; return the training. What happens goes into the run's log of events."""
     task = piece if isinstance(piece, Task) else piece.task
-    observers = Observers([EventLog.of(task.directory)])
+    observers = Observers([EventLog.of(task.directory.path)])
     with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
         if isinstance(piece, Task):
             return _train(piece, SerialGrid(), observers).leave(str(task.scratch))

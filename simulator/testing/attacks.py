@@ -203,7 +203,10 @@ def _numbers(one: Guess) -> Array:
     """What is compared of an answer."""
     if isinstance(one, Reconstruction):
         return np.column_stack([one.x, one.y])
-    return one.evidence if isinstance(one, Labels) else one.deleted
+    if isinstance(one, Labels):
+        return one.evidence
+    assert isinstance(one, Scores), f"{type(one).__name__} answers have no numbers that can be compared"
+    return one.deleted
 
 
 def _rounded(params: Any) -> dict[str, Array]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.attack_metrics.challenge import Status
-from palimpsest.simulator.attack_metrics.inference import score_challenge, score_labels
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.labels import score_labels
+from palimpsest.simulator.attack_metrics.scores import score_challenge
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.testing.attacks import guesses
 from palimpsest.simulator.testing.transcripts import Data, challenged, digits, forgetting, optimum

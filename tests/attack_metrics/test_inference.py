@@ -8,20 +8,17 @@ from sklearn.metrics import roc_auc_score
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import answer
+from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.attack_metrics.challenge import Status
-from palimpsest.simulator.attack_metrics.inference import (
-    score_challenge,
-    score_labels,
-    summarise_labels,
-    summarise_matching,
-    summarise_scores,
-)
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.labels import score_labels, summarise_labels
+from palimpsest.simulator.attack_metrics.scores import score_challenge, summarise_matching, summarise_scores
+from palimpsest.simulator.results.attack_results import ScoresResult
 from palimpsest.simulator.results.inference_verdicts import inferred
 from palimpsest.simulator.testing.chance import Deletions, chance_of, check_chance
 from palimpsest.simulator.world.records import Labels, Scores
 from palimpsest.simulator.world.seeding import generator
 from tests.attacks.test_contract import attack
+from tests.support.entries import inference
 
 
 def truth(case: int, labels: list[int]) -> Truth:
@@ -88,7 +85,7 @@ def test_silence_without_power_is_withheld_and_a_finding_is_not() -> None:
     assert "auc" not in blind
     assert "membership_auc" not in blind
     assert "does not find members in the model before" in blind["withheld"]
-    assert "withheld" in inferred({"attacks": {"deletion-lira": blind}})[0]
+    assert "withheld" in inferred({"deletion-lira": ScoresResult.model_validate({**inference("scores"), **blind})})[0]
     assert finding["auc"] > 0.9
     assert "membership_withheld" in finding
     assert "membership_auc" not in finding

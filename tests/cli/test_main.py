@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment import runner
+from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.tracking.upload import Tracked
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
@@ -115,7 +116,7 @@ class FakeRun:
         if self.failure is not None:
             raise self.failure
         make_run(out, {"": digits()}, ways=WAYS[:1], deletions=8)
-        results = json.loads((out / "results.json").read_text())
+        results = RunResults.read(out / "results.json")
         return runner.Result(out, results, Tracked(True, "tracked somewhere", "uri"))
 
 

@@ -80,7 +80,7 @@ SCENARIOS = {"one seed": _several(), "two seeds": _several(seeds=[0, 1])}
 def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, heard: Heard | None = None) -> Any:
     """``results.json`` without what depends on the clock and on a process's memory."""
     directory.mkdir(parents=True, exist_ok=True)
-    results = simulate(scenario, prepare(scenario), directory, grid, heard)
+    results = simulate(scenario, prepare(scenario), directory, grid, heard).to_json()
     assert results == json.loads((directory / "results.json").read_text())
     assert not list(directory.glob("checkpoints/*"))
     for arm in results["arms"]:
