@@ -53,7 +53,7 @@ def _datasets(found: Table) -> None:
     for name, card in cards().items():
         found.add_row(name, card.summary)
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
-    found.add_row("path/to/file.csv, .parquet", "your own table: y, optionally client and split, and inputs")
+    found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
     found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
     found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")

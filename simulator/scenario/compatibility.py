@@ -209,7 +209,12 @@ def _check_deletion(setting: Setting) -> None:
                     f"deletion.request.{position}.{key} = {round}{at(setting)}: must be at most {rounds}, the "
                     f"rounds of {training.algorithm} (0: {none})"
                 )
-        if clients and request.client is not None and request.client >= clients:
+        if isinstance(request.client, str) and setting.data.partition.scheme != "natural":
+            raise ScenarioError(
+                f"deletion.request.{position}.client = {request.client!r}{at(setting)}: only natural clients have "
+                f"names; take data.partition.scheme = 'natural', or give a number"
+            )
+        if clients and isinstance(request.client, int) and request.client >= clients:
             raise ScenarioError(
                 f"deletion.request.{position}.client = {request.client}{at(setting)}: there is no such client; with "
                 f"data.clients = {clients} ids go from 0 to {clients - 1}"

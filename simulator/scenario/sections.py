@@ -96,7 +96,7 @@ class RequestConfig(Frozen):
 
     Attributes:
         round: training round after which it arrives; 0: the last.
-        client: who asks.
+        client: who asks: a number from 0, or the name of a natural client.
         records: level record: local indices, from 0 to the client's size.
         label: level label.
         rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
@@ -104,10 +104,19 @@ class RequestConfig(Frozen):
     """
 
     round: int = Field(default=0, ge=0)
-    client: int | None = Field(default=None, ge=0)
+    client: int | str | None = None
     records: tuple[Annotated[int, Field(ge=0)], ...] = ()
     label: int | None = Field(default=None, ge=0)
     rejoin: int = Field(default=0, ge=0)
+
+    @field_validator("client", mode="before")
+    @classmethod
+    def _number_or_name(cls, client: Any) -> Any:
+        if client is None or (isinstance(client, str) and client):
+            return client
+        if isinstance(client, int) and not isinstance(client, bool) and client >= 0:
+            return client
+        raise ValueError("must be a client's number, from 0, or its name")
 
 
 class DeletionConfig(Frozen):
