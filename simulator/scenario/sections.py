@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.model import ModelConfig
