@@ -8,7 +8,7 @@ import numpy as np
 
 from palimpsest.server.aggregation import solved_ridge
 from palimpsest.server.algorithms.perturbation import drawn
-from palimpsest.server.algorithms.step import Step
+from palimpsest.server.algorithms.step import Step, states_of
 from palimpsest.server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
 from palimpsest.server.guarded import guarded
 from palimpsest.server.participation import first_use
@@ -20,6 +20,7 @@ from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.defense import Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Federation, Statistics
 from palimpsest.simulator.world.protocols.questions import Train
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
@@ -40,6 +41,7 @@ class History:
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
         checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        states: what the strategy's server kept behind the trunk's model after 0, 1, ... rounds.
         restored: see ``server.chain``; nothing is in a trunk.
     """
 
@@ -52,6 +54,7 @@ class History:
     public: Array | None = None
     drifts: list[Drift] | None = None
     checkpoints: UpdateStore | None = None
+    states: list[States] = field(default_factory=list)
     restored: list[Restoration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,6 +109,7 @@ class History:
             if step.phase == "training":
                 self.setup.account.mark(step.round)
                 memories.append(step.memories[0] if step.memories else {})
+                self.states.append(states_of(step, 0))
             self.statistics = step.statistics[0] if step.statistics else self.statistics
             yield release
         self.setup = replace(self.setup, memories=tuple(memories))
@@ -118,6 +122,10 @@ class History:
     def released(self, round: int) -> Params:
         """The trunk's model after so many rounds."""
         return self.releases[self.after(round)].params
+
+    def states_after(self, round: int) -> States:
+        """What the strategy's server kept behind the model after so many rounds; empty where it kept nothing."""
+        return self.states[round] if round < len(self.states) else ()
 
     def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
         """Randomness of the server's own for one case."""
@@ -134,8 +142,7 @@ class History:
 
     def private_ridge(self, case: UnlearningCase, statistics: Callable[[], Statistics]) -> Params | None:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
-        part = private_part(self.setup.defense)
-        if part is None or part.card.pays_at != "aggregation":
+        if (part := private_part(self.setup.defense)) is None or part.card.pays_at != "aggregation":
             return None
         stream = self.noise_key("solution", case)
         return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics())
@@ -195,7 +202,8 @@ class History:
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
                 release = Release(cases[i].branch, step.round, phase, step.models[position])
-                yield Outcome(release, kept, perturbation=lineages[i].perturbation)
+                behind = states_of(step, position)
+                yield Outcome(release, kept, perturbation=lineages[i].perturbation, states=behind)
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams.
@@ -205,7 +213,7 @@ class History:
         used, restored = [], []
         for case in cases:
             if first_use(self.setup, case.request.forget, case.round) == case.round:
-                yield Outcome(Release(case.branch, case.round, "unlearning", case.before))
+                yield Outcome(Release(case.branch, case.round, "unlearning", case.before), states=case.states)
                 continue
             clean = min(first_use(self.setup, case.forgotten, case.round), case.request.round)
             used.append(case)
@@ -215,25 +223,29 @@ class History:
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
         models = [self.shard_models(case.round) for case in cases]
+        states = [list(self.states_after(case.round)) for case in cases]
         parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
         lineages = [part for _, part in parts]
         starts = [self.shard_models(part.first)[part.shard or 0] for part in lineages]
         for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
-            for position, model in zip(step.lineages, step.models, strict=True):
+            for at, (position, model) in enumerate(zip(step.lineages, step.models, strict=True)):
                 i, part = parts[position]
-                models[i][part.shard or 0] = model
-                self.rewritten(part.shard or 0, step.round, model)
+                shard, behind = part.shard or 0, states_of(step, at)
+                models[i][shard] = model
+                states[i][shard : shard + 1] = behind
+                self.rewritten(shard, step.round, model, behind)
                 if self.setup.keep_working:
                     yield Outcome(Release(part.branch, step.round, "working", model))
-        for case, own in zip(cases, models, strict=True):
-            yield Outcome(Release(case.branch, case.round, "unlearning", merged(own)))
+        for case, own, kept in zip(cases, models, states, strict=True):
+            yield Outcome(Release(case.branch, case.round, "unlearning", merged(own)), states=tuple(kept))
 
     def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
         """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
         for shard, forget in by_shard(self.setup, case.request.forget).items():
             clean = first_use(self.setup, forget, case.round, shard)
             if clean < case.round:
-                yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
+                states = self.states_after(clean)[shard : shard + 1]
+                yield replace(self._lineage(case, "same-order"), shard=shard, first=clean, states=states)
 
     def shard_models(self, round: int) -> list[Params]:
         """The models of the trunk's shards after so many rounds."""
@@ -245,10 +257,15 @@ class History:
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
         for case, release in zip(cases, restored, strict=True):
-            yield Outcome(release)
+            yield Outcome(release, states=self.states_after(release.round))
             self.restore(case, release)
         lineages = [
-            replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
+            replace(
+                self._lineage(case, "same-order"),
+                first=release.round,
+                noise=self.noise_key("resumption", case),
+                states=self.states_after(release.round),
+            )
             for case, release in zip(cases, restored, strict=True)
         ]
         if not lineages:
@@ -256,7 +273,8 @@ class History:
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
             self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
-                yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+                resumed = Release(lineages[i].branch, step.round, "unlearning", step.models[position])
+                yield Outcome(resumed, states=states_of(step, position))
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
         """Hear that a case goes on from an earlier release; a trunk is what it is, a chain follows."""
@@ -264,8 +282,8 @@ class History:
     def passed(self, step: Step, gone: Forget) -> None:
         """Hear of a round that came after, of the one case that a chain has."""
 
-    def rewritten(self, shard: int, round: int, model: Params) -> None:
-        """Hear of a shard's new model after so many rounds."""
+    def rewritten(self, shard: int, round: int, model: Params, states: States) -> None:
+        """Hear of a shard's new model after so many rounds, and of what the strategy's server keeps behind it."""
 
     def newest_shards(self) -> list[Params]:
         """The shards' models behind a chain's newest release; nothing goes on from a trunk's."""
@@ -280,7 +298,8 @@ class History:
         lineages = [self._recovering(case, done, rounds) for case in cases]
         for step in train(self.setup, lineages, self.federation, starts=starts):
             for position, i in enumerate(step.lineages):
-                yield Outcome(Release(lineages[i].branch, step.round, "recovery", step.models[position]))
+                recovered = Release(lineages[i].branch, step.round, "recovery", step.models[position])
+                yield Outcome(recovered, states=states_of(step, position))
 
     def everyone(self, cases: Sequence[UnlearningCase]) -> list[Block]:
         """Blocks over what all clients retain, for every case: model i is case i's."""

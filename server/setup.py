@@ -5,12 +5,15 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from pydantic import SerializeAsAny
 
+from palimpsest.server.strategies.fedavg import FedAvg
 from palimpsest.simulator.world.models.batches import weigh
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import SECRET
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION
+from palimpsest.simulator.world.protocols.strategy import States, Strategy
 from palimpsest.simulator.world.records import Array, Forget
 from palimpsest.simulator.world.seeding import Key
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
@@ -29,6 +32,7 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        strategy: fedavg only: what clients add to their step, and what the server makes of their updates.
         shards: fedavg and fedsgd only: models trained apart, each by a part of the clients (see ``server.sharding``).
         perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
     """
@@ -38,6 +42,7 @@ class TrainingPlan(Frozen):
     clients_per_round: int = 0
     sampling_rate: float = 0.0
     recipe: Recipe = Recipe()
+    strategy: SerializeAsAny[Strategy] = FedAvg()
     shards: int = 1
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
@@ -95,8 +100,8 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        """Local training, as the defense has it."""
-        return self.defense.local_training(self.plan.recipe)
+        """Local training, as the strategy and the defense have it."""
+        return self.defense.local_training(self.plan.strategy.local_training(self.plan.recipe))
 
     @property
     def private(self) -> bool:
@@ -132,6 +137,7 @@ class Lineage:
         first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
         shard: the shard whose clients take part; ``None``: all clients do.
+        states: of the strategy's server after ``first`` rounds, one a shard; empty: it starts anew.
     """
 
     branch: int
@@ -146,3 +152,4 @@ class Lineage:
     first: int = 0
     last: int | None = None
     shard: int | None = None
+    states: States = ()

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.model import ModelConfig
+from palimpsest.simulator.scenario.strategy import checked_options
 from palimpsest.simulator.world.data.build import DataConfig
 from palimpsest.simulator.world.records import Level
 from palimpsest.simulator.world.specs import Frozen
@@ -41,9 +42,12 @@ class StopConfig(Frozen):
 class TrainingConfig(Frozen):
     """How the model is trained.
 
+    Every other key is a hyper-parameter of the strategy.
+
     Attributes:
         algorithm: fedavg and fedsgd run ``rounds`` rounds; lbfgs and closed-form solve for the optimum and read only
             ``stop``.
+        strategy: fedavg only: a name in the table of strategies.
         clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
         sampling: in place of clients_per_round.
         local_epochs, batch_size: fedavg only.
@@ -56,7 +60,10 @@ class TrainingConfig(Frozen):
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
+    model_config = ConfigDict(extra="allow")
+
     algorithm: Algorithm = "fedavg"
+    strategy: str = "fedavg"
     rounds: Count = 20
     clients_per_round: int = Field(default=20, ge=0)
     sampling: SamplingConfig | None = None
@@ -68,6 +75,21 @@ class TrainingConfig(Frozen):
     stop: StopConfig = StopConfig()
     shards: Count = 1
     perturbation: NotNegative = 0.0
+
+    @property
+    def strategy_options(self) -> dict[str, Any]:
+        """The strategy's hyper-parameters, defaults included."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_strategy(cls, given: Any) -> Any:
+        """Check the strategy's hyper-parameters, and fill in their defaults."""
+        if not isinstance(given, dict) or not isinstance(name := given.get("strategy", "fedavg"), str):
+            return given
+        options = {key: value for key, value in given.items() if key not in cls.model_fields}
+        rest = {key: value for key, value in given.items() if key in cls.model_fields}
+        return rest | checked_options(name, options, set(cls.model_fields))
 
     @model_validator(mode="after")
     def _one_length_of_local_training(self) -> "TrainingConfig":

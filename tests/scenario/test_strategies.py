@@ -1,0 +1,59 @@
+"""Strategies in a scenario: their keys, and what they do not go with."""
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, scenario_from_dict
+from palimpsest.simulator.scenario.strategy import strategy_of
+
+
+def training(**keys: Any) -> Scenario:
+    """A scenario whose training has these keys."""
+    return scenario_from_dict({"name": "x", "training": keys})
+
+
+def test_a_strategy_has_its_hyper_parameters_and_no_others() -> None:
+    section = training(strategy="fedadam", beta_1=0.5).training
+    assert section.strategy_options == {"server_learning_rate": 0.1, "beta_1": 0.5, "beta_2": 0.99, "tau": 1e-3}
+    assert strategy_of(section.strategy, section.strategy_options).model_dump()["beta_1"] == 0.5
+
+
+def test_a_scenario_with_a_strategy_is_written_and_read_again() -> None:
+    scenario = training(strategy="fedavgm", server_momentum=0.8)
+    assert scenario_from_dict(tomllib.loads(dump_toml(scenario))) == scenario
+
+
+REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown": ({"strategy": "fedadma"}, ["training.strategy", "fedadma", "did you mean 'fedadam'"]),
+    "another's": ({"beta_1": 0.5}, ["training.beta_1 = 0.5", "'fedadam'", "not 'fedavg'", "leave it out"]),
+    "no such key": ({"strategy": "fedadam", "beta_3": 0.5}, ["training.beta_3: unknown key", "did you mean 'beta_"]),
+    "a bad value": ({"strategy": "fedadam", "beta_1": 1.0}, ["training.beta_1 = 1.0", "below 1"]),
+    "another algorithm": (
+        {"strategy": "fedadam", "algorithm": "fedsgd"},
+        ["training.strategy = 'fedadam'", "algorithm = 'fedsgd'", "take algorithm = 'fedavg'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_strategy_that_cannot_be_is_refused_in_one_sentence(name: str) -> None:
+    keys, words = REFUSED[name]
+    with pytest.raises(ScenarioError) as caught:
+        training(**keys)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["federaser", "fedrecovery", "sifu", "puf", "distil", "pga", "fedosd"])
+def test_methods_for_fedavg_alone_are_refused_under_another_strategy(method: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"'{method}'.*training.strategy = 'fedadam'.*retrain, rollback"):
+        scenario_from_dict(
+            {
+                "name": "x",
+                "training": {"strategy": "fedadam"},
+                "deletion": {"level": "client"},
+                "unlearning": [{"method": method}],
+            }
+        )

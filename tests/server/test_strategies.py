@@ -1,0 +1,187 @@
+"""Strategies of federated training: each equals its definition, and each retraining is free of what was deleted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+
+from palimpsest.server.setup import TrainingPlan
+from palimpsest.server.strategies import CARDS
+from palimpsest.server.strategies.fedadam import FedAdam
+from palimpsest.server.strategies.fedavg import FedAvg
+from palimpsest.server.strategies.fedavgm import FedAvgM
+from palimpsest.server.strategies.fedyogi import FedYogi
+from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.server.unlearning.sharded import Sharded
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, Bench, record_requests
+from palimpsest.simulator.testing.unlearners import counterfactual_distances
+from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.protocols.strategy import Received, ServerState, Strategy
+from palimpsest.simulator.world.records import DeletionRequest, Params
+
+SHAPES = {"bias": (3,), "weight": (3, 5)}
+CLIENTS = 7
+
+
+def made(name: str) -> Strategy:
+    """A strategy with its defaults."""
+    strategy: Any = method_class("strategy", name)()
+    assert isinstance(strategy, Strategy)
+    return strategy
+
+
+def plan_of(name: str, **changes: Any) -> TrainingPlan:
+    return FEDAVG.model_copy(update={"strategy": made(name), **changes})
+
+
+def _round(seed: int) -> tuple[Params, np.ndarray]:
+    """Updates of the clients of one round, and how many records each has."""
+    rng = np.random.default_rng(seed)
+    each = {name: 0.1 * rng.standard_normal((CLIENTS, *shape)) for name, shape in SHAPES.items()}
+    return each, rng.integers(1, 9, CLIENTS)
+
+
+def _reply(model: Params, update: Params, records: int) -> Message:
+    arrays = ArrayRecord({name: FlowerArray(model[name] + update[name]) for name in model})
+    content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": records})})
+    asked = Message(RecordDict(), dst_node_id=1, message_type="train")
+    return Message(content, reply_to=asked)
+
+
+def _by_flower(theirs: Any, models: list[Params], rounds: list[tuple[Params, np.ndarray]]) -> list[Params]:
+    """The models that Flower's own strategy makes of the same updates."""
+    model, found = models[0], []
+    for number, (each, records) in enumerate(rounds, start=1):
+        current = ArrayRecord({name: FlowerArray(value) for name, value in model.items()})
+        theirs.current_arrays = (
+            current if isinstance(theirs, flower.FedAvgM) else {name: np.array(v) for name, v in model.items()}
+        )
+        updates = [{name: value[k] for name, value in each.items()} for k in range(CLIENTS)]
+        replies = [_reply(model, update, int(n)) for update, n in zip(updates, records, strict=True)]
+        arrays, _ = theirs.aggregate_train(number, replies)
+        model = {name: arrays[name].numpy() for name in SHAPES}
+        found.append(model)
+    return found
+
+
+def _by_ours(strategy: Strategy, model: Params, rounds: list[tuple[Params, np.ndarray]]) -> list[Params]:
+    state, found = ServerState(), []
+    for each, records in rounds:
+        mean = {name: np.tensordot(records, value, 1) / records.sum() for name, value in each.items()}
+        step, state = strategy.step(Received(mean, each, tuple(range(CLIENTS))), state)
+        model = {name: model[name] + step[name] for name in model}
+        found.append(model)
+    return found
+
+
+PAIRS = {
+    "fedavg": (FedAvg(), flower.FedAvg()),
+    "fedavgm": (
+        FedAvgM(server_momentum=0.7, server_learning_rate=0.9),
+        flower.FedAvgM(server_momentum=0.7, server_learning_rate=0.9),
+    ),
+    "fedadam": (FedAdam(), flower.FedAdam()),
+    "fedyogi": (FedYogi(server_learning_rate=0.05), flower.FedYogi(eta=0.05)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_aggregate_is_flowers_on_the_same_updates(name: str) -> None:
+    SerialGrid(1)  # Flower's messages want to know who sends them
+    ours, theirs = PAIRS[name]
+    start = {name: np.random.default_rng(9).standard_normal(shape) for name, shape in SHAPES.items()}
+    rounds = [_round(seed) for seed in range(4)]
+    for one, other in zip(_by_ours(ours, start, rounds), _by_flower(theirs, [start], rounds), strict=True):
+        assert all(np.abs(one[key] - other[key]).max() < 1e-6 for key in start)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_class_carries_the_card_of_its_name(name: str) -> None:
+    assert made(name).card is CARDS[name]
+    assert made(name).strategy == name
+
+
+def _bench(directory: Path, arm: str, plan: TrainingPlan) -> Bench:
+    place = directory / arm
+    place.mkdir()
+    return Bench(digits_population(), place, plan=plan, arm=arm)
+
+
+def _two(rounds: tuple[int, int]) -> list[DeletionRequest]:
+    """Two clients' requests after so many rounds each."""
+    requests = record_requests(digits_population(), 2, 1)
+    return [DeletionRequest(i, round, "record", requests[i].forget) for i, round in enumerate(rounds)]
+
+
+@pytest.mark.parametrize("coupling", ["same-order", "independent"])
+@pytest.mark.parametrize("name", CARDS)
+def test_a_retraining_does_not_depend_on_what_was_deleted(tmp_path: Path, name: str, coupling: str) -> None:
+    requests = record_requests(digits_population(), 1, FEDAVG.rounds, size=2)
+    unlearner = Retrain.model_validate({"coupling": coupling})
+    assert max(counterfactual_distances(unlearner, requests, tmp_path, plan=plan_of(name))) == 0.0
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_client_that_leaves_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
+    everything = tuple(range(int(digits_population().sizes[1])))
+    requests = [DeletionRequest(0, FEDAVG.rounds, "client", {1: everything})]
+    unlearner = Retrain(coupling="same-order")
+    assert max(counterfactual_distances(unlearner, requests, tmp_path, plan=plan_of(name))) == 0.0
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_one_two_or_three_hosts_give_one_digest(tmp_path: Path, name: str) -> None:
+    digests = set()
+    for hosts in (1, 2, 3):
+        place = tmp_path / str(hosts)
+        place.mkdir()
+        bench = Bench(digits_population(), place, plan=plan_of(name), grid=SerialGrid(hosts))
+        bench.serve(Retrain(coupling="same-order"), record_requests(bench.population, 2, FEDAVG.rounds))
+        digests.add(bench.digest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_rollback_restores_the_state_of_the_server(tmp_path: Path, name: str) -> None:
+    """From the restored release on it is a retraining in the same order, bit for bit."""
+    plan = plan_of(name, rounds=6, clients_per_round=3)
+    bench = Bench(digits_population(), tmp_path, plan=plan)
+    requests = record_requests(bench.population, 6, 6)
+    rolled = [flat(done.released) for done in bench.serve(Rollback(), requests)]
+    starts = {release.round for release in bench.broadcast if release.phase == "unlearning"}
+    again = [flat(done.released) for done in bench.serve(Retrain(coupling="same-order"), requests)]
+    assert min(starts - {0}) < 6  # somebody goes on from the middle
+    assert all(np.array_equal(one, other) for one, other in zip(rolled, again, strict=True))
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_chain_of_rollbacks_goes_on_with_the_state_of_its_newest_model(tmp_path: Path, name: str) -> None:
+    """Training on after a rollback, and after a retraining in the same order, are the same bits."""
+    plan = plan_of(name, rounds=6, clients_per_round=4)
+    ends = []
+    for unlearner in (Rollback(), Retrain(coupling="same-order")):
+        bench = _bench(tmp_path, unlearner.method, plan)
+        bench.serve(unlearner, _two((3, 5)), sequential=True)
+        ends.append(flat(bench.broadcast[-1].params))
+        assert bench.broadcast[-1].round == 6
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("sequential", [False, True])
+def test_shards_go_on_with_their_own_states(tmp_path: Path, name: str, sequential: bool) -> None:
+    plan = plan_of(name, rounds=5, clients_per_round=9, shards=3)
+    ends = []
+    for unlearner in (Sharded(), Retrain(coupling="same-order")):
+        bench = _bench(tmp_path, unlearner.method, plan)
+        done = bench.serve(unlearner, _two((3, 4)), sequential=sequential)
+        ends.append([flat(one.released) for one in done] + [flat(bench.broadcast[-1].params)])
+    assert all(np.array_equal(one, other) for one, other in zip(*ends, strict=True))
