@@ -77,6 +77,9 @@ def rounds(
     models = [model for own in starts for model in own]
     states = [part.states for part in parts]
     for step in algorithm(setup, parts, models, federation):
+        if step.phase == "working":
+            yield replace(step, lineages=[i // count for i in step.lineages])
+            continue
         for i, model in zip(step.lineages, step.models, strict=True):
             models[i] = model
         for i, state in zip(step.lineages, step.states, strict=False):

@@ -1,6 +1,7 @@
 """Federated averaging (McMahan et al., AISTATS 2017) and the strategies that come of it, of many models at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +33,12 @@ def rounds(
         moving = [i for i, lineage in enumerate(lineages) if lineage.first <= round < ends[i]]
         if not moving:
             continue
-        blocks = of_round(setup, lineages, moving, round, memories)
+        if setup.keep_working:
+            yield from _beside_the_model(setup, moving, models, states, round)
+        blocks = [
+            _shifted(setup, block, models[moving[block.model]], states[moving[block.model]])
+            for block in of_round(setup, lineages, moving, round, memories)
+        ]
         current, each = [models[i] for i in moving], setup.keep_updates or strategy.reads_single_updates
         question = Train(setup.spec, blocks, current, round, setup.recipe, each)
         results = federation.ask(question) if blocks else []
@@ -77,9 +83,26 @@ def _single(setup: Setup, mean: Params, own: Sequence[tuple[Block, BlockResult]]
     clients = np.array([client for block, _ in own for client in block.clients], dtype=np.int64)
     there = np.flatnonzero(weigh(np.array(left), setup.plan.recipe))
     each = _stacked([result.each for _, result in own], there)
-    return Received(mean, each, tuple(clients[there].tolist()))
+    controls = _stacked([result.controls for _, result in own], there)
+    return Received(mean, each, tuple(clients[there].tolist()), controls, int((setup.sizes > 0).sum()))
 
 
 def _stacked(parts: Sequence[Mapping[str, Array]], there: Array) -> Params:
     """name -> ``[clients, ...]`` of some of the clients of several blocks."""
     return {name: np.concatenate([part[name] for part in parts])[there] for name in parts[0]}
+
+
+def _shifted(setup: Setup, block: Block, model: Params, state: ServerState) -> Block:
+    """The block with what the strategy has its clients add to their gradients."""
+    shift = setup.plan.strategy.shifts(block.clients, state, model)
+    return replace(block, shift=shift) if shift else block
+
+
+def _beside_the_model(
+    setup: Setup, moving: Sequence[int], models: Sequence[Params], states: Sequence[ServerState], round: int
+) -> Iterator[Step]:
+    """What the strategy broadcasts with the models of a round, one working step each."""
+    for i in moving:
+        if beside := setup.plan.strategy.broadcast(states[i]):
+            heard = {name: np.asarray(beside[name], value.dtype) for name, value in models[i].items()}
+            yield Step([i], [heard], round, phase="working")

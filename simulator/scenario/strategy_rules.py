@@ -7,7 +7,7 @@ from palimpsest.simulator.scenario.errors import ScenarioError, listed
 from palimpsest.simulator.scenario.private_methods import at, placed
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card, names
 from palimpsest.simulator.scenario.sections import Setting
-from palimpsest.simulator.world.protocols.strategy import SINGLE_UPDATES
+from palimpsest.simulator.world.protocols.strategy import CLIENT_STEP, SINGLE_UPDATES
 
 
 def check_strategies(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]], secure: bool) -> None:
@@ -18,6 +18,7 @@ def check_strategies(settings: Sequence[Setting], methods: Mapping[Group, Sequen
     """
     for setting in settings:
         _check_algorithm(setting)
+        _check_client_step(setting, methods.get("defense", ()))
         _check_single_updates(setting, methods.get("defense", ()), secure)
         for position, entry in enumerate(methods.get("unlearning", ())):
             if applies(entry, setting.variant):
@@ -40,6 +41,24 @@ def _check_unlearning(setting: Setting, position: int, method: str) -> None:
         raise ScenarioError(
             f"unlearning.{position}.method = {method!r} with training.strategy = {strategy!r}{at(setting)}: it is "
             f"valid for {listed(valid)}; take one of these, or one of the methods {listed(able)}"
+        )
+
+
+def _check_client_step(setting: Setting, defenses: Sequence[Entry]) -> None:
+    training = setting.training
+    if CLIENT_STEP not in card("strategy", training.strategy).needs:
+        return
+    for path, entry in placed("defense", defenses):
+        if applies(entry, setting.variant) and card("defense", entry["kind"]).pays_at == "local training":
+            able = listed(name for name in names("strategy") if CLIENT_STEP not in card("strategy", name).needs)
+            raise ScenarioError(
+                f"training.strategy = {training.strategy!r} with {path}.kind = {entry['kind']!r}{at(setting)}: its "
+                f"clients' private steps are of SGD alone; take one of {able}, or another defense"
+            )
+    if training.momentum and SINGLE_UPDATES in card("strategy", training.strategy).needs:
+        raise ScenarioError(
+            f"training.strategy = {training.strategy!r} with training.momentum = {training.momentum}{at(setting)}: its "
+            f"control variates are mean gradients of plain steps; take momentum = 0"
         )
 
 

@@ -46,6 +46,30 @@ def test_a_strategy_that_cannot_be_is_refused_in_one_sentence(name: str) -> None
     assert "\n" not in str(caught.value)
 
 
+def whole(strategy: str, **sections: Any) -> Scenario:
+    return scenario_from_dict({"name": "x", "training": {"strategy": strategy}, **sections})
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "fedmedian", "trimmed-mean", "krum"])
+def test_single_updates_are_refused_where_nobody_sees_them(strategy: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"'{strategy}' with federation.secure_aggregation = true.*fedadam"):
+        whole(strategy, federation={"secure_aggregation": True})
+    with pytest.raises(ScenarioError, match=rf"'{strategy}' with defense.0.kind = 'central-dp'.*fedadam"):
+        whole(strategy, defense=[{"kind": "central-dp"}])
+    whole("fedadam", federation={"secure_aggregation": True}, defense=[{"kind": "central-dp"}])
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "scaffold"])
+def test_private_steps_and_other_steps_are_refused_together(strategy: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"'{strategy}' with defense.0.kind = 'dp-sgd'.*take one of fedavg"):
+        whole(strategy, defense=[{"kind": "dp-sgd"}])
+
+
+def test_scaffold_is_refused_with_momentum() -> None:
+    with pytest.raises(ScenarioError, match=r"'scaffold' with training.momentum = 0.9.*take momentum = 0"):
+        training(strategy="scaffold", momentum=0.9)
+
+
 @pytest.mark.parametrize("method", ["federaser", "fedrecovery", "sifu", "puf", "distil", "pga", "fedosd"])
 def test_methods_for_fedavg_alone_are_refused_under_another_strategy(method: str) -> None:
     with pytest.raises(ScenarioError, match=rf"'{method}'.*training.strategy = 'fedadam'.*retrain, rollback"):

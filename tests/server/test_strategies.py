@@ -5,25 +5,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
-from palimpsest.server.setup import TrainingPlan
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, TrainingPlan
 from palimpsest.server.strategies import CARDS
 from palimpsest.server.strategies.fedadam import FedAdam
 from palimpsest.server.strategies.fedavg import FedAvg
 from palimpsest.server.strategies.fedavgm import FedAvgM
+from palimpsest.server.strategies.fedmedian import FedMedian
 from palimpsest.server.strategies.fedyogi import FedYogi
+from palimpsest.server.strategies.krum import Krum
+from palimpsest.server.strategies.scaffold import Scaffold
+from palimpsest.server.strategies.trimmed_mean import TrimmedMean
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
 from palimpsest.server.unlearning.sharded import Sharded
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.scenario.registry import method_class
 from palimpsest.simulator.testing.populations import digits_population
-from palimpsest.simulator.testing.servers import FEDAVG, Bench, record_requests
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench, record_requests
 from palimpsest.simulator.testing.unlearners import counterfactual_distances
-from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.strategy import Received, ServerState, Strategy
 from palimpsest.simulator.world.records import DeletionRequest, Params
 
@@ -89,6 +96,9 @@ PAIRS = {
         flower.FedAvgM(server_momentum=0.7, server_learning_rate=0.9),
     ),
     "fedadam": (FedAdam(), flower.FedAdam()),
+    "fedmedian": (FedMedian(), flower.FedMedian()),
+    "trimmed-mean": (TrimmedMean(trim=0.3), flower.FedTrimmedAvg(beta=0.3)),
+    "krum": (Krum(malicious=2), flower.Krum(num_malicious_nodes=2)),
     "fedyogi": (FedYogi(server_learning_rate=0.05), flower.FedYogi(eta=0.05)),
 }
 
@@ -185,3 +195,48 @@ def test_shards_go_on_with_their_own_states(tmp_path: Path, name: str, sequentia
         done = bench.serve(unlearner, _two((3, 4)), sequential=sequential)
         ends.append([flat(one.released) for one in done] + [flat(bench.broadcast[-1].params)])
     assert all(np.array_equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+def test_scaffold_is_the_papers_algorithm(tmp_path: Path) -> None:
+    """Against a loop over clients by autograd, with c_k at the clients: option II."""
+    strategy, recipe = Scaffold(server_learning_rate=0.7), FEDAVG.recipe
+    bench = Bench(digits_population(), tmp_path, plan=FEDAVG.model_copy(update={"strategy": strategy}))
+    history, population, model = bench.history(), bench.population, model_of(SOFTMAX)
+    x, y = torch.from_numpy(population.train_x).double(), torch.from_numpy(population.train_y)
+    server = {name: torch.tensor(v).double() for name, v in history.released(0).items()}
+    zero = {name: torch.zeros_like(v) for name, v in server.items()}
+    common, own = dict(zero), {k: dict(zero) for k in range(population.clients)}
+    for round in range(FEDAVG.rounds):
+        moved, changed, clients = dict(zero), dict(zero), cohort(history.setup, Lineage(0, {}), round)
+        for k in clients:
+            local, steps = {name: v.clone().requires_grad_() for name, v in server.items()}, 0
+            rows = np.arange(population.offsets[k], population.offsets[k + 1])
+            for batch in batches_of(len(rows), (), recipe, bench.seed, ("batches", k, round), compact=False):
+                some = rows[batch[batch >= 0]]
+                loss = model.losses(model.scores(local, x[some]), y[some]).mean()
+                loss = loss + recipe.l2 / 2 * sum((v**2).sum() for v in local.values())
+                slopes = dict(zip(local, torch.autograd.grad(loss, list(local.values())), strict=True))
+                with torch.no_grad():
+                    for name, value in local.items():
+                        value -= recipe.learning_rate * (slopes[name] + common[name] - own[k][name])
+                steps += 1
+            for name, value in local.items():
+                gap = value.detach() - server[name]
+                new = own[k][name] - common[name] - gap / (steps * recipe.learning_rate)
+                moved[name] = moved[name] + gap / len(clients)
+                changed[name] = changed[name] + (new - own[k][name]) / population.clients
+                own[k][name] = new
+        server = {name: v + 0.7 * moved[name] for name, v in server.items()}
+        common = {name: v + changed[name] for name, v in common.items()}
+        released = history.released(round + 1)
+        assert all(np.abs(released[name] - server[name].numpy()).max() < 1e-5 for name in server)
+
+
+def test_the_variate_of_scaffolds_server_is_broadcast_where_broadcasts_are_heard(tmp_path: Path) -> None:
+    plan = plan_of("scaffold")
+    bench = Bench(digits_population(), tmp_path, plan=plan, keep_working=True)
+    history = bench.history()
+    heard = [release for release in history.releases if release.phase == "working"]
+    assert [release.round for release in heard] == [1, 2, 3]  # the first round's is 0
+    [state] = history.states_after(2)
+    assert all(np.allclose(heard[1].params[name], state.arrays["variate"][name]) for name in heard[1].params)

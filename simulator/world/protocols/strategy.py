@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from palimpsest.simulator.world.cards import Card
-from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.specs import Frozen, Recipe
 
 SINGLE_UPDATES = "single updates"
 """Need of a strategy whose server reads each client's update of a round."""
+
+CLIENT_STEP = "client step"
+"""Need of a strategy that adds something to the clients' step of SGD."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,15 @@ class Received:
         each: name -> ``[clients, ...]`` updates of the clients that have records left; empty unless the strategy's card
             names the need ``single updates``.
         clients: their ids, in that order.
+        controls: name -> ``[clients, ...]`` the clients' new control variates, where they were sent a shift.
+        population: clients that had records before any deletion.
     """
 
     mean: Params
     each: Params = field(default_factory=dict)
     clients: tuple[int, ...] = ()
+    controls: Params = field(default_factory=dict)
+    population: int = 0
 
 
 class Strategy(Frozen):
@@ -68,6 +75,20 @@ class Strategy(Frozen):
     def local_training(self, recipe: Recipe) -> Recipe:
         """Change how clients train."""
         return recipe
+
+    def shifts(self, clients: tuple[int, ...], state: ServerState, shapes: Mapping[str, Array]) -> Params:
+        """Return name -> ``[clients, ...]`` what each client adds to its gradients; empty: nothing.
+
+        Args:
+            clients: of one block.
+            state: of the model.
+            shapes: arrays of the model's shapes, by name.
+        """
+        return {}
+
+    def broadcast(self, state: ServerState) -> Params:
+        """Return what goes out to the clients beside the model; empty: nothing."""
+        return {}
 
     def step(self, received: Received, state: ServerState) -> tuple[Params, ServerState]:
         """Return the step of the global model, float64, and the state after it."""
