@@ -1,5 +1,7 @@
 """What the server needs to know to train: no data, only sizes."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -16,7 +18,7 @@ from palimpsest.simulator.world.protocols.federation import PERTURBATION
 from palimpsest.simulator.world.protocols.strategy import States, Strategy
 from palimpsest.simulator.world.records import Array, Forget
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
+from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe, Schedule
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 
@@ -32,6 +34,8 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        schedule: fedavg only: of the clients' learning rate over the rounds, see ``rate``.
+        decay: of the exponential schedule.
         strategy: fedavg only: what clients add to their step, and what the server makes of their updates.
         shards: fedavg and fedsgd only: models trained apart, each by a part of the clients (see ``server.sharding``).
         perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
@@ -42,11 +46,29 @@ class TrainingPlan(Frozen):
     clients_per_round: int = 0
     sampling_rate: float = 0.0
     recipe: Recipe = Recipe()
+    schedule: Schedule = "constant"
+    decay: float = 1.0
     strategy: SerializeAsAny[Strategy] = FedAvg()
     shards: int = 1
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
     perturbation: float = 0.0
+
+    def rate(self, round: int) -> float:
+        """The factor of the learning rate in a round, from 0; rounds after the plan's are as its last one."""
+        return _SCHEDULES[self.schedule](min(round, self.rounds - 1), self)
+
+
+def _cosine(round: int, plan: TrainingPlan) -> float:
+    """From 1 down to nearly 0 along half a wave."""
+    return 0.5 * (1.0 + math.cos(math.pi * round / plan.rounds))
+
+
+_SCHEDULES: Mapping[Schedule, Callable[[int, TrainingPlan], float]] = {
+    "constant": lambda round, plan: 1.0,
+    "cosine": _cosine,
+    "exponential": lambda round, plan: float(plan.decay**round),
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +124,11 @@ class Setup:
     def recipe(self) -> Recipe:
         """Local training, as the strategy and the defense have it."""
         return self.defense.local_training(self.plan.strategy.local_training(self.plan.recipe))
+
+    def recipe_of(self, round: int) -> Recipe:
+        """Local training in one round, whose learning rate the schedule sets."""
+        recipe, factor = self.recipe, self.plan.rate(round)
+        return recipe if factor == 1.0 else recipe.model_copy(update={"learning_rate": factor * recipe.learning_rate})
 
     @property
     def private(self) -> bool:

@@ -40,7 +40,7 @@ def rounds(
             for block in of_round(setup, lineages, moving, round, memories)
         ]
         current, each = [models[i] for i in moving], setup.keep_updates or strategy.reads_single_updates
-        question = Train(setup.spec, blocks, current, round, setup.recipe, each)
+        question = Train(setup.spec, blocks, current, round, setup.recipe_of(round), each)
         results = federation.ask(question) if blocks else []
         for position, total in enumerate(add_up(blocks, results, len(moving))):
             i = moving[position]

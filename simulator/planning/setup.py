@@ -82,6 +82,8 @@ def _training_plan(setting: Setting, population: AbstractPopulation) -> Training
         rounds=training.rounds,
         clients_per_round=0 if training.sampling else training.clients_per_round or 0,
         sampling_rate=training.sampling.rate if training.sampling else 0.0,
+        schedule=training.schedule,
+        decay=training.decay,
         strategy=strategy_of(training.strategy, training.strategy_options),
         shards=training.shards,
         recipe=Recipe(
@@ -90,6 +92,7 @@ def _training_plan(setting: Setting, population: AbstractPopulation) -> Training
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
             momentum=training.momentum,
+            optimizer=training.optimizer,
             l2=penalty(setting, records) / records,
         ),
         gradient_norm=training.stop.gradient_norm,

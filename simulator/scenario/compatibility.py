@@ -40,6 +40,11 @@ def _server_momentum(setting: Setting) -> Obstacle | None:
 
 
 def _local_momentum(setting: Setting) -> Obstacle | None:
+    if setting.training.optimizer != "sgd":
+        return (
+            f"training.optimizer = {setting.training.optimizer!r}",
+            "its bound is of plain SGD; take optimizer = 'sgd'",
+        )
     if setting.training.momentum == 0.0:
         return None
     return (

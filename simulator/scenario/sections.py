@@ -10,7 +10,7 @@ from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.strategy import checked_options
 from palimpsest.simulator.world.data.build import DataConfig
 from palimpsest.simulator.world.records import Level
-from palimpsest.simulator.world.specs import Frozen
+from palimpsest.simulator.world.specs import Frozen, Optimizer, Schedule
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -54,6 +54,9 @@ class TrainingConfig(Frozen):
         local_steps: in place of epochs: so many steps, each on a batch drawn afresh, of clients that count equally
             whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
+        optimizer: fedavg only: how clients step; adam and adamw as in torch, their moments last for one round.
+        schedule: fedavg only: of the clients' learning rate over the rounds: constant; cosine, down to nearly 0;
+            exponential, by the factor ``decay`` a round.
         stop: lbfgs only.
         shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
             one is released; fedavg and fedsgd.
@@ -72,6 +75,9 @@ class TrainingConfig(Frozen):
     batch_size: Count = 10
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "constant"
+    decay: float = Field(default=0.99, gt=0, le=1)
     stop: StopConfig = StopConfig()
     shards: Count = 1
     perturbation: NotNegative = 0.0
@@ -100,6 +106,20 @@ class TrainingConfig(Frozen):
             )
         if self.local_steps and self.algorithm != "fedavg":
             raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_of_clients(self) -> "TrainingConfig":
+        if self.algorithm != "fedavg":
+            for key, plain in (("optimizer", "sgd"), ("schedule", "constant")):
+                if getattr(self, key) != plain:
+                    raise ValueError(
+                        f"{key} = {getattr(self, key)!r} is for algorithm = 'fedavg', not {self.algorithm!r}"
+                    )
+        if self.optimizer != "sgd" and self.momentum:
+            raise ValueError(f"momentum = {self.momentum} is for optimizer = 'sgd', not {self.optimizer!r}; give 0")
+        if self.schedule != "exponential" and self.decay != TrainingConfig.model_fields["decay"].default:
+            raise ValueError(f"decay = {self.decay} is for schedule = 'exponential', not {self.schedule!r}")
         return self
 
     @model_validator(mode="before")

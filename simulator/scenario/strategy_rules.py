@@ -23,6 +23,7 @@ def check_strategies(settings: Sequence[Setting], methods: Mapping[Group, Sequen
         for position, entry in enumerate(methods.get("unlearning", ())):
             if applies(entry, setting.variant):
                 _check_unlearning(setting, position, entry[NAME_KEY["unlearning"]])
+                _check_schedule(setting, position, entry[NAME_KEY["unlearning"]])
 
 
 def _check_algorithm(setting: Setting) -> None:
@@ -44,22 +45,39 @@ def _check_unlearning(setting: Setting, position: int, method: str) -> None:
         )
 
 
+def _check_schedule(setting: Setting, position: int, method: str) -> None:
+    schedule = setting.training.schedule
+    if schedule != "constant" and card("unlearning", method).strategies:
+        able = [name for name in names("unlearning") if not card("unlearning", name).strategies]
+        raise ScenarioError(
+            f"unlearning.{position}.method = {method!r} with training.schedule = {schedule!r}{at(setting)}: it trains "
+            f"at one rate; take schedule = 'constant', or one of the methods {listed(able)}"
+        )
+
+
 def _check_client_step(setting: Setting, defenses: Sequence[Entry]) -> None:
-    training = setting.training
-    if CLIENT_STEP not in card("strategy", training.strategy).needs:
-        return
+    """Refuse steps that are not of plain SGD where something rests on these."""
+    training, needs = setting.training, card("strategy", setting.training.strategy).needs
+    other = {
+        f"training.strategy = {training.strategy!r}": CLIENT_STEP in needs,
+        f"training.optimizer = {training.optimizer!r}": training.optimizer != "sgd",
+    }
     for path, entry in placed("defense", defenses):
         if applies(entry, setting.variant) and card("defense", entry["kind"]).pays_at == "local training":
-            able = listed(name for name in names("strategy") if CLIENT_STEP not in card("strategy", name).needs)
+            for given in (what for what, holds in other.items() if holds):
+                able = listed(name for name in names("strategy") if CLIENT_STEP not in card("strategy", name).needs)
+                raise ScenarioError(
+                    f"{given} with {path}.kind = {entry['kind']!r}{at(setting)}: its clients' private steps are of SGD "
+                    f"alone; take optimizer = 'sgd' and one of {able}, or another defense"
+                )
+    steps = {f"momentum = {training.momentum}": training.momentum > 0.0}
+    steps |= {f"optimizer = {training.optimizer!r}": training.optimizer != "sgd"}
+    for given in (what for what, holds in steps.items() if holds):
+        if {CLIENT_STEP, SINGLE_UPDATES} <= set(needs):
             raise ScenarioError(
-                f"training.strategy = {training.strategy!r} with {path}.kind = {entry['kind']!r}{at(setting)}: its "
-                f"clients' private steps are of SGD alone; take one of {able}, or another defense"
+                f"training.strategy = {training.strategy!r} with training.{given}{at(setting)}: its control variates "
+                f"are mean gradients of plain steps; take momentum = 0 and optimizer = 'sgd'"
             )
-    if training.momentum and SINGLE_UPDATES in card("strategy", training.strategy).needs:
-        raise ScenarioError(
-            f"training.strategy = {training.strategy!r} with training.momentum = {training.momentum}{at(setting)}: its "
-            f"control variates are mean gradients of plain steps; take momentum = 0"
-        )
 
 
 def _check_single_updates(setting: Setting, defenses: Sequence[Entry], secure: bool) -> None:

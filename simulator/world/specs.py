@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 Task = Literal["classification", "regression"]
 Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "cosine", "exponential"]
 ModelKind: TypeAlias = str
 """A name in the table of models (``world.models.kinds``)."""
 

@@ -30,6 +30,16 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "another's": ({"beta_1": 0.5}, ["training.beta_1 = 0.5", "'fedadam'", "not 'fedavg'", "leave it out"]),
     "no such key": ({"strategy": "fedadam", "beta_3": 0.5}, ["training.beta_3: unknown key", "did you mean 'beta_"]),
     "a bad value": ({"strategy": "fedadam", "beta_1": 1.0}, ["training.beta_1 = 1.0", "below 1"]),
+    "adam with momentum": (
+        {"optimizer": "adam", "momentum": 0.9},
+        ["training.momentum = 0.9", "optimizer = 'sgd'", "give 0"],
+    ),
+    "adam of one step": ({"optimizer": "adam", "algorithm": "fedsgd"}, ["optimizer = 'adam'", "algorithm = 'fedavg'"]),
+    "a decay of nothing": ({"decay": 0.5}, ["training.decay = 0.5", "schedule = 'exponential'"]),
+    "variates of adam": (
+        {"strategy": "scaffold", "optimizer": "adam"},
+        ["'scaffold'", "training.optimizer = 'adam'", "take momentum = 0 and optimizer = 'sgd'"],
+    ),
     "another algorithm": (
         {"strategy": "fedadam", "algorithm": "fedsgd"},
         ["training.strategy = 'fedadam'", "algorithm = 'fedsgd'", "take algorithm = 'fedavg'"],
@@ -61,13 +71,22 @@ def test_single_updates_are_refused_where_nobody_sees_them(strategy: str) -> Non
 
 @pytest.mark.parametrize("strategy", ["fedprox", "scaffold"])
 def test_private_steps_and_other_steps_are_refused_together(strategy: str) -> None:
-    with pytest.raises(ScenarioError, match=rf"'{strategy}' with defense.0.kind = 'dp-sgd'.*take one of fedavg"):
+    with pytest.raises(ScenarioError, match=rf"'{strategy}' with defense.0.kind = 'dp-sgd'.*one of fedavg"):
         whole(strategy, defense=[{"kind": "dp-sgd"}])
 
 
 def test_scaffold_is_refused_with_momentum() -> None:
     with pytest.raises(ScenarioError, match=r"'scaffold' with training.momentum = 0.9.*take momentum = 0"):
         training(strategy="scaffold", momentum=0.9)
+
+
+def test_other_rates_and_steps_are_refused_where_a_method_rests_on_plain_ones() -> None:
+    unlearning, deletion = [{"method": "sifu"}], {"level": "client"}
+    for key, value, word in (("schedule", "cosine", "'constant'"), ("optimizer", "adam", "'sgd'")):
+        with pytest.raises(ScenarioError, match=rf"'sifu' with training.{key} = '{value}'.*take {key} = {word}"):
+            scenario_from_dict({"name": "x", "training": {key: value}, "unlearning": unlearning, "deletion": deletion})
+    with pytest.raises(ScenarioError, match=r"training.optimizer = 'adam' with defense.0.kind = 'dp-sgd'"):
+        scenario_from_dict({"name": "x", "training": {"optimizer": "adam"}, "defense": [{"kind": "dp-sgd"}]})
 
 
 @pytest.mark.parametrize("method", ["federaser", "fedrecovery", "sifu", "puf", "distil", "pga", "fedosd"])

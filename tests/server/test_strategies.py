@@ -1,5 +1,6 @@
 """Strategies of federated training: each equals its definition, and each retraining is free of what was deleted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from palimpsest.server.strategies.fedyogi import FedYogi
 from palimpsest.server.strategies.krum import Krum
 from palimpsest.server.strategies.scaffold import Scaffold
 from palimpsest.server.strategies.trimmed_mean import TrimmedMean
+from palimpsest.server.training import train
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
 from palimpsest.server.unlearning.sharded import Sharded
@@ -33,6 +35,7 @@ from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.strategy import Received, ServerState, Strategy
 from palimpsest.simulator.world.records import DeletionRequest, Params
+from palimpsest.simulator.world.specs import Optimizer, Schedule
 
 SHAPES = {"bias": (3,), "weight": (3, 5)}
 CLIENTS = 7
@@ -240,3 +243,28 @@ def test_the_variate_of_scaffolds_server_is_broadcast_where_broadcasts_are_heard
     assert [release.round for release in heard] == [1, 2, 3]  # the first round's is 0
     [state] = history.states_after(2)
     assert all(np.allclose(heard[1].params[name], state.arrays["variate"][name]) for name in heard[1].params)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "exponential"])
+def test_a_schedule_sets_the_rate_of_each_round(tmp_path: Path, schedule: Schedule) -> None:
+    """A round is one full-batch step: two trainings differ by their rates alone, until they part."""
+    recipe = FEDAVG.recipe.model_copy(update={"batch_size": 300, "local_epochs": 1, "l2": 0.0})
+    plan = FEDAVG.model_copy(update={"recipe": recipe, "schedule": schedule, "decay": 0.5})
+    factors = [plan.rate(round) for round in range(6)]
+    assert factors[0] == 1.0
+    assert factors[3] == pytest.approx(0.125 if schedule == "exponential" else (1 + np.cos(3 * np.pi / 4)) / 2)
+    assert factors[4] == factors[5] == factors[3]  # recovery goes on at the last rate
+    history = Bench(digits_population(), tmp_path, plan=plan).history()
+    at = history.released(2)
+    constant = replace(history.setup, plan=plan.model_copy(update={"schedule": "constant"}))
+    [step] = train(constant, [Lineage(0, {}, first=2, last=3)], history.federation, [at])
+    for name, value in at.items():
+        assert np.allclose(history.released(3)[name] - value, factors[2] * (step.models[0][name] - value), atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_a_retraining_by_adam_does_not_depend_on_what_was_deleted(tmp_path: Path, optimizer: Optimizer) -> None:
+    recipe = FEDAVG.recipe.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
+    plan = FEDAVG.model_copy(update={"recipe": recipe, "schedule": "cosine"})
+    requests = record_requests(digits_population(), 1, FEDAVG.rounds, size=2)
+    assert max(counterfactual_distances(Retrain(coupling="same-order"), requests, tmp_path, plan=plan)) == 0.0
