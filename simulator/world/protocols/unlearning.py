@@ -137,6 +137,11 @@ class History(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Records of one minibatch of local training."""
+        ...
+
+    @property
     def public(self) -> Array | None:
         """``[n, d]`` the public sample, without labels; None where there is none."""
         ...
