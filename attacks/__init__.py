@@ -80,7 +80,8 @@ CARDS: dict[str, Card] = {
     ),
     "deletion-lira": Card(
         target="palimpsest.attacks.deletion_inference:DeletionLira",
-        summary="the same by how unusual each record's loss of confidence is among shadow deletions of others",
+        summary="the same by how unusual a record's loss of confidence is among shadow deletions of others: a "
+        "population test, without shadows that hold the record",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
         access="scores",
