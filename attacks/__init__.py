@@ -15,14 +15,14 @@ CARDS: dict[str, Card] = {
         target="palimpsest.attacks.unmix:Unmix",
         summary="several records deleted at once, found jointly: their residuals are functions of themselves",
         models=("ridge", "softmax"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "sequence": Card(
         target="palimpsest.attacks.sequence:Sequence",
         summary="all deletions from one model jointly, in a chain or in branches: unmix, with a common operator",
         models=("ridge", "softmax"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "inversion": Card(
@@ -36,7 +36,7 @@ CARDS: dict[str, Card] = {
     "class-score": Card(
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",
-        needs=("classes", "public sample", "lambda", "n", "unlearning rule"),
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="labels",
         source="Zhou and Zhu, FUIA",
     ),
@@ -67,7 +67,7 @@ CARDS: dict[str, Card] = {
     "candidate-match": Card(
         target="palimpsest.attacks.candidate_match:CandidateMatch",
         summary="which of given records was deleted, by how much of each the change holds",
-        needs=("challenge", "public sample", "lambda", "n", "unlearning rule"),
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
     ),
     "deletion-inference": Card(

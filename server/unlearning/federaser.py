@@ -57,8 +57,8 @@ class FedEraser(Frozen):
                 yield Outcome(Release(cases[i].branch, round + 1, "unlearning", models[i]))
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """Rounds of shortened training, at the stored lengths, lead to no optimum."""
+        return "unknown", 1.0
 
     def _steps(
         self,

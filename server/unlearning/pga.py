@@ -70,8 +70,8 @@ class Pga(Frozen):
         yield from history.recover(cases, [walk.model for walk in walks], self.rounds)
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """An ascent in a ball and a few rounds of recovery lead to no optimum."""
+        return "unknown", 1.0
 
     def _pass(self, history: History, federation: Federation, walks: Sequence["_Walk"]) -> None:
         """One pass of every walk over its leavers' records, all walks together."""
