@@ -98,7 +98,7 @@ def labels_of(
 
 def class_score(case: Case, model: Model) -> Array:
     """``[Q]`` ``signed_shares`` of the last layer's change from after to before."""
-    weight, bias = (np.asarray(case.before[name], np.float64) - case.after[name] for name in model.names[-2:])
+    weight, bias = (np.asarray(case.before[name], np.float64) - case.after[name] for name in model.last_layer)
     return signed_shares(weight, bias)
 
 
@@ -130,7 +130,7 @@ def deleted_labels(case: Case, knowledge: PublicKnowledge, model: Model) -> NDAr
     residual = model.residual(scores, torch.tensor(y)).numpy()
     classes = np.unique(y)
     typical = np.stack([residual[y == label].mean(axis=0) for label in classes])
-    bias = model.names[-1]
+    bias = model.last_layer[1]
     change = np.asarray(case.before[bias], np.float64) - case.after[bias]
     scale = case.size * np.linalg.norm(typical, axis=1).mean() / max(float(np.abs(change).sum()), 1e-300)
     total = change / knowledge.facts.step if knowledge.facts.operator == "identity" else change * scale

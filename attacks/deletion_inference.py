@@ -170,7 +170,7 @@ def confidence(answers: Array, y: Array, knowledge: PublicKnowledge) -> Array:
         return near
     own = np.take_along_axis(answers, y[:, None], 1)[:, 0]
     others = np.where(np.eye(answers.shape[1], dtype=bool)[y], -np.inf, answers)
-    if knowledge.facts.model.kind in ("ridge", "svm"):
+    if not knowledge.model.probabilities:
         margin: Array = own - others.max(axis=1)
         return margin
     rest = np.where(np.isfinite(others), others, 0.0).sum(axis=1)

@@ -76,7 +76,7 @@ def _reconstructed(
 def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
     """Length of G up to which a solver's own error explains it; negative where every record leaves something behind."""
     facts = knowledge.facts
-    if operator == "identity" or facts.model.kind != "svm" or facts.algorithm != "lbfgs":
+    if operator == "identity" or knowledge.model.card.loss != "squared hinge" or facts.algorithm != "lbfgs":
         return -1.0
     return _BEYOND * float(facts.training["stop"]["gradient_norm"])
 

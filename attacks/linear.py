@@ -70,9 +70,7 @@ def class_targets(knowledge: PublicKnowledge) -> Tensor:
 def public_blocks(knowledge: PublicKnowledge, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x~ ``[b, p + 1]`` and y ``[b]`` of the public sample, in blocks fit for products with so many columns."""
     model, y = precise_model(knowledge), class_targets(knowledge)
-    features = knowledge.facts.model.features
-    width = features.dimension if features is not None else knowledge.x.shape[1]
-    rows = max(64, _BLOCK // max(width, columns))
+    rows = max(64, _BLOCK // max(model.inputs, columns))
     for start in range(0, len(knowledge.x), rows):
         x = torch.tensor(np.asarray(knowledge.x[start : start + rows]), dtype=torch.float64)
         phi = model.embed(x)
@@ -112,7 +110,7 @@ def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array)
     model = precise_model(knowledge)
     count, width, outputs = before.shape
     total = torch.zeros(width, count * outputs, dtype=torch.float64)
-    if model.spec.kind == "ridge":  # one Hessian everywhere: formed where there are more models than it has columns
+    if model.squared:  # one Hessian everywhere: formed where there are more models than it has columns
         change = side_by_side(before - after)
         for phi, _ in public_blocks(knowledge, width):
             total += torch.linalg.multi_dot([phi.T, phi, change])

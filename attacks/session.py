@@ -8,11 +8,12 @@ from typing import get_args
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
 from palimpsest.simulator.world.cards import Access
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from palimpsest.simulator.world.protocols.transcript import Transcript
-from palimpsest.simulator.world.records import Case, Guess, Reconstruction
+from palimpsest.simulator.world.records import Case, Guess
 from palimpsest.simulator.world.seeding import generator
 
 
@@ -22,11 +23,6 @@ class Answer:
 
     guesses: list[Guess]
     cost: Cost
-
-    @property
-    def reconstructions(self) -> list[Reconstruction]:
-        """The guesses of an attack that answers with records; of others, none."""
-        return [guess for guess in self.guesses if isinstance(guess, Reconstruction)]
 
 
 def attack_transcript(
@@ -87,8 +83,8 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
     for attack in attacks:
-        if attack.card.models and model not in attack.card.models:
-            works = ", ".join(sorted(attack.card.models))
+        if not suits(attack.card, model):
+            works = ", ".join(suited(attack.card))
             raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")
         if "classes" in attack.card.needs and known.facts.model.task == "regression":
             raise ValueError(f"attack {attack.kind} tells classes, and this model has none: it is a regression")

@@ -103,8 +103,7 @@ class Unmix(Frozen):
 
     def _labelling(self, knowledge: PublicKnowledge) -> Space:
         """The components in which labels are looked for."""
-        softmax = knowledge.facts.model.kind == "softmax"
-        return Space(knowledge, _FINE if softmax else min(self.components, _COARSE))
+        return Space(knowledge, _FINE if knowledge.model.probabilities else min(self.components, _COARSE))
 
     def _labels(
         self,
@@ -124,7 +123,7 @@ class Unmix(Frozen):
             return np.zeros(case.size)
         if case.labels is not None:
             return np.array(case.labels, np.float64)
-        if self.exchanges and rest.facts.model.kind == "softmax":
+        if self.exchanges and rest.model.probabilities:
             return Draws(rest, labelling).infer(released, case.size, self.exchanges, rng)
         exchange = Exchange(rest, labelling)
         return exchange.infer(released, start[:, : exchange.width], self.exchanges)
@@ -132,7 +131,7 @@ class Unmix(Frozen):
 
 def records_of(features: Array, knowledge: PublicKnowledge) -> Array:
     """``[k, p] -> [k, d]`` records with these features; images within their box."""
-    if knowledge.facts.model.features is not None:
+    if knowledge.model.maps:
         return invert(features, knowledge)
     if knowledge.facts.schema_.is_image:
         return np.clip(features, knowledge.box_low, knowledge.box_high)

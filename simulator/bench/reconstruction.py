@@ -15,7 +15,8 @@ from palimpsest.attacks.class_score import deleted_labels
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.inversion import Inversion
 from palimpsest.attacks.linear import precise_model
-from palimpsest.simulator.attack_metrics.reconstruction import Truth, score_attack
+from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.attack_metrics.reconstruction import score_attack
 from palimpsest.simulator.world.data.build import DataConfig, build_population
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.models.model import Model, linear_params, model_of
@@ -117,8 +118,8 @@ def _knowledge(people: Population, kind: ModelKind, operator: str) -> PublicKnow
         task=people.schema.task,
         shape=people.schema.shape,
         outputs=people.schema.outputs,
-        regularisation=_LAMBDA if kind == "ridge" else 0.0,
-        dtype="float64" if kind == "ridge" else "float32",
+        regularisation=_LAMBDA if operator == "hessian" else 0.0,
+        dtype="float64" if operator == "hessian" else "float32",
     )
     facts = Facts(
         scenario="bench",
