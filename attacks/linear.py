@@ -51,13 +51,6 @@ class Released:
         return Released(self.gradients[chosen], self.start[chosen], self.point[chosen], self.scaled[chosen])
 
 
-def operator_of(knowledge: PublicKnowledge, wanted: Operator | Literal["auto"] = "auto") -> Operator:
-    """The operator that is wanted; where nobody says, what the unlearning rule is known to leave."""
-    if wanted != "auto":
-        return wanted
-    return "identity" if knowledge.facts.operator == "identity" else "hessian"
-
-
 def precise_model(knowledge: PublicKnowledge) -> Model:
     """The architecture in float64, whatever was released: attacks are linear algebra."""
     return model_of(knowledge.facts.model.model_copy(update={"dtype": "float64"}))
@@ -148,6 +141,7 @@ def released_gradients(
     before, after = thetas(cases)
     scaled = np.array([i not in parted for i in range(len(cases))])
     if operator == "identity":
+        scaled &= knowledge.facts.operator == "identity"  # of another rule the step is not known
         released = Released((before - after) / knowledge.facts.step, before, before, scaled)
     elif scaled.any():
         gradients = np.zeros(before.shape)
