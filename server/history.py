@@ -76,6 +76,11 @@ class History:
         """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
         return self.setup.weights
 
+    @property
+    def batch_size(self) -> int:
+        """Records of one minibatch of local training."""
+        return self.setup.recipe.batch_size
+
     def stored_for(self, needs: Collection[str]) -> int:
         """Bytes that the server keeps on disk or in memory for a method with these needs."""
         total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes
@@ -144,8 +149,7 @@ class History:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
         if (part := private_part(self.setup.defense)) is None or part.card.pays_at != "aggregation":
             return None
-        stream = self.noise_key("solution", case)
-        return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics())
+        return solved_ridge(self.setup, case.branch, case.forgotten, self.noise_key("solution", case), statistics())
 
     def calibrate(
         self,
@@ -169,8 +173,8 @@ class History:
         """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
         lineages = [
             Lineage(
-                branch=case.branch,
-                forget={},
+                case.branch,
+                {},
                 batches=(f"{self.stream}-leaver", case.request.index),
                 noise=self.noise_key("leaver", case),
             )
@@ -259,15 +263,11 @@ class History:
         for case, release in zip(cases, restored, strict=True):
             yield Outcome(release, states=self.states_after(release.round))
             self.restore(case, release)
-        lineages = [
-            replace(
-                self._lineage(case, "same-order"),
-                first=release.round,
-                noise=self.noise_key("resumption", case),
-                states=self.states_after(release.round),
-            )
-            for case, release in zip(cases, restored, strict=True)
-        ]
+        lineages = []
+        for case, release in zip(cases, restored, strict=True):
+            lineage, noise = self._lineage(case, "same-order"), self.noise_key("resumption", case)
+            states = self.states_after(release.round)
+            lineages.append(replace(lineage, first=release.round, noise=noise, states=states))
         if not lineages:
             return
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):

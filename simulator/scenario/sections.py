@@ -58,6 +58,8 @@ class TrainingConfig(Frozen):
         schedule: fedavg only: of the clients' learning rate over the rounds: constant; cosine, down to nearly 0;
             exponential, by the factor ``decay`` a round.
         stop: lbfgs only.
+        start: release 0 is drawn at random, or trained on the public sample for ``start_epochs``, as where a model that
+            others published is trained on; fedavg and fedsgd.
         shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
             one is released; fedavg and fedsgd.
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
@@ -79,6 +81,8 @@ class TrainingConfig(Frozen):
     schedule: Schedule = "constant"
     decay: float = Field(default=0.99, gt=0, le=1)
     stop: StopConfig = StopConfig()
+    start: Literal["random", "public"] = "random"
+    start_epochs: Count = 10
     shards: Count = 1
     perturbation: NotNegative = 0.0
 
@@ -120,6 +124,15 @@ class TrainingConfig(Frozen):
             raise ValueError(f"momentum = {self.momentum} is for optimizer = 'sgd', not {self.optimizer!r}; give 0")
         if self.schedule != "exponential" and self.decay != TrainingConfig.model_fields["decay"].default:
             raise ValueError(f"decay = {self.decay} is for schedule = 'exponential', not {self.schedule!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_start_for_rounds(self) -> "TrainingConfig":
+        if self.start == "public" and self.algorithm not in ("fedavg", "fedsgd"):
+            raise ValueError(
+                f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
+                f"wherever it starts"
+            )
         return self
 
     @model_validator(mode="before")
