@@ -1,5 +1,10 @@
 """What ends a command or a run with one sentence instead of a traceback."""
 
+import unicodedata
+
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move a terminal's cursor, turn its text round or end its line."""
+
 
 class RunFailure(RuntimeError):
     """A run that stops; the message is one sentence that says what would help."""
@@ -11,3 +16,8 @@ class TranscriptError(ValueError):
 
 class DataError(ValueError):
     """Data cannot be used; the message is one sentence for whoever named them."""
+
+
+def printable(text: str) -> str:
+    """Text with escapes in the place of characters that steer a terminal, line ends among them."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _STEERING else c for c in text)
