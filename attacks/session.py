@@ -1,9 +1,12 @@
 """The adversary alone: a transcript directory and the public knowledge beside it, and nothing else."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
+
+import numpy as np
 
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
@@ -13,7 +16,6 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, case
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Case, Guess, Reconstruction
-from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,14 @@ class Answer:
 
 
 def attack_transcript(
-    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None, seed: int = 0
+    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None
 ) -> dict[str, Answer]:
-    """Run attacks on one transcript.
+    """Run attacks on one transcript; the same transcript gives the same answers, whatever else runs beside them.
 
     Args:
         directory: of the transcript.
         attacks: at most one of each kind.
         knowledge: what the adversary knows; ``knowledge.json`` beside the transcript where not given.
-        seed: of the attacks' own randomness; each attack has a stream of its own, whatever others run beside it.
 
     Returns:
         Answers by the attack's kind.
@@ -49,15 +50,34 @@ def attack_transcript(
     """
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
     _check(attacks, known)
-    cases = cases_of(Transcript.open(directory), known.facts)
-    return {attack.kind: answer(attack, cases, known, seed) for attack in attacks}
+    transcript = Transcript.open(directory)
+    cases = cases_of(transcript, known.facts)
+    digest = transcript.digest()
+    return {attack.kind: answer(attack, cases, known, digest) for attack in attacks}
 
 
-def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKnowledge, seed: int = 0) -> Answer:
-    """Run one attack; one without the parameters gets a window on each case in the case's place."""
+def randomness(digest: str, kind: str) -> np.random.Generator:
+    """An attack's own random numbers: from what everybody holds, so that they lead to nothing that is secret.
+
+    Args:
+        digest: of the transcript that is attacked.
+        kind: of the attack.
+    """
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{digest}|attack|{kind}".encode()).digest(), "big"))
+
+
+def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKnowledge, digest: str = "") -> Answer:
+    """Run one attack; one without the parameters gets a window on each case in the case's place.
+
+    Args:
+        attack: works on this model.
+        cases: all of a transcript.
+        known: what the adversary knows.
+        digest: of the transcript; its random numbers are derived from it.
+    """
     if not cases:
         return Answer([], Cost(0.0))
-    rng = generator(seed, f"attack/{attack.kind}")
+    rng = randomness(digest, attack.kind)
     if not isinstance(attack, QueryAttack):
         with Meter() as meter:
             found = attack.run(cases, known, rng)

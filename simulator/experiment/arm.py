@@ -16,7 +16,7 @@ def run_arm(directory: Path, inputs: ArmInputs) -> dict[str, Any]:
     served = serve(inputs, files.transcript, files.ledger)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
-    attacked = attack(files.transcript, inputs.arm.attacks, inputs.arm.seed)
+    attacked = attack(files.transcript, inputs.arm.attacks)
     digest = Transcript.open(files.transcript).digest()
     assessed = assess(inputs, served, granted, attacked, digest)
     files.write(inputs.trunk.ground.setup.spec, served, attacked, assessed)

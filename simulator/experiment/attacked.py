@@ -49,14 +49,14 @@ def grant(inputs: ArmInputs, served: Served) -> Granted:
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
 
 
-def attack(transcript: Path, attacks: Sequence[Attack], seed: int) -> Attacked:
+def attack(transcript: Path, attacks: Sequence[Attack]) -> Attacked:
     """Run an arm's attacks on its transcript, with the knowledge that lies beside it.
 
     Raises:
         TranscriptError: the transcript or the knowledge cannot be read.
         ValueError: an attack does not work on this model.
     """
-    return Attacked(attack_transcript(transcript, attacks, seed=seed))
+    return Attacked(attack_transcript(transcript, attacks))
 
 
 def public_of(inputs: ArmInputs, granted: Granted) -> PublicKnowledge:

@@ -9,11 +9,10 @@ import pytest
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.queries import Window, reply_of
-from palimpsest.attacks.session import access_of, answer
+from palimpsest.attacks.session import access_of, answer, randomness
 from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack, Reply
 from palimpsest.simulator.world.records import Array, Case
-from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.attacks.test_contract import attack
 from tests.attacks.test_inference_contract import setting
@@ -99,14 +98,14 @@ def test_an_attack_that_may_only_ask_runs_with_the_parameters_withheld(name: str
         Oracle(case, taped(case, window, "before"), taped(case, window, "after"))
         for case, window in zip(cases, windows, strict=True)
     ]
-    first = made.ask(taping, knowledge, generator(0, f"attack/{name}"))
+    first = made.ask(taping, knowledge, randomness("", name))
 
     def replayed(index: int, side: str) -> Callable[[Array], Reply]:
         return lambda x: asked[index, side, np.asarray(x).tobytes()]
 
     blind = [Oracle(case, replayed(case.index, "before"), replayed(case.index, "after")) for case in cases]
     del windows, taping
-    again = made.ask(blind, knowledge, generator(0, f"attack/{name}"))
+    again = made.ask(blind, knowledge, randomness("", name))
     session = answer(made, cases, knowledge)
     assert session.cost.queries == sum(len(reply.labels) for reply in asked.values())
     for one, same, run in zip(first, again, session.guesses, strict=True):

@@ -1,8 +1,10 @@
 """The adversary alone: a directory in, answers out, and nothing of the rest of the project within reach."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from palimpsest.attacks.session import attack_transcript
 from palimpsest.simulator.results.answers import load_answers, save_answers
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.protocols.transcript import Transcript
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import FeatureSpec
 from tests.support.eavesdropped import (
     SHORT,
@@ -136,6 +139,24 @@ def test_an_attacks_answer_does_not_depend_on_the_others(tmp_path: Path) -> None
         together["hrec"].reconstructions, attack_transcript(tmp_path, [Hrec()])["hrec"].reconstructions, strict=True
     ):
         assert np.array_equal(one.x, other.x)
+
+
+class _Entropy(Average):
+    """Answers as the mean does, and says what its random numbers are derived from."""
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        sequence = rng.bit_generator.seed_seq
+        assert isinstance(sequence, np.random.SeedSequence)
+        words = np.frombuffer(int(str(sequence.entropy)).to_bytes(32, "big"), np.uint8).astype(np.float64)
+        return [Reconstruction(case.index, np.tile(words, (case.size, 2)), np.zeros(case.size)) for case in cases]
+
+
+def test_an_attacks_random_numbers_lead_to_what_everybody_holds(tmp_path: Path) -> None:
+    """To the transcript's digest and the attack's name: whoever has the directory can derive them, and nothing else."""
+    overheard(tmp_path)
+    public = hashlib.sha256(f"{Transcript.open(tmp_path).digest()}|attack|average".encode()).digest()
+    for answer in attack_transcript(tmp_path, [_Entropy()])["average"].reconstructions:
+        assert bytes(answer.x[0, :32].astype(np.uint8)) == public
 
 
 def test_impossible_sessions_are_refused_with_a_reason(tmp_path: Path) -> None:
