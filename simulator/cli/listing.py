@@ -2,14 +2,17 @@
 
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich import box
 from rich.table import Table
 
-from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.records import Level
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.scenario.registry import Group
 
 _MODELS = {
     "ridge": "linear, half the squared error (one-hot targets for classes); optimum in closed form",
@@ -71,43 +74,59 @@ def _models(found: Table) -> None:
         found.add_row(name, summary)
 
 
-def _unlearning(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
+def _methods(group: "Group", found: Table) -> None:
+    """Name, summary and source, what it works on and needs, what it promises; why, of one that cannot be used."""
+    from palimpsest.simulator.scenario.errors import ScenarioError
+    from palimpsest.simulator.scenario.registry import card as card_of
+    from palimpsest.simulator.scenario.registry import names
 
-    _methods(found, {name: card("unlearning", name) for name in names("unlearning")})
-
-
-def _attacks(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
-
-    _methods(found, {name: card("attack", name) for name in names("attack")})
-
-
-def _defenses(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
-
-    _methods(found, {name: card("defense", name) for name in names("defense")})
-
-
-def _methods(found: Table, cards: dict[str, Card]) -> None:
-    """Name, summary and source, what it works on and needs, what it promises."""
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it does", min_width=30)
     found.add_column("works on", min_width=9)
     found.add_column("needs", min_width=8)
     found.add_column("promises", min_width=8)
-    for name, card in cards.items():
+    for name in names(group):
+        try:
+            card = card_of(group, name)
+        except ScenarioError as error:
+            found.add_row(name, f"cannot be used: {error}", "-", "-", "-")
+            continue
         summary = f"{card.summary} ({card.source})" if card.source else card.summary
         levels = () if set(card.levels) == set(get_args(Level)) else card.levels
         works_on = ", ".join([*levels, *card.models, *card.algorithms]) or "everything"
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 
+def _measures(found: Table) -> None:
+    from palimpsest.simulator.attack_metrics.measures import cards as of_reconstructions
+    from palimpsest.simulator.unlearning_metrics.measures import cards as of_models
+
+    found.add_column("name", style="bold", no_wrap=True)
+    found.add_column("of", no_wrap=True)
+    found.add_column("what it measures")
+    for name, card in of_reconstructions().items():
+        found.add_row(name, "reconstructions", card.summary)
+    for name, measure in of_models().items():
+        found.add_row(name, "unlearned models", measure.summary)
+
+
+def _figures(found: Table) -> None:
+    from palimpsest.simulator.figures import cards
+
+    found.add_column("name", style="bold", no_wrap=True)
+    found.add_column("what it shows")
+    found.add_column("drawn where there are")
+    for name, card in cards().items():
+        found.add_row(name, card.summary, card.applies)
+
+
 KINDS: dict[str, Callable[[Table], None]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
     "models": _models,
-    "unlearning": _unlearning,
-    "attacks": _attacks,
-    "defenses": _defenses,
+    "unlearning": partial(_methods, "unlearning"),
+    "attacks": partial(_methods, "attack"),
+    "defenses": partial(_methods, "defense"),
+    "measures": _measures,
+    "figures": _figures,
 }

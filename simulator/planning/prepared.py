@@ -66,6 +66,11 @@ class Groundwork:
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
 
+    @property
+    def label(self) -> str:
+        """Of the training, for the user."""
+        return " ".join(part for part in (self.setting.variant, f"seed {self.seed}") if part)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the population out, in a message to a host: every process maps it into memory for itself."""
         directory = self.directory.resolve()

@@ -1,68 +1,164 @@
-"""What attacks on classes and on given records found, in words: from ``results.json`` alone."""
+"""What attacks on classes and on given records found, in words and as rows: from ``results.json`` alone.
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+Figures of a kind of answer that another package measures carry what was said of them when they were scored.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from palimpsest.simulator.results.attack_results import (
+    AttackResult,
+    LabelsResult,
+    MatchingResult,
+    OtherResult,
+    ReconstructionResult,
+    ScoresResult,
+)
+from palimpsest.simulator.results.schema import ArmResult
+
+Figures: TypeAlias = Mapping[str, Any]
+"""What another package measured of one attack, by name."""
+
 
 _KINDS = ("labels", "matching", "scores")
 
 
-def inferences(arm: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The attacks of an arm that answer with classes, or about given records, kind by kind."""
-    found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack.get("kind") in _KINDS}
-    return dict(sorted(found.items(), key=lambda item: _KINDS.index(item[1]["kind"])))
+@dataclass(frozen=True)
+class Row:
+    """One attack's success, as a row of a figure.
+
+    Attributes:
+        success: in [0, 1]; None where it is withheld.
+        chance: what somebody has who saw no model.
+        words: what is measured, short.
+        interval: 95 % of the success.
+        before: the same of the single model before the unlearning.
+    """
+
+    success: float | None
+    chance: float
+    words: str
+    interval: tuple[float, float] | None = None
+    before: float | None = None
 
 
-def inferred(arm: Mapping[str, Any]) -> list[str]:
-    """A clause for each kind of inference that was tried, by the attack that did best."""
-    words = {"labels": _labels, "matching": _matching, "scores": _scores}
-    clauses = []
-    for kind, say in words.items():
-        tried = {name: attack for name, attack in inferences(arm).items() if attack["kind"] == kind}
-        if tried:
-            clauses.append(say(tried))
-    return clauses
+@dataclass(frozen=True)
+class Reading:
+    """How another package reads the figures of its kind of answer.
+
+    Attributes:
+        clause: of the verdict, without a full stop, of the attack that did best of those tried, by their names.
+        row: of one attack.
+    """
+
+    clause: Callable[[Mapping[str, Figures]], str]
+    row: Callable[[Figures], Row]
 
 
-def _labels(tried: Mapping[str, Mapping[str, Any]]) -> str:
-    best = max(tried, key=lambda name: (tried[name]["class_accuracy"], tried[name]["label_accuracy"]))
+def inferences(arm: ArmResult) -> dict[str, AttackResult]:
+    """The attacks of an arm that answer with something else than records, kind by kind."""
+    found = {name: attack for name, attack in arm.attacks.items() if not isinstance(attack, ReconstructionResult)}
+    return dict(sorted(found.items(), key=lambda item: _place(item[1])))
+
+
+def _place(attack: AttackResult) -> tuple[int, str]:
+    """Kinds of other packages come last, by name."""
+    return (_KINDS.index(attack.kind), "") if attack.kind in _KINDS else (len(_KINDS), attack.kind)
+
+
+def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
+    """A clause for each kind of inference that was tried, by the attack that did best.
+
+    Args:
+        attacks: of one arm, by name.
+    """
+    labels = {name: attack for name, attack in attacks.items() if isinstance(attack, LabelsResult)}
+    matching = {name: attack for name, attack in attacks.items() if isinstance(attack, MatchingResult)}
+    scores = {name: attack for name, attack in attacks.items() if isinstance(attack, ScoresResult)}
+    others: dict[str, list[OtherResult]] = {}
+    for attack in attacks.values():
+        if isinstance(attack, OtherResult):
+            others.setdefault(attack.kind, []).append(attack)
+    clauses = [_labels(labels)] if labels else []
+    clauses += [_matching(matching)] if matching else []
+    clauses += [_scores(scores)] if scores else []
+    return clauses + [_other(others[kind]) for kind in sorted(others)]
+
+
+def row_of(attack: AttackResult) -> Row:
+    """An attack that answers with something else than records, as a row.
+
+    Raises:
+        TypeError: it answers with records.
+    """
+    if isinstance(attack, LabelsResult):
+        return Row(attack.class_accuracy, attack.label_accuracy_prior, "class", attack.class_accuracy_ci95)
+    if isinstance(attack, MatchingResult):
+        return Row(attack.top1_of_1000, 1.0 / attack.candidates, "first of 1,000")
+    if isinstance(attack, ScoresResult):
+        return Row(attack.auc, 0.5, "AUC", attack.auc_ci95, attack.membership_auc_trained)
+    if isinstance(attack, OtherResult):
+        return Row(attack.success, attack.chance, attack.measured, attack.success_ci95, attack.success_before)
+    raise TypeError(f"{attack.kind!r} answers are no inferences")
+
+
+def kept(clause: str, row: Row, package: str) -> dict[str, Any]:
+    """What ``results.json`` keeps of a reading that it has no part in.
+
+    Args:
+        clause: about one attack.
+        row: of that attack.
+        package: that measured it, with its version.
+    """
+    values = {"success": row.success, "success_ci95": row.interval and list(row.interval), "success_before": row.before}
+    known = {key: value for key, value in values.items() if value is not None}
+    return {**known, "chance": row.chance, "measured": row.words, "said": clause, "measured_by": package}
+
+
+def _labels(tried: Mapping[str, LabelsResult]) -> str:
+    best = max(tried, key=lambda name: (tried[name].class_accuracy, tried[name].label_accuracy))
     attack = tried[best]
-    if attack["no_signal"] == attack["cases"]:
+    if attack.no_signal == attack.cases:
         return "no deleted class can be told: the released model did not change"
     return (
-        f"{best} names the class in {_percent(attack['class_accuracy'])} of {attack['cases']} deletions "
-        f"(the commonest public class: {_percent(attack['label_accuracy_prior'])} of the records)"
+        f"{best} names the class in {_percent(attack.class_accuracy)} of {attack.cases} deletions "
+        f"(the commonest public class: {_percent(attack.label_accuracy_prior)} of the records)"
     )
 
 
-def _matching(tried: Mapping[str, Mapping[str, Any]]) -> str:
-    best = max(tried, key=lambda name: (tried[name]["top1_of_1000"], -tried[name]["rank_median"]))
+def _matching(tried: Mapping[str, MatchingResult]) -> str:
+    best = max(tried, key=lambda name: (tried[name].top1_of_1000, -tried[name].rank_median))
     attack = tried[best]
-    return f"{best} picks the record out of {attack['candidates']:,} in {_percent(attack['top1_of_1000'])} of cases"
+    return f"{best} picks the record out of {attack.candidates:,} in {_percent(attack.top1_of_1000)} of cases"
 
 
-def _scores(tried: Mapping[str, Mapping[str, Any]]) -> str:
-    shown = {name: attack for name, attack in tried.items() if "auc" in attack}
-    if not shown:
+def _scores(tried: Mapping[str, ScoresResult]) -> str:
+    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None and a.auc_ci95 is not None}
+    if not told:
         return f"{_listed(tried)} withheld: no power on the model before"
-    best = max(shown, key=lambda name: shown[name]["auc"])
-    low, high = shown[best]["auc_ci95"]
-    return f"{best} tells deleted records with an AUC of {shown[best]['auc']:.2f} ({low:.2f} to {high:.2f})"
+    best = max(told, key=lambda name: told[name][0])
+    area, (low, high) = told[best]
+    return f"{best} tells deleted records with an AUC of {area:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _other(tried: Iterable[OtherResult]) -> str:
+    best = max(tried, key=lambda attack: -1.0 if attack.success is None else attack.success)
+    return f"{best.said} (as {best.measured_by} measures it)"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return " and ".join(names)
 
 
-def cost(attack: Mapping[str, Any]) -> str:
+def cost(attack: AttackResult) -> str:
     """Seconds over all deletions, how far memory rose, and queries where the attack could only ask."""
-    if "seconds" not in attack:
-        return "-"
-    asked = f", {_short(attack['queries'])} queries" if "queries" in attack else ""
-    return f"{attack['seconds']:.1f} s, {attack['peak_memory_bytes'] / 1e6:.0f} MB{asked}"
+    asked = "" if attack.queries is None else f", {_short(attack.queries)} queries"
+    return f"{attack.seconds:.1f} s, {attack.peak_memory_bytes / 1e6:.0f} MB{asked}"
 
 
 def _short(count: int) -> str:

@@ -1,6 +1,8 @@
 """Figures, read as far as a test can: which are drawn, which records they show, what their titles say."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,21 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from palimpsest.attacks import CARDS
-from palimpsest.simulator.figures.all import draw_all
+from palimpsest.simulator.attack_metrics.answers import TARGETS, answer_card
+from palimpsest.simulator.attack_metrics.measures import CARDS as RECONSTRUCTED
+from palimpsest.simulator.attack_metrics.measures import measures
+from palimpsest.simulator.figures import CARDS as FIGURES
+from palimpsest.simulator.figures.all import draw_all, functions
 from palimpsest.simulator.figures.gallery import choose, collect
 from palimpsest.simulator.figures.style import colour, spread
-from palimpsest.simulator.results.run_directory import Records, RunFiles, RunFilesError
+from palimpsest.simulator.results.answers import BUILT_IN
+from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import RunFilesError
+from palimpsest.simulator.unlearning_metrics.measures import CARDS as MODELS
+from palimpsest.simulator.unlearning_metrics.measures import DISTANCE_CARDS as DISTANCES
+from palimpsest.simulator.unlearning_metrics.measures import distances
+from palimpsest.simulator.unlearning_metrics.measures import measures as of_models
 from tests.support.fabricated import WAYS, Way, diabetes, digits, make_run
 
 
@@ -29,6 +42,25 @@ def test_every_figure_that_applies_is_drawn(both: Path) -> None:
     assert {path.name for path in drawn} == expected
     assert {path.name for path in (both / "figures").iterdir()} == expected  # and no drafts
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_figures_and_measures_are_listed_without_importing_what_draws_or_measures_them() -> None:
+    code = (
+        "import sys; from palimpsest.simulator.cli.listing import listing;"
+        "tables = [listing(kind) for kind in ('figures', 'measures')];"
+        "print([m for m in ('matplotlib', 'torch', 'pandas', 'scipy') if m in sys.modules],"
+        "[table.row_count for table in tables])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] [{len(FIGURES)}, {len(RECONSTRUCTED) + len(MODELS) + len(DISTANCES)}]"
+
+
+def test_every_card_leads_to_what_it_names() -> None:
+    of_run, of_variant = functions()
+    assert len(of_run) + len(of_variant) == len(FIGURES)
+    assert list(measures()) == list(RECONSTRUCTED)
+    assert (list(of_models()), list(distances())) == (list(MODELS), list(DISTANCES))
+    assert [answer_card(name).answer for name in TARGETS] == list(BUILT_IN.values())
 
 
 def test_a_figure_that_does_not_apply_is_absent(tmp_path: Path) -> None:
@@ -57,7 +89,7 @@ def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path:
     """Two records a deletion, perfectly reconstructed, but answered in the other order."""
     make_run(tmp_path, {"": digits()}, ways=(Way({"method": "ascent"}, {"hrec": 1.0}),), deletions=8)
     run = RunFiles.open(tmp_path)
-    name = run.arms[0]["arm"]
+    name = run.arms[0].arm
     truth = load_file(tmp_path / "truth" / f"{name}.safetensors")
     pairs = np.arange(8) // 2
     swapped = np.arange(8).reshape(4, 2)[:, ::-1].ravel()
@@ -69,6 +101,32 @@ def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path:
     assert shown is not None
     [row] = [row for row in shown.rows if row.attack == "hrec"]
     np.testing.assert_array_equal(row.x, shown.x)
+
+
+def test_gallery_finds_a_record_again_where_deletions_are_batched(tmp_path: Path) -> None:
+    """Under batching several requests are one case, in an order of its own: records are the same, cases are not."""
+    ways = tuple(Way({"method": "ascent"}, {"hrec": 1.0}, defense={"kind": kind}) for kind in ("none", "batching"))
+    make_run(tmp_path, {"": digits()}, ways=ways, deletions=8)
+    run = RunFiles.open(tmp_path)
+    alone, batched = (arm.arm for arm in run.arms)
+    order = np.arange(8)[::-1]
+    truth = load_file(tmp_path / "truth" / f"{alone}.safetensors")
+    case = np.arange(8) // 4
+    records = {"x": np.ascontiguousarray(truth["x"][order]), "y": np.ascontiguousarray(truth["y"][order]), "case": case}
+    save_file(records, tmp_path / "truth" / f"{batched}.safetensors")
+    answers = load_file(tmp_path / "reconstructions" / f"{batched}.safetensors")
+    answers |= {"hrec/x": records["x"], "hrec/y": records["y"], "hrec/case": case, "average/case": case}
+    save_file(answers, tmp_path / "reconstructions" / f"{batched}.safetensors")
+    shown = collect(run, run.settings(""))
+    assert shown is not None
+    rows = [row for row in shown.rows if row.attack == "hrec"]
+    assert [row.setting for row in rows] == ["ascent", "ascent under batching"]
+    for row in rows:
+        np.testing.assert_allclose(row.x, shown.x)
+    save_file({**records, "x": records["x"] + 1.0}, tmp_path / "truth" / f"{batched}.safetensors")
+    others = collect(run, run.settings(""))
+    assert others is not None
+    assert {row.setting for row in others.rows} == {"ascent"}  # other records were deleted there
 
 
 def test_a_setting_that_changed_nothing_takes_one_line(both: Path) -> None:

@@ -10,13 +10,13 @@ import torch
 
 from palimpsest.server.unlearning.fedosd import FedOsd, orthogonal_part
 from palimpsest.server.unlearning.pga import Pga
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, SOFTMAX, Bench
-from tests.support.populations import digits_population
 
 LEAVER = 3
 FULL_BATCH = FEDAVG.model_copy(

@@ -8,13 +8,13 @@ import numpy as np
 from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.negate import Not
 from palimpsest.server.unlearning.puf import Puf
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, SOFTMAX, Bench
-from tests.support.populations import digits_population
 
 FULL_BATCH = FEDAVG.model_copy(update={"recipe": Recipe(batch_size=300, learning_rate=0.1, l2=0.01)})
 

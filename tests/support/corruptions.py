@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from palimpsest.simulator.testing.transcripts import ascending, challenged, digits, write
 from palimpsest.simulator.world.records import Array
-from tests.support.eavesdropped import ascending, challenged, digits, write
 
 HUGE = 10**12
 ESCAPES = ("\x1b[2Jgone", "\x07", "a\nb", "\u202eright", "\x9b31m")

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.gradients import clipped_sums, gradients, onto
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit, pack_width
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
-from tests.support.populations import digits_population
 
 KINDS = ["softmax", "ridge", "svm", "mlp", "cnn", "resnet18"]
 
