@@ -44,11 +44,20 @@ def attack_transcript(
         ValueError: an attack does not work on this model, or two attacks are of one kind.
     """
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
-    _check(attacks, known)
-    transcript = Transcript.open(directory)
-    cases = cases_of(transcript, known.facts)
-    digest = transcript.digest()
+    check(attacks, known)
+    known, cases, digest = opened(directory, known)
     return {attack.kind: answer(attack, cases, known, digest) for attack in attacks}
+
+
+def opened(directory: Path, knowledge: PublicKnowledge | None = None) -> tuple[PublicKnowledge, list[Case], str]:
+    """Read a transcript: what is known beside it, its cases, and its digest.
+
+    Raises:
+        TranscriptError: the transcript or the knowledge cannot be read.
+    """
+    known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
+    transcript = Transcript.open(directory)
+    return known, cases_of(transcript, known.facts), transcript.digest()
 
 
 def randomness(digest: str, kind: str) -> np.random.Generator:
@@ -97,7 +106,12 @@ def access_of(attack: QueryAttack) -> Access:
     return attack.card.access
 
 
-def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
+def check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
+    """Refuse attacks that cannot work on a transcript.
+
+    Raises:
+        ValueError: an attack does not work on this model, or two attacks are of one kind.
+    """
     kinds, model = [attack.kind for attack in attacks], known.facts.model.kind
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
