@@ -45,9 +45,9 @@ def input_errors() -> Iterator[None]:
 def _is_input_error(error: Exception) -> bool:
     from palimpsest.simulator.results.schema import RunFilesError
     from palimpsest.simulator.scenario.errors import ScenarioError
-    from palimpsest.simulator.world.errors import DataError, TranscriptError
+    from palimpsest.simulator.world.errors import DataError, ModelError, TranscriptError
 
-    return isinstance(error, ScenarioError | RunFilesError | DataError | TranscriptError)
+    return isinstance(error, ScenarioError | RunFilesError | DataError | ModelError | TranscriptError)
 
 
 @contextmanager

@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, get_args
 from rich import box
 from rich.table import Table
 
+from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.records import Level
 
 if TYPE_CHECKING:
     from palimpsest.simulator.scenario.registry import Group
-
-_MODELS = {
-    "ridge": "linear, half the squared error (one-hot targets for classes); optimum in closed form",
-    "softmax": "linear, cross-entropy",
-    "svm": "linear, squared hinge, one class against the rest",
-    "mlp": "one hidden layer of ReLUs",
-    "cnn": "two convolutions and a linear head; images only",
-    "resnet18": "ResNet-18 for small images, with GroupNorm; images only",
-}
 
 
 def listing(kind: str) -> Table:
@@ -61,17 +53,26 @@ def _datasets(found: Table) -> None:
     for name, card in cards().items():
         found.add_row(name, card.summary)
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
-    found.add_row("path/to/file.csv, .parquet", "your own table: y, optionally client and split, and inputs")
+    found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
     found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
     found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
 
 
 def _models(found: Table) -> None:
+    from palimpsest.simulator.world.models.kinds import model_card, names
+
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
-    for name, summary in _MODELS.items():
-        found.add_row(name, summary)
+    found.add_column("its options")
+    for name in names():
+        try:
+            card = model_card(name)
+        except ModelError as error:  # what another package breaks hides nothing else
+            found.add_row(name, str(error), "-")
+            continue
+        options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
+        found.add_row(name, card.summary, ", ".join(options) or "-")
 
 
 def _methods(group: "Group", found: Table) -> None:
@@ -93,7 +94,7 @@ def _methods(group: "Group", found: Table) -> None:
             continue
         summary = f"{card.summary} ({card.source})" if card.source else card.summary
         levels = () if set(card.levels) == set(get_args(Level)) else card.levels
-        works_on = ", ".join([*levels, *card.models, *card.algorithms]) or "everything"
+        works_on = ", ".join([*levels, *card.models, *card.traits, *card.algorithms]) or "everything"
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 

@@ -73,15 +73,18 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run th
 
 @app.command()
 def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
-    """Show the arms of a scenario and what they will cost, without running."""
+    """Show what was understood of the data, the arms of a scenario and what they will cost, without running."""
     with input_errors():
         from palimpsest.simulator.scenario.load import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
         from palimpsest.simulator.planning import estimate
         from palimpsest.simulator.planning.plan import plan as lay_out
+        from palimpsest.simulator.planning.previews import of_plan
 
-        OUT.print(estimate.table(lay_out(loaded), loaded))
+        outline = lay_out(loaded)
+        OUT.print("\n".join(of_plan(outline)), markup=False, soft_wrap=True)
+        OUT.print(estimate.table(outline, loaded))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any
 
 from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
+from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
@@ -15,6 +16,7 @@ from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.previews import describe
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
 from palimpsest.simulator.results.schema import RunResults
@@ -23,6 +25,7 @@ from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
+from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
@@ -43,30 +46,41 @@ class Result:
     tracked: Tracked
 
 
-def run(scenario: Scenario, out: Path | None = None, observer: Observer | None = None) -> Result:
+def run(
+    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
+) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        observer: is told what happens, as it happens.
+        observer: is told what the data are, and what happens, as it happens.
+        data: records in memory, in place of the scenario's source.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
+    if data is not None:
+        scenario = with_data(scenario, data)
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
     return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
 
 
-def resume(directory: Path, observer: Observer | None = None) -> Result:
+def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
+
+    Args:
+        directory: of the run.
+        observer: is told what the data are, and what happens, as it happens.
+        data: those that the run was begun with, where it was begun with ``data``.
 
     Raises:
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
     place = RunDirectory(directory)
     scenario = load_scenario(str(place.scenario_file))
+    asked_again(scenario, data)
     _check_provenance(place, scenario)
     return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
 
@@ -154,6 +168,8 @@ def _left(directory: RunDirectory, scenario: Scenario, outline: Plan, ground: Se
 def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
+    for line in describe((base.setting, base.seed, base.population) for base in ground):
+        observers.noted(Noted(line))
     observers.stage_began(StageBegan("Starting hosts"))
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)

@@ -15,6 +15,7 @@ from palimpsest.simulator.scenario.registry import card, method_class
 from palimpsest.simulator.testing.frozen import check_frozen
 from palimpsest.simulator.testing.knowledge import check_knowledge, check_questions
 from palimpsest.simulator.testing.transcripts import ascending, challenged, diabetes, digits, forgetting
+from palimpsest.simulator.world.models.kinds import model_card, suited, suits
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from palimpsest.simulator.world.records import Array, Case, Guess, Labels, Reconstruction, Scores
@@ -60,7 +61,7 @@ def places(name: str) -> list[str]:
     return [
         where
         for where in PLACES
-        if (not about.models or where.partition("-")[0].replace("regression", "ridge") in about.models)
+        if suits(about, where.partition("-")[0].replace("regression", "ridge"))
         and not ("classes" in about.needs and where.startswith("regression"))
         and not (about.promises != "reconstruction" and where.endswith("features"))
     ]
@@ -68,8 +69,8 @@ def places(name: str) -> list[str]:
 
 def first_place(name: str) -> str:
     """A model that the attack works on."""
-    models = card("attack", name).models
-    return models[0] if models else "softmax"
+    about = card("attack", name)
+    return "softmax" if suits(about, "softmax") else suited(about)[0]
 
 
 def situation(where: str) -> tuple[list[Case], PublicKnowledge]:
@@ -78,7 +79,7 @@ def situation(where: str) -> tuple[list[Case], PublicKnowledge]:
     features = FeatureSpec(dimension=96, bandwidth=4.0, seed=2) if extra else None
     data = diabetes() if kind == "regression" else digits(private=150, public=120)
     spec = data.spec("ridge" if kind == "regression" else kind, 4.0, features)
-    if kind in ("ridge", "regression", "softmax", "svm"):
+    if model_card(spec.kind).linear:
         cases, knowledge = forgetting(data, spec, DELETIONS), data.knowledge(spec)
     else:
         cases, knowledge = ascending(data, spec, DELETIONS, 0.1), data.knowledge(spec, "identity", 0.1)

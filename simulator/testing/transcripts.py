@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.models.model import Model, linear_params, model_of
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
@@ -120,9 +121,9 @@ def objective(spec: ModelSpec, x: torch.Tensor, y: torch.Tensor, matrix: torch.T
     if spec.task == "regression":
         return 0.5 * ((scores[:, 0] - y) ** 2).sum() + penalty
     one_hot = torch.nn.functional.one_hot(y, spec.outputs).to(torch.float64)
-    if spec.kind == "ridge":
+    if model_card(spec.kind).loss == "squared error":
         return 0.5 * ((scores - one_hot) ** 2).sum() + penalty
-    if spec.kind == "svm":
+    if model_card(spec.kind).loss == "squared hinge":
         return 0.5 * (torch.relu(1.0 - (2.0 * one_hot - 1.0) * scores) ** 2).sum() + penalty
     return torch.nn.functional.cross_entropy(scores, y, reduction="sum") + penalty
 
@@ -131,7 +132,7 @@ def optimum(spec: ModelSpec, x: Array, y: Array, start: Array | None = None, new
     """``[p + 1, Q]`` Theta: ridge solved, others by L-BFGS and then so many Newton steps with an autograd Hessian."""
     features, target = design(model_of(spec), x), torch.tensor(y)
     shape = (features.shape[1], spec.outputs)
-    if spec.kind == "ridge":
+    if model_card(spec.kind).loss == "squared error":
         gram = features.T @ features + spec.regularisation * torch.eye(shape[0], dtype=torch.float64)
         wanted = (
             target[:, None] if spec.task == "regression" else torch.nn.functional.one_hot(target, spec.outputs).double()

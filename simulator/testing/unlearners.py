@@ -16,6 +16,7 @@ from palimpsest.simulator.scenario.registry import card, method_class
 from palimpsest.simulator.testing.frozen import check_frozen
 from palimpsest.simulator.testing.populations import digits_population, with_an_empty_client, with_records_replaced
 from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, SOFTMAX, Bench
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Level, Release
@@ -63,7 +64,7 @@ def pairs(name: str) -> list[tuple[str, str]]:
         (algorithm, level)
         for algorithm in about.algorithms or tuple(PLACES)
         for level in about.levels
-        if not about.models or {PLACES[algorithm][1].kind, "mlp"}.intersection(about.models)
+        if {PLACES[algorithm][1].kind, "mlp"}.intersection(suited(about))
     ]
 
 
@@ -190,8 +191,8 @@ def _place(name: str, algorithm: str = "") -> tuple[TrainingPlan, ModelSpec]:
     """A training that the method works on; the first that it names, where none is asked for."""
     about = card("unlearning", name)
     plan, spec = PLACES[algorithm or (about.algorithms or ("fedavg",))[0]]
-    if about.models and spec.kind not in about.models:
-        spec = spec.model_validate({**spec.model_dump(), "kind": about.models[0]})
+    if not suits(about, spec.kind):
+        spec = spec.model_validate({**spec.model_dump(), "kind": suited(about)[0]})
     return plan.model_copy(update={"shards": 3 if "shard checkpoints" in about.needs else 1}), spec
 
 

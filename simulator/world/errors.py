@@ -18,6 +18,10 @@ class DataError(ValueError):
     """Data cannot be used; the message is one sentence for whoever named them."""
 
 
+class ModelError(ValueError):
+    """A model cannot be built or trained; the message is one sentence for whoever named it."""
+
+
 def printable(text: str) -> str:
     """Text with escapes in the place of characters that steer a terminal, line ends among them."""
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _STEERING else c for c in text)

@@ -31,6 +31,7 @@ from palimpsest.simulator.testing.transcripts import (
     write,
 )
 from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.models.kinds import suits
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
@@ -60,12 +61,13 @@ sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "op
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import attack_transcript
+from palimpsest.simulator.world.models.kinds import suits
 
 short = json.loads(sys.argv[6])
 made = []
 for kind, card in CARDS.items():
     module, _, name = card.target.partition(":")
-    if not card.models or sys.argv[5] in card.models:
+    if suits(card, sys.argv[5]):
         made.append(getattr(import_module(module), name)(**short.get(kind, {})))
 answers = attack_transcript(directory, made)
 heard = [path for path in opened if path.startswith(str(directory))]
@@ -110,7 +112,7 @@ def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp
     for fill in (0.0, 1.0):
         save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
         outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}", kind))
-    able = [name for name, card in CARDS.items() if not card.models or kind in card.models]
+    able = [name for name, card in CARDS.items() if suits(card, kind)]
     answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted"}
     assert {f"{name}/{answered[CARDS[name].promises]}" for name in able} <= set(outcomes[0])
     for name, value in outcomes[0].items():

@@ -13,6 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.world.models.kinds import names
+from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.protocols.architecture import shapes_of
+from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.corruptions import CORRUPTIONS, sound
 
 COUNT = 100
@@ -79,3 +83,9 @@ def test_a_command_ends_in_time_and_memory(transcript: Path, tmp_path: Path, kin
     assert is_one_sentence(text), text
     assert usage.ru_utime + usage.ru_stime < SECONDS
     assert usage.ru_maxrss * 1024 < BYTES
+
+
+@pytest.mark.parametrize("kind", names())
+def test_the_shapes_of_a_model_are_known_before_it_is_built(kind: str) -> None:
+    spec = ModelSpec(kind=kind, task="classification", shape=(1, 28, 28), outputs=10, regularisation=0.0)
+    assert shapes_of(spec) == dict(Model(spec).shapes)

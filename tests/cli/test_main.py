@@ -238,6 +238,7 @@ def test_plan_counts_what_a_scenario_will_cost(tmp_path: Path) -> None:
     )
     code, out, _ = palimpsest("plan", str(tmp_path / "small.toml"))
     assert code == 0
+    assert out.startswith("data      digits: 1,797 records, classification\n")
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "--" in line}
     assert lines == {
         "retrain--none--seed0": ["12", "60", "<", "1", "s", "52", "kB"],

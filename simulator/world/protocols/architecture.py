@@ -1,14 +1,17 @@
 """Whether the public facts of a transcript make sense by themselves, and what its releases must then look like."""
 
 from functools import lru_cache
+from math import prod
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from palimpsest.simulator.world.errors import TranscriptError
-from palimpsest.simulator.world.models.model import Model
-from palimpsest.simulator.world.protocols.strict import said
+from palimpsest.simulator.world.models.card import called
+from palimpsest.simulator.world.models.kinds import model_card, names, package_of
+from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.protocols.strict import said, shown
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
@@ -105,9 +108,7 @@ def shapes_of(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """
     features, plain = spec.features, spec
     if features is not None:
-        width = 1
-        for side in spec.shape:
-            width *= side
+        width = prod(spec.shape)
         if features.dimension < 1 or features.bandwidth <= 0 or features.seed < 0:
             raise TranscriptError(
                 "the model's features must have a dimension of 1 at least, a bandwidth above 0 and a seed of 0 at least"
@@ -117,13 +118,26 @@ def shapes_of(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         plain = spec.model_copy(update={"features": None, "shape": (features.dimension,)})
     try:
         with torch.device("meta"):
-            model = Model(plain)
+            shapes = _shapes(plain)
     except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+        if spec.kind in names() and package_of(spec.kind):
+            return dict(model_of(spec).shapes)  # another package's module may not know how to be built without memory
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TranscriptError(f"no model {spec.kind} can be built as it is described: {first}") from None
-    if model.size > MOST_NUMBERS:
-        raise TranscriptError(f"the model {spec.kind} as it is described has {model.size} parameters; {_AT_MOST}")
-    return dict(model.shapes)
+        raise TranscriptError(f"no model {shown(spec.kind)} can be built as it is described: {first}") from None
+    size = sum(prod(shape) for shape in shapes.values())
+    if size > MOST_NUMBERS:
+        raise TranscriptError(f"the model {spec.kind} as it is described has {size} parameters; {_AT_MOST}")
+    return shapes
+
+
+def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's parameters, on the device on which modules are made."""
+    card = model_card(spec.kind)
+    if card.features is not None:
+        return dict(Model(spec, "meta").shapes)
+    form = Schema(name="", task=spec.task, shape=spec.shape, outputs=spec.outputs)
+    module = called(card.build)(form, card.options.model_validate(spec.options.root))
+    return {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
 
 
 _AT_MOST = f"at most {MOST_NUMBERS} are read"

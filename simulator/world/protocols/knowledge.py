@@ -90,7 +90,8 @@ class Facts(Frozen):
         training: its public hyper-parameters (rounds, learning rate, ...).
         unlearning: the unlearning rule with its public step size, as ``{"method": ..., ...}``.
         operator: what one unlearning leaves in the parameters, public knowledge of the rule: ``identity`` after a
-            gradient step (D = step * gradient), ``hessian`` at an optimum.
+            gradient step (D = step * gradient), ``hessian`` at an optimum, ``unknown`` where the models are far from
+            one and no step is known: attacks choose by evidence.
         step: the size of that gradient step; 1 where there is none.
         preprocessing: statistics of the public sample that standardised the columns.
         granted: what was granted beyond the default (labels, client, seeds).
@@ -182,7 +183,7 @@ def _facts(path: Path) -> Facts:
     """
     where = f"public knowledge {path}"
     try:
-        facts = Facts.model_validate_json(read_file(path.parent, path.name, _MOST), strict=True)
+        facts = Facts.model_validate_json(read_file(path.parent, path.name, _MOST))
     except ValidationError as error:
         raise TranscriptError(f"{where} {said(error)}") from None
     except TranscriptError as error:
