@@ -89,6 +89,7 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "transcript_digest": digest,
         **worth.entry,
         "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
+        **({"failed_attacks": dict(attacked.failures)} if attacked.failures else {}),
         "privacy": _privacy(inputs, served) | _bounds(inputs, served, marks, public),
         "notes": _notes(processed),
         "cost": cost(

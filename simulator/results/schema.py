@@ -190,6 +190,7 @@ class ArmResult(Entry):
         conditions: what the success of attacks depends on, by name; what does not apply is absent.
         utility: None where no request was completed.
         attacks: by the attack's kind; empty where no request was completed.
+        failed_attacks: of each attack that gave no answer, why.
         notes: what the method reported of itself.
         verdict: one sentence.
     """
@@ -207,6 +208,7 @@ class ArmResult(Entry):
     utility: Utility | None = None
     forgetting: Forgetting
     attacks: dict[str, AnyAttack]
+    failed_attacks: dict[str, str] = Field(default_factory=dict)
     privacy: Privacy
     notes: dict[str, Measure]
     cost: Cost

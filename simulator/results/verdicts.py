@@ -237,14 +237,18 @@ def _quiet_cases(attack: ReconstructionResult) -> str:
 
 
 def _sentence(found: str, arm: ArmResult) -> str:
-    """Add what else was inferred, the utility, epsilon where privacy was asked for, and refusals."""
-    parts = (found, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm))
+    """Add what else was inferred, the utility, epsilon where privacy was asked for, refusals and failures."""
+    parts = (found, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm), _failed(arm))
     return "; ".join(part for part in parts if part) + "."
 
 
 def _refused(arm: ArmResult) -> str:
     refused = arm.requests.made - arm.requests.completed
     return f"{refused} of {arm.requests.made} requests refused, see the ledger" if refused else ""
+
+
+def _failed(arm: ArmResult) -> str:
+    return f"{_listed(list(arm.failed_attacks))} failed and gave no answer" if arm.failed_attacks else ""
 
 
 def _utility(arm: ArmResult) -> str:
