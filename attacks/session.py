@@ -12,7 +12,7 @@ from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from palimpsest.simulator.world.protocols.transcript import Transcript
-from palimpsest.simulator.world.records import Case, Guess, Reconstruction
+from palimpsest.simulator.world.records import Case, Guess
 from palimpsest.simulator.world.seeding import generator
 
 
@@ -22,11 +22,6 @@ class Answer:
 
     guesses: list[Guess]
     cost: Cost
-
-    @property
-    def reconstructions(self) -> list[Reconstruction]:
-        """The guesses of an attack that answers with records; of others, none."""
-        return [guess for guess in self.guesses if isinstance(guess, Reconstruction)]
 
 
 def attack_transcript(

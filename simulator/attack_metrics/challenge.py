@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palimpsest.server.session import Processed
-from palimpsest.simulator.attack_metrics.reconstruction import CANDIDATES
+from palimpsest.simulator.attack_metrics.measures.measure import CANDIDATES
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.records import Array, Challenge
 from palimpsest.simulator.world.seeding import generator

@@ -1,45 +1,17 @@
-"""Each kind of answer is scored by what it claims: records, classes, or given records told apart."""
+"""Each kind of answer is scored by its card, whichever attack gave it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from palimpsest.attacks.session import Answer
-from palimpsest.simulator.attack_metrics.inference import (
-    score_challenge,
-    score_labels,
-    summarise_labels,
-    summarise_matching,
-    summarise_scores,
-)
-from palimpsest.simulator.attack_metrics.reconstruction import Truth, score_attack, summarise
-from palimpsest.simulator.results.answers import are_labels, are_scores
-from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.attack_metrics.answers import answer_card, package_of
+from palimpsest.simulator.attack_metrics.card import Attempt, Material, Truth
+from palimpsest.simulator.results.inference_verdicts import Reading, kept
 from palimpsest.simulator.world.seeding import generator
-
-
-@dataclass(frozen=True)
-class Material:
-    """What answers are scored against.
-
-    Attributes:
-        truths: the deleted records, one entry a case.
-        knowledge: public, for the mean and the form of the data.
-        candidates: ``[c, d]`` held-out records.
-        status: solution of the challenge, where one was posed.
-        seed: of the scenario.
-    """
-
-    truths: Sequence[Truth]
-    knowledge: PublicKnowledge
-    candidates: Array
-    status: NDArray[np.int64] | None
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -54,34 +26,51 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
     """Score one attack.
 
     Raises:
-        ValueError: answers are missing, or are no answers to these cases.
+        ValueError: answers are missing, or are no answers to these cases; or another package's figures are no JSON, or
+            its columns have names that are taken.
+        RunFailure: nothing here scores this kind of answer.
     """
     guesses, truths = answer.guesses, material.truths
     _check(kind, answer, truths)
-    draws, bootstrap = generator(material.seed, "candidates"), generator(material.seed, f"bootstrap/{kind}")
     if not truths:
         return Mark(pd.DataFrame(), {})
-    if are_labels(guesses):
-        frame = score_labels(truths, guesses)
-        figures = summarise_labels(frame, truths, material.knowledge.y, bootstrap)
-    elif are_scores(guesses):
-        assert material.status is not None  # it was asked, or there would be no scores
-        frame = score_challenge(material.status, guesses, draws)
-        if guesses[0].member_before is None:
-            figures = summarise_matching(frame)
-        else:
-            figures = summarise_scores(frame, material.status, guesses, bootstrap)
-    else:
-        schema = material.knowledge.facts.schema_
-        frame = score_attack(truths, answer.reconstructions, material.knowledge, schema, material.candidates, draws)
-        figures = summarise(frame, answer.cost.seconds, bootstrap)
-    return Mark(frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer))
+    name, draws = guesses[0].name, generator(material.seed, "candidates")
+    card, bootstrap = answer_card(name), generator(material.seed, f"bootstrap/{kind}")
+    scored = card.score(Attempt(guesses, answer.cost.seconds, draws, bootstrap), material)
+    counts = {
+        "kind": name,
+        "n": len(scored.frame),
+        "cases": len(truths),
+        "no_signal": sum(bool(guess.no_signal) for guess in guesses),
+    }
+    figures = {**scored.figures, **{key: value for key, value in counts.items() if key not in scored.figures}}
+    if card.reading is not None:
+        _check_columns(name, scored.frame)
+        figures = {**figures, "kind": name}
+        figures |= _read(kind, card.reading, figures, package_of(name))
+    return Mark(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer))
 
 
 def _check(kind: str, answer: Answer, truths: Sequence[Truth]) -> None:
     cases, answered = [truth.case for truth in truths], [guess.case for guess in answer.guesses]
     if cases != answered or len({type(guess) for guess in answer.guesses}) > 1:
         raise ValueError(f"{kind} answered cases {answered}; {cases} were asked, in this order and of one kind")
+
+
+def _check_columns(name: str, frame: pd.DataFrame) -> None:
+    """Refuse columns by which rows would be taken for scores of reconstructions."""
+    taken = sorted({"attack", "kind", "cosine", "cosine_centred"} & set(frame))
+    if taken:
+        raise ValueError(f"scores of {name!r} answers have the columns {', '.join(taken)}; name them otherwise")
+
+
+def _read(kind: str, reading: Reading, figures: Mapping[str, Any], package: str) -> dict[str, Any]:
+    """What another package says of its figures, kept beside them."""
+    try:
+        json.dumps(figures, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{kind}: figures of {figures['kind']!r} answers ({package}) are no JSON: {error}") from None
+    return kept(reading.clause({kind: figures}), reading.row(figures), package)
 
 
 def _cost(answer: Answer) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from palimpsest.attacks.class_score import deleted_labels
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.inversion import Inversion
 from palimpsest.attacks.linear import precise_model
-from palimpsest.simulator.attack_metrics.reconstruction import Truth, score_attack
+from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.attack_metrics.reconstruction import score_attack
 from palimpsest.simulator.world.data.build import DataConfig, build_population
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.models.model import Model, linear_params, model_of

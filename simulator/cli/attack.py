@@ -11,15 +11,16 @@ from rich.console import Console
 from rich.text import Text
 
 from palimpsest.attacks.session import Answer, attack_transcript
+from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.figures.gallery import draw_answers
 from palimpsest.simulator.figures.style import STYLE, save
-from palimpsest.simulator.results.answers import are_labels, are_scores, save_answers
+from palimpsest.simulator.results.answers import save_answers
 from palimpsest.simulator.scenario.entries import expand, resolve
 from palimpsest.simulator.scenario.load import ScenarioError
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
-from palimpsest.simulator.world.records import Labels, Reconstruction, Scores
+from palimpsest.simulator.world.records import Guess
 from palimpsest.simulator.world.specs import Schema
 
 _SHADES = " .:-=+*#%@"
@@ -56,24 +57,21 @@ def attack(
     schema = known.facts.schema_
     for kind, answer in answers.items():
         console.print(f"\n{kind}: {_headline(answer)}")
-        if are_labels(answer.guesses):
-            _show_labels(answer.guesses, schema, console)
-        elif are_scores(answer.guesses):
-            _show_scores(answer.guesses, console)
-        else:
-            _show(answer.reconstructions, schema, console)
+        _show(answer.guesses, schema, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_answers(out, answers)
     written = [out]
-    images = {kind: _rows(answer.reconstructions) for kind, answer in answers.items() if answer.reconstructions}
+    images = {kind: np.concatenate(x) for kind, answer in answers.items() if (x := _records(answer.guesses))}
     if schema.is_image and images:
         with mpl.rc_context(STYLE):
             written.append(save(draw_answers(images, schema.shape), out.with_suffix(".png")))
     return written
 
 
-def _rows(found: Sequence[Reconstruction]) -> NDArray[np.float64]:
-    return np.concatenate([one.x for one in found])
+def _records(guesses: Sequence[Guess]) -> list[NDArray[np.float64]]:
+    """``[k, d]`` records of each answer; empty where answers hold none."""
+    found = [answer_card(guess.name).records(guess) for guess in guesses]
+    return [records for records in found if records is not None]
 
 
 def _headline(answer: Answer) -> str:
@@ -84,55 +82,28 @@ def _headline(answer: Answer) -> str:
     return f"{count} deletion{'s' * (count != 1)} in {cost.seconds:.2f} s{asked}{note}"
 
 
-def _show_labels(found: Sequence[Labels], schema: Schema, console: Console) -> None:
-    """The classes of the first few deletions."""
-    for one in found[:_SHOWN]:
-        classes, counts = np.unique(one.y.astype(int), return_counts=True)
-        said = ", ".join(
-            f"{_class_name(int(label), schema)}" + (f" ({count} times)" if count > 1 else "")
-            for label, count in zip(classes, counts, strict=True)
-        )
-        console.print(Text(f"deletion {one.case}: class {said}" + (", no signal" if one.no_signal else "")))
-
-
-def _show_scores(found: Sequence[Scores], console: Console) -> None:
-    """The entries of the challenge that the first few deletions most likely took away."""
-    for one in found[:_SHOWN]:
-        first = ", ".join(str(entry) for entry in np.argsort(-one.deleted, kind="stable")[:_SHOWN])
-        said = "no signal" if one.no_signal else f"most likely of {len(one.deleted)} challenged records: {first}"
-        console.print(Text(f"deletion {one.case}: {said}"))
-
-
-def _show(found: Sequence[Reconstruction], schema: Schema, console: Console) -> None:
-    """The first few answers: images side by side as characters, tables as values."""
-    pairs = [(one, row) for one in found for row in range(len(one.y))][:_SHOWN]
-    captions = [_caption(one, row, schema) for one, row in pairs]
-    if not schema.is_image:
-        for caption, (one, row) in zip(captions, pairs, strict=True):
-            names = schema.feature_names or [f"column {k}" for k in range(schema.width)]
-            values = ", ".join(f"{name} {value:+.2f}" for name, value in zip(names, one.x[row], strict=True))
-            console.print(Text(f"{caption}: {values}"))
+def _show(guesses: Sequence[Guess], schema: Schema, console: Console) -> None:
+    """The first few answers: a line each, and records as characters side by side (images) or as values (tables)."""
+    lines = [line for guess in guesses for line in answer_card(guess.name).lines(guess, schema)][:_SHOWN]
+    records = [record for of_case in _records(guesses) for record in of_case][:_SHOWN]
+    if not records:
+        for line in lines:
+            console.print(Text(line))
         return
-    pictures = [drawn(one.x[row], schema.shape) for one, row in pairs]
-    width = max(len(text) for text in [*captions, *(line for picture in pictures for line in picture)]) + 2
+    if not schema.is_image:
+        names = schema.feature_names or [f"column {k}" for k in range(schema.width)]
+        for line, record in zip(lines, records, strict=True):
+            values = ", ".join(f"{name} {value:+.2f}" for name, value in zip(names, record, strict=True))
+            console.print(Text(f"{line}: {values}"))
+        return
+    pictures = [drawn(record, schema.shape) for record in records]
+    width = max(len(text) for text in [*lines, *(row for picture in pictures for row in picture)]) + 2
     fit = max(1, console.width // width)
     for begin in range(0, len(pictures), fit):
         chosen = slice(begin, begin + fit)
-        console.print(Text("".join(caption.ljust(width) for caption in captions[chosen])))
-        for lines in zip(*pictures[chosen], strict=True):
-            console.print(Text("".join(line.ljust(width) for line in lines)))
-
-
-def _caption(one: Reconstruction, row: int, schema: Schema) -> str:
-    if schema.task == "regression":
-        label = f"target {one.y[row]:.2f}"
-    else:
-        label = f"class {_class_name(int(one.y[row]), schema)}"
-    return f"deletion {one.case}, {label}" + (", no signal" if one.no_signal else "")
-
-
-def _class_name(number: int, schema: Schema) -> str:
-    return schema.class_names[number] if number < len(schema.class_names) else str(number)
+        console.print(Text("".join(line.ljust(width) for line in lines[chosen])))
+        for rows in zip(*pictures[chosen], strict=True):
+            console.print(Text("".join(row.ljust(width) for row in rows)))
 
 
 def drawn(record: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:

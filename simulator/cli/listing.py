@@ -103,6 +103,29 @@ def _methods(found: Table, cards: dict[str, Card]) -> None:
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 
+def _measures(found: Table) -> None:
+    from palimpsest.simulator.attack_metrics.measures import cards as of_reconstructions
+    from palimpsest.simulator.unlearning_metrics.measures import cards as of_models
+
+    found.add_column("name", style="bold", no_wrap=True)
+    found.add_column("of", no_wrap=True)
+    found.add_column("what it measures")
+    for name, card in of_reconstructions().items():
+        found.add_row(name, "reconstructions", card.summary)
+    for name, measure in of_models().items():
+        found.add_row(name, "unlearned models", measure.summary)
+
+
+def _figures(found: Table) -> None:
+    from palimpsest.simulator.figures import cards
+
+    found.add_column("name", style="bold", no_wrap=True)
+    found.add_column("what it shows")
+    found.add_column("drawn where there are")
+    for name, card in cards().items():
+        found.add_row(name, card.summary, card.applies)
+
+
 KINDS: dict[str, Callable[[Table], None]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
@@ -110,4 +133,6 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "unlearning": _unlearning,
     "attacks": _attacks,
     "defenses": _defenses,
+    "measures": _measures,
+    "figures": _figures,
 }

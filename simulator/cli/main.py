@@ -148,7 +148,8 @@ def report(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="scenarios, datasets, models, unlearning, attacks or defenses.")
+        str | None,
+        typer.Argument(help="scenarios, datasets, models, unlearning, attacks, defenses, measures or figures."),
     ] = None,
 ) -> None:
     """List what there is to choose from, with what each needs and promises."""

@@ -9,8 +9,8 @@ import pandas as pd
 
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
-from palimpsest.simulator.attack_metrics.score import Mark, Material, mark
+from palimpsest.simulator.attack_metrics.card import Material, Truth
+from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.knowledge import conditions
 from palimpsest.simulator.experiment.served import ArmInputs, Served

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment.progress import Progress, Silent
 from palimpsest.simulator.experiment.schedule import Task, do_all, finished
 from palimpsest.simulator.federation import devices
@@ -18,6 +19,7 @@ from palimpsest.simulator.results.provenance import machine, unused_directory, v
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
+from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
@@ -78,8 +80,25 @@ def prepare(scenario: Scenario) -> list[Groundwork]:
     Raises:
         DataError, ScenarioError: one sentence that says what does not fit.
     """
+    _check_answers(scenario)
     root = cache_directory() / "populations"
     return [Groundwork.of(scenario, prefix, root) for prefix in plan(scenario).prefixes]
+
+
+def _check_answers(scenario: Scenario) -> None:
+    """Refuse an attack whose kind of answer nothing here scores: hours of training would come first.
+
+    Raises:
+        ScenarioError: there is no card for what an attack promises.
+    """
+    known = answers.names()
+    for kind in dict.fromkeys(attack.kind for arm in plan(scenario).arms for attack in arm.attacks):
+        promised = card("attack", kind).promises
+        if promised not in known and promised != "none":
+            raise ScenarioError(
+                f"attack {kind!r} answers with {promised!r}, which nothing here scores: there are {', '.join(known)}; "
+                f"install the package that announces {promised!r} by the entry point {answers.ENTRY_POINTS}"
+            )
 
 
 def simulate(
@@ -135,9 +154,10 @@ def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], p
 
 def _make_ready(scenario: Scenario) -> None:
     """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
-    import palimpsest.simulator.figures.all
     import palimpsest.simulator.results.comparison  # noqa: F401
+    from palimpsest.simulator.figures import all as figures
 
+    figures.functions()
     prepare_tracking(scenario.tracking.uri)
 
 

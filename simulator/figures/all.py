@@ -1,26 +1,22 @@
-"""The figures of a run, one function a figure, drawn from what it left on disk.
+"""The figures of a run, drawn from what it left on disk.
 
 A figure that does not apply is not drawn. One colour an attack in every figure; titles state what was found, computed
 from the run.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
 
-from palimpsest.simulator.figures.defense_price import price
-from palimpsest.simulator.figures.forgetting import forgetting
-from palimpsest.simulator.figures.gallery import gallery
-from palimpsest.simulator.figures.inference import inference
-from palimpsest.simulator.figures.knowledge import knowledge
-from palimpsest.simulator.figures.privacy_tradeoff import tradeoff
-from palimpsest.simulator.figures.similarity import cosine_cdf
-from palimpsest.simulator.figures.style import (
-    STYLE,
-)
-from palimpsest.simulator.figures.summary import summary
-from palimpsest.simulator.figures.utility import utility
+from palimpsest.simulator.figures import cards
+from palimpsest.simulator.figures.style import STYLE
 from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.world.plugins import imported
+
+OfRun = Callable[[RunFiles], Path | None]
+OfVariant = Callable[[RunFiles, str], Path | None]
 
 
 def draw_all(directory: Path) -> list[Path]:
@@ -28,20 +24,28 @@ def draw_all(directory: Path) -> list[Path]:
 
     Raises:
         RunFilesError: the directory holds no finished run.
+        RunFailure: a figure of another package cannot be imported.
     """
     run = RunFiles.open(directory)
-    drawn: list[Path | None] = []
+    of_run, of_variant = functions()
     with mpl.rc_context(STYLE):
-        drawn += [summary(run), forgetting(run), inference(run), knowledge(run)]
-        for variant in run.variants():
-            drawn += [
-                gallery(run, variant),
-                cosine_cdf(run, variant),
-                utility(run, variant),
-                tradeoff(run, variant),
-                price(run, variant),
-            ]
+        drawn = [figure(run) for figure in of_run]
+        drawn += [figure(run, variant) for variant in run.variants() for figure in of_variant]
     return [path for path in drawn if path is not None]
 
 
-# --- words -----------------------------------------------------------------------------------------------------------
+def functions() -> tuple[list[OfRun], list[OfVariant]]:
+    """Import every figure: those drawn once a run, and those drawn for each variant.
+
+    Raises:
+        RunFailure: a figure of another package cannot be imported.
+    """
+    of_run: list[OfRun] = []
+    of_variant: list[OfVariant] = []
+    for name, card in cards().items():
+        function = imported(card.target, f"the figure {name!r}")
+        if card.each == "run":
+            of_run.append(cast(OfRun, function))
+        else:
+            of_variant.append(cast(OfVariant, function))
+    return of_run, of_variant

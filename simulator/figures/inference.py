@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
-from palimpsest.simulator.results.inference_verdicts import inferences
+from palimpsest.simulator.results.inference_verdicts import inferences, row_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
 
 _WIDTH, _LINE, _BETWEEN = 8.6, 0.2, 0.22
@@ -55,23 +55,14 @@ def _group(
     axes.text(-0.03, middle, label, transform=wide, ha="right", va="center", weight="bold", size=9)
     for row, (attack, figures) in enumerate(attacks):
         here, tint = place + row * _LINE, colour(attack)
-        value, chance, words = _measure(figures)
-        axes.plot([chance, chance], [here - 0.3 * _LINE, here + 0.3 * _LINE], color=PALE, linewidth=1.2)
-        if "membership_auc_trained" in figures:
-            axes.plot([figures["membership_auc_trained"]], [here], "o", mfc="white", mec=tint, markersize=6)
+        found = row_of(figures)
+        value = found.success
+        axes.plot([found.chance] * 2, [here - 0.3 * _LINE, here + 0.3 * _LINE], color=PALE, linewidth=1.2)
+        if found.before is not None:
+            axes.plot([found.before], [here], "o", mfc="white", mec=tint, markersize=6)
         if value is not None:
-            interval = figures.get({"labels": "class_accuracy_ci95", "scores": "auc_ci95"}.get(figures["kind"], ""))
-            if interval:
-                axes.plot(interval, [here, here], color=tint, linewidth=2.6, alpha=0.45, solid_capstyle="round")
+            if found.interval is not None:
+                axes.plot(found.interval, [here, here], color=tint, linewidth=2.6, alpha=0.45, solid_capstyle="round")
             axes.plot([value], [here], "o", color=tint, markersize=6.5, clip_on=False)
-        text = f"{'withheld' if value is None else f'{value:.2f}'}  {name(attack)}, {words}"
+        text = f"{'withheld' if value is None else f'{value:.2f}'}  {name(attack)}, {found.words}"
         axes.text(1.04, here, text, transform=wide, color=tint if value is not None else INK, va="center", size=8.5)
-
-
-def _measure(figures: Mapping[str, Any]) -> tuple[float | None, float, str]:
-    """Success, what chance gives, and what is measured; no success where it is withheld."""
-    if figures["kind"] == "labels":
-        return figures["class_accuracy"], figures["label_accuracy_prior"], "class"
-    if figures["kind"] == "matching":
-        return figures["top1_of_1000"], 1.0 / figures["candidates"], "first of 1,000"
-    return figures.get("auc"), 0.5, "AUC"

@@ -1,110 +1,81 @@
-"""What attacks answered, on disk: one safetensors file, ``<attack>/<field>`` arrays."""
+"""What attacks answered, on disk: one safetensors file, ``<attack>/<field>`` arrays, with each attack's kind of answer.
 
-from collections.abc import Mapping, Sequence
+A file from before kinds of answer had names is read by the fields that it has.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from palimpsest.attacks.session import Answer
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.records import Array, Guess, Labels, Reconstruction, Scores
 
-_NOTE = "note:"
+if TYPE_CHECKING:
+    from palimpsest.attacks.session import Answer
+
+_METADATA = "answers"
+BUILT_IN: Mapping[str, type[Guess]] = {kind.name: kind for kind in (Reconstruction, Labels, Scores)}
+"""Kinds of answer that can be read without another package."""
 
 
-def save_answers(path: Path, answers: Mapping[str, Answer]) -> None:
-    """Write the guesses of every attack that made some.
-
-    Reconstructions: ``x``, ``y``, ``case``, ``no_signal`` and notes, a row for each record. Labels: ``y`` and ``case``,
-    a row for each record, and ``evidence`` and ``no_signal``, one for each case. Scores: ``deleted``, where given
-    ``member_before`` and ``member_after``, ``case`` and ``no_signal``, a row for each case.
-    """
+def save_answers(path: Path, answers: "Mapping[str, Answer]") -> None:
+    """Write the guesses of every attack that made some, as their kind of answer packs them."""
     arrays: dict[str, Array] = {}
-    for kind, answer in answers.items():
-        packed = _packed(answer.guesses) if answer.guesses else {}
-        arrays |= {f"{kind}/{field}": np.ascontiguousarray(value) for field, value in packed.items()}
-    write_atomically(path, save(arrays))
+    names: dict[str, str] = {}
+    for attack, answer in answers.items():
+        if answer.guesses:
+            kind = type(answer.guesses[0])
+            packed = kind.pack(answer.guesses)
+            arrays |= {f"{attack}/{field}": np.ascontiguousarray(value) for field, value in packed.items()}
+            names[attack] = kind.name
+    write_atomically(path, save(arrays, {_METADATA: json.dumps(names)}))
 
 
-def load_answers(path: Path) -> dict[str, list[Guess]]:
-    """Read what ``save_answers`` wrote, by attack."""
-    fields: dict[str, dict[str, Array]] = {}
-    for name, value in load_file(path).items():
-        kind, _, field = name.rpartition("/")
-        fields.setdefault(kind, {})[field] = value
-    return {kind: _unpacked(own) for kind, own in fields.items()}
+def answer_names(path: Path) -> dict[str, str]:
+    """By attack, the name of the kind of answer that a file holds of it."""
+    with safe_open(path, framework="numpy") as file:
+        metadata, arrays = file.metadata() or {}, list(file.keys())
+    if _METADATA in metadata:
+        names: dict[str, str] = json.loads(metadata[_METADATA])
+        return names
+    fields: dict[str, set[str]] = {}
+    for array in arrays:
+        attack, _, field = array.rpartition("/")
+        fields.setdefault(attack, set()).add(field)
+    return {attack: _name_by_fields(given) for attack, given in fields.items()}
 
 
-def _packed(guesses: Sequence[Guess]) -> dict[str, Array]:
-    if are_reconstructions(guesses):
-        return _packed_records(guesses)
-    if are_labels(guesses):
-        return {
-            "y": np.concatenate([one.y for one in guesses]),
-            "case": np.repeat([one.case for one in guesses], [len(one.y) for one in guesses]),
-            "evidence": np.stack([one.evidence for one in guesses]),
-            "no_signal": np.array([one.no_signal for one in guesses]),
-        }
-    assert are_scores(guesses)
-    found = {name: [getattr(one, name) for one in guesses] for name in ("deleted", "member_before", "member_after")}
-    arrays = {name: np.stack(values) for name, values in found.items() if values[0] is not None}
-    signs = np.array([one.no_signal for one in guesses])
-    return {**arrays, "case": np.array([one.case for one in guesses]), "no_signal": signs}
+def load_answers(path: Path, kinds: Mapping[str, type[Guess]] = BUILT_IN) -> dict[str, list[Guess]]:
+    """Read what ``save_answers`` wrote, by attack.
 
+    Args:
+        path: of the file.
+        kinds: kinds of answer by name; a file with others needs those of other packages too.
 
-def _packed_records(found: Sequence[Reconstruction]) -> dict[str, Array]:
-    sizes = [len(one.y) for one in found]
-    arrays = {
-        "x": np.concatenate([one.x for one in found]),
-        "y": np.concatenate([one.y for one in found]),
-        "case": np.repeat([one.case for one in found], sizes),
-        "no_signal": np.repeat([one.no_signal for one in found], sizes),
+    Raises:
+        ValueError: the file holds a kind of answer that is not among ``kinds``.
+    """
+    names, arrays = answer_names(path), load_file(path)
+    unknown = [f"{attack} answered with {name!r}" for attack, name in names.items() if name not in kinds]
+    if unknown:
+        raise ValueError(f"{path}: {', '.join(unknown)}; what can be read here is {', '.join(kinds)}")
+    return {
+        attack: list(kinds[name].unpack({field: arrays[f"{attack}/{field}"] for field in _fields_of(attack, arrays)}))
+        for attack, name in names.items()
     }
-    for note in dict.fromkeys(name for one in found for name in one.notes):
-        arrays[f"{_NOTE}{note}"] = np.repeat([one.notes.get(note, np.nan) for one in found], sizes)
-    return arrays
 
 
-def _unpacked(fields: Mapping[str, Array]) -> list[Guess]:
-    cases = fields["case"]
+def _fields_of(attack: str, arrays: Iterable[str]) -> list[str]:
+    return [array.removeprefix(f"{attack}/") for array in arrays if array.startswith(f"{attack}/")]
+
+
+def _name_by_fields(fields: set[str]) -> str:
+    """The kind of answer of an attack in a file that does not name it."""
     if "deleted" in fields:
-        given = [name for name in ("deleted", "member_before", "member_after") if name in fields]
-        return [
-            Scores(case=int(case), no_signal=bool(fields["no_signal"][i]), **{name: fields[name][i] for name in given})
-            for i, case in enumerate(cases)
-        ]
-    starts = np.flatnonzero(np.diff(cases, prepend=cases[0] - 1))
-    spans = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(cases)], strict=True)]
-    if "evidence" in fields:
-        return [
-            Labels(int(cases[span.start]), fields["y"][span], fields["evidence"][i], bool(fields["no_signal"][i]))
-            for i, span in enumerate(spans)
-        ]
-    notes = {name.removeprefix(_NOTE): values for name, values in fields.items() if name.startswith(_NOTE)}
-    return [
-        Reconstruction(
-            case=int(cases[span.start]),
-            x=fields["x"][span],
-            y=fields["y"][span],
-            no_signal=bool(fields["no_signal"][span.start]),
-            notes={name: float(v[span.start]) for name, v in notes.items() if not np.isnan(v[span.start])},
-        )
-        for span in spans
-    ]
-
-
-def are_reconstructions(guesses: Sequence[Guess]) -> TypeGuard[Sequence[Reconstruction]]:
-    """Whether an attack answered with records."""
-    return all(isinstance(one, Reconstruction) for one in guesses)
-
-
-def are_labels(guesses: Sequence[Guess]) -> TypeGuard[Sequence[Labels]]:
-    """Whether an attack answered with classes."""
-    return all(isinstance(one, Labels) for one in guesses)
-
-
-def are_scores(guesses: Sequence[Guess]) -> TypeGuard[Sequence[Scores]]:
-    """Whether an attack answered with a score for each record of the challenge."""
-    return all(isinstance(one, Scores) for one in guesses)
+        return Scores.name
+    return Labels.name if "evidence" in fields else Reconstruction.name

@@ -1,29 +1,82 @@
-"""What attacks on classes and on given records found, in words: from ``results.json`` alone."""
+"""What attacks on classes and on given records found, in words and as rows: from ``results.json`` alone.
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+Figures of a kind of answer that another package measures carry what was said of them when they were scored.
+"""
 
-_KINDS = ("labels", "matching", "scores")
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Figures: TypeAlias = Mapping[str, Any]
+"""One entry of an arm's ``attacks``."""
 
 
-def inferences(arm: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The attacks of an arm that answer with classes, or about given records, kind by kind."""
-    found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack.get("kind") in _KINDS}
-    return dict(sorted(found.items(), key=lambda item: _KINDS.index(item[1]["kind"])))
+@dataclass(frozen=True)
+class Row:
+    """One attack's success, as a row of a figure.
+
+    Attributes:
+        success: in [0, 1]; None where it is withheld.
+        chance: what somebody has who saw no model.
+        words: what is measured, short.
+        interval: 95 % of the success.
+        before: the same of the single model before the unlearning.
+    """
+
+    success: float | None
+    chance: float
+    words: str
+    interval: tuple[float, float] | None = None
+    before: float | None = None
 
 
-def inferred(arm: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Reading:
+    """How the figures of one kind of answer are read.
+
+    Attributes:
+        clause: of the verdict, without a full stop, of the attack that did best of those tried, by their names.
+        row: of one attack.
+    """
+
+    clause: Callable[[Mapping[str, Figures]], str]
+    row: Callable[[Figures], Row]
+
+
+def inferences(arm: Figures) -> dict[str, Figures]:
+    """The attacks of an arm that answer with something else than records, kind by kind."""
+    found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack["kind"] != "reconstruction"}
+    order = [*READINGS, *sorted({attack["kind"] for attack in found.values()} - set(READINGS))]
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1]["kind"])))
+
+
+def inferred(arm: Figures) -> list[str]:
     """A clause for each kind of inference that was tried, by the attack that did best."""
-    words = {"labels": _labels, "matching": _matching, "scores": _scores}
-    clauses = []
-    for kind, say in words.items():
-        tried = {name: attack for name, attack in inferences(arm).items() if attack["kind"] == kind}
-        if tried:
-            clauses.append(say(tried))
-    return clauses
+    kinds: dict[str, dict[str, Figures]] = {}
+    for name, attack in inferences(arm).items():
+        kinds.setdefault(attack["kind"], {})[name] = attack
+    return [READINGS.get(kind, KEPT).clause(tried) for kind, tried in kinds.items()]
 
 
-def _labels(tried: Mapping[str, Mapping[str, Any]]) -> str:
+def row_of(attack: Figures) -> Row:
+    """An attack that answers with something else than records, as a row."""
+    return READINGS.get(attack["kind"], KEPT).row(attack)
+
+
+def kept(clause: str, row: Row, package: str) -> dict[str, Any]:
+    """What ``results.json`` keeps of a reading that it has no part in.
+
+    Args:
+        clause: about one attack.
+        row: of that attack.
+        package: that measured it, with its version.
+    """
+    values = {"success": row.success, "success_ci95": row.interval and list(row.interval), "success_before": row.before}
+    known = {key: value for key, value in values.items() if value is not None}
+    return {**known, "chance": row.chance, "measured": row.words, "said": clause, "measured_by": package}
+
+
+def _labels(tried: Mapping[str, Figures]) -> str:
     best = max(tried, key=lambda name: (tried[name]["class_accuracy"], tried[name]["label_accuracy"]))
     attack = tried[best]
     if attack["no_signal"] == attack["cases"]:
@@ -34,19 +87,53 @@ def _labels(tried: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _matching(tried: Mapping[str, Mapping[str, Any]]) -> str:
+def _matching(tried: Mapping[str, Figures]) -> str:
     best = max(tried, key=lambda name: (tried[name]["top1_of_1000"], -tried[name]["rank_median"]))
     attack = tried[best]
     return f"{best} picks the record out of {attack['candidates']:,} in {_percent(attack['top1_of_1000'])} of cases"
 
 
-def _scores(tried: Mapping[str, Mapping[str, Any]]) -> str:
+def _scores(tried: Mapping[str, Figures]) -> str:
     shown = {name: attack for name, attack in tried.items() if "auc" in attack}
     if not shown:
         return f"{_listed(tried)} withheld: no power on the model before"
     best = max(shown, key=lambda name: shown[name]["auc"])
     low, high = shown[best]["auc_ci95"]
     return f"{best} tells deleted records with an AUC of {shown[best]['auc']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _labels_row(attack: Figures) -> Row:
+    return Row(
+        attack["class_accuracy"], attack["label_accuracy_prior"], "class", attack.get("class_accuracy_ci95") or None
+    )
+
+
+def _matching_row(attack: Figures) -> Row:
+    return Row(attack["top1_of_1000"], 1.0 / attack["candidates"], "first of 1,000")
+
+
+def _scores_row(attack: Figures) -> Row:
+    return Row(attack.get("auc"), 0.5, "AUC", attack.get("auc_ci95"), attack.get("membership_auc_trained"))
+
+
+def _kept_clause(tried: Mapping[str, Figures]) -> str:
+    best = max(tried.values(), key=lambda attack: attack.get("success", -1.0))
+    return f"{best['said']} (as {best['measured_by']} measures it)"
+
+
+def _kept_row(attack: Figures) -> Row:
+    interval = attack.get("success_ci95")
+    return Row(attack.get("success"), attack["chance"], attack["measured"], interval, attack.get("success_before"))
+
+
+READINGS: Mapping[str, Reading] = {
+    "labels": Reading(_labels, _labels_row),
+    "matching": Reading(_matching, _matching_row),
+    "scores": Reading(_scores, _scores_row),
+}
+"""By ``kind``, in the order of the verdict."""
+KEPT = Reading(_kept_clause, _kept_row)
+"""Of the kinds of other packages."""
 
 
 def _percent(share: float) -> str:
@@ -57,7 +144,7 @@ def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
     return " and ".join(names)
 
 
-def cost(attack: Mapping[str, Any]) -> str:
+def cost(attack: Figures) -> str:
     """Seconds over all deletions, how far memory rose, and queries where the attack could only ask."""
     if "seconds" not in attack:
         return "-"

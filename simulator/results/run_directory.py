@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from palimpsest.simulator.results.answers import answer_names
 from palimpsest.simulator.results.verdicts import Arm, label_of
+from palimpsest.simulator.world.records import Reconstruction
 
 
 class RunFilesError(ValueError):
@@ -127,7 +129,9 @@ class RunFiles:
     def reconstructions(self, arm: Arm) -> dict[str, Records]:
         """What each attack that answers with records said, in the order of the file's names."""
         arrays = self._arrays("reconstructions", arm)
-        attacks = sorted(name.removesuffix("/x") for name in arrays if name.endswith("/x"))
+        path = self.directory / "reconstructions" / f"{arm['arm']}.safetensors"
+        answered = answer_names(path) if arrays else {}
+        attacks = sorted(attack for attack, name in answered.items() if name == Reconstruction.name)
         return {
             attack: Records(arrays[f"{attack}/x"], arrays[f"{attack}/y"], arrays[f"{attack}/case"])
             for attack in attacks

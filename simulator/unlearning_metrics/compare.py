@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.simulator.unlearning_metrics.evaluation import Judge, Judged, distance, symmetric_kl, utility
-from palimpsest.simulator.unlearning_metrics.membership import ranks, remembers, true_positives
+from palimpsest.simulator.unlearning_metrics.evaluation import Judge, Judged, utility
+from palimpsest.simulator.unlearning_metrics.measures import distances, measures
+from palimpsest.simulator.unlearning_metrics.measures.measure import Observed, Portrait, Retained
+from palimpsest.simulator.unlearning_metrics.membership import ranks, remembers
+from palimpsest.simulator.unlearning_metrics.summary import summary
 from palimpsest.simulator.world.data.backdoor import BackdoorConfig, marked
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.models.model import Model
@@ -18,12 +21,6 @@ from palimpsest.simulator.world.seeding import generator
 
 _RECORDS = 20_000
 """Clients' records on which models are judged: whole clients, drawn at random where all of them would be more."""
-_FEWEST = 10
-"""Retained records from which a client counts as a worst client: accuracy on fewer is a throw of dice."""
-
-_UTILITIES = ("utility", "retained", "worst_client")
-"""Measures of the entry ``utility`` of ``results.json``; all others are of ``forgetting``."""
-_DISTANCES = ("distance", "kl")
 
 
 @dataclass(frozen=True)
@@ -60,23 +57,6 @@ class _Views:
     backdoor: Array | None
 
 
-@dataclass(frozen=True)
-class _Portrait:
-    """One model as it was measured for one request.
-
-    Attributes:
-        params: its parameters.
-        measured: the figures that need no other model.
-        ranks: of the records that it was to forget (see ``membership``); None without test records.
-        scores: ``[n, outputs]`` of the test records, where they stand for probabilities.
-    """
-
-    params: Params
-    measured: dict[str, float]
-    ranks: Array | None
-    scores: Array | None
-
-
 class Yardstick:
     """Measures the models of one training on the same records; retrained ones only once for all arms.
 
@@ -109,7 +89,8 @@ class Yardstick:
         if backdoor is not None and len(others):
             target = np.full(len(others), backdoor.target)
             self._triggered = Judge(model, marked(backdoor, population.schema, x[others]), target)
-        self._retrained: dict[int, list[_Portrait]] = {}
+        self._retrained: dict[int, list[Portrait]] = {}
+        self._measures, self._distances = measures(), distances()
 
     def on_test(self, models: Sequence[Params]) -> Array:
         """``[models]`` utility on the test records; empty where there are none."""
@@ -139,16 +120,24 @@ class Yardstick:
             for name, number, portrait in models:
                 row = {"request": request.index, "model": name, "retraining": number, "records": request.size}
                 others = [other for place, other in enumerate(again) if name != "retrained" or place != number]
-                rows.append(row | portrait.measured | _distances(portrait, others))
+                rows.append(row | portrait.measured | self._apart(portrait, others))
                 if name in found and number == 0 and portrait.ranks is not None:
                     found[name].append(portrait.ranks)
         frame = pd.DataFrame(rows)
-        entry = _summary(frame, "accuracy" if self._classes else "r2")
+        entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances)
         if found["trained"]:
             entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
         return entry, frame
 
-    def _portraits_of(self, ended: Sequence[Ended]) -> Iterator[list[_Portrait]]:
+    def _apart(self, portrait: Portrait, others: Sequence[Portrait]) -> dict[str, float]:
+        """Mean distances to retrainings; a retraining's own are to the others."""
+        apart: dict[str, float] = {}
+        for name, measure in self._distances.items():
+            found = [value for other in others if (value := measure.between(portrait, other)) is not None]
+            apart |= {name: float(np.mean(found))} if found else {}
+        return apart
+
+    def _portraits_of(self, ended: Sequence[Ended]) -> Iterator[list[Portrait]]:
         """For each request its models: trained, unlearned, retrained ones."""
         together = max(1, self._clients.together // (1 + len(ended[0].retrained)))
         for begin in range(0, len(ended), together):
@@ -162,7 +151,7 @@ class Yardstick:
 
     def _portraits(
         self, cases: Sequence[UnlearningCase], asked: Sequence[Sequence[Params]]
-    ) -> Iterator[list[_Portrait]]:
+    ) -> Iterator[list[Portrait]]:
         """Measure for each case some models; one that several cases share is evaluated once."""
         models = {id(params): params for of_case in asked for params in of_case}
         places = {key: place for place, key in enumerate(models)}
@@ -183,49 +172,61 @@ class Yardstick:
 
     def _measured(
         self, case: UnlearningCase, models: Sequence[Params], views: _Views, places: Sequence[int]
-    ) -> list[_Portrait]:
+    ) -> list[Portrait]:
         """Some models for one request, given where each stands among ``views``."""
-        on_forgotten = Judge(self._model, *self._records(case.request.forget))(models)
-        figures = self._on_retained(case, views, places) | {"forget_loss": on_forgotten.losses.mean(axis=1)}
-        if self._classes:
-            figures["forget_accuracy"] = on_forgotten.utility
-        if views.backdoor is not None:
-            figures["backdoor_success"] = views.backdoor[places]
-        if views.test is not None:
-            figures["utility"] = views.test.utility[places]
+        observed = self._observed(case, models, views, places)
+        figures = {
+            name: _checked(name, values, len(models))
+            for name, measure in self._measures.items()
+            if (values := measure.values(observed)) is not None
+        }
         probabilities = self._classes and self._model.spec.kind not in ("ridge", "svm")
         portraits = []
-        for i, (params, place) in enumerate(zip(models, places, strict=True)):
+        for i, params in enumerate(models):
             measured = {name: float(values[i]) for name, values in figures.items()}
-            found, scores = None, None
-            if views.test is not None:
-                found = ranks(on_forgotten.losses[i], views.test.losses[place])
-                rates = true_positives([found], self._held_out)
-                measured |= {"membership_auc": float(found.mean())}
-                measured |= {f"membership_{name}": rate for name, rate in rates.items()}
-                scores = views.test.scores[place].copy() if probabilities else None
-            portraits.append(_Portrait(params, measured, found, scores))
+            ranks_of_model = None if observed.ranks is None else observed.ranks[i]
+            scores = observed.test.scores[i].copy() if observed.test is not None and probabilities else None
+            portraits.append(Portrait(params, measured, ranks_of_model, scores))
         return portraits
 
-    def _on_retained(self, case: UnlearningCase, views: _Views, places: Sequence[int]) -> dict[str, Array]:
-        """Measures on the judged records that are left: counts on all of them less counts on those that are gone."""
+    def _observed(
+        self, case: UnlearningCase, models: Sequence[Params], views: _Views, places: Sequence[int]
+    ) -> Observed:
+        """What measures may look at."""
+        on_forgotten = Judge(self._model, *self._records(case.request.forget))(models)
+        test = None if views.test is None else views.test.some(places)
+        against = None
+        if test is not None:
+            pairs = zip(on_forgotten.losses, test.losses, strict=True)
+            against = np.stack([ranks(own, held_out) for own, held_out in pairs])
+        return Observed(
+            case=case,
+            model=self._model,
+            models=models,
+            forgotten=on_forgotten,
+            retained=self._on_retained(case, views, places),
+            test=test,
+            held_out=self._held_out,
+            ranks=against,
+            backdoor=None if views.backdoor is None else views.backdoor[places],
+        )
+
+    def _on_retained(self, case: UnlearningCase, views: _Views, places: Sequence[int]) -> Retained:
+        """On the judged records that are left: counts on all of them less counts on those that are gone."""
         forgotten = self._positions(case.forgotten)
         nearest = np.searchsorted(self._rows, forgotten).clip(max=len(self._rows) - 1)
         gone = nearest[self._rows[nearest] == forgotten]
         if not self._classes:
             kept = np.delete(np.arange(len(self._rows)), gone)
             answers = views.answers[places][:, kept]
-            return {"retained": utility(self._model.spec.task, self._labels[kept], answers)}
+            worth = utility(self._model.spec.task, self._labels[kept], answers)
+            return Retained(worth, np.zeros(0), np.zeros((len(places), 0)))
         owners, count = self._owners[gone], len(self._owned)
         left = self._owned - np.bincount(owners, minlength=count)
         lost = np.stack([np.bincount(owners, views.hits[place, gone], count) for place in places])
         right = views.hits_of_owner[places] - lost
         with np.errstate(invalid="ignore"):  # NaN where nothing is left
-            found = {"retained": right.sum(axis=1) / left.sum()}
-        counted = left >= _FEWEST
-        if counted.any():
-            found["worst_client"] = (right[:, counted] / left[counted]).min(axis=1)
-        return found
+            return Retained(right.sum(axis=1) / left.sum(), left, right)
 
     def _records(self, forget: Forget) -> tuple[Array, Array]:
         return self._population.take(self._positions(forget))
@@ -234,14 +235,15 @@ class Yardstick:
         return np.concatenate([self._population.rows(client, records) for client, records in forget.items()])
 
 
-def _distances(portrait: _Portrait, others: Sequence[_Portrait]) -> dict[str, float]:
-    """Mean distances to retrainings; a retraining's own are to the others."""
-    if not others:
-        return {}
-    apart = {"distance": float(np.mean([distance(portrait.params, other.params) for other in others]))}
-    pairs = [(portrait.scores, other.scores) for other in others]
-    kls = [symmetric_kl(a, b) for a, b in pairs if a is not None and b is not None]
-    return apart | ({"kl": float(np.mean(kls))} if kls else {})
+def _checked(name: str, values: Array, models: int) -> Array:
+    """A measure's values, one a model.
+
+    Raises:
+        ValueError: it returned something else.
+    """
+    if np.shape(values) != (models,):
+        raise ValueError(f"the measure {name!r} returned shape {np.shape(values)} for {models} models, not ({models},)")
+    return values
 
 
 def _judged_clients(population: AbstractPopulation, seed: int) -> tuple[Array, Array]:
@@ -253,44 +255,3 @@ def _judged_clients(population: AbstractPopulation, seed: int) -> tuple[Array, A
     chosen = np.sort(order[: max(1, int(np.searchsorted(np.cumsum(sizes), _RECORDS, side="right")))])
     rows = np.concatenate([population.rows(client) for client in chosen])
     return rows, np.repeat(chosen, population.sizes[chosen])
-
-
-# --- from rows to results --------------------------------------------------------------------------------------------
-
-
-def _summary(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """Pool the rows of one arm over its requests; measures that apply to none of them are absent."""
-    measures = frame.columns.drop(["request", "model", "retraining", "records"])
-    known = [name for name in measures if frame[name].notna().any()]
-    entry: dict[str, Any] = {"utility": {"metric": metric}, "forgetting": {}}
-    for name in known:
-        place = entry["utility" if name in _UTILITIES else "forgetting"]
-        of = {model: _pooled(name, frame[frame["model"] == model]) for model in ("trained", "unlearned")}
-        again = [_pooled(name, rows) for _, rows in frame[frame["model"] == "retrained"].groupby("retraining")]
-        if name in _DISTANCES:
-            place[f"{name}_to_retrained"] = of["unlearned"]
-            place |= {f"{name}_between_retrained": float(np.mean(again))} if len(again) > 1 else {}
-            continue
-        place |= {_key(name, "trained"): of["trained"], _key(name, "unlearned"): of["unlearned"]}
-        place[_key(name, "retrained")] = float(np.mean(again))
-        place |= {f"{_key(name, 'retrained')}_spread": float(np.std(again, ddof=1))} if len(again) > 1 else {}
-    if "membership_auc" in known:
-        forgetting = entry["forgetting"]
-        forgetting["membership_auc_gap"] = abs(forgetting["membership_auc"] - forgetting["membership_auc_retrained"])
-    entry["forgetting"]["retrainings"] = 1 + int(frame["retraining"].max())
-    return entry
-
-
-def _pooled(name: str, rows: pd.DataFrame) -> float:
-    """One figure for several requests: the median of utilities and distances, else the mean; of rates, over records."""
-    values = rows[name].dropna()
-    if name in _UTILITIES or name in _DISTANCES:
-        return float(values.median())
-    return float(np.average(values, weights=rows.loc[values.index, "records"] if "tpr" in name else None))
-
-
-def _key(name: str, model: str) -> str:
-    """Name of a measure of one model in ``results.json``."""
-    if name == "utility":
-        return model
-    return f"{name}_{model}" if name in _UTILITIES or model != "unlearned" else name

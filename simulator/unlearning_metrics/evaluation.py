@@ -34,6 +34,11 @@ class Judged:
     scores: Array
     answers: Array
 
+    def some(self, places: Sequence[int]) -> "Judged":
+        """Some of the models, by their places."""
+        chosen = list(places)
+        return Judged(self.utility[chosen], self.losses[chosen], self.scores[chosen], self.answers[chosen])
+
 
 class Judge:
     """Evaluates models on the same records, which go through a fixed feature map only once.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,39 @@ class Challenge:
     y: Array
 
 
+class Guess(Protocol):
+    """One attack's answer for one case: a frozen dataclass of arrays that packs and unpacks itself.
+
+    All answers of an attack are of one kind. How a kind is scored is its card in ``attack_metrics``, which is looked up
+    by ``name``; the attack's own card has the same word in ``promises``.
+
+    Attributes:
+        name: of this kind of answer.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def case(self) -> int:
+        """Index of the case."""
+        ...
+
+    @property
+    def no_signal(self) -> bool:
+        """Whether the models did not differ, so that this answer is from public knowledge alone."""
+        ...
+
+    @classmethod
+    def pack(cls, guesses: Sequence[Self]) -> dict[str, Array]:
+        """The answers of one attack, at least one, as arrays by field."""
+        ...
+
+    @classmethod
+    def unpack(cls, fields: Mapping[str, Array]) -> list[Self]:
+        """The answers that ``pack`` made these arrays of."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """What an attack says the deleted records of one case were.
@@ -144,11 +177,42 @@ class Reconstruction:
         notes: numbers worth reporting, such as ``sign_flipped``.
     """
 
+    name: ClassVar[str] = "reconstruction"
+
     case: int
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     no_signal: bool = False
     notes: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def pack(cls, guesses: Sequence[Self]) -> dict[str, Array]:
+        """``x``, ``y``, ``case``, ``no_signal`` and notes, a row for each record."""
+        sizes = [len(guess.y) for guess in guesses]
+        arrays = {
+            "x": np.concatenate([guess.x for guess in guesses]),
+            "y": np.concatenate([guess.y for guess in guesses]),
+            "case": np.repeat([guess.case for guess in guesses], sizes),
+            "no_signal": np.repeat([guess.no_signal for guess in guesses], sizes),
+        }
+        for note in dict.fromkeys(note for guess in guesses for note in guess.notes):
+            arrays[f"{_NOTE}{note}"] = np.repeat([guess.notes.get(note, np.nan) for guess in guesses], sizes)
+        return arrays
+
+    @classmethod
+    def unpack(cls, fields: Mapping[str, Array]) -> list[Self]:
+        """The answers, a case at a time; a note that a case did not have is absent again."""
+        notes = {name.removeprefix(_NOTE): values for name, values in fields.items() if name.startswith(_NOTE)}
+        return [
+            cls(
+                case=int(fields["case"][rows.start]),
+                x=fields["x"][rows],
+                y=fields["y"][rows],
+                no_signal=bool(fields["no_signal"][rows.start]),
+                notes={name: float(v[rows.start]) for name, v in notes.items() if not np.isnan(v[rows.start])},
+            )
+            for rows in _rows_of_cases(fields["case"])
+        ]
 
 
 @dataclass(frozen=True)
@@ -162,10 +226,32 @@ class Labels:
         no_signal: True where the models did not differ and the public sample's shares were returned instead.
     """
 
+    name: ClassVar[str] = "labels"
+
     case: int
     y: NDArray[np.float64]
     evidence: NDArray[np.float64]
     no_signal: bool = False
+
+    @classmethod
+    def pack(cls, guesses: Sequence[Self]) -> dict[str, Array]:
+        """``y`` and ``case``, a row for each record, and ``evidence`` and ``no_signal``, one for each case."""
+        return {
+            "y": np.concatenate([guess.y for guess in guesses]),
+            "case": np.repeat([guess.case for guess in guesses], [len(guess.y) for guess in guesses]),
+            "evidence": np.stack([guess.evidence for guess in guesses]),
+            "no_signal": np.array([guess.no_signal for guess in guesses]),
+        }
+
+    @classmethod
+    def unpack(cls, fields: Mapping[str, Array]) -> list[Self]:
+        """The answers, a case at a time."""
+        return [
+            cls(int(fields["case"][rows.start]), fields["y"][rows], evidence, bool(no_signal))
+            for rows, evidence, no_signal in zip(
+                _rows_of_cases(fields["case"]), fields["evidence"], fields["no_signal"], strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -180,12 +266,40 @@ class Scores:
         no_signal: True where the models did not differ.
     """
 
+    name: ClassVar[str] = "scores"
+
     case: int
     deleted: NDArray[np.float64]
     member_before: NDArray[np.float64] | None = None
     member_after: NDArray[np.float64] | None = None
     no_signal: bool = False
 
+    @classmethod
+    def pack(cls, guesses: Sequence[Self]) -> dict[str, Array]:
+        """``deleted``, where given ``member_before`` and ``member_after``, ``case`` and ``no_signal``, a row a case."""
+        given = {name: [getattr(guess, name) for guess in guesses] for name in _SCORED}
+        return {
+            **{name: np.stack(values) for name, values in given.items() if values[0] is not None},
+            "case": np.array([guess.case for guess in guesses]),
+            "no_signal": np.array([guess.no_signal for guess in guesses]),
+        }
 
-Guess: TypeAlias = Reconstruction | Labels | Scores
-"""One attack's answer for one case; all answers of an attack are of one kind."""
+    @classmethod
+    def unpack(cls, fields: Mapping[str, Array]) -> list[Self]:
+        """The answers, a case at a time."""
+        given = [name for name in _SCORED if name in fields]
+        return [
+            cls(case=int(case), no_signal=bool(no_signal), **{name: fields[name][i] for name in given})
+            for i, (case, no_signal) in enumerate(zip(fields["case"], fields["no_signal"], strict=True))
+        ]
+
+
+_NOTE = "note:"
+"""What the field of a note begins with."""
+_SCORED = ("deleted", "member_before", "member_after")
+
+
+def _rows_of_cases(cases: Array) -> list[slice]:
+    """The rows of each case, where rows of one case stand together."""
+    starts = np.flatnonzero(np.diff(cases, prepend=cases[0] - 1))
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(cases)], strict=True)]

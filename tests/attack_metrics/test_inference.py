@@ -8,15 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import answer
+from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.attack_metrics.challenge import Status
-from palimpsest.simulator.attack_metrics.inference import (
-    score_challenge,
-    score_labels,
-    summarise_labels,
-    summarise_matching,
-    summarise_scores,
-)
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.labels import score_labels, summarise_labels
+from palimpsest.simulator.attack_metrics.scores import score_challenge, summarise_matching, summarise_scores
 from palimpsest.simulator.results.inference_verdicts import inferred
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge

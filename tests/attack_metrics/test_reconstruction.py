@@ -8,7 +8,9 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from palimpsest.simulator.attack_metrics.reconstruction import Truth, score_attack, ssim, summarise
+from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.attack_metrics.measures.ssim import ssim
+from palimpsest.simulator.attack_metrics.reconstruction import score_attack, summarise
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Reconstruction
 from palimpsest.simulator.world.seeding import generator

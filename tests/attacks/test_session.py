@@ -17,7 +17,7 @@ from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.max_difference import MaxDifference
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.attacks.session import attack_transcript
-from palimpsest.simulator.results.answers import load_answers, save_answers
+from palimpsest.simulator.results.answers import answer_names, load_answers, save_answers
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
@@ -125,16 +125,14 @@ def test_a_transcript_gives_what_the_models_themselves_give(tmp_path: Path) -> N
         answers = attack_transcript(tmp_path, [Hrec(), Average()], given)
         assert list(answers) == ["hrec", "average"]
         assert answers["hrec"].cost.seconds > 0
-        found = np.concatenate([one.x for one in answers["hrec"].reconstructions])
+        found = np.concatenate([one.x for one in answers["hrec"].guesses])
         assert cosines(found, data.x[:3]).min() > 0.999
 
 
 def test_an_attacks_answer_does_not_depend_on_the_others(tmp_path: Path) -> None:
     overheard(tmp_path)
     together = attack_transcript(tmp_path, [MaxDifference(), RawDifference(), Hrec()])
-    for one, other in zip(
-        together["hrec"].reconstructions, attack_transcript(tmp_path, [Hrec()])["hrec"].reconstructions, strict=True
-    ):
+    for one, other in zip(together["hrec"].guesses, attack_transcript(tmp_path, [Hrec()])["hrec"].guesses, strict=True):
         assert np.array_equal(one.x, other.x)
 
 
@@ -158,7 +156,7 @@ def test_a_transcript_without_deletions_has_no_answers(tmp_path: Path) -> None:
     data = digits(private=50, public=50)
     write(tmp_path, data.knowledge(data.spec("ridge", 1.0)), [])
     (tmp_path / "releases.jsonl").touch()
-    assert attack_transcript(tmp_path, [Hrec(), Average()])["hrec"].reconstructions == []
+    assert attack_transcript(tmp_path, [Hrec(), Average()])["hrec"].guesses == []
 
 
 def test_answers_of_every_kind_survive_the_disk(tmp_path: Path) -> None:
@@ -177,10 +175,32 @@ def test_answers_of_every_kind_survive_the_disk(tmp_path: Path) -> None:
                 assert np.array_equal(value, getattr(other, name)), name
 
 
+def test_answers_from_before_kinds_had_names_are_read_by_their_fields(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    answers = attack_transcript(tmp_path, [Hrec(), ClassScore(), CandidateMatch()])
+    path = tmp_path / "arm.safetensors"
+    save_answers(path, answers)
+    named = answer_names(path)
+    assert named == {kind: CARDS[kind].promises for kind in answers}
+    save_file(load_file(path), path)  # without the metadata that names them
+    assert answer_names(path) == named
+    assert {kind: type(found[0]) for kind, found in load_answers(path).items()} == {
+        kind: type(answer.guesses[0]) for kind, answer in answers.items()
+    }
+
+
+def test_the_same_answers_are_the_same_bytes(tmp_path: Path) -> None:
+    overheard(tmp_path)
+    answers = attack_transcript(tmp_path, [Hrec(), Average(), ClassScore(), CandidateMatch()])
+    for name in ("one", "other"):
+        save_answers(tmp_path / name, answers)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
 def test_a_feature_maps_seed_is_all_that_is_shared(tmp_path: Path) -> None:
     """Knowledge on disk is enough to rebuild the feature map."""
     data = digits(private=150, public=120)
     spec = data.spec("ridge", 4.0, FeatureSpec(dimension=256, bandwidth=3.0, seed=5))
     write(tmp_path, data.knowledge(spec, "identity", 0.1), ascending(data, spec, [[0], [1]], step=0.1))
-    found = attack_transcript(tmp_path, [Hrec()])["hrec"].reconstructions
+    found = attack_transcript(tmp_path, [Hrec()])["hrec"].guesses
     assert cosines(np.concatenate([one.x for one in found]), data.x[:2]).min() > 0.999

@@ -1,6 +1,8 @@
 """Figures, read as far as a test can: which are drawn, which records they show, what their titles say."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from palimpsest.attacks import CARDS
-from palimpsest.simulator.figures.all import draw_all
+from palimpsest.simulator.attack_metrics.answers import TARGETS, answer_card
+from palimpsest.simulator.attack_metrics.measures import CARDS as RECONSTRUCTED
+from palimpsest.simulator.attack_metrics.measures import measures
+from palimpsest.simulator.figures import CARDS as FIGURES
+from palimpsest.simulator.figures.all import draw_all, functions
 from palimpsest.simulator.figures.gallery import choose, collect
 from palimpsest.simulator.figures.style import colour, spread
+from palimpsest.simulator.results.answers import BUILT_IN
 from palimpsest.simulator.results.run_directory import Records, RunFiles, RunFilesError
+from palimpsest.simulator.unlearning_metrics.measures import CARDS as MODELS
+from palimpsest.simulator.unlearning_metrics.measures import DISTANCE_CARDS as DISTANCES
+from palimpsest.simulator.unlearning_metrics.measures import distances
+from palimpsest.simulator.unlearning_metrics.measures import measures as of_models
 from tests.support.fabricated import WAYS, Way, diabetes, digits, make_run
 
 
@@ -29,6 +40,25 @@ def test_every_figure_that_applies_is_drawn(both: Path) -> None:
     assert {path.name for path in drawn} == expected
     assert {path.name for path in (both / "figures").iterdir()} == expected  # and no drafts
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_figures_and_measures_are_listed_without_importing_what_draws_or_measures_them() -> None:
+    code = (
+        "import sys; from palimpsest.simulator.cli.listing import listing;"
+        "tables = [listing(kind) for kind in ('figures', 'measures')];"
+        "print([m for m in ('matplotlib', 'torch', 'pandas', 'scipy') if m in sys.modules],"
+        "[table.row_count for table in tables])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] [{len(FIGURES)}, {len(RECONSTRUCTED) + len(MODELS) + len(DISTANCES)}]"
+
+
+def test_every_card_leads_to_what_it_names() -> None:
+    of_run, of_variant = functions()
+    assert len(of_run) + len(of_variant) == len(FIGURES)
+    assert list(measures()) == list(RECONSTRUCTED)
+    assert (list(of_models()), list(distances())) == (list(MODELS), list(DISTANCES))
+    assert [answer_card(name).answer for name in TARGETS] == list(BUILT_IN.values())
 
 
 def test_a_figure_that_does_not_apply_is_absent(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.world.models.model import Model, linear_params, model_of
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter

@@ -1,4 +1,4 @@
-"""Where ground truth meets answers that are no reconstructions: classes, and scores of given records."""
+"""Answers that score given records: which of them were deleted, and which were trained on?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,64 +7,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored
 from palimpsest.simulator.attack_metrics.challenge import Status
-from palimpsest.simulator.attack_metrics.reconstruction import Truth
+from palimpsest.simulator.attack_metrics.resampling import interval_of_mean
 from palimpsest.simulator.unlearning_metrics.membership import RATES, detects
-from palimpsest.simulator.world.records import Array, Labels, Scores
+from palimpsest.simulator.world.records import Array, Scores
+from palimpsest.simulator.world.specs import Schema
 
-_RESAMPLES = 1000
+_SHOWN = 4
 _NO_POWER = (
     "withheld: the test does not find members in the model before the unlearning either (AUC {:.2f}), so that its "
     "silence says nothing"
 )
-
-
-# --- classes ---------------------------------------------------------------------------------------------------------
-
-
-def score_labels(truths: Sequence[Truth], answers: Sequence[Labels]) -> pd.DataFrame:
-    """Score inferred classes: a row a case.
-
-    Columns: case; size; label_share, the share of the deleted records' classes that the answer has too, as multisets;
-    class_correct, whether the class with the largest evidence is the one deleted most (any of them, on a tie);
-    no_signal.
-    """
-    rows = []
-    for truth, answer in zip(truths, answers, strict=True):
-        outputs = len(answer.evidence)
-        true = np.bincount(truth.y.astype(np.int64), minlength=outputs)
-        said = np.bincount(answer.y.astype(np.int64), minlength=outputs)
-        rows.append(
-            {
-                "case": truth.case,
-                "size": len(truth.y),
-                "label_share": np.minimum(true, said).sum() / len(truth.y),
-                "class_correct": float(true[int(answer.evidence.argmax())] == true.max()),
-                "no_signal": answer.no_signal,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def summarise_labels(
-    frame: pd.DataFrame, truths: Sequence[Truth], public_y: Array, rng: np.random.Generator
-) -> dict[str, Any]:
-    """The figures of one attack on classes; ``_prior`` is what the public sample's most common class scores."""
-    common = np.bincount(np.asarray(public_y).astype(np.int64)).argmax()
-    prior = [float((truth.y == common).mean()) for truth in truths]
-    return {
-        "kind": "labels",
-        "n": int(frame["size"].sum()),
-        "cases": len(frame),
-        "label_accuracy": float(np.average(frame["label_share"], weights=frame["size"])),
-        "label_accuracy_prior": float(np.average(prior, weights=frame["size"])),
-        "class_accuracy": float(frame["class_correct"].mean()),
-        "class_accuracy_ci95": _interval([frame["class_correct"].to_numpy(np.float64)[:, None]], rng),
-        "no_signal": int(frame["no_signal"].sum()),
-    }
-
-
-# --- scores of given records -----------------------------------------------------------------------------------------
 
 
 def score_challenge(status: NDArray[np.int64], answers: Sequence[Scores], rng: np.random.Generator) -> pd.DataFrame:
@@ -144,7 +98,7 @@ def summarise_scores(
         figures["membership_withheld"] = reason
     if not (powerful or detects(by_case["share"])):
         return {**figures, "withheld": reason}
-    figures |= {"auc": float(frame["share"].mean()), "auc_ci95": _interval(by_case["share"], rng)}
+    figures |= {"auc": float(frame["share"].mean()), "auc_ci95": interval_of_mean(by_case["share"], rng)}
     figures |= _at_low_rates("", "", status, answers, "deleted")
     retained = _pooled(status, answers, "deleted", Status.RETAINED)
     if len(retained):
@@ -185,9 +139,21 @@ def _at_low_rates(
     }
 
 
-def _interval(by_case: Sequence[Array], rng: np.random.Generator) -> list[float]:
-    """95 % percentile interval of the mean over all records, cases resampled."""
-    sums, sizes = np.array([one.sum() for one in by_case]), np.array([one.size for one in by_case])
-    draws = rng.integers(0, len(sums), (_RESAMPLES, len(sums)))
-    low, high = np.percentile(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [2.5, 97.5])
-    return [float(low), float(high)]
+def _score(attempt: Attempt[Scores], material: Material) -> Scored:
+    """By membership too where the attack says something of it, else as a match of the deleted record alone."""
+    status, guesses = material.status, attempt.guesses
+    assert status is not None  # a challenge was posed, or there would be no scores
+    frame = score_challenge(status, guesses, attempt.draws)
+    if guesses[0].member_before is None:
+        return Scored(frame, summarise_matching(frame))
+    return Scored(frame, summarise_scores(frame, status, guesses, attempt.bootstrap))
+
+
+def _lines(guess: Scores, schema: Schema) -> list[str]:
+    """The entries of the challenge that a deletion most likely took away."""
+    first = ", ".join(str(entry) for entry in np.argsort(-guess.deleted, kind="stable")[:_SHOWN])
+    said = "no signal" if guess.no_signal else f"most likely of {len(guess.deleted)} challenged records: {first}"
+    return [f"deletion {guess.case}: {said}"]
+
+
+CARD = AnswerCard(Scores, _score, lines=_lines)

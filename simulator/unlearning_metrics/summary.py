@@ -1,0 +1,59 @@
+"""From measures of single requests to the figures of an arm."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from palimpsest.simulator.unlearning_metrics.measures.measure import Distance, Measure
+
+
+def summary(
+    frame: pd.DataFrame, metric: str, measures: Mapping[str, Measure], distances: Mapping[str, Distance]
+) -> dict[str, Any]:
+    """The entries ``utility`` and ``forgetting`` of one arm; measures that apply to none of its requests are absent.
+
+    Args:
+        frame: a row for each request and model, as ``Yardstick.worth`` returns it.
+        metric: name of the utility.
+        measures: of single models, by name.
+        distances: of two models, by name.
+    """
+    columns = frame.columns.drop(["request", "model", "retraining", "records"])
+    known = [name for name in columns if frame[name].notna().any()]
+    entry: dict[str, Any] = {"utility": {"metric": metric}, "forgetting": {}}
+    for name in known:
+        pool = measures[name].pool if name in measures else "median"
+        of = {model: _pooled(name, pool, frame[frame["model"] == model]) for model in ("trained", "unlearned")}
+        again = [_pooled(name, pool, rows) for _, rows in frame[frame["model"] == "retrained"].groupby("retraining")]
+        if name in distances:
+            place = entry["forgetting"]
+            place[f"{name}_to_retrained"] = of["unlearned"]
+            place |= {f"{name}_between_retrained": float(np.mean(again))} if len(again) > 1 else {}
+            continue
+        kind = measures[name].entry
+        place, keys = entry[kind], {model: _key(name, kind, model) for model in ("trained", "unlearned", "retrained")}
+        place |= {keys[model]: of[model] for model in ("trained", "unlearned")}
+        place[keys["retrained"]] = float(np.mean(again))
+        place |= {f"{keys['retrained']}_spread": float(np.std(again, ddof=1))} if len(again) > 1 else {}
+    if "membership_auc" in known:
+        forgetting = entry["forgetting"]
+        forgetting["membership_auc_gap"] = abs(forgetting["membership_auc"] - forgetting["membership_auc_retrained"])
+    entry["forgetting"]["retrainings"] = 1 + int(frame["retraining"].max())
+    return entry
+
+
+def _pooled(name: str, pool: str, rows: pd.DataFrame) -> float:
+    """One figure for several requests."""
+    values = rows[name].dropna()
+    if pool == "median":
+        return float(values.median())
+    return float(np.average(values, weights=rows.loc[values.index, "records"] if pool == "records" else None))
+
+
+def _key(name: str, entry: str, model: str) -> str:
+    """Name of a measure of one model in ``results.json``."""
+    if name == "utility":
+        return model
+    return f"{name}_{model}" if entry == "utility" or model != "unlearned" else name

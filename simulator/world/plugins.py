@@ -1,0 +1,60 @@
+"""What other installed packages announce by entry points, looked up by name without importing any of it."""
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from palimpsest.simulator.world.errors import RunFailure
+
+
+@dataclass(frozen=True)
+class Announced:
+    """An entry of another package.
+
+    Attributes:
+        target: ``"package.module:name"``.
+        package: the installed package and its version.
+    """
+
+    target: str
+    package: str
+
+
+def announced(group: str) -> Mapping[str, Announced]:
+    """By name, ascending, what packages announce under one group of entry points."""
+    return _announced(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=32)
+def _announced(group: str, path: tuple[str, ...]) -> Mapping[str, Announced]:
+    """Looked up once for each ``path``: it reads a file of every package."""
+    points = sorted(importlib.metadata.entry_points(group=group), key=lambda point: point.name)
+    return {
+        point.name: Announced(point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "this project")
+        for point in points
+    }
+
+
+def imported(target: str, what: str, kind: type | None = None) -> object:
+    """Import what a card names.
+
+    Args:
+        target: ``"package.module:name"``.
+        what: it is, for the error.
+        kind: that it has to be; None: anything that can be called.
+
+    Raises:
+        RunFailure: it cannot be imported, or is something else.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RunFailure(f"{what} ({target}) cannot be imported: {error}") from error
+    if not (callable(found) if kind is None else isinstance(found, kind)):
+        wanted = "a function" if kind is None else f"of the type {kind.__name__}"
+        raise RunFailure(f"{what} ({target}) is {type(found).__name__}; it must be {wanted}")
+    return found

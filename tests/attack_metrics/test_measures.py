@@ -1,0 +1,78 @@
+"""What holds of every measure of reconstructions, whatever it measures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from palimpsest.simulator.attack_metrics.measures import CARDS, measures
+from palimpsest.simulator.attack_metrics.measures.measure import Background, Pairs
+from palimpsest.simulator.world.specs import Schema
+
+IMAGES = Schema.model_validate(
+    {"name": "images", "task": "classification", "shape": (1, 8, 8), "outputs": 3, "class_names": ("a", "b", "c")}
+)
+TABLE = Schema.model_validate({"name": "table", "task": "regression", "shape": (5,), "outputs": 1})
+COUNT = 12
+BEST = {"cosine": 1, "cosine_centred": 1, "mse": 0, "ssim": 1, "target_error": 0, "label_correct": 1, "rank": 1}
+"""What the record itself has."""
+
+
+def pairs(schema: Schema, exact: bool) -> Pairs:
+    """Records and answers: the records themselves, or something else."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((COUNT, schema.width)), rng.integers(0, 3, COUNT).astype(float)
+    found_x, found_y = (x, y) if exact else (rng.random(x.shape), y + 1.0)
+    return Pairs(np.arange(COUNT) // 2, np.arange(COUNT) % 2, x, y, found_x, found_y)
+
+
+def background(schema: Schema) -> Background:
+    rng = np.random.default_rng(1)
+    return Background(np.full(schema.width, 0.5), schema, rng.random((30, schema.width)), np.random.default_rng(2))
+
+
+def values(name: str, schema: Schema, of: Pairs) -> np.ndarray:
+    return np.asarray(measures()[name].values(of, background(schema)), dtype=float)
+
+
+@pytest.fixture(params=[IMAGES, TABLE], ids=["images", "table"])
+def schema(request: pytest.FixtureRequest) -> Schema:
+    found: Schema = request.param
+    return found
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_it_is_a_finite_number_a_record_that_takes_no_notice_of_the_others(name: str, schema: Schema) -> None:
+    if not measures()[name].applies(background(schema)):
+        pytest.skip("it means nothing for these data")
+    there = pairs(schema, exact=False)
+    order = np.random.default_rng(3).permutation(COUNT)
+    moved = Pairs(*(getattr(there, field)[order] for field in ("case", "target", "x", "y", "found_x", "found_y")))
+    straight = values(name, schema, there)
+    assert straight.shape == (COUNT,) and np.isfinite(straight).all()
+    np.testing.assert_allclose(values(name, schema, moved), straight[order], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "best"),
+    {
+        "cosine": 1.0,
+        "cosine_centred": 1.0,
+        "mse": 0.0,
+        "ssim": 1.0,
+        "target_error": 0.0,
+        "label_correct": 1.0,
+        "rank": 1.0,
+    }.items(),
+)
+def test_the_record_itself_has_the_best_value_and_another_one_has_not(name: str, best: float, schema: Schema) -> None:
+    if not measures()[name].applies(background(schema)):
+        pytest.skip("it means nothing for these data")
+    np.testing.assert_allclose(values(name, schema, pairs(schema, exact=True)), best, atol=1e-12)
+    assert (np.abs(values(name, schema, pairs(schema, exact=False)) - best) > 1e-3).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", [name for name, measure in measures().items() if measure.figures is not None])
+def test_figures_of_its_own_are_read_from_its_column_alone(name: str) -> None:
+    figures = measures()[name].figures
+    assert figures is not None
+    assert figures(pd.DataFrame({name: [1, 1, 1]}))
