@@ -117,6 +117,15 @@ class Model:
         out: Tensor = functional_call(self._body, params, (features,))
         return out
 
+    def before_last(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """``[n, d] -> [n, p]`` what the last layer sees of records."""
+        features: Tensor = self.embed(x)
+        if not isinstance(self._body, nn.Sequential):
+            return features
+        front = {name: params[name] for name in self.names[:-2]}
+        seen: Tensor = functional_call(self._body[:-1], front, (features,))
+        return seen
+
     def predict(self, params: Params, x: np.ndarray) -> np.ndarray:
         """``[n, d] -> [n, outputs]`` float64 scores of a released model."""
         with torch.no_grad():
