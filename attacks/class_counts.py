@@ -13,7 +13,9 @@ from palimpsest.simulator.world.records import Array
 
 _CONCENTRATION = 0.3
 """Of the prior, for each class on average: clients hold few classes rather than all alike."""
-_FITS = 4
+_FITS = 3
+_STRAYS = tuple(10.0 ** (power / 2) for power in range(-4, 7))
+"""Terms of other records that are tried, as shares of the size."""
 _CHAINS = 16
 _SWEEPS, _BURNED = 60, 20
 _GRID = 400
@@ -28,19 +30,22 @@ class ClassCounts:
         draws: ``[s, Q]`` counts, each row adding up to the size.
         covariance: ``[v, v]`` of the observation, stretched by how much worse than expected the best counts explain it.
         scale: by which the observation was multiplied: 1 where its length was known.
+        seen: what the counts were drawn from, timed by the best of them.
     """
 
     draws: NDArray[np.int64]
     covariance: Array
-    scale: float = 1.0
+    scale: float
+    seen: Contributions
 
 
 def class_counts(seen: Contributions, size: int, rng: np.random.Generator) -> ClassCounts:
     """Draw counts given G.
 
     Prior: Dirichlet-multinomial about the public shares. Likelihood: Gaussian about counts times class means, with the
-    covariance at the best counts. Where these explain G worse than that covariance allows, it is stretched until they
-    do: what is not the deleted records' doing then moves the answer little from the prior.
+    covariance at the best counts. What is not the deleted records' doing looks like terms of other records, of either
+    sign: as many as make G likeliest are granted. Where the best counts still explain G worse than the covariance
+    allows, it is stretched until they do. Of a G that is mostly something else, the answer is then nearly the prior.
 
     Args:
         seen: G through few directions.
@@ -48,21 +53,66 @@ def class_counts(seen: Contributions, size: int, rng: np.random.Generator) -> Cl
         rng: draws.
     """
     share = seen.members / seen.members.sum()
-    counts, scale, stretch = share * size, 1.0, 1.0
+    seen = seen.timed(share)
+    fit = _fitted(seen, share * size, size, seen.strays)
     for _ in range(_FITS):
-        covariance = seen.covariance(counts)
-        whiten = np.linalg.inv(np.linalg.cholesky(covariance))
-        typical, observed = seen.means @ whiten.T, whiten @ seen.observed
-        if not seen.length_known:
-            scale = _length(typical, observed, size)
-        counts = _best(typical, scale * observed, size)
-        misfit = float(((scale * observed - counts @ typical) ** 2).sum())
-        stretch = max(1.0, misfit / max(len(observed) - len(counts) + 1, 1))
+        seen = seen.timed(fit.counts)
+        fit = _fitted(seen, fit.counts, size, seen.strays)
+    others = [_fitted(seen, fit.counts, size, seen.strays + size * many) for many in _STRAYS]
+    fit = max([fit, *others], key=lambda each: each.likelihood)
     prior = _CONCENTRATION * len(share) * share
-    precision = typical @ typical.T / stretch
-    pull = typical @ (scale * observed) / stretch
-    draws = _draws(precision, pull, counts, prior, size, rng)
-    return ClassCounts(draws, covariance * stretch, scale)
+    precision = fit.typical @ fit.typical.T / fit.stretch
+    pull = fit.typical @ fit.observed / fit.stretch
+    return ClassCounts(
+        _draws(precision, pull, fit.counts, prior, size, rng), fit.covariance * fit.stretch, fit.scale, seen
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The best counts under one covariance.
+
+    Attributes:
+        counts: ``[Q]``.
+        covariance: ``[v, v]``.
+        typical, observed: ``[Q, v]`` class means and ``[v]`` observation, whitened by it.
+        scale: by which the observation was multiplied.
+        stretch: by how much more than expected is left unexplained; at least 1.
+        likelihood: log density of the observation whatever the counts, up to a constant.
+    """
+
+    counts: Array
+    covariance: Array
+    typical: Array
+    observed: Array
+    scale: float
+    stretch: float
+    likelihood: float
+
+
+def _fitted(seen: Contributions, about: Array, size: int, strays: float) -> _Fit:
+    """Fit counts under the covariance at other counts, with so many records of others."""
+    covariance = seen.covariance(about, strays)
+    root = np.linalg.cholesky(covariance)
+    whiten = np.linalg.inv(root)
+    typical, observed = seen.means @ whiten.T, whiten @ seen.observed
+    scale = 1.0 if seen.length_known else _length(typical, observed, size)
+    counts = _best(typical, scale * observed, size)
+    misfit = float(((scale * observed - counts @ typical) ** 2).sum())
+    free = max(len(observed) - len(counts) + 1, 1)
+    likelihood = _likelihood(typical, scale * observed, size * seen.members / seen.members.sum())
+    likelihood -= float(np.log(np.diag(root)).sum())
+    return _Fit(counts, covariance, typical, scale * observed, scale, max(1.0, misfit / free), likelihood)
+
+
+def _likelihood(typical: Array, observed: Array, expected: Array) -> float:
+    """Log density of a whitened observation, counts varying about the expected ones as the prior has it."""
+    size, concentration = float(expected.sum()), _CONCENTRATION * len(expected)
+    share = expected / size
+    varies = size * (size + concentration) / (1.0 + concentration) * (np.diag(share) - np.outer(share, share))
+    covariance = np.eye(len(observed)) + typical.T @ varies @ typical
+    away = observed - expected @ typical
+    return -0.5 * float(away @ np.linalg.solve(covariance, away) + np.linalg.slogdet(covariance)[1])
 
 
 def _best(typical: Array, observed: Array, size: int) -> Array:

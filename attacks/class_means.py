@@ -26,7 +26,7 @@ class Estimate:
         return cls(mean, mean - ends, mean + ends)
 
 
-def class_means(seen: Contributions, found: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
+def class_means(found: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
     """The mean record of each class ``[Q, d]``, and of all classes together ``[d]``.
 
     Records and what they add to u vary together within a class: with C_k their covariance, S that of u and c the mean
@@ -34,10 +34,10 @@ def class_means(seen: Contributions, found: ClassCounts, x: Array) -> tuple[Esti
     of the counts is propagated to first order.
 
     Args:
-        seen: G through few directions.
         found: draws of the counts.
         x: ``[m, d]`` public records.
     """
+    seen = found.seen
     counts, members = found.draws.mean(axis=0), np.maximum(seen.members, 1)
     size = counts.sum()
     spread = np.atleast_2d(np.cov(found.draws.T))

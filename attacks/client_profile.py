@@ -62,7 +62,7 @@ def _profile(
     found = class_counts(seen, case.size, rng) if case.labels is None else _granted(seen, case.labels)
     draws = found.draws
     low, high = (np.quantile(draws, end, axis=0, method="inverted_cdf").astype(np.float64) for end in _ENDS)
-    of_classes, overall = class_means(seen, found, np.asarray(knowledge.x, np.float64))
+    of_classes, overall = class_means(found, np.asarray(knowledge.x, np.float64))
     columns = _original(overall, knowledge)
     return Profile(
         case.index,
@@ -81,8 +81,9 @@ def _profile(
 
 def _granted(seen: Contributions, labels: Sequence[float]) -> ClassCounts:
     """Counts that need no inference."""
-    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(seen.means))
-    return ClassCounts(np.tile(counts, (2, 1)), seen.covariance(counts.astype(np.float64)))
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=seen.classes)
+    seen = seen.timed(counts)
+    return ClassCounts(np.tile(counts, (2, 1)), seen.covariance(counts.astype(np.float64), seen.strays), 1.0, seen)
 
 
 def _original(estimate: Estimate, knowledge: PublicKnowledge) -> Estimate:

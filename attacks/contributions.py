@@ -1,6 +1,7 @@
 """What records of each class add to the last layer's gradient, as the public sample tells it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from palimpsest.simulator.world.records import Array, Params
 _DIRECTIONS = 12
 """Of h~ that are looked at, at least, where there are as many."""
 _FLOOR = 1e-9
+_SLOWEST = 0.02
+"""Speed below which no model is taken to go, as a share of its greatest."""
+_HALVINGS = 30
 
 
 @dataclass(frozen=True)
@@ -25,38 +29,80 @@ class Contributions:
 
     Attributes:
         observed: ``[v]`` u.
-        records: ``[m, v]`` what each public record would add.
-        means: ``[Q, v]`` their class means; zeros of a class without public records.
+        stations: ``[t, m, v]`` what each public record would add at each of the layer's points.
         y: ``[m]`` classes.
+        classes: Q.
         error: ``[v, v]`` covariance of what is in u besides.
-        length_deviation, length_known: as of ``LastLayer``.
+        steps: that were taken from the first point to the last.
+        weights: ``[t]`` the share of the steps at each point.
+        length_deviation, strays, length_known: as of ``LastLayer``.
     """
 
     observed: Array
-    records: Array
-    means: Array
+    stations: Array
     y: Array
+    classes: int
     error: Array
+    steps: int
+    weights: Array
     length_deviation: float
+    strays: float
     length_known: bool
 
-    @property
+    @cached_property
+    def records(self) -> Array:
+        """``[m, v]`` what each public record would add over all steps, on average."""
+        mean: Array = np.tensordot(self.weights, self.stations, 1)
+        return mean
+
+    @cached_property
+    def means(self) -> Array:
+        """``[Q, v]`` the class means of ``records``; zeros of a class without public records."""
+        means: Array = self._sums @ self.records
+        return means
+
+    @cached_property
     def members(self) -> Array:
         """``[Q]`` public records of each class."""
-        members: Array = np.bincount(self.y, minlength=len(self.means))
+        members: Array = np.bincount(self.y, minlength=self.classes)
         return members
 
-    def covariance(self, counts: Array) -> Array:
-        """``[v, v]`` of u about its expectation, for so many deleted records of each class.
+    def timed(self, counts: Array) -> "Contributions":
+        """With weights as they are if the leaver has so many records of each class.
 
-        Their own spread, that of the public class means, the public operator's and that of the length.
+        Its model runs first and slows down as it learns them: at a point it moves as fast as the expected gradient
+        there reaches along the observed change.
+        """
+        if len(self.stations) == 1:
+            return self
+        speed = np.array([counts @ (self._sums @ station) @ self.observed for station in self.stations])
+        speed = np.maximum(speed, _SLOWEST * max(float(speed.max()), np.finfo(np.float64).tiny))
+        return replace(self, weights=_shares(speed / speed.max(), self.steps))
+
+    @cached_property
+    def _sums(self) -> Array:
+        """``[Q, m]`` takes class means."""
+        member = self.y == np.arange(self.classes)[:, None]
+        sums: Array = member / np.maximum(member.sum(axis=1, keepdims=True), 1)
+        return sums
+
+    @cached_property
+    def _anybody(self) -> Array:
+        """``[v, v]`` second moment of what a record adds, whatever its class."""
+        moment: Array = self.records.T @ self.records / len(self.records)
+        return moment
+
+    def covariance(self, counts: Array, strays: float) -> Array:
+        """``[v, v]`` of u about its expectation, for so many deleted records of each class and so many others.
+
+        The spread of the deleted records, of the public class means, the public operator, the length and the others.
         """
         members = np.maximum(self.members, 1)
         weights = (counts * (1.0 + counts / members) / members)[self.y]
         within = self.records - self.means[self.y]
         expected = counts @ self.means
         spread = (within * weights[:, None]).T @ within + self.error
-        spread += self.length_deviation**2 * np.outer(expected, expected)
+        spread += self.length_deviation**2 * np.outer(expected, expected) + strays * self._anybody
         size = len(spread)
         share = size / (size + len(self.y))
         shrunk: Array = (1.0 - share) * spread + share * np.diag(np.diag(spread))
@@ -71,28 +117,52 @@ def contributions(layer: LastLayer, knowledge: PublicKnowledge) -> Contributions
     y = np.asarray(knowledge.y).astype(np.int64)
     outputs, count = model.spec.outputs, len(layer.points)
     basis, contrast = _basis(_features(model, layer.points[count // 2], x), y, outputs), _contrast(model)
-    records: Array = np.zeros((len(y), basis.shape[1] * contrast.shape[1]))
-    for point in layer.points:
-        seen, residual = _seen(model, point, x, y, basis, contrast)
-        records += _products(seen, residual) / count
-    error = np.zeros((records.shape[1],) * 2)
+    pairs = [_seen(model, point, x, y, basis, contrast) for point in layer.points]
+    stations = np.stack([_products(seen, residual) for seen, residual in pairs])
+    error = np.zeros((stations.shape[2],) * 2)
     if layer.start is not None:
         there = _seen(model, layer.start, x, y, basis, contrast)[1]
-        error += _of_operator(_products(seen, residual - there), knowledge.facts.n)
+        error += _of_operator(_products(pairs[-1][0], pairs[-1][1] - there), knowledge.facts.n)
     for direction, deviation in layer.aside:
         along = (basis.T @ direction @ contrast).ravel()
         error += deviation**2 * np.outer(along, along)
-    means = np.stack(
-        [records[y == label].mean(axis=0) if (y == label).any() else 0.0 * records[0] for label in range(outputs)]
+    return Contributions(
+        observed=(basis.T @ layer.gradient @ contrast).ravel(),
+        stations=stations,
+        y=y,
+        classes=outputs,
+        error=error,
+        steps=layer.steps,
+        weights=np.full(count, 1.0 / count),
+        length_deviation=layer.length_deviation,
+        strays=layer.strays,
+        length_known=layer.length_known,
     )
-    observed = (basis.T @ layer.gradient @ contrast).ravel()
-    return Contributions(observed, records, means, y, error, layer.length_deviation, layer.length_known)
 
 
 def public_contributions(knowledge: PublicKnowledge) -> Contributions:
     """What is seen where nothing changed: nothing, whoever was deleted."""
     y, outputs = np.asarray(knowledge.y).astype(np.int64), knowledge.facts.model.outputs
-    return Contributions(np.zeros(1), np.zeros((len(y), 1)), np.zeros((outputs, 1)), y, np.eye(1), 0.0, True)
+    nothing = np.zeros((1, len(y), 1))
+    return Contributions(np.zeros(1), nothing, y, outputs, np.eye(1), 1, np.ones(1), 0.0, 0.0, True)
+
+
+def _shares(speed: Array, steps: int) -> Array:
+    """``[t]`` the share of the steps that begin at each of evenly spaced points, where the way is gone at such speeds.
+
+    A step goes as far as its speed times a length, which is the one that ends the last step at the last point.
+    """
+    grid = np.linspace(0.0, 1.0, len(speed))
+    low, high = 0.0, 1.0 / (steps * float(speed.min()))
+    for _ in range(_HALVINGS):
+        length = 0.5 * (low + high)
+        places = [0.0]
+        for _ in range(steps):
+            places.append(min(1.0, places[-1] + length * float(np.interp(places[-1], grid, speed))))
+        low, high = (low, length) if places[-1] >= 1.0 else (length, high)
+    near = np.maximum(0.0, 1.0 - np.abs(np.array(places[:-1])[:, None] - grid) * (len(speed) - 1))
+    shares: Array = near.mean(axis=0)
+    return shares
 
 
 def _features(model: Model, point: Params, x: torch.Tensor) -> Array:
@@ -126,10 +196,11 @@ def _basis(features: Array, y: Array, outputs: int) -> Array:
     sums = np.eye(outputs)[y].T @ features
     means = sums / np.maximum(sums[:, -1:], 1.0)
     intercept = np.eye(features.shape[1])[-1:]
-    spread = features - means[y]
-    principal = np.linalg.eigh(spread.T @ spread)[1][:, ::-1].T
-    more = principal[: max(0, min(features.shape[1], _DIRECTIONS) - outputs - 1)]
-    _, values, right = np.linalg.svd(np.concatenate([means, intercept, more]), full_matrices=False)
+    wanted, rows = min(features.shape[1], _DIRECTIONS) - outputs - 1, [means, intercept]
+    if wanted > 0:
+        spread = features - means[y]
+        rows.append(np.linalg.eigh(spread.T @ spread)[1][:, ::-1].T[:wanted])
+    _, values, right = np.linalg.svd(np.concatenate(rows), full_matrices=False)
     basis: Array = right[values > _FLOOR * values[0]].T
     return basis
 

@@ -13,6 +13,7 @@ from palimpsest.simulator.world.records import Array, Case, Params
 
 _FIRST_ORDER = 0.1
 """Relative deviation of the length that several local steps are granted: their sum is a gradient to first order."""
+_POINTS = 5
 _UNKNOWN = 0.5
 """The same where the step is not known, after the length was fitted."""
 
@@ -23,18 +24,22 @@ class LastLayer:
 
     Attributes:
         gradient: ``[p + 1, Q]`` G; its intercept row last.
-        points: at least one model; the records' h~ and r are averaged over them.
+        points: at least one model, evenly spaced on the way that the model went while it read the records.
+        steps: taken on that way, the last of which ends at the last point.
         start: the other end of the way over which the public Hessian was averaged, where it was.
         aside: directions ``[p + 1, Q]`` that G may hold besides, each with the deviation of its multiple.
         length_deviation: relative, of the length of G.
+        strays: how many records' terms, of either sign, G holds besides, at least.
         length_known: whether G has any length to speak of.
     """
 
     gradient: Array
     points: Sequence[Params]
+    steps: int = 1
     start: Params | None = None
     aside: Sequence[tuple[Array, float]] = ()
     length_deviation: float = 0.0
+    strays: float = 0.0
     length_known: bool = True
 
 
@@ -69,7 +74,7 @@ def _solved(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Last
     before, after = (np.stack([theta(model) for model in models]) for models in _ends(cases))
     gradients = released_gradient(knowledge, before, after)
     return {
-        case.index: LastLayer(gradient, [case.after], case.before)
+        case.index: LastLayer(gradient, [case.after], start=case.before)
         for case, gradient in zip(cases, gradients, strict=True)
     }
 
@@ -83,7 +88,7 @@ def _stepped(case: Case, knowledge: PublicKnowledge) -> LastLayer:
     model, known = knowledge.model, knowledge.facts.operator == "identity"
     change = head_of(case.before, model) - head_of(case.after, model)
     gradient = change / knowledge.facts.step if known else change
-    return LastLayer(gradient, [case.before], None, (), 0.0 if known else _UNKNOWN, known)
+    return LastLayer(gradient, [case.before], length_deviation=0.0 if known else _UNKNOWN, length_known=known)
 
 
 def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
@@ -102,13 +107,15 @@ def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
         name: (present * (kept[name] - start) - (present - weight) * (gone[name] - start)) / weight
         for name, start in common.items()
     }
-    steps, length = _local(case.size, knowledge)
+    steps, length, uneven = _local(case.size, knowledge)
     others = (head_of(gone, architecture) - head_of(common, architecture)) / length
     return LastLayer(
         gradient=head_of(change, architecture) / length,
         points=_along(common, change, steps),
+        steps=steps,
         aside=[(others, doubt * present / weight)] if doubt else [],
         length_deviation=float(np.hypot(doubt, _FIRST_ORDER if steps > 1 else 0.0)),
+        strays=uneven * case.size,
     )
 
 
@@ -125,22 +132,31 @@ def _weights(size: int, knowledge: PublicKnowledge) -> tuple[float, float, float
     return float(size), max(present_records(knowledge), float(size)), doubt
 
 
-def _local(size: int, knowledge: PublicKnowledge) -> tuple[int, float]:
-    """How many steps the leaver took, and how far one record's gradient moved its model over all of them."""
+def _local(size: int, knowledge: PublicKnowledge) -> tuple[int, float, float]:
+    """How many steps the leaver took, how far a record's gradient moved its model over all of them, how unevenly.
+
+    A step follows the mean over its batch, so that records of an epoch's last batch, which holds fewer, count more; of
+    batches drawn afresh some records are in more than others. Unevenness is the relative variance of what they count.
+    """
     facts = knowledge.facts
     training = facts.training
     rate = float(training["learning_rate"])
     if facts.algorithm == "fedsgd":
-        return 1, rate / size
+        return 1, rate / size, 0.0
     batch = min(int(training["batch_size"]), size)
     if training["local_steps"]:
-        return training["local_steps"], rate * training["local_steps"] / size
-    return -(-size // batch) * training["local_epochs"], rate * training["local_epochs"] / batch
+        steps = int(training["local_steps"])
+        return steps, rate * steps / size, (size / batch - 1.0) / steps
+    full, rest = divmod(size, batch)
+    visits = full + (rest > 0)
+    squares = full / batch + (1.0 / rest if rest else 0.0)
+    epochs = int(training["local_epochs"])
+    return visits * epochs, rate * epochs * visits / size, max(0.0, size * squares / visits**2 - 1.0) / epochs
 
 
 def _along(common: Params, change: Params, steps: int) -> list[Params]:
-    """The models at the beginning of the leaver's steps: the first, the middle and the last of them."""
+    """Models on the leaver's way, from before its first step to after its last."""
     if steps == 1:
         return [common]
-    places = np.array([0.0, 0.5, 1.0]) * (steps - 1) / steps
+    places = np.linspace(0.0, 1.0, _POINTS)
     return [{name: value + place * change[name] for name, value in common.items()} for place in places]
