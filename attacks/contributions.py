@@ -35,7 +35,7 @@ class Contributions:
         error: ``[v, v]`` covariance of what is in u besides.
         steps: that were taken from the first point to the last.
         weights: ``[t]`` the share of the steps at each point.
-        length_deviation, strays, length_known: as of ``LastLayer``.
+        length_deviation, class_deviation, strays, length_known: as of ``LastLayer``.
     """
 
     observed: Array
@@ -46,6 +46,7 @@ class Contributions:
     steps: int
     weights: Array
     length_deviation: float
+    class_deviation: float
     strays: float
     length_known: bool
 
@@ -103,6 +104,7 @@ class Contributions:
         expected = counts @ self.means
         spread = (within * weights[:, None]).T @ within + self.error
         spread += self.length_deviation**2 * np.outer(expected, expected) + strays * self._anybody
+        spread += self.class_deviation**2 * (self.means.T * counts**2) @ self.means
         size = len(spread)
         share = size / (size + len(self.y))
         shrunk: Array = (1.0 - share) * spread + share * np.diag(np.diag(spread))
@@ -135,6 +137,7 @@ def contributions(layer: LastLayer, knowledge: PublicKnowledge) -> Contributions
         steps=layer.steps,
         weights=np.full(count, 1.0 / count),
         length_deviation=layer.length_deviation,
+        class_deviation=layer.class_deviation,
         strays=layer.strays,
         length_known=layer.length_known,
     )
@@ -144,7 +147,7 @@ def public_contributions(knowledge: PublicKnowledge) -> Contributions:
     """What is seen where nothing changed: nothing, whoever was deleted."""
     y, outputs = np.asarray(knowledge.y).astype(np.int64), knowledge.facts.model.outputs
     nothing = np.zeros((1, len(y), 1))
-    return Contributions(np.zeros(1), nothing, y, outputs, np.eye(1), 1, np.ones(1), 0.0, 0.0, True)
+    return Contributions(np.zeros(1), nothing, y, outputs, np.eye(1), 1, np.ones(1), 0.0, 0.0, 0.0, True)
 
 
 def _shares(speed: Array, steps: int) -> Array:

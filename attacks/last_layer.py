@@ -11,8 +11,9 @@ from palimpsest.simulator.world.models.model import Model, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params
 
-_FIRST_ORDER = 0.1
-"""Relative deviation of the length that several local steps are granted: their sum is a gradient to first order."""
+_FIRST_ORDER = 0.25
+"""Relative deviation that the share of each class is granted after several local steps: a model that has just learned a
+class is moved less by it, by more than the way between the steps' ends tells."""
 _POINTS = 5
 _UNKNOWN = 0.5
 """The same where the step is not known, after the length was fitted."""
@@ -29,6 +30,7 @@ class LastLayer:
         start: the other end of the way over which the public Hessian was averaged, where it was.
         aside: directions ``[p + 1, Q]`` that G may hold besides, each with the deviation of its multiple.
         length_deviation: relative, of the length of G.
+        class_deviation: the same of what each class adds to it, independently.
         strays: how many records' terms, of either sign, G holds besides, at least.
         length_known: whether G has any length to speak of.
     """
@@ -39,6 +41,7 @@ class LastLayer:
     start: Params | None = None
     aside: Sequence[tuple[Array, float]] = ()
     length_deviation: float = 0.0
+    class_deviation: float = 0.0
     strays: float = 0.0
     length_known: bool = True
 
@@ -114,7 +117,8 @@ def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
         points=_along(common, change, steps),
         steps=steps,
         aside=[(others, doubt * present / weight)] if doubt else [],
-        length_deviation=float(np.hypot(doubt, _FIRST_ORDER if steps > 1 else 0.0)),
+        length_deviation=doubt,
+        class_deviation=_FIRST_ORDER if steps > 1 else 0.0,
         strays=uneven * case.size,
     )
 
@@ -129,7 +133,8 @@ def _weights(size: int, knowledge: PublicKnowledge) -> tuple[float, float, float
     doubt = float(np.sqrt(max(0.0, 1.0 / drawn - 1.0 / clients))) if drawn else 0.0
     if training["local_steps"]:
         return 1.0, float(drawn or clients), 0.0 if not training.get("sampling") else doubt
-    return float(size), max(present_records(knowledge), float(size)), doubt
+    others = (present_records(knowledge) - knowledge.facts.n / clients) / max(1.0 - 1.0 / clients, 1.0 / clients)
+    return float(size), size + max(others, 0.0) * (1.0 - size / knowledge.facts.n), doubt
 
 
 def _local(size: int, knowledge: PublicKnowledge) -> tuple[int, float, float]:

@@ -102,6 +102,24 @@ def _scores(tried: Mapping[str, Figures]) -> str:
     return f"{best} tells deleted records with an AUC of {shown[best]['auc']:.2f} ({low:.2f} to {high:.2f})"
 
 
+def _profile(tried: Mapping[str, Figures]) -> str:
+    best = min(tried, key=lambda name: tried[name]["total_variation_median"])
+    attack = tried[best]
+    if attack["no_signal"] == attack["cases"]:
+        return "nothing of a leaver's profile can be told: the released model did not change"
+    off, prior, (low, high) = (attack[f"total_variation_{key}"] for key in ("median", "prior_median", "ci95"))
+    interval = f"{low:.2f} to {high:.2f}; " if attack["cases"] > 1 else ""
+    if high >= prior:
+        return (
+            f"{best} says no more of a leaver's label histogram than the public shares do ({off:.2f} off in total "
+            f"variation, {interval}the public shares {prior:.2f})"
+        )
+    return (
+        f"{best} tells a leaver's label histogram to within {off:.2f} in total variation ({interval}the public shares: "
+        f"{prior:.2f}), and its intervals hold {_percent(attack['counts_covered'])} of the counts"
+    )
+
+
 def _labels_row(attack: Figures) -> Row:
     return Row(
         attack["class_accuracy"], attack["label_accuracy_prior"], "class", attack.get("class_accuracy_ci95") or None
@@ -114,6 +132,13 @@ def _matching_row(attack: Figures) -> Row:
 
 def _scores_row(attack: Figures) -> Row:
     return Row(attack.get("auc"), 0.5, "AUC", attack.get("auc_ci95"), attack.get("membership_auc_trained"))
+
+
+def _profile_row(attack: Figures) -> Row:
+    low, high = attack["total_variation_ci95"]
+    interval = (1.0 - high, 1.0 - low) if attack["cases"] > 1 else None
+    chance = 1.0 - attack["total_variation_prior_median"]
+    return Row(1.0 - attack["total_variation_median"], chance, "label histogram", interval)
 
 
 def _kept_clause(tried: Mapping[str, Figures]) -> str:
@@ -130,6 +155,7 @@ READINGS: Mapping[str, Reading] = {
     "labels": Reading(_labels, _labels_row),
     "matching": Reading(_matching, _matching_row),
     "scores": Reading(_scores, _scores_row),
+    "profile": Reading(_profile, _profile_row),
 }
 """By ``kind``, in the order of the verdict."""
 KEPT = Reading(_kept_clause, _kept_row)
