@@ -16,6 +16,8 @@ _CONCENTRATION = 0.3
 _FITS = 3
 _STRAYS = tuple(10.0 ** (power / 2) for power in range(-4, 7))
 """Terms of other records that are tried, as shares of the size."""
+_EVIDENCE = 2.0
+"""By how much they have to raise the log-likelihood: about 95 % of a G without any does not reach that by chance."""
 _CHAINS = 16
 _SWEEPS, _BURNED = 60, 20
 _GRID = 400
@@ -44,7 +46,8 @@ def class_counts(seen: Contributions, size: int, rng: np.random.Generator) -> Cl
 
     Prior: Dirichlet-multinomial about the public shares. Likelihood: Gaussian about counts times class means, with the
     covariance at the best counts. What is not the deleted records' doing looks like terms of other records, of either
-    sign: as many as make G likeliest are granted. Where the best counts still explain G worse than the covariance
+    sign: as many as make G likeliest are granted, if any
+    are needed. Where the best counts still explain G worse than the covariance
     allows, it is stretched until they do. Of a G that is mostly something else, the answer is then nearly the prior.
 
     Args:
@@ -59,7 +62,8 @@ def class_counts(seen: Contributions, size: int, rng: np.random.Generator) -> Cl
         seen = seen.timed(fit.counts)
         fit = _fitted(seen, fit.counts, size, seen.strays)
     others = [_fitted(seen, fit.counts, size, seen.strays + size * many) for many in _STRAYS]
-    fit = max([fit, *others], key=lambda each: each.likelihood)
+    likeliest = max(others, key=lambda each: each.likelihood)
+    fit = likeliest if likeliest.likelihood > fit.likelihood + _EVIDENCE else fit
     prior = _CONCENTRATION * len(share) * share
     precision = fit.typical @ fit.typical.T / fit.stretch
     pull = fit.typical @ fit.observed / fit.stretch
