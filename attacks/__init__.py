@@ -6,7 +6,7 @@ CARDS: dict[str, Card] = {
     "hrec": Card(
         target="palimpsest.attacks.hrec:Hrec",
         summary="reconstruction from the parameter change and the public sample's Hessian",
-        models=("ridge", "softmax", "svm"),
+        traits=("linear",),
         needs=("public sample", "lambda", "n", "training", "unlearning rule"),
         promises="reconstruction",
         source="Bertran et al., NeurIPS 2024",
@@ -14,21 +14,21 @@ CARDS: dict[str, Card] = {
     "unmix": Card(
         target="palimpsest.attacks.unmix:Unmix",
         summary="several records deleted at once, found jointly: their residuals are functions of themselves",
-        models=("ridge", "softmax"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        traits=("linear", "smooth"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "sequence": Card(
         target="palimpsest.attacks.sequence:Sequence",
         summary="all deletions from one model jointly, in a chain or in branches: unmix, with a common operator",
-        models=("ridge", "softmax"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        traits=("linear", "smooth"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "inversion": Card(
         target="palimpsest.attacks.inversion:Inversion",
         summary="search for the records whose gradient points along the parameter change",
-        models=("mlp", "cnn", "resnet18"),
+        traits=("network", "last layer"),
         needs=("public sample", "unlearning rule"),
         promises="reconstruction",
         source="Hu et al., IEEE S&P 2024",
@@ -36,7 +36,8 @@ CARDS: dict[str, Card] = {
     "class-score": Card(
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",
-        needs=("classes", "public sample", "lambda", "n", "unlearning rule"),
+        traits=("last layer",),
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="labels",
         source="Zhou and Zhu, FUIA",
     ),
@@ -67,13 +68,14 @@ CARDS: dict[str, Card] = {
     "client-profile": Card(
         target="palimpsest.attacks.client_profile:ClientProfile",
         summary="how many records of each class a leaver had, and their means, with intervals",
+        traits=("last layer",),
         needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="profile",
     ),
     "candidate-match": Card(
         target="palimpsest.attacks.candidate_match:CandidateMatch",
         summary="which of given records was deleted, by how much of each the change holds",
-        needs=("challenge", "public sample", "lambda", "n", "unlearning rule"),
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
     ),
     "deletion-inference": Card(
@@ -86,7 +88,8 @@ CARDS: dict[str, Card] = {
     ),
     "deletion-lira": Card(
         target="palimpsest.attacks.deletion_inference:DeletionLira",
-        summary="the same by how unusual each record's loss of confidence is among shadow deletions of others",
+        summary="the same by how unusual a record's loss of confidence is among shadow deletions of others: a "
+        "population test, without shadows that hold the record",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
         access="scores",
@@ -103,14 +106,14 @@ CARDS: dict[str, Card] = {
     "compound": Card(
         target="palimpsest.attacks.compound:Compound",
         summary="inversion from the public records that explain the change best, or from hrec's answer",
-        models=("ridge", "softmax", "svm", "mlp", "cnn", "resnet18"),
+        traits=("last layer",),
         needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "raw-difference": Card(
         target="palimpsest.attacks.raw_difference:RawDifference",
         summary="baseline: the dominant direction of the parameter change itself",
-        models=("ridge", "softmax", "svm", "mlp"),
+        traits=("first layer", "last layer"),
         needs=("public sample", "n", "unlearning rule"),
         promises="reconstruction",
     ),

@@ -10,8 +10,8 @@ from palimpsest.attacks.class_counts import ClassCounts, class_counts
 from palimpsest.attacks.class_means import Estimate, class_means
 from palimpsest.attacks.contributions import Contributions, contributions, public_contributions
 from palimpsest.attacks.divergence import Reads
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.last_layer import last_layers
-from palimpsest.attacks.linear import operator_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -46,7 +46,9 @@ class ClientProfile(Frozen):
         """Answer case by case; the draws of a case do not depend on the others."""
         seed = int(rng.integers(2**63))
         loud = [case for case in cases if not case.silent]
-        layers = last_layers(loud, knowledge, operator_of(knowledge, self.operator), self.reads)
+        linear = knowledge.model.linear
+        operator = operator_of(knowledge, self.operator, loud, self.reads) if linear else "identity"
+        layers = last_layers(loud, knowledge, operator, self.reads)
         answers = []
         for case in cases:
             draws = np.random.default_rng([seed, case.index])

@@ -211,7 +211,7 @@ def _basis(features: Array, y: Array, outputs: int) -> Array:
 def _contrast(model: Model) -> Array:
     """``[Q, e]`` orthonormal: what is looked at of residuals."""
     outputs = model.spec.outputs
-    if model.spec.kind == "svm":
+    if not (model.squared or model.probabilities):
         return np.eye(outputs)
     right = np.linalg.svd(np.ones((1, outputs)))[2]
     contrast: Array = right[1:].T

@@ -8,6 +8,7 @@ records' own gradient at theta_r; what each later round adds tells the same agai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -21,8 +22,12 @@ Reads: TypeAlias = Literal["auto", "pair", "first", "all"]
 training and unlearning differ; all rounds from there on. ``auto``: what tells most; the pair where the two sequences
 share no model."""
 
+_FILLINGS = 20
+"""Times that what was cut is filled in."""
 _NOISY = -0.3
 """Correlation of what two following rounds add, below which noise of the releases rules: -1/2 if it is all there is."""
+_DIRECTED = 0.3
+"""Share of what rounds add that lies in as many directions as there are records, above which noise does not rule."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +53,54 @@ class Divergence:
         """``[rounds, p + 1, Q]`` what each round added to the difference of the models."""
         return np.diff(self.kept - self.gone, axis=0, prepend=0.0)
 
-    @property
-    def noisy(self) -> bool:
+    def noisy(self, size: int) -> bool:
         """Whether releases are rounded, noised or cut, so that what rounds add is mostly that.
 
-        Noise of a release enters one increment with one sign and the next with the other. Cut parameters are 0 in some
-        releases and not in others.
+        Noise of a release enters one increment with one sign and the next with the other, and has no direction. Cut
+        parameters are 0 in some releases and not in others.
+
+        Args:
+            size: how many records were deleted.
         """
         increments = self.increments
         if len(increments) < 2:
             return False
-        zero = np.concatenate([self.kept, self.gone]) == 0.0
-        if (zero.any(axis=0) & ~zero.all(axis=0)).any():
+        if not self.there.all():
             return True
+        power = float((increments**2).sum())
         following = float((increments[1:] * increments[:-1]).sum())
-        return following < _NOISY * float((increments**2).sum())
+        values = np.linalg.svd(np.concatenate(list(increments), axis=1), compute_uv=False)
+        return following < _NOISY * power and float((values[:size] ** 2).sum()) < _DIRECTED * power
 
-    @property
-    def mean(self) -> Array:
-        """``[p + 1, Q]`` the mean difference, of each parameter over the rounds in which neither model has it cut."""
-        there = (self.kept != 0.0) & (self.gone != 0.0)
-        total = np.where(there, self.kept - self.gone, 0.0).sum(axis=0)
-        mean: Array = total / np.maximum(there.sum(axis=0), 1)
+    @cached_property
+    def there(self) -> Array:
+        """``[rounds, p + 1, Q]`` which differences were heard: a parameter is cut where it is 0 now and not always."""
+        zero = np.stack([self.kept == 0.0, self.gone == 0.0])
+        heard: Array = np.logical_not(zero.any(axis=0) & ~zero.all(axis=(0, 1)))
+        return heard
+
+    def mean(self, size: int) -> Array:
+        """``[p + 1, Q]`` the mean difference over the rounds.
+
+        What was cut is filled in, again and again, by what the differences of all rounds have in common: no more
+        directions than there are records.
+
+        Args:
+            size: how many records were deleted.
+        """
+        differences = self.kept - self.gone
+        heard = self.there
+        if heard.all():
+            plain: Array = differences.mean(axis=0)
+            return plain
+        of_each = np.where(heard, differences, 0.0).sum(axis=0) / np.maximum(heard.sum(axis=0), 1)
+        rows, there = (np.concatenate(list(part), axis=1) for part in (differences, heard))
+        filled = np.where(there, rows, np.tile(of_each, len(differences)))
+        for _ in range(_FILLINGS):
+            common = np.linalg.eigh(filled.T @ filled)[1][:, -size:]
+            filled = np.where(there, rows, filled @ common @ common.T)
+        shared = filled @ common @ common.T
+        mean: Array = shared.reshape(len(rows), len(differences), -1).mean(axis=1)
         return mean
 
     def gradient(self, size: int, reads: Reads) -> Array:
@@ -86,8 +117,8 @@ class Divergence:
         if reads == "first":
             first: Array = self.kept[0] - self.gone[0]
             return first
-        if self.noisy:
-            return self.mean
+        if self.noisy(size):
+            return self.mean(size)
         increments = self.increments
         rows = np.concatenate(list(increments), axis=1)
         directions = np.linalg.svd(rows, full_matrices=False)[0][:, :size]

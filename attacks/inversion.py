@@ -37,7 +37,8 @@ class Inversion(Search):
     gradient. Starts are drawn with the public sample's mean and covariance, and all records and restarts are descended
     together as ``Search`` says: a restart is dropped when it has not improved for a quarter of the iterations, and the
     best by the matching loss is polished. Several records of a deletion are sought jointly. Labels: granted, or
-    ``labels_of``. One record of an mlp is read off its first layer, which is exact. Where nothing changed: the
+    ``labels_of``. One record is read off a first layer that sees it as it is, as an mlp's does, which is exact. Where
+    nothing changed: the
     public mean, flagged. Guarantee: none.
 
     The paper descends in pixels by AdamW on the signs of the gradient, 10,000 iterations of 5 restarts. Adam on the
@@ -59,7 +60,7 @@ class Inversion(Search):
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         loud = at_divergence([case for case in cases if not case.silent], knowledge, self.reads)
-        direct = [case for case in loud if case.size == 1 and knowledge.facts.model.kind == "mlp"]
+        direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
         if searched:
@@ -99,7 +100,9 @@ def invert(
     public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
     if knowledge.facts.model.task == "regression":
         # Of a squared error only residual times gradient shows; the bias change is the sum of the residuals.
-        shares = change[:, -1] / (knowledge.facts.step * cases[0].size)
+        bias = model.last_layer[1]
+        moved = [float(case.after[bias][0]) - float(case.before[bias][0]) for case in cases]
+        shares = torch.tensor(moved, dtype=torch.float64) / (knowledge.facts.step * cases[0].size)
         y = shares[:, None].expand(-1, cases[0].size).to(torch.float32)
     else:
         inferred = labels_of(cases, knowledge, public) if labels is None else labels

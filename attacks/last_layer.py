@@ -66,7 +66,7 @@ def last_layers(
 
 def head_of(params: Params, model: Model) -> Array:
     """``[p + 1, Q]`` float64 Theta of the last layer, the intercept as its last row."""
-    weight, bias = model.names[-2:]
+    weight, bias = model.last_layer
     return theta({"weight": params[weight], "bias": params[bias]})
 
 

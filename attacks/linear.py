@@ -51,13 +51,6 @@ class Released:
         return Released(self.gradients[chosen], self.start[chosen], self.point[chosen], self.scaled[chosen])
 
 
-def operator_of(knowledge: PublicKnowledge, wanted: Operator | Literal["auto"] = "auto") -> Operator:
-    """The operator that is wanted; where nobody says, what the unlearning rule is known to leave."""
-    if wanted != "auto":
-        return wanted
-    return "identity" if knowledge.facts.operator == "identity" else "hessian"
-
-
 def precise_model(knowledge: PublicKnowledge) -> Model:
     """The architecture in float64, whatever was released: attacks are linear algebra."""
     return model_of(knowledge.facts.model.model_copy(update={"dtype": "float64"}))
@@ -77,9 +70,7 @@ def class_targets(knowledge: PublicKnowledge) -> Tensor:
 def public_blocks(knowledge: PublicKnowledge, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x~ ``[b, p + 1]`` and y ``[b]`` of the public sample, in blocks fit for products with so many columns."""
     model, y = precise_model(knowledge), class_targets(knowledge)
-    features = knowledge.facts.model.features
-    width = features.dimension if features is not None else knowledge.x.shape[1]
-    rows = max(64, _BLOCK // max(width, columns))
+    rows = max(64, _BLOCK // max(model.inputs, columns))
     for start in range(0, len(knowledge.x), rows):
         x = torch.tensor(np.asarray(knowledge.x[start : start + rows]), dtype=torch.float64)
         phi = model.embed(x)
@@ -119,7 +110,7 @@ def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array)
     model = precise_model(knowledge)
     count, width, outputs = before.shape
     total = torch.zeros(width, count * outputs, dtype=torch.float64)
-    if model.spec.kind == "ridge":  # one Hessian everywhere: formed where there are more models than it has columns
+    if model.squared:  # one Hessian everywhere: formed where there are more models than it has columns
         change = side_by_side(before - after)
         for phi, _ in public_blocks(knowledge, width):
             total += torch.linalg.multi_dot([phi.T, phi, change])
@@ -150,6 +141,7 @@ def released_gradients(
     before, after = thetas(cases)
     scaled = np.array([i not in parted for i in range(len(cases))])
     if operator == "identity":
+        scaled &= knowledge.facts.operator == "identity"  # of another rule the step is not known
         released = Released((before - after) / knowledge.facts.step, before, before, scaled)
     elif scaled.any():
         gradients = np.zeros(before.shape)

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, vmap
+from torch.func import grad, grad_and_value
 from torch.nn import functional
 
 from palimpsest.simulator.world.models.convolutions import STRIDE, Convolution
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.packs import over_records
 
 Match: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Slope of the misfit ``[b, k, d]`` and misfit ``[b]``, of records ``[b, k, d]``, labels ``[b, k]`` (of a regression:
@@ -36,9 +37,10 @@ def matching(model: Model, path: Sequence[dict[str, Tensor]], whiten: Linear | N
         path: at least one model.
         whiten: a symmetric linear map of gradients before they are compared; targets have gone through it.
     """
-    if model.spec.kind != "cnn":
+    layers = model.convolutions
+    if layers is None:
         return _anyhow(model, path, whiten)
-    return _along([_Written(model, params) for params in path], whiten)
+    return _along([_Written(model, params, layers) for params in path], whiten)
 
 
 def linear_matching(model: Model) -> Match:
@@ -105,7 +107,7 @@ def _anyhow(model: Model, path: Sequence[dict[str, Tensor]], whiten: Linear | No
         apart: Tensor = 1.0 - (gradient @ target) / gradient.norm().clamp(min=_TINY)
         return apart
 
-    matched: Match = vmap(grad_and_value(misfit))
+    matched: Match = over_records(model, grad_and_value(misfit), (0, 0, 0))
     return matched
 
 
@@ -116,9 +118,9 @@ class _Written:
     of the loss by what a layer puts out before its ReLU, ``t`` and ``e`` how outputs and slopes move along v.
     """
 
-    def __init__(self, model: Model, before: dict[str, Tensor]) -> None:
+    def __init__(self, model: Model, before: dict[str, Tensor], layers: tuple[Convolution, Convolution]) -> None:
         self._model = model
-        self._first, self._second = model.convolutions
+        self._first, self._second = layers
         self._weights = [before[name].flatten(1) for name in ("1.weight", "3.weight", "6.weight")]
         self._biases = [before[name] for name in ("1.bias", "3.bias", "6.bias")]
         self._sizes = [before[name].numel() for name in model.names]

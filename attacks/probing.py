@@ -118,7 +118,7 @@ def _answer(case: QueriedCase, losses: Array, knowledge: PublicKnowledge) -> Lab
 
 def _scale(top: Array, knowledge: PublicKnowledge) -> Array:
     """Log-odds of probabilities; other scores as they are."""
-    if knowledge.facts.model.kind in ("ridge", "svm"):
+    if not knowledge.model.probabilities:
         return top
     inside = np.clip(top, 1e-12, 1.0 - 1e-12)
     odds: Array = np.log(inside) - np.log1p(-inside)
@@ -127,7 +127,7 @@ def _scale(top: Array, knowledge: PublicKnowledge) -> Array:
 
 def _centred(scores: Array, knowledge: PublicKnowledge) -> Array:
     """Scores, or logarithms of probabilities, less each record's mean."""
-    level = scores if knowledge.facts.model.kind in ("ridge", "svm") else np.log(np.maximum(scores, 1e-300))
+    level = np.log(np.maximum(scores, 1e-300)) if knowledge.model.probabilities else scores
     centred: Array = level - level.mean(axis=1, keepdims=True)
     return centred
 

@@ -44,7 +44,7 @@ def _answering(params: Params, model: Model, access: Access) -> Callable[[Array]
 
 def public_scores(scores: Array, model: Model) -> Array:
     """``[..., Q]`` what a service would show: probabilities where the model's loss has them, else its scores."""
-    if model.spec.task == "regression" or model.spec.kind in ("ridge", "svm"):
+    if not model.probabilities:
         return scores
     shown: Array = torch.softmax(torch.tensor(scores), -1).numpy()
     return shown

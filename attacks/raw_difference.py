@@ -66,7 +66,8 @@ def layered(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reco
 
 def _first_layer_change(case: Case, model: Model) -> Array:
     """``[d + 1, hidden]`` change of the first layer, its bias as the last row."""
-    weight, bias = model.names[:2]
+    assert model.first_layer is not None  # the card says so
+    weight, bias = model.first_layer
     change = [np.asarray(case.before[name], np.float64) - case.after[name] for name in (weight, bias)]
     return np.concatenate([change[0].T, change[1][None, :]])
 
@@ -81,7 +82,7 @@ def _answer(case: Case, records: Read, rows: slice, model: Model, step: float) -
     """Each record's label is the one whose residual at its scores best explains its share of the bias change."""
     labels = case.labels
     if labels is None:
-        bias = model.names[-1]
+        bias = model.last_layer[1]
         share = (np.asarray(case.before[bias], np.float64) - case.after[bias]) / (step * case.size)
         with torch.no_grad():
             scores = model.scores(model.tensors(case.before), torch.tensor(records.x[rows])).numpy()

@@ -35,7 +35,7 @@ def read(directions: Array, knowledge: PublicKnowledge) -> Read:
     The intercept's coordinate is 1 for every record, which gives scale and sign. With a feature map, a record with such
     features is then searched for; otherwise see ``_settled``. A direction of length 0 says nothing: the public mean.
     """
-    if knowledge.facts.model.features is not None:
+    if knowledge.model.maps:
         x = invert(_scaled(directions), knowledge)
         flipped = np.zeros(len(x), dtype=bool)
     else:

@@ -8,6 +8,7 @@ from typing import get_args
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
 from palimpsest.simulator.world.cards import Access
+from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
@@ -82,8 +83,8 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
     for attack in attacks:
-        if attack.card.models and model not in attack.card.models:
-            works = ", ".join(sorted(attack.card.models))
+        if not suits(attack.card, model):
+            works = ", ".join(suited(attack.card))
             raise ValueError(f"attack {attack.kind} does not work on {model} models: it works on {works}")
         if "classes" in attack.card.needs and known.facts.model.task == "regression":
             raise ValueError(f"attack {attack.kind} tells classes, and this model has none: it is a regression")

@@ -74,7 +74,7 @@ def make_shadows(knowledge: PublicKnowledge, plan: Plan, asked: Array, rng: np.r
         turns = -(-plan.deletions * size // half)
         order = np.concatenate([rng.permutation(half) for _ in range(turns + 1)])
         deleted = order[: plan.deletions * size].reshape(plan.deletions, size)
-        if knowledge.facts.model.kind == "ridge":
+        if knowledge.model.linear and knowledge.model.squared:
             before, after = _solved(knowledge, members, deleted, asked)
         else:
             before, after = _trained(knowledge, members, deleted, asked, plan.epochs, rng)

@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.packs import over_records
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params
 
@@ -136,11 +137,14 @@ def gradients_of(model: Model, path: Sequence[Params], x: Array, y: Array) -> Te
     def loss(at: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(at, record[None]), label[None]).sum()
 
-    slopes_of = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=_AT_ONCE)
+    slopes_of = over_records(model, grad(loss), (None, 0, 0))
     targets = torch.int64 if model.spec.task == "classification" else model.dtype
     records, labels = torch.tensor(x, dtype=model.dtype), torch.tensor(y, dtype=targets)
     total = torch.zeros(len(x), model.size, dtype=model.dtype)
     for params in path:
-        slopes = slopes_of(model.tensors(params), records, labels)
-        total += torch.cat([slopes[name].flatten(1) for name in model.names], 1)
+        tensors = model.tensors(params)
+        for begin in range(0, len(x), _AT_ONCE):
+            rows = slice(begin, begin + _AT_ONCE)
+            slopes = slopes_of(tensors, records[rows], labels[rows])
+            total[rows] += torch.cat([slopes[name].flatten(1) for name in model.names], 1)
     return total

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp, vmap
+from torch.func import grad, grad_and_value, jvp
 
 from palimpsest.clients import heads
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.packs import over_models
 from palimpsest.simulator.world.protocols.federation import BlockResult, Loss
 
 
@@ -52,7 +53,7 @@ def _differentiated(
     losses, seen = torch.zeros(len(used), dtype=torch.float64, device=used.device), 0
     for features, y in chunks:
         counted = used[:, seen : seen + len(y)]
-        gradients, loss = vmap(grad_and_value(total), in_dims=(0, 0, None, None))(params, counted, features, y)
+        gradients, loss = over_models(model, grad_and_value(total), (0, 0, None, None))(params, counted, features, y)
         for name, value in gradients.items():
             sums[name] += value.double()
         losses += loss.double()

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.simulator.world.models.gradients import Params, clipped_sums
+from palimpsest.simulator.world.models.gradients import clipped_sums
+from palimpsest.simulator.world.models.layers import Params
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.models.training import pack_width
 from palimpsest.simulator.world.privacy.noise import Noise

@@ -41,8 +41,7 @@ class Reader:
     def read_clients(self, model: Model, clients: tuple[int, ...]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""
         rows = self.rows_of(clients)
-        width = model.spec.features.dimension if model.spec.features else self.population.schema.width
-        size = len(rows) * width * model.dtype.itemsize
+        size = len(rows) * model.inputs * model.dtype.itemsize
         key = (model.spec, model.device, clients)
         if key not in self._cache and self._cached_bytes + size <= CACHE_BYTES:
             self._cache[key] = list(self.read(model, rows))

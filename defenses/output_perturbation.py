@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from palimpsest.defenses import CARDS
 from palimpsest.defenses.bounded import BoundedRecords, row_bound, target_bound
 from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.protocols.defense import Solved
 from palimpsest.simulator.world.records import Params
 
@@ -40,6 +41,6 @@ class OutputPerturbation(BoundedRecords):
         """How far apart the released minimisers with and without one record can be."""
         bound, penalty = row_bound(about.spec), about.spec.regularisation
         slope = math.sqrt(2.0) * bound
-        if about.spec.kind == "ridge":
+        if model_card(about.spec.kind).loss == "squared error":
             slope = bound * target_bound(about.spec) * (1.0 + bound * math.sqrt(about.records / penalty))
         return (slope + 2.0 * about.gradient_norm) / penalty

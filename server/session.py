@@ -45,6 +45,10 @@ class Processed:
     spent: Mapping[str, Any] = field(default_factory=dict)
 
 
+Report = Callable[[DeletionRequest, Processed | str], None]
+"""Is told of a request when it is completed, or why it was refused."""
+
+
 @dataclass(frozen=True)
 class ChainState:
     """What a chain of requests goes on from.
@@ -91,6 +95,7 @@ class Session:
         sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning.
         treasurer: of the privacy account; None: nobody asks.
+        report: is told what becomes of each request; None: nobody listens.
     """
 
     history: History
@@ -101,6 +106,7 @@ class Session:
     sequential: bool
     rounds_between: int
     treasurer: Treasurer | None = None
+    report: Report | None = None
 
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
@@ -219,10 +225,14 @@ class Session:
                 kept[:] = [outcome]
         spent = {case.branch: self._statement(account, case, opened) for case in cases}
         self._complete(cases, {branch: number for branch, (number, *_) in last.items()}, spent)
-        return [
+        processed = [
             Processed(case, number, *last[case.branch], notes=notes[case.branch], spent=spent[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
+        if self.report:
+            for one in processed:
+                self.report(one.case.request, one)
+        return processed
 
     def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why privacy forbids to process it."""
@@ -258,12 +268,14 @@ class Session:
             label=request.label,
             records={str(client): list(records) for client, records in request.forget.items()},
         )
+        reason = unaffordable
         if twice := common(gone, request.forget):
             named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
-            self.ledger.write("refused", request.index, reason=f"records {named} have already been deleted")
-            return False
-        if unaffordable:
-            self.ledger.write("refused", request.index, reason=unaffordable)
+            reason = f"records {named} have already been deleted"
+        if reason:
+            self.ledger.write("refused", request.index, reason=reason)
+            if self.report:
+                self.report(request, reason)
             return False
         method, promises = self.unlearner.method, self.unlearner.card.promises
         self.ledger.write("accepted", request.index, method=method, promises=promises)

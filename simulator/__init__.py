@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from palimpsest.simulator.experiment.runner import Result, resume, run
     from palimpsest.simulator.scenario.load import Scenario, load_scenario
+    from palimpsest.simulator.world.data.given import Dataset
 
-__all__ = ["Result", "Scenario", "load_scenario", "resume", "run"]
+__all__ = ["Dataset", "Result", "Scenario", "load_scenario", "resume", "run"]
 
 _HOMES = {
+    "Dataset": "palimpsest.simulator.world.data.given",
     "Result": "palimpsest.simulator.experiment.runner",
     "Scenario": "palimpsest.simulator.scenario.load",
     "load_scenario": "palimpsest.simulator.scenario.load",

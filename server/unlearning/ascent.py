@@ -10,6 +10,7 @@ from palimpsest.server.unlearning import CARDS
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Params, Release
@@ -59,6 +60,11 @@ class Ascent(Frozen):
             ]
         for case, model in zip(cases, models, strict=True):
             yield Outcome(Release(case.branch, case.round, "unlearning", model), statistics=case.statistics)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Every leaver answers once for each step."""
+        leavers = sum(len(request.forget) for request in work.requests)
+        return Forecast(0, self.steps * leavers, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """One step leaves the gradient itself; several leave nearly ``steps`` times it."""

@@ -13,6 +13,7 @@ from palimpsest.server.unlearning.residuals import cohorts, contribution
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, flat, model_of, unflat
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -58,9 +59,13 @@ class Distil(Frozen):
             taught = self._taught(model, student, case.before, features, history.noise("distil", case))
             yield Outcome(Release(case.branch, case.round, "recovery", taught))
 
+    def forecast(self, work: Workload) -> Forecast:
+        """No client is asked; the model is broadcast before the distillation and after it."""
+        return Forecast(0, 0, 2 * len(work.requests))
+
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """Subtracted updates and a distillation at the server lead to no optimum."""
+        return "unknown", 1.0
 
     def _taught(
         self, model: Model, student: Params, teacher: Params, features: Tensor, rng: np.random.Generator

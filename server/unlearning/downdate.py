@@ -9,6 +9,7 @@ from palimpsest.server.unlearning import CARDS
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.federation import Block, Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.questions import RidgeFactors
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
@@ -44,6 +45,10 @@ class Downdate(Frozen):
             if model is None:
                 model = linear_params(solvers[id(kept)].without(factor))
             yield Outcome(Release(case.branch, case.round, "unlearning", model), taken=factor)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Every leaver answers once."""
+        return Forecast(0, sum(len(request.forget) for request in work.requests), len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are optima: their difference is the inverse Hessian times a gradient."""

@@ -12,6 +12,7 @@ from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Release
 from palimpsest.simulator.world.specs import Frozen
@@ -51,6 +52,10 @@ class FedRecovery(Frozen):
                 step = step - sigma * history.noise("fedrecovery", case).standard_normal(step.shape)
             model = unflat(flat(case.before) - step, case.before) if step.any() else case.before
             yield Outcome(Release(case.branch, case.round, "unlearning", model), notes=notes)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """No client is asked."""
+        return Forecast(0, 0, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """What is subtracted is close to a gradient of the leaver, of unknown length."""

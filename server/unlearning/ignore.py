@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from palimpsest.server.unlearning import CARDS
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Release
 from palimpsest.simulator.world.specs import Frozen
@@ -24,6 +25,10 @@ class Ignore(Frozen):
         """Yield the unchanged model, once a case."""
         for case in cases:
             yield Outcome(Release(case.branch, case.round, "unlearning", case.before), statistics=case.statistics)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Nothing is done; the unchanged model is broadcast again."""
+        return Forecast(0, 0, len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Nothing changes."""

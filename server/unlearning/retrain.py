@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from palimpsest.server.unlearning import CARDS
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.forecast import Forecast, Workload
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, UnlearningCase
 from palimpsest.simulator.world.specs import Frozen
 
@@ -30,6 +31,11 @@ class Retrain(Frozen):
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""
         yield from history.retrain(cases, self.coupling)
+
+    def forecast(self, work: Workload) -> Forecast:
+        """Rounds of a whole training for each request, and of those between it and its unlearning."""
+        rounds = sum(request.round + work.rounds_between for request in work.requests)
+        return Forecast(rounds, work.updates(rounds), rounds + work.starts * len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

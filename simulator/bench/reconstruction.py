@@ -118,8 +118,8 @@ def _knowledge(people: Population, kind: ModelKind, operator: str) -> PublicKnow
         task=people.schema.task,
         shape=people.schema.shape,
         outputs=people.schema.outputs,
-        regularisation=_LAMBDA if kind == "ridge" else 0.0,
-        dtype="float64" if kind == "ridge" else "float32",
+        regularisation=_LAMBDA if operator == "hessian" else 0.0,
+        dtype="float64" if operator == "hessian" else "float32",
     )
     facts = Facts(
         scenario="bench",

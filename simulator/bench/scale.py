@@ -25,7 +25,7 @@ from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
 from palimpsest.simulator.world.records import Params, Release
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import ModelSpec, Recipe
+from palimpsest.simulator.world.specs import ModelOptions, ModelSpec, Recipe
 
 POPULATIONS = (10**3, 10**4, 10**5, 10**6)
 COHORTS = (10**2, 10**3, 10**4, 10**5)
@@ -76,13 +76,15 @@ def measure(rounds: int, most: int, console: Console) -> list[Point]:
 
 def _spec(parameters: int) -> ModelSpec:
     """Softmax, or the mlp that has about so many parameters."""
-    kind, hidden = ("mlp", max(1, round((parameters - 10) / 795))) if parameters else ("softmax", 64)
-    return ModelSpec.model_validate(
-        {
-            "kind": kind, "hidden": hidden, "task": "classification", "shape": (1, 28, 28), "outputs": 10,
-            "regularisation": 0.0,
-        }
-    )  # fmt: skip
+    kind, options = ("mlp", {"hidden": max(1, round((parameters - 10) / 795))}) if parameters else ("softmax", {})
+    return ModelSpec(
+        kind=kind,
+        task="classification",
+        shape=(1, 28, 28),
+        outputs=10,
+        regularisation=0.0,
+        options=ModelOptions(options),
+    )
 
 
 def _in_turn(rounds: int, directory: Path) -> dict[int, float]:

@@ -40,11 +40,11 @@ def input_errors() -> Iterator[None]:
 
 
 def _is_input_error(error: Exception) -> bool:
-    from palimpsest.simulator.results.run_directory import RunFilesError
+    from palimpsest.simulator.results.schema import RunFilesError
     from palimpsest.simulator.scenario.errors import ScenarioError
-    from palimpsest.simulator.world.errors import DataError, TranscriptError
+    from palimpsest.simulator.world.errors import DataError, ModelError, TranscriptError
 
-    return isinstance(error, ScenarioError | RunFilesError | DataError | TranscriptError)
+    return isinstance(error, ScenarioError | RunFilesError | DataError | ModelError | TranscriptError)
 
 
 @contextmanager
@@ -68,16 +68,18 @@ def recoverable(directory: Path) -> Iterator[None]:
 
 
 def _how_to_go_on(directory: Path) -> str:
-    if not (directory / "scenario.toml").is_file():
+    from palimpsest.simulator.results.run_directory import RunDirectory
+
+    if not RunDirectory(directory).scenario_file.is_file():
         return "Nothing has been written yet."
     return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
 
 
 def conclude(result: "Result") -> None:
     """The table, and the place of every output."""
-    from palimpsest.simulator.results.run_directory import RunFiles
+    from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
-    OUT.print(result_table(RunFiles(result.directory, result.results)))
+    OUT.print(result_table(RunFiles(RunDirectory(result.directory), result.results)))
     OUT.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
     OUT.print(result.tracked.message, markup=False, soft_wrap=True)
 
@@ -87,11 +89,3 @@ def result_table(run: "RunFiles") -> "Table":
     from palimpsest.simulator.results import comparison, report
 
     return comparison.table(run) if comparison.applies(run) else report.table(run.results, OUT.width)
-
-
-def newest_run() -> Path:
-    """The run under runs/ that finished last."""
-    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
-    if not finished:
-        fail("there is no finished run under runs/; name a run's directory")
-    return finished[-1].parent

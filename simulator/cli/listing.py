@@ -2,23 +2,18 @@
 
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich import box
 from rich.table import Table
 
-from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.records import Level
 
-_MODELS = {
-    "ridge": "linear, half the squared error (one-hot targets for classes); optimum in closed form",
-    "softmax": "linear, cross-entropy",
-    "svm": "linear, squared hinge, one class against the rest",
-    "mlp": "one hidden layer of ReLUs",
-    "cnn": "two convolutions and a linear head; images only",
-    "resnet18": "ResNet-18 for small images, with GroupNorm; images only",
-}
+if TYPE_CHECKING:
+    from palimpsest.simulator.scenario.registry import Group
 
 
 def listing(kind: str) -> Table:
@@ -58,48 +53,48 @@ def _datasets(found: Table) -> None:
     for name, card in cards().items():
         found.add_row(name, card.summary)
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
-    found.add_row("path/to/file.csv, .parquet", "your own table: y, optionally client and split, and inputs")
+    found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
     found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
     found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
 
 
 def _models(found: Table) -> None:
+    from palimpsest.simulator.world.models.kinds import model_card, names
+
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
-    for name, summary in _MODELS.items():
-        found.add_row(name, summary)
+    found.add_column("its options")
+    for name in names():
+        try:
+            card = model_card(name)
+        except ModelError as error:  # what another package breaks hides nothing else
+            found.add_row(name, str(error), "-")
+            continue
+        options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
+        found.add_row(name, card.summary, ", ".join(options) or "-")
 
 
-def _unlearning(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
+def _methods(group: "Group", found: Table) -> None:
+    """Name, summary and source, what it works on and needs, what it promises; why, of one that cannot be used."""
+    from palimpsest.simulator.scenario.errors import ScenarioError
+    from palimpsest.simulator.scenario.registry import card as card_of
+    from palimpsest.simulator.scenario.registry import names
 
-    _methods(found, {name: card("unlearning", name) for name in names("unlearning")})
-
-
-def _attacks(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
-
-    _methods(found, {name: card("attack", name) for name in names("attack")})
-
-
-def _defenses(found: Table) -> None:
-    from palimpsest.simulator.scenario.registry import card, names
-
-    _methods(found, {name: card("defense", name) for name in names("defense")})
-
-
-def _methods(found: Table, cards: dict[str, Card]) -> None:
-    """Name, summary and source, what it works on and needs, what it promises."""
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it does", min_width=30)
     found.add_column("works on", min_width=9)
     found.add_column("needs", min_width=8)
     found.add_column("promises", min_width=8)
-    for name, card in cards.items():
+    for name in names(group):
+        try:
+            card = card_of(group, name)
+        except ScenarioError as error:
+            found.add_row(name, f"cannot be used: {error}", "-", "-", "-")
+            continue
         summary = f"{card.summary} ({card.source})" if card.source else card.summary
         levels = () if set(card.levels) == set(get_args(Level)) else card.levels
-        works_on = ", ".join([*levels, *card.models, *card.algorithms]) or "everything"
+        works_on = ", ".join([*levels, *card.models, *card.traits, *card.algorithms]) or "everything"
         found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 
@@ -130,9 +125,9 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
     "models": _models,
-    "unlearning": _unlearning,
-    "attacks": _attacks,
-    "defenses": _defenses,
+    "unlearning": partial(_methods, "unlearning"),
+    "attacks": partial(_methods, "attack"),
+    "defenses": partial(_methods, "defense"),
     "measures": _measures,
     "figures": _figures,
 }

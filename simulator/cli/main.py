@@ -13,12 +13,10 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     conclude,
     fail,
     input_errors,
-    newest_run,
     recoverable,
     result_table,
 )
 from palimpsest.simulator.cli.progress import Shown  # isort: skip
-from palimpsest.simulator.results.provenance import unused_directory  # isort: skip
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
@@ -49,37 +47,44 @@ def run(
         from palimpsest.simulator.scenario.load import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
+        from palimpsest.simulator.results.run_directory import unused_directory
+
         directory = out or unused_directory(loaded.name)
-        with recoverable(directory), Shown(ERR) as progress:
+        with recoverable(directory), Shown(ERR) as shown:
             from palimpsest.simulator.experiment import runner
 
-            result = runner.run(loaded, directory, progress)
+            result = runner.run(loaded, directory, shown)
     conclude(result)
 
 
 @app.command()
 def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run that was interrupted.")]) -> None:
     """Finish a run that was interrupted; it ends with the digests of an unbroken one."""
-    if not (directory / "scenario.toml").is_file():
+    from palimpsest.simulator.results.run_directory import RunDirectory
+
+    if not RunDirectory(directory).scenario_file.is_file():
         fail(f"{directory} holds no run to resume: it has no scenario.toml")
-    with input_errors(), recoverable(directory), Shown(ERR) as progress:
+    with input_errors(), recoverable(directory), Shown(ERR) as shown:
         from palimpsest.simulator.experiment import runner
 
-        result = runner.resume(directory, progress)
+        result = runner.resume(directory, shown)
     conclude(result)
 
 
 @app.command()
 def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
-    """Show the arms of a scenario and what they will cost, without running."""
+    """Show what was understood of the data, the arms of a scenario and what they will cost, without running."""
     with input_errors():
         from palimpsest.simulator.scenario.load import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
         from palimpsest.simulator.planning import estimate
         from palimpsest.simulator.planning.plan import plan as lay_out
+        from palimpsest.simulator.planning.previews import of_plan
 
-        OUT.print(estimate.table(lay_out(loaded), loaded))
+        outline = lay_out(loaded)
+        OUT.print("\n".join(of_plan(outline)), markup=False, soft_wrap=True)
+        OUT.print(estimate.table(outline, loaded))
 
 
 @app.command()
@@ -127,9 +132,11 @@ def report(
     with input_errors():
         from palimpsest.simulator.figures.all import draw_all
         from palimpsest.simulator.results.comparison import write
-        from palimpsest.simulator.results.run_directory import RunFiles
+        from palimpsest.simulator.results.run_directory import RunFiles, newest_run
 
         place = directory or newest_run()
+        if place is None:
+            fail("there is no finished run under runs/; name a run's directory")
         found = RunFiles.open(place)
         OUT.print(result_table(found))
         if (written := write(found)) is not None:
@@ -139,7 +146,7 @@ def report(
         if track:
             from palimpsest.simulator.tracking.upload import track as upload
 
-            tracked = upload(place, str(found.scenario().get("tracking", {}).get("uri", "")))
+            tracked = upload(place, str(found.directory.scenario().get("tracking", {}).get("uri", "")))
             OUT.print(tracked.message, soft_wrap=True)
             if not tracked.ok:
                 raise typer.Exit(FAILED)

@@ -1,23 +1,39 @@
 """One arm: its server unlearns, its transcript goes to the adversary, and ground truth meets the answers."""
 
-from pathlib import Path
-from typing import Any
-
-from palimpsest.simulator.experiment.arm_files import ArmFiles
-from palimpsest.simulator.experiment.assessed import assess
-from palimpsest.simulator.experiment.attacked import attack, grant
-from palimpsest.simulator.experiment.served import ArmInputs, serve
+from palimpsest.simulator.experiment.assessed import Assessed, assess
+from palimpsest.simulator.experiment.attacked import Attacked, attack, grant
+from palimpsest.simulator.experiment.served import ArmInputs, Served, serve
+from palimpsest.simulator.results.arm_files import ArmFiles
+from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.world.protocols.events import Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
 
-def run_arm(directory: Path, inputs: ArmInputs) -> dict[str, Any]:
-    """Unlearn, attack and score in a run's directory; return this arm's entry of ``results.json``."""
-    files = ArmFiles(directory, inputs.arm.id)
-    served = serve(inputs, files.transcript, files.ledger)
+def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
+    """Unlearn, attack and score in a run's directory; what was found is written last, and returned."""
+    files = directory.arm(inputs.arm.id)
+    served = serve(inputs, files.transcript, directory.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
     attacked = attack(files.transcript, inputs.arm.attacks, inputs.arm.seed)
     digest = Transcript.open(files.transcript).digest()
     assessed = assess(inputs, served, granted, attacked, digest)
-    files.write(inputs.trunk.ground.setup.spec, served, attacked, assessed)
-    return dict(assessed.entry)
+    _write(files, inputs, served, attacked, assessed)
+    unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
+    result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
+    files.write_result(result)
+    return result
+
+
+def _write(files: ArmFiles, inputs: ArmInputs, served: Served, attacked: Attacked, assessed: Assessed) -> None:
+    """Write what figures, reports and tracking draw from; what is empty leaves no file, but for answers and rounds."""
+    if len(assessed.scores):
+        files.write_scores(assessed.scores)
+    files.write_answers(attacked.answers)
+    if served.processed:
+        files.write_truth(assessed.truth)
+        files.write_model(inputs.trunk.ground.setup.spec, served.processed[0].released)
+        files.write_forgetting(assessed.forgetting)
+    files.write_rounds(assessed.rounds)

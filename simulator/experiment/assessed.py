@@ -14,17 +14,15 @@ from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.knowledge import conditions
 from palimpsest.simulator.experiment.served import ArmInputs, Served
-from palimpsest.simulator.experiment.training import Trunk
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.privacy import Meter, privacy_entry
+from palimpsest.simulator.planning.privacy import privacy_entry
 from palimpsest.simulator.unlearning_metrics.compare import Ended
 from palimpsest.simulator.unlearning_metrics.costs import cost
-from palimpsest.simulator.unlearning_metrics.evaluation import Judge, distance
 from palimpsest.simulator.unlearning_metrics.relearning import relearned
 from palimpsest.simulator.world.data.population import AbstractPopulation
-from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.events import RoundDone
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import generator
 
 
@@ -103,28 +101,13 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
     }
     frames = [marked.frame for marked in marks.values() if len(marked.frame)]
     scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), curve(trunk, inputs.treasurer.meter))
+    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), _curve(trunk.rounds))
 
 
-def curve(trunk: Trunk, meter: Meter) -> list[dict[str, Any]]:
-    """Utility, loss, movement and, under privacy, the highest epsilon at each release of the training."""
-    population, account = trunk.ground.population, trunk.history.setup.account
-    model = model_of(trunk.ground.setup.spec)
-    judge = Judge(model, population.test_x, population.test_y) if len(population.test_x) else None
-    lines: list[dict[str, Any]] = []
-    previous: Params | None = None
-    for release in trunk.history.releases:
-        line: dict[str, Any] = {"round": release.round, "phase": release.phase}
-        if judge is not None:
-            judged = judge([release.params])
-            line |= {"utility": float(judged.utility[0]), "loss": float(judged.losses.mean())}
-        if previous is not None:
-            line["update_norm"] = distance(release.params, previous)
-        if account.unit is not None and release.phase == "training":
-            line["epsilon"] = meter.highest(account, [0], account.marks[release.round])
-        previous = release.params
-        lines.append(line)
-    return lines
+def _curve(rounds: Sequence[RoundDone]) -> list[dict[str, Any]]:
+    """A line for each release of the training: round, phase, and what was measured."""
+    keys = ("round", "phase", "utility", "loss", "update_norm", "epsilon")
+    return [{key: value for key in keys if (value := getattr(done, key)) is not None} for done in rounds]
 
 
 def _identity(inputs: ArmInputs) -> dict[str, Any]:

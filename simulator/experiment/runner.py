@@ -1,29 +1,32 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from palimpsest.simulator.attack_metrics import answers
-from palimpsest.simulator.experiment.progress import Progress, Silent
-from palimpsest.simulator.experiment.schedule import Task, do_all, finished
+from palimpsest.simulator.experiment.given_data import asked_again, with_data
+from palimpsest.simulator.experiment.observers import Observers
+from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.results.provenance import machine, unused_directory, versions
-from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.planning.previews import describe
+from palimpsest.simulator.results.provenance import machine, versions
+from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
 from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
 from palimpsest.simulator.world.data.datasets import version_of
-from palimpsest.simulator.world.files import cache_directory, write_atomically
+from palimpsest.simulator.world.data.given import Dataset
+from palimpsest.simulator.world.files import cache_directory
+from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
 @dataclass(frozen=True)
@@ -32,46 +35,61 @@ class Result:
 
     Attributes:
         directory: everything is in it.
-        results: content of ``results.json``.
+        results: content of ``results.json``: figures are attributes, ``results.arms[0].cost.rounds``, and
+            ``results["arms"]`` is the same as plain dictionaries and lists, as the JSON says it.
         tracked: what became of the upload to MLflow.
     """
 
     directory: Path
-    results: dict[str, Any]
+    results: RunResults
     tracked: Tracked
 
 
-def run(scenario: Scenario, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run(
+    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
+) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
         scenario: what to run.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
-        progress: is told how far the run is.
+        observer: is told what the data are, and what happens, as it happens.
+        data: records in memory, in place of the scenario's source.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
+    if data is not None:
+        scenario = with_data(scenario, data)
     ground = prepare(scenario)
-    return _run_in(_new_directory(scenario, out), scenario, ground, progress or Silent())
+    directory = _new_directory(scenario, out)
+    return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
 
 
-def resume(directory: Path, progress: Progress | None = None) -> Result:
+def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
+
+    Args:
+        directory: of the run.
+        observer: is told what the data are, and what happens, as it happens.
+        data: those that the run was begun with, where it was begun with ``data``.
 
     Raises:
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
-    scenario = load_scenario(str(directory / "scenario.toml"))
-    _check_provenance(directory, scenario)
-    return _run_in(directory, scenario, prepare(scenario), progress or Silent())
+    place = RunDirectory(directory)
+    scenario = load_scenario(str(place.scenario_file))
+    asked_again(scenario, data)
+    _check_provenance(place, scenario)
+    return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
 
 
-def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, progress: Progress | None = None) -> Result:
+def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
-    return _finish(directory, scenario, simulate(scenario, ground, directory, grid, progress), progress or Silent())
+    observers = Observers.of(directory.path, observer)
+    return _finish(directory, scenario, simulate(scenario, ground, directory.path, grid, observers), observers)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -102,54 +120,58 @@ def _check_answers(scenario: Scenario) -> None:
 
 
 def simulate(
-    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, progress: Progress | None = None
-) -> dict[str, Any]:
+    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, observer: Observer | None = None
+) -> RunResults:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
     Args:
         scenario: what to run.
         ground: what ``prepare`` said of it.
-        directory: of the run; exists.
+        directory: path of the run's directory; exists.
         grid: the hosts.
-        progress: is told how far the run is.
+        observer: is told what happens, as it happens.
     """
-    outline = plan(scenario)
-    device = _device(scenario, ground[0].federation(grid, "devices"), directory, progress or Silent())
+    outline, place = plan(scenario), RunDirectory(directory.resolve())
+    observers = Observers.of(directory, observer)
+    device = _device(scenario, ground[0].federation(grid, "devices"), place, observers)
     with one_thread():
         do_all(
-            _left(directory, scenario, outline, [replace(base, device=device) for base in ground]),
+            _left(place, scenario, outline, [replace(base, device=device) for base in ground]),
             grid,
-            progress or Silent(),
+            observers,
         )
-    results = {
+    content = {
         "schema": 1,
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},
-        "arms": [json.loads(finished(directory, arm).read_text()) for arm in outline.arms],
+        "arms": [place.arm(arm.id).result() for arm in outline.arms],
     }
-    write_atomically(directory / "results.json", RunResults.model_validate(results).to_text())
+    results = RunResults.model_validate(content)
+    place.write_results(results)
     return results
 
 
-def _left(directory: Path, scenario: Scenario, outline: Plan, ground: Sequence[Groundwork]) -> list[Task]:
+def _left(directory: RunDirectory, scenario: Scenario, outline: Plan, ground: Sequence[Groundwork]) -> list[Task]:
     """The trainings with arms that are not finished."""
     tasks = []
     for prefix, base in zip(outline.prefixes, ground, strict=True):
-        arms = tuple(arm for arm in prefix.arms if not finished(directory, arm).is_file())
+        arms = tuple(arm for arm in prefix.arms if not directory.arm(arm.id).is_finished)
         if arms:
-            tasks.append(Task(directory.resolve(), scenario, base, arms))
+            tasks.append(Task(directory, scenario, base, arms))
     return tasks
 
 
-def _run_in(directory: Path, scenario: Scenario, ground: Sequence[Groundwork], progress: Progress) -> Result:
+def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
-    progress.stage("Starting hosts", None)
+    for line in describe((base.setting, base.seed, base.population) for base in ground):
+        observers.noted(Noted(line))
+    observers.stage_began(StageBegan("Starting hosts"))
     with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
         _make_ready(scenario)
-        results = simulate(scenario, ground, directory, grid, progress)
-    return _finish(directory, scenario, results, progress)
+        results = simulate(scenario, ground, directory.path, grid, observers)
+    return _finish(directory, scenario, results, observers)
 
 
 def _make_ready(scenario: Scenario) -> None:
@@ -161,7 +183,7 @@ def _make_ready(scenario: Scenario) -> None:
     prepare_tracking(scenario.tracking.uri)
 
 
-def _device(scenario: Scenario, federation: GridFederation, directory: Path, progress: Progress) -> str:
+def _device(scenario: Scenario, federation: GridFederation, directory: RunDirectory, observers: Observers) -> str:
     """Choose where hosts compute, and say so; a run that is resumed computes where it was begun.
 
     Raises:
@@ -172,46 +194,46 @@ def _device(scenario: Scenario, federation: GridFederation, directory: Path, pro
     if wanted == "cpu":
         return "cpu"
     device = devices.choose(wanted, federation.gpus())
-    progress.note(devices.said_of(wanted, device, federation.gpus()))
-    path = directory / "provenance.json"
-    if path.is_file():
-        about = json.loads(path.read_text())
+    observers.noted(Noted(devices.said_of(wanted, device, federation.gpus())))
+    about = directory.provenance()
+    if about is not None:
         if about.setdefault("device", device) != device:
             raise ScenarioError(
-                f"{directory} was begun on {about['device']!r}, and runtime.device = {wanted!r} is {device!r} here: "
-                f"finish it where there is the same, or run it anew"
+                f"{directory.path} was begun on {about['device']!r}, and runtime.device = {wanted!r} is {device!r} "
+                f"here: finish it where there is the same, or run it anew"
             )
-        write_atomically(path, json.dumps(about, indent=1))
+        directory.write_provenance(about)
     return device
 
 
-def _finish(directory: Path, scenario: Scenario, results: dict[str, Any], progress: Progress) -> Result:
+def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, observers: Observers) -> Result:
     """Draw and track what a run has left on disk."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
-    progress.stage("Drawing figures", None)
-    figures.draw_all(directory)
-    comparison.write(RunFiles.open(directory))
-    progress.stage("Tracking in MLflow", None)
-    return Result(directory, results, track(directory, scenario.tracking.uri))
+    observers.stage_began(StageBegan("Drawing figures"))
+    figures.draw_all(directory.path)
+    comparison.write(RunFiles(directory, results))
+    observers.stage_began(StageBegan("Tracking in MLflow"))
+    return Result(directory.path, results, track(directory.path, scenario.tracking.uri))
 
 
-def _new_directory(scenario: Scenario, out: Path | None) -> Path:
+def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
     """Make a run's directory, with the resolved scenario and what it is run with.
 
     Raises:
         ScenarioError: ``out`` cannot be made, or holds something already.
     """
-    directory = out or unused_directory(scenario.name)
+    path = out or unused_directory(scenario.name)
+    directory = RunDirectory(path)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise ScenarioError(f"--out {directory} holds something already: name a new directory, or resume it")
-        write_atomically(directory / "provenance.json", json.dumps(_provenance(scenario), indent=1))
-        write_atomically(directory / "scenario.toml", dump_toml(scenario))
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise ScenarioError(f"--out {path} holds something already: name a new directory, or resume it")
+        directory.write_provenance(_provenance(scenario))
+        directory.write_scenario(dump_toml(scenario))
     except OSError as error:
-        raise ScenarioError(f"--out {directory} cannot be written to: {error.strerror}; name another place") from None
+        raise ScenarioError(f"--out {path} cannot be written to: {error.strerror}; name another place") from None
     return directory
 
 
@@ -221,19 +243,19 @@ def _provenance(scenario: Scenario) -> dict[str, Any]:
     return {"versions": versions(), "machine": machine(), "sources": sources}
 
 
-def _check_provenance(directory: Path, scenario: Scenario) -> None:
+def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
     """Refuse to resume what was begun with something else.
 
     Raises:
         ScenarioError: data, libraries or CPU differ, or the directory does not say.
     """
-    path = directory / "provenance.json"
-    if not path.is_file():
-        raise ScenarioError(f"{directory} does not say what it was run with (no provenance.json): run it anew")
-    before, now = json.loads(path.read_text()), _provenance(scenario)
+    before, now = directory.provenance(), _provenance(scenario)
+    if before is None:
+        raise ScenarioError(f"{directory.path} does not say what it was run with (no provenance.json): run it anew")
     for kind in now:
         changed = [name for name in now[kind] if before[kind].get(name) != now[kind][name]]
         if changed:
             raise ScenarioError(
-                f"{directory} was begun with other {kind} ({', '.join(changed)}): finish it with those, or run it anew"
+                f"{directory.path} was begun with other {kind} ({', '.join(changed)}): "
+                f"finish it with those, or run it anew"
             )

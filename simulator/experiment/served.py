@@ -18,8 +18,9 @@ from palimpsest.simulator.planning.privacy import Meter, Treasurer
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import noise_of
+from palimpsest.simulator.world.protocols.events import Observer, RequestDone, RoundDone
 from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
-from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.records import Array, DeletionRequest, Params, Release
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,16 @@ class Broadcast:
         inputs: of the arm.
         history: under which it unlearns, for the noise of its setup.
         writer: of the transcript.
+        observer: is told of each release that is not the shared training's, and of each request.
         seconds: spent here so far.
     """
 
     inputs: ArmInputs
     history: History
     writer: TranscriptWriter
+    observer: Observer
     seconds: float = 0.0
+    _began: float = field(default_factory=time.perf_counter)
     _count: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @cached_property
@@ -99,17 +103,59 @@ class Broadcast:
             number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
         else:
             number = self.writer.append(heard, parent)
+        if id(release) not in self._shared:
+            self.observer.round_done(self._round(release))
         self.seconds += time.perf_counter() - began
         return number, heard.params
 
+    def request_done(self, request: DeletionRequest, done: Processed | str) -> None:
+        """Tell of a request that was completed, or why it was refused."""
+        began = time.perf_counter()
+        refused, model = (done, None) if isinstance(done, str) else ("", done.released)
+        self.observer.request_done(
+            RequestDone(
+                arm=self.inputs.arm.id,
+                request=request.index,
+                round=request.round,
+                level=request.level,
+                clients=tuple(request.forget),
+                records=request.size,
+                refused=refused,
+                seconds=began - self._began,
+                utility=None if model is None else self._judged(model)[0],
+            )
+        )
+        self.seconds += time.perf_counter() - began
 
-def serve(inputs: ArmInputs, transcript: Path, ledger: Path) -> Served:
+    @cached_property
+    def _shared(self) -> set[int]:
+        """Identities of the shared training's releases, which were told of when they came."""
+        return {id(release) for release in self.inputs.trunk.history.releases}
+
+    def _round(self, release: Release) -> RoundDone:
+        """One release; it is measured where requests are a chain: there is one model at a time then."""
+        chain = self.inputs.arm.setting.deletion.pattern == "sequential"
+        utility, loss = self._judged(release.params) if chain else (None, None)
+        training, arm = self.inputs.trunk.ground.label, self.inputs.arm.id
+        seconds = time.perf_counter() - self._began
+        return RoundDone(training, arm, release.branch, release.round, release.phase, seconds, utility, loss)
+
+    def _judged(self, model: Params) -> tuple[float | None, float | None]:
+        """Utility and mean loss on the test records; None where there are none."""
+        if (judge := self.inputs.trunk.judge) is None:
+            return None, None
+        judged = judge([model])
+        return float(judged.utility[0]), float(judged.losses.mean())
+
+
+def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer) -> Served:
     """Let the arm's server process all requests; everything it broadcasts goes through the defense.
 
     Args:
         inputs: of the arm.
         transcript: the directory that everything broadcast is written to; must not exist.
         ledger: file that requests are written down in.
+        observer: is told of releases and requests.
 
     Raises:
         RunFailure: the method cannot go on, or a model is not finite.
@@ -119,7 +165,8 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path) -> Served:
     history = trunk.history.under(federation)
     began = time.perf_counter()
     adversary, deletion = arm.setting.adversary, arm.setting.deletion
-    broadcast = Broadcast(inputs, history, TranscriptWriter(transcript, adversary.knows_bracket, adversary.round_to))
+    writer = TranscriptWriter(transcript, adversary.knows_bracket, adversary.round_to)
+    broadcast = Broadcast(inputs, history, writer, observer)
     session = Session(
         history=history,
         unlearner=arm.unlearning,
@@ -129,6 +176,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path) -> Served:
         sequential=deletion.pattern == "sequential",
         rounds_between=deletion.rounds_between,
         treasurer=inputs.treasurer,
+        report=broadcast.request_done,
     )
     processed = session.serve(trunk.ground.requests)
     seconds = time.perf_counter() - began - broadcast.seconds

@@ -1,5 +1,6 @@
 """What arms share: the population, the trained model, the requests, and a hidden retraining to compare with."""
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -12,11 +13,14 @@ from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.privacy import Meter
 from palimpsest.simulator.scenario.sections import EvaluationConfig
 from palimpsest.simulator.unlearning_metrics.compare import Yardstick
+from palimpsest.simulator.unlearning_metrics.evaluation import Judge, distance
 from palimpsest.simulator.unlearning_metrics.reference import Reference, retrained
 from palimpsest.simulator.unlearning_metrics.relearning import relearn
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.events import RoundDone
 from palimpsest.simulator.world.protocols.unlearning import Drift, UnlearningCase
 from palimpsest.simulator.world.records import Forget, Params, Release, branch_of
 
@@ -30,12 +34,14 @@ class Trained:
         ground: what it is made of.
         history: without the way to the clients, and without the public sample.
         reference: the hidden retrainings.
+        rounds: what was measured of each release.
     """
 
     name: str
     ground: Groundwork = field(compare=False)
     history: History = field(compare=False)
     reference: Reference = field(compare=False)
+    rounds: Sequence[RoundDone] = field(compare=False)
 
 
 @dataclass
@@ -47,12 +53,14 @@ class Trunk:
         grid: Flower's way to the hosts.
         history: what the server keeps, once trained.
         reference: retrainings without a request's records (and those of earlier requests, where sequential).
+        rounds: what was measured of each release, once trained.
     """
 
     ground: Groundwork
     grid: Grid
     history: History
     reference: Reference = field(default_factory=Reference)
+    rounds: list[RoundDone] = field(default_factory=list)
 
     @classmethod
     def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
@@ -77,17 +85,50 @@ class Trunk:
         """A training that is done, before other hosts; nothing is sent yet."""
         ground = trained.ground
         history = replace(trained.history, federation=_clients(ground, grid), public=ground.population.public_x)
-        return cls(ground, grid, history, trained.reference)
+        return cls(ground, grid, history, trained.reference, list(trained.rounds))
 
     def leave(self, name: str) -> Trained:
         """What another process needs to take the training up."""
-        return Trained(
-            name, self.ground, replace(self.history, federation=SilentClients(), public=None), self.reference
-        )
+        history = replace(self.history, federation=SilentClients(), public=None)
+        return Trained(name, self.ground, history, self.reference, self.rounds)
 
-    def train(self) -> Iterator[Release]:
-        """Train; yield releases as they come."""
-        yield from self.history.run()
+    def train(self, meter: Meter) -> Iterator[RoundDone]:
+        """Train; yield what is measured of each release, as it comes.
+
+        Args:
+            meter: reads the privacy account in epsilon.
+        """
+        began, previous = time.perf_counter(), None
+        for release in self.history.run():
+            self.rounds.append(self._measured(release, previous, time.perf_counter() - began, meter))
+            previous = release.params
+            yield self.rounds[-1]
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """Evaluates models on the test records; None where there are none."""
+        population = self.ground.population
+        if not len(population.test_x):
+            return None
+        return Judge(model_of(self.ground.setup.spec), population.test_x, population.test_y)
+
+    def _measured(self, release: Release, previous: Params | None, seconds: float, meter: Meter) -> RoundDone:
+        """Utility, loss, movement and, under privacy, the highest epsilon at one release of the training."""
+        judged = None if self.judge is None else self.judge([release.params])
+        account = self.history.setup.account
+        private = account.unit is not None and release.phase == "training"
+        return RoundDone(
+            training=self.ground.label,
+            arm="",
+            branch=release.branch,
+            round=release.round,
+            phase=release.phase,
+            seconds=seconds,
+            utility=None if judged is None else float(judged.utility[0]),
+            loss=None if judged is None else float(judged.losses.mean()),
+            update_norm=None if previous is None else distance(release.params, previous),
+            epsilon=meter.highest(account, [0], account.marks[release.round]) if private else None,
+        )
 
     @cached_property
     def yardstick(self) -> Yardstick:

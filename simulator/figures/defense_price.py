@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import INK, PALE, RULE, heading, heading_inches, save
+from palimpsest.simulator.figures.titles import metric_of
 from palimpsest.simulator.results.run_directory import RunFiles
-from palimpsest.simulator.results.verdicts import Arm, label_of, metric, reconstructions
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import defense_of, reconstructions, unlearning_of
 
 _INKS = ("#D55E00", "#0072B2", "#009E73", "#AA4499", "#E69F00", "#332288", "#56B4E9", "#882255")
 _FEWEST = 3
@@ -43,21 +45,20 @@ class Offer:
         return self.bought / max(1.0, self.cost / _POINT)
 
 
-def offers(arms: Sequence[Arm]) -> dict[str, list[Offer]]:
+def offers(arms: Sequence[ArmResult]) -> dict[str, list[Offer]]:
     """Way of unlearning -> what each of several defenses offers; where they can be compared with none at all."""
-    groups: dict[str, dict[str, list[Arm]]] = {}
+    groups: dict[str, dict[str, list[ArmResult]]] = {}
     for arm in arms:
-        how = label_of({**arm, "defense": {"kind": "none"}}, arms)
-        label = label_of(arm, arms).partition(" under ")[2]
-        if (arm.get("utility") or {}).get("unlearned") is not None and reconstructions(arm):
-            groups.setdefault(how, {}).setdefault(label, []).append(arm)
+        if arm.utility is not None and arm.utility.unlearned is not None and reconstructions(arm):
+            of_way = groups.setdefault(unlearning_of(arm, arms), {})
+            of_way.setdefault(defense_of(arm, arms), []).append(arm)
     found = {}
     for how, settings in groups.items():
-        if "" not in settings or len({own[0]["defense"]["kind"] for own in settings.values()}) <= _FEWEST:
+        if "" not in settings or len({own[0].defense.kind for own in settings.values()}) <= _FEWEST:
             continue
         free, bare = _utility(settings[""]), _left(settings[""])
         found[how] = [
-            Offer(own[0]["defense"]["kind"], label, u := _utility(own), c := _left(own), free - u, bare - max(0.0, c))
+            Offer(own[0].defense.kind, label, u := _utility(own), c := _left(own), free - u, bare - max(0.0, c))
             for label, own in settings.items()
         ]
     return found
@@ -65,18 +66,18 @@ def offers(arms: Sequence[Arm]) -> dict[str, list[Offer]]:
 
 def price(run: RunFiles, variant: str) -> Path | None:
     """One row a way of unlearning: utility against what the attack gets back, and which defense buys most with it."""
-    arms = [arm for arm in run.arms if arm.get("variant", "") == variant]
+    arms = [arm for arm in run.arms if arm.variant == variant]
     shown = offers(arms)
     if not shown:
         return None
     best = {how: max(own, key=lambda offer: offer.per_point) for how, own in shown.items()}
     said = "; ".join(
-        f"after {how} {offer.label} buys most for a point of {metric(arms[0])}" for how, offer in best.items()
+        f"after {how} {offer.label} buys most for a point of {metric_of(arms)}" for how, offer in best.items()
     )
     title = f"{variant}: {said}" if variant else f"{said[:1].upper()}{said[1:]}"
     detail = (
         "Median centred cosine of the attack that gets most back, against utility; bottom right is best. Table: what "
-        f"is left, {metric(arms[0])}, and centred cosine taken away for each hundredth lost (at least one)."
+        f"is left, {metric_of(arms)}, and centred cosine taken away for each hundredth lost (at least one)."
     )
     width, rows = 9.6, [max(3.0, 0.5 + 0.17 * len(own)) for own in shown.values()]
     head = heading_inches(width, title, detail) + 0.3
@@ -89,22 +90,23 @@ def price(run: RunFiles, variant: str) -> Path | None:
         axes = figure.add_axes((0.65 / width, (top - row + 0.65) / height, 4.3 / width, (row - 0.85) / height))
         _cloud(axes, own, inks)
         axes.set_title(how, size=9, weight="bold", loc="left")
-        axes.set_xlabel(f"test {metric(arms[0])} after unlearning", size=8)
+        axes.set_xlabel(f"test {metric_of(arms)} after unlearning", size=8)
         axes.set_ylabel("centred cosine", size=8)
         _table(figure, own, inks, top / height)
         top -= row
-    return save(figure, run.directory / "figures" / (f"price-{variant}.png" if variant else "price.png"))
+    return save(figure, run.directory.figure("price", variant))
 
 
-def _utility(arms: Sequence[Arm]) -> float:
-    return float(np.median([arm["utility"]["unlearned"] for arm in arms]))
+def _utility(arms: Sequence[ArmResult]) -> float:
+    values = [arm.utility.unlearned for arm in arms if arm.utility is not None and arm.utility.unlearned is not None]
+    return float(np.median(values))
 
 
-def _left(arms: Sequence[Arm]) -> float:
+def _left(arms: Sequence[ArmResult]) -> float:
     """What the strongest attack has; the public mean has 0."""
     return float(
         np.median(
-            [max(a["cosine_centred_median"] for n, a in reconstructions(arm).items() if n != "average") for arm in arms]
+            [max(a.cosine_centred_median for n, a in reconstructions(arm).items() if n != "average") for arm in arms]
         )
     )
 

@@ -29,7 +29,7 @@ def forgetting(run: RunFiles) -> Path | None:
     detail = (
         "Distance to retraining over the distance between two retrainings (dashed: equal), against client updates over "
         "retraining's. Blue: exact; orange: approximate or certified; grey: fine-tuning and no unlearning. "
-        f"{len({arm['seed'] for arm in run.arms})} seeds together."
+        f"{len({arm.seed for arm in run.arms})} seeds together."
     )
     longest = max(_inches(_text(point)) for points in panels.values() for point in points)
     column, row = 0.65 + _BESIDE * _PANEL + longest + 0.2, 3.1
@@ -42,12 +42,12 @@ def forgetting(run: RunFiles) -> Path | None:
     for position, (variant, points) in enumerate(panels.items()):
         left, bottom = 0.65 + column * (position % 2), (rows - 1 - position // 2) * row + 0.6
         axes = figure.add_axes((left / width, bottom / height, _PANEL / width, (row - 0.95) / height))
-        _panel(axes, points, variant or run.results["scenario"])
+        _panel(axes, points, variant or run.results.scenario)
         if position % 2 == 0:
             axes.set_ylabel("distance to retraining")
         if position // 2 == rows - 1:
             axes.set_xlabel("client updates, of retraining's")
-    return save(figure, run.directory / "figures" / "forgetting.png")
+    return save(figure, run.directory.figure("forgetting"))
 
 
 def _panel(axes: Axes, points: Sequence[Line], name: str) -> None:

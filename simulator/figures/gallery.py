@@ -22,9 +22,11 @@ from palimpsest.simulator.figures.style import (
     name,
     save,
 )
-from palimpsest.simulator.figures.titles import path_of, title_of
-from palimpsest.simulator.results.run_directory import Records, RunFiles, Setting
-from palimpsest.simulator.results.verdicts import BASELINES, Arm, leading, reconstructions
+from palimpsest.simulator.figures.titles import title_of
+from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import BASELINES, leading, reconstructions
 
 COLUMNS = 10
 ROWS = 20
@@ -73,33 +75,51 @@ def choose(truth: Records, classes: int) -> NDArray[np.int64]:
 def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
     """Read the first arm of each setting; None where no records were kept.
 
-    Settings whose first arm deleted other records than the first setting's are left out.
+    The records to show are those of the first setting. Settings that did not delete all of them are left out.
     """
-    truth = run.truth(settings[0].arms[0])
+    truth = run.files(settings[0].arms[0]).truth()
     if truth is None or len(truth.x) == 0:
         return None
-    picked = choose(truth, len(settings[0].arms[0]["data"].get("class_names", ())))
+    chosen = truth.rows(choose(truth, len(settings[0].arms[0].data.class_names)))
     rows: list[Row] = []
     silent: list[str] = []
     for setting in settings:
         arm = setting.arms[0]
-        own, led = run.truth(arm), leading(arm)
-        if own is None or own.x.shape != truth.x.shape or not np.array_equal(own.x, truth.x):
+        own, led = run.files(arm).truth(), leading(arm)
+        picked = None if own is None else _places(own, chosen)
+        if own is None or picked is None:
             continue
         if led is not None and led[1] == "silent":
             silent.append(setting.label)
-        rows += _rows(run, setting.label, arm, truth, picked)
+        rows += _rows(run, setting.label, arm, own, picked)
     rows = [row for row in rows if row.attack == "average" or row.setting not in silent]
     means = [row for row in rows if row.attack == "average"]
     others = [row for row in rows if row.attack != "average"]
     if len(others) > ROWS:
         others = [row for row in others if row.attack not in BASELINES]
-    return Gallery(truth.x[picked], tuple(means[:1] + others[:ROWS]), tuple(silent))
+    return Gallery(chosen.x, tuple(means[:1] + others[:ROWS]), tuple(silent))
 
 
-def _rows(run: RunFiles, label: str, arm: Arm, truth: Records, picked: NDArray[np.int64]) -> list[Row]:
+def _places(deleted: Records, chosen: Records) -> NDArray[np.int64] | None:
+    """Where an arm's deleted records hold the chosen ones; None where one is missing.
+
+    Records are compared, not cases: an arm that deletes in batches has other cases than one that deletes one by one.
+    """
+    rows: dict[tuple[bytes, float], list[int]] = {}
+    for row, (x, y) in enumerate(zip(deleted.x, deleted.y, strict=True)):
+        rows.setdefault((x.tobytes(), float(y)), []).append(row)
+    places = []
+    for x, y in zip(chosen.x, chosen.y, strict=True):
+        left = rows.get((x.tobytes(), float(y)))
+        if not left:
+            return None
+        places.append(left.pop(0))
+    return np.array(places, dtype=np.int64)
+
+
+def _rows(run: RunFiles, label: str, arm: ArmResult, truth: Records, picked: NDArray[np.int64]) -> list[Row]:
     scores = run.scores(arm)
-    answers = run.reconstructions(arm)
+    answers = run.files(arm).reconstructions()
     return [
         Row(label, attack, _matched(answers[attack], truth, picked), _captions(scores, attack, truth, picked))
         for attack in reconstructions(arm)
@@ -287,15 +307,15 @@ def gallery(run: RunFiles, variant: str) -> Path | None:
     shown = collect(run, settings)
     if shown is None or not shown.rows:
         return None
-    data = settings[0].arms[0]["data"]
+    data = settings[0].arms[0].data
     title = title_of(run, settings, variant)
-    if len(data["shape"]) == 3:
-        way = "the first deleted record of each class" if data.get("class_names") else "the first deleted records"
+    if len(data.shape) == 3:
+        way = "the first deleted record of each class" if data.class_names else "the first deleted records"
         detail = (
             f"{way[:1].upper()}{way[1:]}; under each answer its cosine similarity to the record; images cut to [0, 1]."
         )
-        return save(draw_images(shown, data["shape"], title, detail), path_of(run, "gallery", variant))
-    features = data.get("feature_names") or [f"column {k}" for k in range(data["shape"][0])]
+        return save(draw_images(shown, data.shape, title, detail), run.directory.figure("gallery", variant))
+    features = data.feature_names or [f"column {k}" for k in range(data.shape[0])]
     detail = "Rings: the deleted record. Dots: what the attack answered. The public mean is 0 in every column."
     figure = draw_values(shown.best(settings), features, title, detail)
-    return save(figure, path_of(run, "gallery", variant))
+    return save(figure, run.directory.figure("gallery", variant))

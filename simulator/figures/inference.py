@@ -1,13 +1,13 @@
 """What attacks on classes and on given records got right, at a glance; drawn from ``results.json``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
+from palimpsest.simulator.results.attack_results import AttackResult
 from palimpsest.simulator.results.inference_verdicts import inferences, row_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
 
@@ -44,11 +44,11 @@ def inference(run: RunFiles) -> Path | None:
     axes.spines["left"].set_visible(False)
     axes.axvline(1, color=RULE, linewidth=1.0, zorder=0)
     axes.set_xlabel("success")
-    return save(figure, run.directory / "figures" / "inference.png")
+    return save(figure, run.directory.figure("inference"))
 
 
 def _group(
-    axes: Axes, setting: Setting, attacks: Sequence[tuple[str, Mapping[str, Any]]], place: float, named: bool
+    axes: Axes, setting: Setting, attacks: Sequence[tuple[str, AttackResult]], place: float, named: bool
 ) -> None:
     wide = axes.get_yaxis_transform()
     label = f"{setting.variant}\n{setting.label}" if named else setting.label

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import PALE, RULE, colour, heading, heading_inches, name, save, spread
 from palimpsest.simulator.results.run_directory import RunFiles
-from palimpsest.simulator.results.verdicts import BASELINES, Arm, reconstructions
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import BASELINES, reconstructions
 
 AXES: Mapping[str, str] = {
     "public_records": "public sample, records",
@@ -58,9 +59,9 @@ class Line:
     high: tuple[float, ...]
 
 
-def lines(arms: Sequence[Arm], axis: str) -> list[Line]:
+def lines(arms: Sequence[ArmResult], axis: str) -> list[Line]:
     """Every attack along an axis, for each choice of all else under which the axis takes three values or more."""
-    groups: dict[tuple[tuple[str, str], ...], dict[Any, list[Arm]]] = {}
+    groups: dict[tuple[tuple[str, str], ...], dict[Any, list[ArmResult]]] = {}
     settings: dict[tuple[tuple[str, str], ...], Mapping[str, Any]] = {}
     for arm in arms:
         found = _setting(arm)
@@ -82,7 +83,7 @@ def knowledge(run: RunFiles) -> Path | None:
     panels = {axis: found for axis in AXES if (found := lines(run.arms, axis))}
     if not panels:
         return None
-    seeds = len({arm["seed"] for arm in run.arms})
+    seeds = len({arm.seed for arm in run.arms})
     title = "What the attack needs to know, and what the server gives away"
     detail = (
         "Median centred cosine similarity of reconstruction and deleted record, with its 95 % interval; all else "
@@ -100,19 +101,17 @@ def knowledge(run: RunFiles) -> Path | None:
         left, bottom = 0.45 + column * (place % columns), (rows - 1 - place // columns) * row + 0.5
         axes = figure.add_axes((left / width, bottom / height, (column - 1.3) / width, (row - 1.02) / height))
         _panel(axes, axis, found)
-    return save(figure, run.directory / "figures" / "knowledge.png")
+    return save(figure, run.directory.figure("knowledge"))
 
 
-def _setting(arm: Arm) -> dict[str, Any]:
-    """Everything that tells an arm from another, but for variant and seed; nothing where an old run did not say."""
-    if "conditions" not in arm:
-        return {}
-    method = {key: value for key, value in arm["unlearning"].items() if key != "coupling"}
-    same = {"data": arm["data"]["source"], "deletion": arm["deletion"]["level"], "defense": arm["defense"]}
-    return {**arm["conditions"], **same, "unlearning": method}
+def _setting(arm: ArmResult) -> dict[str, Any]:
+    """Everything that tells an arm from another, but for variant and seed."""
+    method = {key: value for key, value in arm.unlearning.to_json().items() if key != "coupling"}
+    same = {"data": arm.data.source, "deletion": arm.deletion.level, "defense": arm.defense.to_json()}
+    return {**arm.conditions, **same, "unlearning": method}
 
 
-def _having(own: Mapping[Any, Sequence[Arm]], attack: str) -> list[Any]:
+def _having(own: Mapping[Any, Sequence[ArmResult]], attack: str) -> list[Any]:
     """The values of an axis at which an attack was run, in order."""
     return sorted((value for value, arms in own.items() if any(attack in reconstructions(a) for a in arms)), key=_rank)
 
@@ -124,12 +123,12 @@ def _rank(value: Any) -> tuple[float, str]:
     return float(value), ""
 
 
-def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[Arm]]) -> Line:
+def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[ArmResult]]) -> Line:
     values = _having(own, attack)
     rows = []
     for value in values:
         found = [reconstructions(arm)[attack] for arm in own[value] if attack in reconstructions(arm)]
-        ends = [(f["cosine_centred_median"], *f["cosine_centred_ci95"]) for f in found]
+        ends = [(f.cosine_centred_median, *f.cosine_centred_ci95) for f in found]
         rows.append(tuple(float(middle) for middle in np.median(np.array(ends), axis=0)))
     medians, low, high = zip(*rows, strict=True)
     return Line(attack, setting, tuple(values), medians, low, high)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,8 +11,10 @@ from matplotlib.figure import Figure
 
 from palimpsest.simulator.attack_metrics.bounds import Share
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
+from palimpsest.simulator.figures.titles import metric_of
 from palimpsest.simulator.results.run_directory import RunFiles
-from palimpsest.simulator.results.verdicts import BASELINES, Arm, label_of, metric, number
+from palimpsest.simulator.results.schema import ArmResult, BeforeAndAfter, Spent
+from palimpsest.simulator.results.verdicts import BASELINES, number, unlearning_of
 
 _WORDS = {
     "top1": "named among candidates",
@@ -35,29 +36,29 @@ class Point:
 
     epsilon: float
     retained: float
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResult, ...]
 
     def pooled(self, event: str, attack: str) -> tuple[int, int, float] | None:
         """(successes, deletions, gamma) over the whole sequence of releases; None where it was not judged."""
         rows = [
             row
             for arm in self.arms
-            for row in arm["privacy"].get("bounds", ())
-            if (row["event"], row["attack"], row["span"]) == (event, attack, "sequence")
+            for row in arm.privacy.bounds
+            if (row.event, row.attack, row.span) == (event, attack, "sequence")
         ]
-        trials = sum(row["n"] for row in rows)
+        trials = sum(row.n for row in rows)
         if not trials:
             return None
-        gamma = sum(row["n"] * row["gamma"] for row in rows) / trials
-        return round(sum(row["n"] * row["success"] for row in rows)), trials, gamma
+        gamma = sum(row.n * row.gamma for row in rows) / trials
+        return round(sum(row.n * row.success for row in rows)), trials, gamma
 
 
-def columns(arms: Sequence[Arm]) -> dict[str, list[Point]]:
+def columns(arms: Sequence[ArmResult]) -> dict[str, list[Point]]:
     """Way of unlearning and private defense -> its points by epsilon, the undefended ones last; private ones only."""
-    found: dict[tuple[str, str], dict[str, list[Arm]]] = {}
+    found: dict[tuple[str, str], dict[str, list[ArmResult]]] = {}
     for arm in arms:
-        how = label_of({**arm, "defense": {"kind": "none"}}, arms)
-        found.setdefault((how, arm["defense"]["kind"]), {}).setdefault(repr(arm["defense"]), []).append(arm)
+        of_kind = found.setdefault((unlearning_of(arm, arms), arm.defense.kind), {})
+        of_kind.setdefault(repr(arm.defense.to_json()), []).append(arm)
     shown = {}
     for (how, kind), settings in found.items():
         points = [_point(own) for own in settings.values()]
@@ -69,7 +70,7 @@ def columns(arms: Sequence[Arm]) -> dict[str, list[Point]]:
 
 def tradeoff(run: RunFiles, variant: str) -> Path | None:
     """One column a way of unlearning and private defense: success of its strongest attack by event, and utility."""
-    arms = [arm for arm in run.arms if arm.get("variant", "") == variant]
+    arms = [arm for arm in run.arms if arm.variant == variant]
     shown = columns(arms)
     events = [event for event in _WORDS if any(p.pooled(event, "average") for own in shown.values() for p in own)]
     if not shown or not events:
@@ -95,14 +96,14 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
                 _utility(axes, points)
             axes.set_title(label if line == 0 else "", size=9, weight="bold", loc="left")
             if column == 0:
-                axes.set_ylabel(_WORDS.get(event, f"test {metric(arms[0])}"), size=8)
+                axes.set_ylabel(_WORDS.get(event, f"test {metric_of(arms)}"), size=8)
             axes.set_xticks(range(len(points)), _ticks(points) if not event else [])
-    return save(figure, run.directory / "figures" / (f"tradeoff-{variant}.png" if variant else "tradeoff.png"))
+    return save(figure, run.directory.figure("tradeoff", variant))
 
 
 def attacks_of(points: Sequence[Point]) -> set[str]:
     """All attacks that were judged."""
-    return {row["attack"] for point in points for arm in point.arms for row in arm["privacy"].get("bounds", ())}
+    return {row.attack for point in points for arm in point.arms for row in arm.privacy.bounds}
 
 
 def leading(points: Sequence[Point], event: str) -> str:
@@ -112,14 +113,15 @@ def leading(points: Sequence[Point], event: str) -> str:
     return max(real, key=lambda attack: sum(found[0] for p in points if (found := p.pooled(event, attack))))
 
 
-def _point(arms: Sequence[Arm]) -> Point:
-    spent = [_spent(arm["privacy"], "deleted", "median") for arm in arms]
-    retained = [_spent(arm["privacy"], "retained", "max") for arm in arms]
-    return Point(float(np.median(spent)), max(retained), tuple(arms))
+def _point(arms: Sequence[ArmResult]) -> Point:
+    spent = [math.inf if (after := _after(arm.privacy.deleted)) is None else after.median for arm in arms]
+    retained = [math.inf if (after := _after(arm.privacy.retained)) is None else after.max for arm in arms]
+    return Point(float(np.median(spent)), float(max(retained)), tuple(arms))
 
 
-def _spent(privacy: Mapping[str, Any], whose: str, what: str) -> float:
-    return float(privacy.get(whose, {}).get("after", {}).get(what, math.inf))
+def _after(spent: BeforeAndAfter | None) -> Spent | None:
+    """What units have spent in the end; None without privacy."""
+    return None if spent is None else spent.after
 
 
 def _success(axes: Axes, points: Sequence[Point], event: str, error: float) -> None:
@@ -146,7 +148,7 @@ def _utility(axes: Axes, points: Sequence[Point]) -> None:
     """Utility after unlearning, a dot a seed and a line through their medians."""
     medians = []
     for place, point in enumerate(points):
-        values = [v for arm in point.arms if (v := (arm.get("utility") or {}).get("unlearned")) is not None]
+        values = [v for arm in point.arms if arm.utility and (v := arm.utility.unlearned) is not None]
         axes.plot([place] * len(values), values, "o", color=PALE, markersize=3, clip_on=False)
         medians.append(float(np.median(values)) if values else math.nan)
     axes.plot(range(len(points)), medians, color=INK, linewidth=1.2)

@@ -15,7 +15,7 @@ from palimpsest.simulator.figures.style import (
     name,
     save,
 )
-from palimpsest.simulator.figures.titles import path_of, reconstructed, title_of
+from palimpsest.simulator.figures.titles import reconstructed, title_of
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.verdicts import BASELINES
 
@@ -47,7 +47,7 @@ def cosine_cdf(run: RunFiles, variant: str) -> Path | None:
                 axes.set_xlabel(words)
             if side == 0:
                 axes.set_ylabel("share")
-    return save(figure, path_of(run, "cosine-cdf", variant))
+    return save(figure, run.directory.figure("cosine-cdf", variant))
 
 
 _MEASURES = {"cosine": "cosine similarity", "cosine_centred": "cosine similarity, centred by the public mean"}

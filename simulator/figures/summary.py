@@ -16,7 +16,7 @@ from palimpsest.simulator.figures.style import (
     name,
     save,
 )
-from palimpsest.simulator.figures.titles import path_of, reconstructed, seeds_of
+from palimpsest.simulator.figures.titles import reconstructed, seeds_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
 from palimpsest.simulator.results.verdicts import headline, reconstructions
 
@@ -51,7 +51,7 @@ def summary(run: RunFiles) -> Path | None:
     axes.axvline(0, color=PALE, linewidth=1.0, zorder=0)
     axes.axvline(1, color=RULE, linewidth=1.0, zorder=0)
     axes.set_xlabel("cosine similarity, centred by the public mean")
-    return save(figure, path_of(run, "summary", ""))
+    return save(figure, run.directory.figure("summary"))
 
 
 def _group(axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], place: float, line: float) -> float:

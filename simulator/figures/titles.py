@@ -1,12 +1,12 @@
 """What figures of a run say and where they go."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
-from palimpsest.simulator.results.verdicts import Arm, finding, phrase_of, reconstructions
+from palimpsest.simulator.results.schema import ArmResult, Utility
+from palimpsest.simulator.results.verdicts import finding, phrase_of, reconstructions
 
 
 def title_of(run: RunFiles, settings: Sequence[Setting], variant: str) -> str:
@@ -24,10 +24,12 @@ def seeds_of(settings: Sequence[Setting]) -> str:
     return f"{count} seeds together." if count > 1 else ""
 
 
-def median_of(arms: Sequence[Arm], key: str) -> float | None:
-    values = [value for arm in arms if (value := (arm.get("utility") or {}).get(key)) is not None]
+def metric_of(arms: Sequence[ArmResult]) -> str:
+    """What the utility of these arms is; ``utility`` where none was measured."""
+    return next((arm.utility.unit for arm in arms if arm.utility is not None), "utility")
+
+
+def median_of(arms: Sequence[ArmResult], figure: Callable[[Utility], float | None]) -> float | None:
+    """The median of a figure of utility; None where no arm has one."""
+    values = [value for arm in arms if arm.utility is not None and (value := figure(arm.utility)) is not None]
     return float(np.median(values)) if values else None
-
-
-def path_of(run: RunFiles, figure: str, variant: str) -> Path:
-    return run.directory / "figures" / (f"{figure}-{variant}.png" if variant else f"{figure}.png")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +17,9 @@ from palimpsest.simulator.figures.style import (
     save,
     spread,
 )
-from palimpsest.simulator.figures.titles import median_of, path_of, seeds_of
+from palimpsest.simulator.figures.titles import median_of, metric_of, seeds_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
-from palimpsest.simulator.results.verdicts import metric
+from palimpsest.simulator.results.schema import Round
 
 
 def utility(run: RunFiles, variant: str) -> Path | None:
@@ -29,9 +28,9 @@ def utility(run: RunFiles, variant: str) -> Path | None:
     curves = {label: lines for label, lines in _curves(run, settings).items() if len(lines[0]) > 1}
     if not curves:
         return None
-    kind = metric(settings[0].arms[0])
-    after = {setting.label: median_of(setting.arms, "unlearned") for setting in settings}
-    before = median_of(settings[0].arms, "trained")
+    kind = metric_of([arm for setting in settings for arm in setting.arms])
+    after = {setting.label: median_of(setting.arms, lambda utility: utility.unlearned) for setting in settings}
+    before = median_of(settings[0].arms, lambda utility: utility.trained)
     title = f"Test {kind} reaches {before:.2f}" if before is not None else f"Test {kind} in training"
     left = {label: value for label, value in after.items() if value is not None}
     if before is not None and left:
@@ -57,7 +56,7 @@ def utility(run: RunFiles, variant: str) -> Path | None:
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     _levels(axes, left)
-    return save(figure, path_of(run, "utility", variant))
+    return save(figure, run.directory.figure("utility", variant))
 
 
 def _curves(run: RunFiles, settings: Sequence[Setting]) -> dict[str, list[list[tuple[int, float]]]]:
@@ -65,16 +64,18 @@ def _curves(run: RunFiles, settings: Sequence[Setting]) -> dict[str, list[list[t
     curves: dict[str, list[list[tuple[int, float]]]] = {}
     for setting in settings:
         for arm in setting.arms:
-            line = [(release["round"], release["utility"]) for release in run.rounds(arm) if _charted(release)]
+            releases = run.files(arm).rounds()
+            line = [(release.round, value) for release in releases if (value := _charted(release)) is not None]
             known = curves.setdefault(setting.label.partition(" under ")[2] or "no defense", [])
             if line and line not in known:
                 known.append(line)
     return {label: lines for label, lines in curves.items() if lines}
 
 
-def _charted(release: dict[str, Any]) -> bool:
-    """Whether a release is a round's outcome with a utility: no working model, no value that is undefined."""
-    return release["phase"] != "working" and bool(np.isfinite(release.get("utility", np.nan)))
+def _charted(release: Round) -> float | None:
+    """The utility of a round's outcome; None for working models, and where it is not measured or not defined."""
+    value = None if release.phase == "working" else release.utility
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _levels(axes: Axes, after: dict[str, float]) -> None:

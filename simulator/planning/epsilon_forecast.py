@@ -84,7 +84,7 @@ def _unlearned(
         history=history,
         unlearner=unlearner,
         federation=history.federation,
-        ledger=Ledger(scratch / "ledger.jsonl", "rehearsal"),
+        ledger=Ledger(scratch / "rehearsal.jsonl", "rehearsal"),
         publish=unheard,
         sequential=deletion.pattern == "sequential",
         rounds_between=deletion.rounds_between,

@@ -25,6 +25,7 @@ from palimpsest.simulator.world.data.build import load_population
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.forecast import Forecasts, Workload
 from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.seeding import generator
@@ -48,11 +49,16 @@ class Cost:
     disk: int | None
 
 
+UNKNOWN = Cost(None, None, None)
+"""Of a method that forecasts nothing of itself."""
+
+
 def table(plan: Plan, scenario: Scenario) -> Table:
     """The arms of a plan and their cost; a line of its own for the training and the reference that arms share.
 
     Where working models are heard too, how many lbfgs will broadcast is unknown. Where any defense is private, there is
-    a column for epsilon: after the training, and after all deletions of an arm.
+    a column for epsilon: after the training, and after all deletions of an arm. Where a method forecasts nothing of
+    itself, its cost is ``unknown``, and the caption names it.
 
     Args:
         plan: the arms.
@@ -88,34 +94,27 @@ def table(plan: Plan, scenario: Scenario) -> Table:
             found.add_row(arm.id, *_cells(cost, pace), *_epsilon(spent, arm.id, private))
     found.add_section()
     found.add_row(f"{len(plan.arms)} arms", "", "", "", _bytes(total), style="bold")
+    found.caption = _silent(plan)
     return found
 
 
+def _silent(plan: Plan) -> str | None:
+    """Which methods say nothing of their cost; None where all do."""
+    silent = sorted({arm.unlearning.method for arm in plan.arms if not isinstance(arm.unlearning, Forecasts)})
+    return f"unknown: {', '.join(silent)} cannot say beforehand what it costs" if silent else None
+
+
 def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionRequest]) -> Cost:
-    """Estimate one arm. Methods whose cost depends on more than the scenario says are unknown."""
-    training, deletion, requests = arm.setting.training, arm.setting.deletion, len(drawn)
+    """What the arm's method forecasts of itself; all unknown where it forecasts nothing."""
+    if not isinstance(arm.unlearning, Forecasts):
+        return UNKNOWN
+    training = arm.setting.training
+    starts = int(training.algorithm in ("fedavg", "fedsgd"))
+    work = Workload(drawn, arm.setting.deletion.rounds_between, starts, _clients(training, population))
+    forecast = arm.unlearning.forecast(work)
+    releases = _rounds(training.algorithm, training.rounds) + starts + forecast.releases
     size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
-    rounds = _rounds(arm.setting.training.algorithm, training.rounds)
-    trunk = rounds + 1 if training.algorithm in ("fedavg", "fedsgd") else 1
-    if arm.unlearning.method == "retrain":
-        per_round = _clients(training, population)
-        between = deletion.rounds_between
-        again = sum(request.round + between for request in drawn)
-        updates = None if per_round is None else again * per_round
-        return Cost(again, updates, (trunk + again + requests * (trunk - rounds)) * size)
-    if arm.unlearning.method in ("finetune", "not"):
-        recovery, per_round = getattr(arm.unlearning, "rounds", 0), _clients(training, population) or 0
-        releases = recovery + (arm.unlearning.method == "not")
-        updates = requests * recovery * per_round
-        return Cost(requests * recovery, updates, (trunk + requests * releases) * size)
-    if arm.unlearning.method in ("fedrecovery", "distil"):
-        return Cost(0, 0, (trunk + requests * (1 + (arm.unlearning.method == "distil"))) * size)
-    if arm.unlearning.method in ("ascent", "downdate"):
-        steps = getattr(arm.unlearning, "steps", 1)
-        return Cost(0, steps * sum(len(request.forget) for request in drawn), (trunk + requests) * size)
-    if arm.unlearning.method == "none":
-        return Cost(0, 0, (trunk + requests) * size)
-    return Cost(None, None, None)
+    return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
 
 def _shared(prefix: Prefix, population: AbstractPopulation) -> Cost:
@@ -161,6 +160,8 @@ def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float
 
 
 def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
+    if cost == UNKNOWN:
+        return ["unknown"] * 4
     counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
     seconds = None if pace is None or cost.client_updates is None else pace * cost.client_updates
     took = "-" if seconds is None else "< 1 s" if seconds < 1.0 else f"about {seconds:,.0f} s"

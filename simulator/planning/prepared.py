@@ -10,12 +10,14 @@ from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.plan import Prefix, Setting
 from palimpsest.simulator.planning.privacy import defended
 from palimpsest.simulator.planning.public_sample import sample
+from palimpsest.simulator.planning.public_start import public_start
 from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import setup_of
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.data.build import load_population, open_population, population_directory
 from palimpsest.simulator.world.data.population import AbstractPopulation
-from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.errors import DataError, ModelError
+from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import DeletionRequest
 
 
@@ -47,6 +49,7 @@ class Groundwork:
 
         Raises:
             DataError: the data are unusable, or the scenario does not fit them.
+            ModelError: the model cannot be built or trained, or has no layer that an attack reads.
             ScenarioError: the deletions do not fit the data.
         """
         setting, seed = prefix.setting, prefix.seed
@@ -62,9 +65,16 @@ class Groundwork:
             secure_noise=scenario.privacy.secure_noise,
             sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
+        _check_model(prefix, model_of(setup.spec))
+        setup = replace(setup, start=public_start(setting, population, setup, seed))
         setup = defended(setup, prefix.defenses, scenario.privacy)
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
+
+    @property
+    def label(self) -> str:
+        """Of the training, for the user."""
+        return " ".join(part for part in (self.setting.variant, f"seed {self.seed}") if part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the population out, in a message to a host: every process maps it into memory for itself."""
@@ -79,6 +89,16 @@ class Groundwork:
 
 def _mapped(setting: Setting, seed: int, directory: Path, *rest: Any) -> Groundwork:
     return Groundwork(setting, seed, open_population(setting.data, directory), directory, *rest)
+
+
+def _check_model(prefix: Prefix, model: Model) -> None:
+    """Refuse attacks on a last layer that only the module itself shows not to be there."""
+    asking = {attack.kind for arm in prefix.arms for attack in arm.attacks if "last layer" in attack.card.traits}
+    for name in sorted(asking):
+        try:
+            _ = model.last_layer
+        except ModelError as error:
+            raise ModelError(f"attack.kind = {name!r}: {error}") from None
 
 
 def _check_classes(prefix: Prefix, population: AbstractPopulation) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from palimpsest.simulator.scenario.sections import Setting
-from palimpsest.simulator.world.data.build import foreign_sample
+from palimpsest.simulator.world.data.foreign import foreign_sample
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array

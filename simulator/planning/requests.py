@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from palimpsest.simulator.scenario.errors import ScenarioError, listed
+from palimpsest.simulator.scenario.errors import ScenarioError, closest, listed
 from palimpsest.simulator.scenario.sections import DeletionConfig, RequestConfig
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget
@@ -131,13 +131,9 @@ def _spelled_out(deletion: DeletionConfig, population: AbstractPopulation, round
 def _named(
     deletion: DeletionConfig, request: RequestConfig, population: AbstractPopulation, path: str
 ) -> tuple[Forget, int | None]:
-    client = request.client
-    if client is not None and client >= population.clients:
-        raise ScenarioError(
-            f"{path}.client = {client}: there is no such client; ids go from 0 to {population.clients - 1}"
-        )
+    client = _number_of(request.client, population, path)
     if deletion.level == "label":
-        return _class_named(request, population, path)
+        return _class_named(request, client, population, path)
     assert client is not None  # DeletionConfig saw to it
     size = int(population.sizes[client])
     if deletion.level == "client":
@@ -150,14 +146,33 @@ def _named(
     return {client: tuple(sorted(request.records))}, None
 
 
-def _class_named(request: RequestConfig, population: AbstractPopulation, path: str) -> tuple[Forget, int]:
+def _number_of(client: int | str | None, population: AbstractPopulation, path: str) -> int | None:
+    """The number of a client that is given by its number or its name."""
+    names = population.schema.site_names
+    if isinstance(client, str):
+        if client not in names:
+            there = f"the data name {listed(names[:10])}{', ...' if len(names) > 10 else ''}" if names else "none has"
+            raise ScenarioError(
+                f"{path}.client = {client!r}: there is no client of that name;{closest(client, names)} {there}"
+            )
+        return names.index(client)
+    if client is not None and client >= population.clients:
+        raise ScenarioError(
+            f"{path}.client = {client}: there is no such client; ids go from 0 to {population.clients - 1}"
+        )
+    return client
+
+
+def _class_named(
+    request: RequestConfig, named: int | None, population: AbstractPopulation, path: str
+) -> tuple[Forget, int]:
     _refuse_regression(population)
     assert request.label is not None  # DeletionConfig saw to it
     forget = _of_class(population, population.labels(), request.label)
-    if request.client is not None:
-        forget = {client: records for client, records in forget.items() if client == request.client}
+    if named is not None:
+        forget = {client: records for client, records in forget.items() if client == named}
     if not forget:
-        whose = "the clients have" if request.client is None else f"client {request.client} has"
+        whose = "the clients have" if named is None else f"client {request.client} has"
         classes = population.schema.outputs
         raise ScenarioError(
             f"{path}.label = {request.label}: {whose} no record of it; the data has classes 0 to {classes - 1}"

@@ -5,8 +5,9 @@ from palimpsest.simulator.planning.plan import Setting
 from palimpsest.simulator.world.data.build import median_bandwidth
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.models.kinds import CARDS, model_card
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, Recipe
+from palimpsest.simulator.world.specs import FeatureSpec, ModelOptions, ModelSpec, Recipe
 
 
 def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:
@@ -15,14 +16,18 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
     Raises:
         DataError: the model does not fit the data.
     """
-    model, schema = setting.model, population.schema
-    if schema.task == "regression" and model.kind in ("softmax", "svm"):
+    model, schema, card = setting.model, population.schema, model_card(setting.model.kind)
+    if schema.task not in card.tasks:
+        target = "a real-valued target" if schema.task == "regression" else "classes"
+        others = [name for name, one in CARDS.items() if schema.task in one.tasks]
         raise DataError(
-            f"model.kind = {model.kind!r} needs classes, but {schema.name} has a real-valued target: take ridge or mlp"
+            f"model.kind = {model.kind!r} is for {' and '.join(card.tasks)}, but {schema.name} has {target}: take one "
+            f"of {', '.join(others)}"
         )
-    if model.kind in ("cnn", "resnet18") and not schema.is_image:
+    if card.images_only and not schema.is_image:
+        others = [name for name, one in CARDS.items() if not one.images_only]
         raise DataError(
-            f"model.kind = {model.kind!r} needs images, but {schema.name} is a table: take a linear model or mlp"
+            f"model.kind = {model.kind!r} needs images, but {schema.name} is a table: take one of {', '.join(others)}"
         )
     features = None
     if model.features is not None:
@@ -37,8 +42,8 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         shape=schema.shape,
         outputs=schema.outputs,
         regularisation=penalty(setting, population.records),
-        hidden=model.hidden,
-        channels=model.channels,
+        options=ModelOptions(model.options),
+        dropout=model.dropout,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
     )

@@ -11,12 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
-from palimpsest.simulator.results.verdicts import FEWEST, Arm
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import FEWEST
 from palimpsest.simulator.world.files import write_atomically
 
 BASELINE = "finetune"
 _ALPHA = 0.05
-_Gap = Callable[[pd.DataFrame, Arm], pd.Series]
+_Gap = Callable[[pd.DataFrame, ArmResult], pd.Series]
+_Figure = Callable[[ArmResult], float | None]
+_Pair = Callable[[ArmResult], tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,14 @@ def write(run: RunFiles) -> Path | None:
     """Write the table as ``comparison.md`` into the run's directory; return its path, None where it does not apply."""
     if not applies(run):
         return None
-    path = run.directory / "comparison.md"
-    write_atomically(path, markdown(run))
-    return path
+    write_atomically(run.directory.comparison, markdown(run))
+    return run.directory.comparison
 
 
 def lines(run: RunFiles, variant: str) -> list[Line]:
     """The ways of unlearning of one setting, the one nearest to retraining first."""
     settings = _settings(run, variant)
-    baseline = next((each for each in settings if each.arms[0]["unlearning"]["method"] == BASELINE), None)
+    baseline = next((each for each in settings if each.arms[0].unlearning.method == BASELINE), None)
     found = [_line(run, each, baseline) for each in settings]
     return sorted(found, key=lambda line: line.apart)
 
@@ -103,8 +105,8 @@ _LEGEND = (
 def _rows(run: RunFiles, variant: str) -> list[dict[str, str]]:
     """Cells by column: first how far retrainings are apart, then every way of unlearning."""
     arms = [arm for setting in _settings(run, variant) for arm in setting.arms]
-    spread = {name: _spread(arms, name) for name in _COLUMNS}
-    first = {"unlearning": "(retrainings)", "apart": "1.00", **{name: text for name, text in spread.items() if text}}
+    spread = {name: text for name, cell in _SPREADS.items() if (text := cell(arms))}
+    first = {"unlearning": "(retrainings)", "apart": "1.00", **spread}
     rest = [{"unlearning": line.label, "apart": f"{line.apart:.2f}", **line.figures} for line in lines(run, variant)]
     return [first, *rest]
 
@@ -118,8 +120,8 @@ def _settings(run: RunFiles, variant: str) -> list[Setting]:
 
 
 def _line(run: RunFiles, setting: Setting, baseline: Setting | None) -> Line:
-    arms, method = setting.arms, setting.arms[0]["unlearning"]["method"]
-    exact = all(arm["forgetting"].get("exact") for arm in arms)
+    arms, method = setting.arms, setting.arms[0].unlearning.method
+    exact = all(arm.forgetting.exact for arm in arms)
     kind = "exact" if exact else "baseline" if method in (BASELINE, "none") else "approximate"
     cells = {name: cell(arms) for name, cell in _COLUMNS.items()}
     if baseline is not None and kind != "baseline":
@@ -127,17 +129,17 @@ def _line(run: RunFiles, setting: Setting, baseline: Setting | None) -> Line:
     return Line(
         label=setting.label,
         kind=kind,
-        apart=_mean([_apart(arm, str(_measure(arm))) for arm in arms]) or 0.0,
+        apart=_mean([_apart(arm) for arm in arms]) or 0.0,
         figures={name: text for name, text in cells.items() if text},
         share=_mean([_share(arm) for arm in arms]) or 0.0,
     )
 
 
-def _against(run: RunFiles, arms: Sequence[Arm], others: Sequence[Arm], gap: _Gap) -> str:
+def _against(run: RunFiles, arms: Sequence[ArmResult], others: Sequence[ArmResult], gap: _Gap) -> str:
     """Count the requests on which ``arms`` end nearer to retraining than ``others``; ties count for nobody."""
     nearer = further = 0
-    for own, other in ((a, b) for a in arms for b in others if a["seed"] == b["seed"] and a["defense"] == b["defense"]):
-        less = (gap(run.forgetting(own), own) - gap(run.forgetting(other), other)).dropna()
+    for own, other in ((a, b) for a in arms for b in others if a.seed == b.seed and a.defense == b.defense):
+        less = (gap(run.files(own).forgetting(), own) - gap(run.files(other).forgetting(), other)).dropna()
         nearer, further = nearer + int((less < 0).sum()), further + int((less > 0).sum())
     count = nearer + further
     if count < FEWEST:
@@ -148,12 +150,12 @@ def _against(run: RunFiles, arms: Sequence[Arm], others: Sequence[Arm], gap: _Ga
     return f"{('yes' if 2 * nearer > count else 'no') if sure else '?'} {nearer}/{count}"
 
 
-def _distance_gap(rows: pd.DataFrame, arm: Arm) -> pd.Series:
+def _distance_gap(rows: pd.DataFrame, arm: ArmResult) -> pd.Series:
     """By request, how far the model that it ended in is from retrainings."""
     return rows[rows["model"] == "unlearned"].set_index("request")[str(_measure(arm))]
 
 
-def _forgetting_gap(rows: pd.DataFrame, arm: Arm) -> pd.Series:
+def _forgetting_gap(rows: pd.DataFrame, arm: ArmResult) -> pd.Series:
     """By request, how far the loss on what was to be forgotten is from retrainings', either way."""
     losses = rows.groupby(["model", "request"])["forget_loss"].mean()
     gap: pd.Series = (losses["unlearned"] - losses["retrained"]).abs()
@@ -169,21 +171,31 @@ _AGAINST: Mapping[str, _Gap] = {
 # --- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _measure(arm: Arm) -> str | None:
+def _measure(arm: ArmResult) -> str | None:
     """Which distance tells arms apart: of what models say, else of parameters; None without several retrainings."""
-    known = arm.get("forgetting", {})
-    return next((name for name in ("kl", "distance") if f"{name}_between_retrained" in known), None)
+    if arm.forgetting.kl_between_retrained is not None:
+        return "kl"
+    return None if arm.forgetting.distance_between_retrained is None else "distance"
 
 
-def _apart(arm: Arm, measure: str) -> float | None:
-    known = arm["forgetting"]
-    between = known.get(f"{measure}_between_retrained")
-    return known[f"{measure}_to_retrained"] / between if between else None
+def _apart(arm: ArmResult) -> float | None:
+    """Distance to retraining over the distance between two retrainings, by the measure that tells arms apart."""
+    known = arm.forgetting
+    if known.kl_between_retrained is not None:
+        return _ratio(known.kl_to_retrained, known.kl_between_retrained)
+    return _parameters_apart(arm)
 
 
-def _share(arm: Arm) -> float | None:
-    whole = arm["cost"]["retraining_client_updates"]
-    return arm["cost"]["client_updates"] / whole if whole else None
+def _parameters_apart(arm: ArmResult) -> float | None:
+    return _ratio(arm.forgetting.distance_to_retrained, arm.forgetting.distance_between_retrained)
+
+
+def _ratio(value: float | None, whole: float | None) -> float | None:
+    return value / whole if value is not None and whole else None
+
+
+def _share(arm: ArmResult) -> float | None:
+    return _ratio(arm.cost.client_updates, arm.cost.retraining_client_updates)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -191,33 +203,52 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(there)) if there else None
 
 
-def _gap(place: str, key: str, reference: str) -> Callable[[Sequence[Arm]], str]:
+def _gap(figures: _Pair) -> Callable[[Sequence[ArmResult]], str]:
     """A column: how far a figure is from retraining's."""
 
-    def cell(arms: Sequence[Arm]) -> str:
-        pairs = [(arm.get(place, {}).get(key), arm.get(place, {}).get(reference)) for arm in arms]
+    def cell(arms: Sequence[ArmResult]) -> str:
+        pairs = [figures(arm) for arm in arms]
         gap = _mean([own - other if own is not None and other is not None else None for own, other in pairs])
         return "" if gap is None else f"{gap:+.3f}"
 
     return cell
 
 
-def _membership(arms: Sequence[Arm]) -> str:
-    text = _gap("forgetting", "membership_auc", "membership_auc_retrained")(arms)
-    valid = all(arm["forgetting"].get("membership_valid") for arm in arms)
+def _test(arm: ArmResult) -> tuple[float | None, float | None]:
+    return (None, None) if arm.utility is None else (arm.utility.unlearned, arm.utility.retrained)
+
+
+def _worst_client(arm: ArmResult) -> tuple[float | None, float | None]:
+    utility = arm.utility
+    return (None, None) if utility is None else (utility.worst_client_unlearned, utility.worst_client_retrained)
+
+
+def _membership(arms: Sequence[ArmResult]) -> str:
+    text = _gap(lambda arm: (arm.forgetting.membership_auc, arm.forgetting.membership_auc_retrained))(arms)
+    valid = all(arm.forgetting.membership_valid for arm in arms)
     return text if valid or not text else f"{text}!"
 
 
-def _relearned(arms: Sequence[Arm], of: str = "") -> str:
-    if not any(f"relearning_reached{of}" in arm["forgetting"] for arm in arms):
+def _relearned(arms: Sequence[ArmResult]) -> str:
+    if all(arm.forgetting.relearning_reached is None for arm in arms):
         return ""
-    rounds = _mean([arm["forgetting"].get(f"relearning_rounds{of}") for arm in arms])
+    return _rounds([arm.forgetting.relearning_rounds for arm in arms])
+
+
+def _relearned_by_retrainings(arms: Sequence[ArmResult]) -> str:
+    if all(arm.forgetting.relearning_reached_retrained is None for arm in arms):
+        return ""
+    return _rounds([arm.forgetting.relearning_rounds_retrained for arm in arms])
+
+
+def _rounds(counts: Sequence[float | None]) -> str:
+    rounds = _mean(counts)
     return "never" if rounds is None else f"{rounds:.1f}"
 
 
-def _cost(key: str, form: Callable[[float], str]) -> Callable[[Sequence[Arm]], str]:
-    def cell(arms: Sequence[Arm]) -> str:
-        value = _mean([arm["cost"].get(key) for arm in arms])
+def _cost(figure: _Figure, form: Callable[[float], str]) -> Callable[[Sequence[ArmResult]], str]:
+    def cell(arms: Sequence[ArmResult]) -> str:
+        value = _mean([figure(arm) for arm in arms])
         return "" if value is None else form(value)
 
     return cell
@@ -227,46 +258,35 @@ def _bytes(count: float) -> str:
     return "0" if count == 0 else f"{count / 1e6:.2g} MB"
 
 
-def _updates(arms: Sequence[Arm]) -> str:
-    value = _mean([_share(arm) for arm in arms])
-    return "" if value is None else f"{value:.2f}"
-
-
-def _parameters(arms: Sequence[Arm]) -> str:
-    value = _mean([_apart(arm, "distance") for arm in arms])
-    return "" if value is None else f"{value:.2f}"
-
-
-_COLUMNS: Mapping[str, Callable[[Sequence[Arm]], str]] = {
-    "L2": _parameters,
-    "test": _gap("utility", "unlearned", "retrained"),
-    "worst client": _gap("utility", "worst_client_unlearned", "worst_client_retrained"),
-    "forget loss": _gap("forgetting", "forget_loss", "forget_loss_retrained"),
+_COLUMNS: Mapping[str, Callable[[Sequence[ArmResult]], str]] = {
+    "L2": _cost(_parameters_apart, lambda value: f"{value:.2f}"),
+    "test": _gap(_test),
+    "worst client": _gap(_worst_client),
+    "forget loss": _gap(lambda arm: (arm.forgetting.forget_loss, arm.forgetting.forget_loss_retrained)),
     "AUC": _membership,
-    "backdoor": _gap("forgetting", "backdoor_success", "backdoor_success_retrained"),
+    "backdoor": _gap(lambda arm: (arm.forgetting.backdoor_success, arm.forgetting.backdoor_success_retrained)),
     "relearn": _relearned,
-    "updates": _updates,
-    "seconds": _cost("unlearning_seconds", lambda value: f"{value:.1f}"),
-    "kept": _cost("server_bytes_stored", _bytes),
-    "speed-up": _cost("speed_up_seconds", lambda value: f"{value:.3g}"),
+    "updates": _cost(_share, lambda value: f"{value:.2f}"),
+    "seconds": _cost(lambda arm: arm.cost.unlearning_seconds, lambda value: f"{value:.1f}"),
+    "kept": _cost(lambda arm: arm.cost.server_bytes_stored, _bytes),
+    "speed-up": _cost(lambda arm: arm.cost.speed_up_seconds, lambda value: f"{value:.3g}"),
 }
 _WRITTEN_ONLY = ("L2", "seconds", "kept")
 """Columns that a terminal has no room for."""
-_SPREADS = {
-    "test": ("utility", "retrained_spread"),
-    "worst client": ("utility", "worst_client_retrained_spread"),
-    "forget loss": ("forgetting", "forget_loss_retrained_spread"),
-    "AUC": ("forgetting", "membership_auc_retrained_spread"),
-    "backdoor": ("forgetting", "backdoor_success_retrained_spread"),
+
+
+def _spread_of(figure: _Figure) -> Callable[[Sequence[ArmResult]], str]:
+    return _cost(figure, lambda value: f"±{value:.3f}")
+
+
+_SPREADS: Mapping[str, Callable[[Sequence[ArmResult]], str]] = {
+    "L2": lambda arms: "1.00",
+    "test": _spread_of(lambda arm: arm.utility.retrained_spread if arm.utility else None),
+    "worst client": _spread_of(lambda arm: arm.utility.worst_client_retrained_spread if arm.utility else None),
+    "forget loss": _spread_of(lambda arm: arm.forgetting.forget_loss_retrained_spread),
+    "AUC": _spread_of(lambda arm: arm.forgetting.membership_auc_retrained_spread),
+    "backdoor": _spread_of(lambda arm: arm.forgetting.backdoor_success_retrained_spread),
+    "relearn": _relearned_by_retrainings,
+    "updates": lambda arms: "1.00",
 }
-
-
-def _spread(arms: Sequence[Arm], column: str) -> str:
-    """How much retrainings differ in a column, mean over seeds."""
-    if column == "relearn":
-        return _relearned(arms, "_retrained")
-    if column not in _SPREADS:
-        return {"L2": "1.00", "updates": "1.00"}.get(column, "")
-    place, key = _SPREADS[column]
-    value = _mean([arm.get(place, {}).get(key) for arm in arms])
-    return "" if value is None else f"±{value:.3f}"
+"""How much retrainings differ in a column: standard deviations, means over seeds."""

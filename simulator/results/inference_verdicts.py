@@ -3,12 +3,26 @@
 Figures of a kind of answer that another package measures carry what was said of them when they were scored.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from palimpsest.simulator.results.attack_results import (
+    AttackResult,
+    LabelsResult,
+    MatchingResult,
+    OtherResult,
+    ProfileResult,
+    ReconstructionResult,
+    ScoresResult,
+)
+from palimpsest.simulator.results.schema import ArmResult
+
 Figures: TypeAlias = Mapping[str, Any]
-"""One entry of an arm's ``attacks``."""
+"""What another package measured of one attack, by name."""
+
+
+_KINDS = ("labels", "matching", "scores", "profile")
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the figures of one kind of answer are read.
+    """How another package reads the figures of its kind of answer.
 
     Attributes:
         clause: of the verdict, without a full stop, of the attack that did best of those tried, by their names.
@@ -43,24 +57,58 @@ class Reading:
     row: Callable[[Figures], Row]
 
 
-def inferences(arm: Figures) -> dict[str, Figures]:
+def inferences(arm: ArmResult) -> dict[str, AttackResult]:
     """The attacks of an arm that answer with something else than records, kind by kind."""
-    found = {name: attack for name, attack in arm.get("attacks", {}).items() if attack["kind"] != "reconstruction"}
-    order = [*READINGS, *sorted({attack["kind"] for attack in found.values()} - set(READINGS))]
-    return dict(sorted(found.items(), key=lambda item: order.index(item[1]["kind"])))
+    found = {name: attack for name, attack in arm.attacks.items() if not isinstance(attack, ReconstructionResult)}
+    return dict(sorted(found.items(), key=lambda item: _place(item[1])))
 
 
-def inferred(arm: Figures) -> list[str]:
-    """A clause for each kind of inference that was tried, by the attack that did best."""
-    kinds: dict[str, dict[str, Figures]] = {}
-    for name, attack in inferences(arm).items():
-        kinds.setdefault(attack["kind"], {})[name] = attack
-    return [READINGS.get(kind, KEPT).clause(tried) for kind, tried in kinds.items()]
+def _place(attack: AttackResult) -> tuple[int, str]:
+    """Kinds of other packages come last, by name."""
+    return (_KINDS.index(attack.kind), "") if attack.kind in _KINDS else (len(_KINDS), attack.kind)
 
 
-def row_of(attack: Figures) -> Row:
-    """An attack that answers with something else than records, as a row."""
-    return READINGS.get(attack["kind"], KEPT).row(attack)
+def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
+    """A clause for each kind of inference that was tried, by the attack that did best.
+
+    Args:
+        attacks: of one arm, by name.
+    """
+    labels = {name: attack for name, attack in attacks.items() if isinstance(attack, LabelsResult)}
+    matching = {name: attack for name, attack in attacks.items() if isinstance(attack, MatchingResult)}
+    scores = {name: attack for name, attack in attacks.items() if isinstance(attack, ScoresResult)}
+    profiles = {name: attack for name, attack in attacks.items() if isinstance(attack, ProfileResult)}
+    others: dict[str, list[OtherResult]] = {}
+    for attack in attacks.values():
+        if isinstance(attack, OtherResult):
+            others.setdefault(attack.kind, []).append(attack)
+    clauses = [_labels(labels)] if labels else []
+    clauses += [_matching(matching)] if matching else []
+    clauses += [_scores(scores)] if scores else []
+    clauses += [_profile(profiles)] if profiles else []
+    return clauses + [_other(others[kind]) for kind in sorted(others)]
+
+
+def row_of(attack: AttackResult) -> Row:
+    """An attack that answers with something else than records, as a row.
+
+    Raises:
+        TypeError: it answers with records.
+    """
+    if isinstance(attack, LabelsResult):
+        return Row(attack.class_accuracy, attack.label_accuracy_prior, "class", attack.class_accuracy_ci95)
+    if isinstance(attack, MatchingResult):
+        return Row(attack.top1_of_1000, 1.0 / attack.candidates, "first of 1,000")
+    if isinstance(attack, ScoresResult):
+        return Row(attack.auc, 0.5, "AUC", attack.auc_ci95, attack.membership_auc_trained)
+    if isinstance(attack, ProfileResult):
+        low, high = attack.total_variation_ci95
+        interval = (1.0 - high, 1.0 - low) if attack.cases > 1 else None
+        chance = 1.0 - attack.total_variation_prior_median
+        return Row(1.0 - attack.total_variation_median, chance, "label histogram", interval)
+    if isinstance(attack, OtherResult):
+        return Row(attack.success, attack.chance, attack.measured, attack.success_ci95, attack.success_before)
+    raise TypeError(f"{attack.kind!r} answers are no inferences")
 
 
 def kept(clause: str, row: Row, package: str) -> dict[str, Any]:
@@ -76,39 +124,41 @@ def kept(clause: str, row: Row, package: str) -> dict[str, Any]:
     return {**known, "chance": row.chance, "measured": row.words, "said": clause, "measured_by": package}
 
 
-def _labels(tried: Mapping[str, Figures]) -> str:
-    best = max(tried, key=lambda name: (tried[name]["class_accuracy"], tried[name]["label_accuracy"]))
+def _labels(tried: Mapping[str, LabelsResult]) -> str:
+    best = max(tried, key=lambda name: (tried[name].class_accuracy, tried[name].label_accuracy))
     attack = tried[best]
-    if attack["no_signal"] == attack["cases"]:
+    if attack.no_signal == attack.cases:
         return "no deleted class can be told: the released model did not change"
     return (
-        f"{best} names the class in {_percent(attack['class_accuracy'])} of {attack['cases']} deletions "
-        f"(the commonest public class: {_percent(attack['label_accuracy_prior'])} of the records)"
+        f"{best} names the class in {_percent(attack.class_accuracy)} of {attack.cases} deletions "
+        f"(the commonest public class: {_percent(attack.label_accuracy_prior)} of the records)"
     )
 
 
-def _matching(tried: Mapping[str, Figures]) -> str:
-    best = max(tried, key=lambda name: (tried[name]["top1_of_1000"], -tried[name]["rank_median"]))
+def _matching(tried: Mapping[str, MatchingResult]) -> str:
+    best = max(tried, key=lambda name: (tried[name].top1_of_1000, -tried[name].rank_median))
     attack = tried[best]
-    return f"{best} picks the record out of {attack['candidates']:,} in {_percent(attack['top1_of_1000'])} of cases"
+    return f"{best} picks the record out of {attack.candidates:,} in {_percent(attack.top1_of_1000)} of cases"
 
 
-def _scores(tried: Mapping[str, Figures]) -> str:
-    shown = {name: attack for name, attack in tried.items() if "auc" in attack}
-    if not shown:
+def _scores(tried: Mapping[str, ScoresResult]) -> str:
+    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None and a.auc_ci95 is not None}
+    if not told:
         return f"{_listed(tried)} withheld: no power on the model before"
-    best = max(shown, key=lambda name: shown[name]["auc"])
-    low, high = shown[best]["auc_ci95"]
-    return f"{best} tells deleted records with an AUC of {shown[best]['auc']:.2f} ({low:.2f} to {high:.2f})"
+    best = max(told, key=lambda name: told[name][0])
+    area, (low, high) = told[best]
+    return f"{best} tells deleted records with an AUC of {area:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _profile(tried: Mapping[str, Figures]) -> str:
-    best = min(tried, key=lambda name: tried[name]["total_variation_median"])
+def _profile(tried: Mapping[str, ProfileResult]) -> str:
+    best = min(tried, key=lambda name: tried[name].total_variation_median)
     attack = tried[best]
-    if attack["no_signal"] == attack["cases"]:
+    if attack.no_signal == attack.cases:
         return "nothing of a leaver's profile can be told: the released model did not change"
-    off, prior, (low, high) = (attack[f"total_variation_{key}"] for key in ("median", "prior_median", "ci95"))
-    interval = f"{low:.2f} to {high:.2f}; " if attack["cases"] > 1 else ""
+    off, prior, (low, high) = (
+        attack.total_variation_median, attack.total_variation_prior_median, attack.total_variation_ci95
+    )  # fmt: skip
+    interval = f"{low:.2f} to {high:.2f}; " if attack.cases > 1 else ""
     if high >= prior:
         return (
             f"{best} says no more of a leaver's label histogram than the public shares do ({off:.2f} off in total "
@@ -116,66 +166,27 @@ def _profile(tried: Mapping[str, Figures]) -> str:
         )
     return (
         f"{best} tells a leaver's label histogram to within {off:.2f} in total variation ({interval}the public shares: "
-        f"{prior:.2f}), and its intervals hold {_percent(attack['counts_covered'])} of the counts"
+        f"{prior:.2f}), and its intervals hold {_percent(attack.counts_covered)} of the counts"
     )
 
 
-def _labels_row(attack: Figures) -> Row:
-    return Row(
-        attack["class_accuracy"], attack["label_accuracy_prior"], "class", attack.get("class_accuracy_ci95") or None
-    )
-
-
-def _matching_row(attack: Figures) -> Row:
-    return Row(attack["top1_of_1000"], 1.0 / attack["candidates"], "first of 1,000")
-
-
-def _scores_row(attack: Figures) -> Row:
-    return Row(attack.get("auc"), 0.5, "AUC", attack.get("auc_ci95"), attack.get("membership_auc_trained"))
-
-
-def _profile_row(attack: Figures) -> Row:
-    low, high = attack["total_variation_ci95"]
-    interval = (1.0 - high, 1.0 - low) if attack["cases"] > 1 else None
-    chance = 1.0 - attack["total_variation_prior_median"]
-    return Row(1.0 - attack["total_variation_median"], chance, "label histogram", interval)
-
-
-def _kept_clause(tried: Mapping[str, Figures]) -> str:
-    best = max(tried.values(), key=lambda attack: attack.get("success", -1.0))
-    return f"{best['said']} (as {best['measured_by']} measures it)"
-
-
-def _kept_row(attack: Figures) -> Row:
-    interval = attack.get("success_ci95")
-    return Row(attack.get("success"), attack["chance"], attack["measured"], interval, attack.get("success_before"))
-
-
-READINGS: Mapping[str, Reading] = {
-    "labels": Reading(_labels, _labels_row),
-    "matching": Reading(_matching, _matching_row),
-    "scores": Reading(_scores, _scores_row),
-    "profile": Reading(_profile, _profile_row),
-}
-"""By ``kind``, in the order of the verdict."""
-KEPT = Reading(_kept_clause, _kept_row)
-"""Of the kinds of other packages."""
+def _other(tried: Iterable[OtherResult]) -> str:
+    best = max(tried, key=lambda attack: -1.0 if attack.success is None else attack.success)
+    return f"{best.said} (as {best.measured_by} measures it)"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return " and ".join(names)
 
 
-def cost(attack: Figures) -> str:
+def cost(attack: AttackResult) -> str:
     """Seconds over all deletions, how far memory rose, and queries where the attack could only ask."""
-    if "seconds" not in attack:
-        return "-"
-    asked = f", {_short(attack['queries'])} queries" if "queries" in attack else ""
-    return f"{attack['seconds']:.1f} s, {attack['peak_memory_bytes'] / 1e6:.0f} MB{asked}"
+    asked = "" if attack.queries is None else f", {_short(attack.queries)} queries"
+    return f"{attack.seconds:.1f} s, {attack.peak_memory_bytes / 1e6:.0f} MB{asked}"
 
 
 def _short(count: int) -> str:

@@ -1,10 +1,8 @@
 """What a run was made with: digests hold for one CPU type and one set of libraries."""
 
-import itertools
 import os
 import platform
 import subprocess
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,10 +30,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
-
-
-def unused_directory(scenario: str) -> Path:
-    """``runs/<scenario>-<time>``, or with -2, -3, ... behind it where another run has taken that second."""
-    name = Path("runs") / f"{scenario}-{datetime.now():%Y%m%d-%H%M%S}"
-    names = (name if count == 1 else Path(f"{name}-{count}") for count in itertools.count(1))
-    return next(name for name in names if not name.exists())

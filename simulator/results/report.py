@@ -1,16 +1,15 @@
 """What a run found, as the table at its end; from ``results.json`` alone."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from palimpsest.simulator.results.attack_results import AttackResult
 from palimpsest.simulator.results.inference_verdicts import cost, inferences
-from palimpsest.simulator.results.verdicts import Arm, Grade, label_of, leading, metric, reconstructions, verdict
-
-__all__ = ["attack_table", "markdown", "table", "verdict"]
+from palimpsest.simulator.results.schema import ArmResult, RunResults
+from palimpsest.simulator.results.verdicts import Grade, label_of, leading, reconstructions, verdict
 
 _STYLE: dict[Grade, str] = {"back": "bold red", "part": "yellow", "nothing": "green", "silent": "dim", "unclear": "dim"}
 _NARROW, _WIDE = 100, 132
@@ -24,20 +23,21 @@ _MEASURES = {
     "total_variation_median": "histogram off",
     "success": "success",
 }
+"""Columns, by the name of the figure that they show."""
 
 
-def table(results: Mapping[str, Any], width: int = 120) -> Table:
+def table(results: RunResults, width: int = 120) -> Table:
     """The table at the end of a run, grouped by variant.
 
     Args:
-        results: content of ``results.json``.
+        results: of the run.
         width: columns of the terminal; below ``_WIDE`` the verdicts stand under the figures instead of beside them, and
             below ``_NARROW`` what attacks cost is left out.
     """
-    arms: Sequence[Arm] = results["arms"]
+    arms = results.arms
     outer = Table.grid(padding=(0, 0, 1, 0))
-    for variant in dict.fromkeys(arm.get("variant", "") for arm in arms):
-        chosen = [arm for arm in arms if arm.get("variant", "") == variant]
+    for variant in dict.fromkeys(arm.variant for arm in arms):
+        chosen = [arm for arm in arms if arm.variant == variant]
         if variant:
             outer.add_row(Text(variant, style="bold"))
         outer.add_row(_figures(chosen, arms, beside=width >= _WIDE, costs=width >= _NARROW))
@@ -46,7 +46,7 @@ def table(results: Mapping[str, Any], width: int = 120) -> Table:
     return outer
 
 
-def _figures(chosen: Sequence[Arm], arms: Sequence[Arm], beside: bool, costs: bool) -> Table:
+def _figures(chosen: Sequence[ArmResult], arms: Sequence[ArmResult], beside: bool, costs: bool) -> Table:
     """One row an arm; each attack has a line of its own inside it."""
     figures = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_lines=True, pad_edge=False)
     figures.add_column("unlearning", min_width=12, max_width=24)
@@ -63,23 +63,24 @@ def _figures(chosen: Sequence[Arm], arms: Sequence[Arm], beside: bool, costs: bo
         attacks = _attacks(arm)
         cells = [_name(arm, arms), _utilities(arm), "\n".join(attacks)]
         for key in shown:
-            cells.append("\n".join(_two(attack.get(key)) for attack in attacks.values()))
+            cells.append("\n".join(_two(attack.figure(key)) for attack in attacks.values()))
         cells += ["\n".join(cost(attack) for attack in attacks.values())] if costs else []
         figures.add_row(*map(Text, cells), *([_judged(arm)] if beside else []))
     return figures
 
 
-def _attacks(arm: Arm) -> dict[str, Arm]:
+def _attacks(arm: ArmResult) -> dict[str, AttackResult]:
     """The attacks of an arm: on records, then on classes, then on given records."""
     return {**reconstructions(arm), **inferences(arm)}
 
 
-def _shown(chosen: Sequence[Arm]) -> list[str]:
+def _shown(chosen: Sequence[ArmResult]) -> list[str]:
     """The measures that some attack of these arms has."""
-    return [key for key in _MEASURES if any(key in attack for arm in chosen for attack in _attacks(arm).values())]
+    attacks = [attack for arm in chosen for attack in _attacks(arm).values()]
+    return [key for key in _MEASURES if any(attack.figure(key) is not None for attack in attacks)]
 
 
-def _verdicts(chosen: Sequence[Arm], arms: Sequence[Arm]) -> Table:
+def _verdicts(chosen: Sequence[ArmResult], arms: Sequence[ArmResult]) -> Table:
     """The sentences, for narrow terminals."""
     sentences = Table.grid(padding=(0, 2, 0, 0))
     for arm in chosen:
@@ -87,50 +88,49 @@ def _verdicts(chosen: Sequence[Arm], arms: Sequence[Arm]) -> Table:
     return sentences
 
 
-def _judged(arm: Arm) -> Text:
+def _judged(arm: ArmResult) -> Text:
     led = leading(arm)
     return Text(verdict(arm), style=_STYLE[led[1]] if led else "dim")
 
 
-def _name(arm: Arm, arms: Sequence[Arm]) -> str:
+def _name(arm: ArmResult, arms: Sequence[ArmResult]) -> str:
     """The label, with the seed where there are several."""
-    several = len({other["seed"] for other in arms}) > 1
-    return label_of(arm, arms) + (f", seed {arm['seed']}" if several else "")
+    several = len({other.seed for other in arms}) > 1
+    return label_of(arm, arms) + (f", seed {arm.seed}" if several else "")
 
 
-def _utilities(arm: Arm) -> str:
-    utility = arm.get("utility") or {}
-    lines = [
-        f"{name:<9} {utility[name]:.3f}"
-        for name in ("trained", "unlearned", "retrained")
-        if utility.get(name) is not None
-    ]
-    return "\n".join([metric(arm), *lines]) if lines else "-"
+def _utilities(arm: ArmResult) -> str:
+    utility = arm.utility
+    if utility is None:
+        return "-"
+    of = {"trained": utility.trained, "unlearned": utility.unlearned, "retrained": utility.retrained}
+    lines = [f"{name:<9} {value:.3f}" for name, value in of.items() if value is not None]
+    return "\n".join([utility.unit, *lines]) if lines else "-"
 
 
 def _two(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def markdown(results: Mapping[str, Any]) -> str:
+def markdown(results: RunResults) -> str:
     """The verdicts and the figures as markdown, for MLflow's notes."""
-    arms: Sequence[Arm] = results["arms"]
+    arms = results.arms
     text = []
-    for variant in dict.fromkeys(arm.get("variant", "") for arm in arms):
-        chosen = [arm for arm in arms if arm.get("variant", "") == variant]
+    for variant in dict.fromkeys(arm.variant for arm in arms):
+        chosen = [arm for arm in arms if arm.variant == variant]
         text += [f"### {variant}", ""] if variant else []
         text += [f"- **{_name(arm, arms)}**: {verdict(arm)}" for arm in chosen]
         text += ["", attack_table(chosen, arms), ""]
     return "\n".join(text)
 
 
-def attack_table(chosen: Sequence[Arm], arms: Sequence[Arm]) -> str:
+def attack_table(chosen: Sequence[ArmResult], arms: Sequence[ArmResult]) -> str:
     """A markdown row for each attack of the chosen arms; ``arms`` are all, to name them by what differs."""
     shown = _shown(chosen)
     headers = " | ".join(["unlearning", "attack", *(_MEASURES[key] for key in shown), "cost"])
     lines = [f"| {headers} |", f"|---|---|{'---:|' * len(shown)}---|"]
     for arm in chosen:
         for name, attack in _attacks(arm).items():
-            cells = [_name(arm, arms), name, *(_two(attack.get(key)) for key in shown), cost(attack)]
+            cells = [_name(arm, arms), name, *(_two(attack.figure(key)) for key in shown), cost(attack)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -1,43 +1,131 @@
-"""The directory that a finished run leaves, read for tables, figures and tracking."""
+"""The directory of a run: which file lies where. Only this module and ``arm_files`` know; they write and read them."""
 
+import itertools
 import json
 import tomllib
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from palimpsest.simulator.results.answers import answer_names
-from palimpsest.simulator.results.verdicts import Arm, label_of
-from palimpsest.simulator.world.records import Reconstruction
+from palimpsest.simulator.results.arm_files import ArmFiles
+from palimpsest.simulator.results.schema import ArmResult, RunResults
+from palimpsest.simulator.results.verdicts import label_of
+from palimpsest.simulator.world.files import write_atomically
 
-
-class RunFilesError(ValueError):
-    """A directory is not what a finished run leaves."""
+_RUNS = Path("runs")
+"""Where runs go that the user names no place for."""
 
 
 @dataclass(frozen=True)
-class Records:
-    """Records of the targets, true or reconstructed.
+class RunDirectory:
+    """Where a run leaves what.
 
     Attributes:
-        x: ``[n, d]`` in the model's input units.
-        y: ``[n]`` classes or targets.
-        case: ``[n]`` index of the deletion a record belongs to.
+        path: of the directory, which need not exist.
     """
 
-    x: NDArray[Any]
-    y: NDArray[Any]
-    case: NDArray[Any]
+    path: Path
 
-    def of_case(self, case: int) -> NDArray[Any]:
-        """Rows of one deletion, in order."""
-        return np.flatnonzero(self.case == case)
+    @property
+    def results_file(self) -> Path:
+        """Every figure; written last, so that its presence means that all arms are done."""
+        return self.path / "results.json"
+
+    @property
+    def scenario_file(self) -> Path:
+        """The resolved scenario; its presence means that a run was begun here."""
+        return self.path / "scenario.toml"
+
+    @property
+    def provenance_file(self) -> Path:
+        """What bits depend on beside the scenario."""
+        return self.path / "provenance.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The erasure ledger of all arms."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """The log of rounds, requests, trainings and arms, as they were done."""
+        return self.path / "events.jsonl"
+
+    @property
+    def comparison(self) -> Path:
+        """The table that compares ways of unlearning."""
+        return self.path / "comparison.md"
+
+    @property
+    def figures(self) -> Path:
+        """Directory of the figures."""
+        return self.path / "figures"
+
+    @property
+    def hosts_lock(self) -> Path:
+        """File that hosts lock while they write here by themselves."""
+        return self.path / ".hosts"
+
+    @property
+    def scratch(self) -> Path:
+        """Directory of what trainings keep on disk until their arms are done."""
+        return self.path / "checkpoints"
+
+    def figure(self, name: str, variant: str = "") -> Path:
+        """File of a figure of one variant, or of the whole run."""
+        return self.figures / (f"{name}-{variant}.png" if variant else f"{name}.png")
+
+    def arm(self, arm: str) -> ArmFiles:
+        """The files of the arm with this id."""
+        return ArmFiles(self.path, arm)
+
+    def write_scenario(self, text: str) -> None:
+        """Write the resolved scenario, as TOML."""
+        write_atomically(self.scenario_file, text)
+
+    def scenario(self) -> dict[str, Any]:
+        """The resolved scenario."""
+        return tomllib.loads(self.scenario_file.read_text())
+
+    def write_provenance(self, about: Mapping[str, Any]) -> None:
+        """Write what bits depend on beside the scenario."""
+        write_atomically(self.provenance_file, json.dumps(about, indent=1))
+
+    def provenance(self) -> dict[str, Any] | None:
+        """What bits depend on beside the scenario; None where the directory does not say."""
+        if not self.provenance_file.is_file():
+            return None
+        about: dict[str, Any] = json.loads(self.provenance_file.read_text())
+        return about
+
+    def write_results(self, results: RunResults) -> None:
+        """Write ``results.json``; this finishes the run."""
+        write_atomically(self.results_file, results.to_text())
+
+    def identity(self) -> str:
+        """What marks this directory's runs in every tracking store; made when it is first asked for."""
+        path = self.path / "tracking.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps({"id": uuid.uuid4().hex}))
+        return str(json.loads(path.read_text())["id"])
+
+
+def unused_directory(scenario: str) -> Path:
+    """``runs/<scenario>-<time>``, or with -2, -3, ... behind it where another run has taken that second."""
+    name = _RUNS / f"{scenario}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = (name if count == 1 else Path(f"{name}-{count}") for count in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def newest_run() -> Path | None:
+    """The run under ``runs/`` that finished last; None where none did."""
+    finished = [place for place in map(RunDirectory, _RUNS.glob("*")) if place.results_file.is_file()]
+    return max(finished, key=lambda place: place.results_file.stat().st_mtime).path if finished else None
 
 
 @dataclass(frozen=True)
@@ -51,106 +139,57 @@ class Setting:
 
     variant: str
     label: str
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResult, ...]
 
 
+@dataclass(frozen=True)
 class RunFiles:
-    """Reads what a run left; nothing is cached but ``results.json``.
+    """A finished run, read for tables, figures and tracking; of its files nothing is kept but the results.
 
     Attributes:
         directory: of the run.
         results: content of ``results.json``.
     """
 
-    def __init__(self, directory: Path, results: dict[str, Any]) -> None:
-        self.directory = directory
-        self.results = results
+    directory: RunDirectory
+    results: RunResults
 
     @classmethod
-    def open(cls, directory: Path) -> "RunFiles":
-        """Read ``results.json``.
+    def open(cls, path: Path) -> "RunFiles":
+        """Read the results of the run in a directory.
 
         Raises:
-            RunFilesError: there is none, it is broken, or it has a schema that this version does not read.
+            RunFilesError: there are none, they are broken, or have a schema that this version does not read.
         """
-        path = directory / "results.json"
-        try:
-            results = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise RunFilesError(f"{directory} holds no finished run: it has no results.json") from None
-        except (OSError, ValueError) as error:
-            raise RunFilesError(f"{path} cannot be read: {error}") from None
-        if not isinstance(results, dict) or results.get("schema") != 1:
-            found = results.get("schema") if isinstance(results, dict) else type(results).__name__
-            raise RunFilesError(f"{path} has schema {found!r}; this version reads schema 1")
-        return cls(directory, results)
+        directory = RunDirectory(path)
+        return cls(directory, RunResults.read(directory.results_file))
 
     @property
-    def arms(self) -> list[Arm]:
-        """The arms of ``results.json``."""
-        arms: list[Arm] = self.results["arms"]
-        return arms
+    def arms(self) -> tuple[ArmResult, ...]:
+        """The arms, in the order of ``results.json``."""
+        return self.results.arms
 
     def variants(self) -> list[str]:
         """Names of the variants, in order; one empty name where the scenario has none."""
-        return list(dict.fromkeys(arm.get("variant", "") for arm in self.arms))
+        return list(dict.fromkeys(arm.variant for arm in self.arms))
 
     def settings(self, variant: str) -> list[Setting]:
         """The arms of one variant, seeds together."""
-        groups: dict[str, list[Arm]] = {}
+        groups: dict[str, list[ArmResult]] = {}
         for arm in self.arms:
-            if arm.get("variant", "") == variant:
+            if arm.variant == variant:
                 groups.setdefault(label_of(arm, self.arms), []).append(arm)
         return [Setting(variant, label, tuple(arms)) for label, arms in groups.items()]
 
-    def scenario(self) -> dict[str, Any]:
-        """The resolved scenario."""
-        return tomllib.loads((self.directory / "scenario.toml").read_text())
+    def files(self, arm: ArmResult) -> ArmFiles:
+        """What an arm left beside its results."""
+        return self.directory.arm(arm.arm)
 
-    def scores(self, *arms: Arm) -> pd.DataFrame:
+    def scores(self, *arms: ArmResult) -> pd.DataFrame:
         """A row for each target and attack that answered with records; empty where none of these arms had one."""
-        paths = [self.directory / "scores" / f"{arm['arm']}.parquet" for arm in arms]
-        frames = [pd.read_parquet(path) for path in paths if path.is_file()]
+        frames = [frame for arm in arms if (frame := self.files(arm).scores()) is not None]
         columns = ["attack", "case", "target", "cosine", "cosine_centred"]
         if not frames:
             return pd.DataFrame(columns=columns)
         rows = pd.concat(frames, ignore_index=True)
         return rows[rows["cosine"].notna()] if "cosine" in rows else pd.DataFrame(columns=columns)
-
-    def forgetting(self, arm: Arm) -> pd.DataFrame:
-        """What was measured of an arm's models: a row for each request and model (trained, unlearned, retrained)."""
-        return pd.read_parquet(self.directory / "forgetting" / f"{arm['arm']}.parquet")
-
-    def truth(self, arm: Arm) -> Records | None:
-        """The deleted records of an arm; None where the run kept none."""
-        arrays = self._arrays("truth", arm)
-        return Records(arrays["x"], arrays["y"], arrays["case"]) if arrays else None
-
-    def reconstructions(self, arm: Arm) -> dict[str, Records]:
-        """What each attack that answers with records said, in the order of the file's names."""
-        arrays = self._arrays("reconstructions", arm)
-        path = self.directory / "reconstructions" / f"{arm['arm']}.safetensors"
-        answered = answer_names(path) if arrays else {}
-        attacks = sorted(attack for attack, name in answered.items() if name == Reconstruction.name)
-        return {
-            attack: Records(arrays[f"{attack}/x"], arrays[f"{attack}/y"], arrays[f"{attack}/case"])
-            for attack in attacks
-        }
-
-    def rounds(self, arm: Arm) -> list[dict[str, Any]]:
-        """What was measured at each release of the trunk; empty where nothing was."""
-        path = self.directory / "rounds" / f"{arm['arm']}.json"
-        if not path.is_file():
-            return []
-        measured: list[dict[str, Any]] = json.loads(path.read_text())
-        return measured
-
-    def _arrays(self, folder: str, arm: Arm) -> dict[str, NDArray[Any]]:
-        path = self.directory / folder / f"{arm['arm']}.safetensors"
-        if not path.is_file():
-            return {}
-        try:
-            arrays: dict[str, NDArray[Any]] = load_file(path)
-        except SafetensorError as error:
-            raise RunFilesError(f"{path} is no safetensors file: {error}") from None
-        return arrays

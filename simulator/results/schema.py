@@ -1,49 +1,30 @@
 """What ``results.json`` says, schema version 1, as types: it is written and read through them.
 
-A model keeps the keys that it was made from, in their order: what is written is byte for byte what was read, and a key
-that was absent stays absent although its field then has a default.
+A field without a default is one that version 1 always writes; where it is missing, the file is refused.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, ValidationError
 
-Number: TypeAlias = int | float
-Interval: TypeAlias = tuple[Number, Number]
-"""Lower and upper end of a 95 % interval."""
-Measure: TypeAlias = JsonValue
-"""A further figure that a method, a defense or an attack reports by a name of its own."""
+from palimpsest.simulator.results.attack_results import AnyAttack
+from palimpsest.simulator.results.entry import Entry, Interval, Measure, Number
+
+_Read = TypeVar("_Read", bound=Entry)
 
 
-class Entry(BaseModel):
-    """A JSON object of ``results.json``: frozen, with its keys in the order in which they were given."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Measure] = Field(init=False)
-    _keys: tuple[str, ...] = PrivateAttr(default=())
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _remember_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        made = handler(data)
-        if isinstance(data, Mapping):
-            made._keys = tuple(data)
-        return made
-
-    def to_json(self) -> dict[str, Any]:
-        """This entry as ``json`` writes it: the keys that were given, in their order."""
-        return {key: _plain(getattr(self, key)) for key in self._keys}
-
-    @property
-    def measures(self) -> dict[str, Measure]:
-        """The figures that have no field of their own."""
-        return dict(self.__pydantic_extra__)
+class RunFilesError(ValueError):
+    """What a run left is missing, broken, or of a version that is not read here."""
 
 
 class Method(Entry):
-    """An unlearning method and its hyper-parameters."""
+    """An unlearning method and its hyper-parameters.
+
+    Attributes:
+        coupling: how a retraining's randomness relates to the first training's; empty where the method has none.
+    """
 
     method: str
     coupling: str = ""
@@ -58,62 +39,102 @@ class Defense(Entry):
 class Data(Entry):
     """What was trained on; ``shape`` is that of one record, the counts are of clients and of records."""
 
-    source: str = ""
-    task: str = ""
-    shape: tuple[int, ...] = ()
-    class_names: tuple[str, ...] = ()
-    feature_names: tuple[str, ...] = ()
-    clients: int = 0
-    records: int = 0
-    public: int = 0
-    test: int = 0
+    source: str
+    task: str
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    clients: int
+    records: int
+    public: int
+    test: int
 
 
 class Deletion(Entry):
-    """What one request deletes."""
+    """What one request deletes: the level, and the most records that a request has."""
 
-    level: str = "record"
-    records: int = 1
+    level: str
+    records: int
 
 
 class Requests(Entry):
     """How many deletions were asked for, and how many were done."""
 
-    made: int = 0
-    completed: int = 0
+    made: int
+    completed: int
 
 
 class Utility(Entry):
-    """What the models are worth on test data: medians over requests, in the unit of ``metric``."""
+    """What the models are worth on test data, in the unit of ``metric``: medians over requests.
 
-    metric: str = ""
+    The figures are None where there are no test records, those of the worst client where no client has enough records,
+    and spreads (standard deviations) where there is but one retraining a request.
+    """
+
+    metric: str
     trained: Number | None = None
     unlearned: Number | None = None
     retrained: Number | None = None
+    retrained_spread: Number | None = None
+    worst_client_unlearned: Number | None = None
+    worst_client_retrained: Number | None = None
+    worst_client_retrained_spread: Number | None = None
+
+    @property
+    def unit(self) -> str:
+        """The metric as it is written for readers."""
+        return {"r2": "R2"}.get(self.metric, self.metric)
 
 
 class Forgetting(Entry):
-    """Whether the server forgot: medians over requests; what was not measured is None."""
+    """Whether the server forgot, pooled over requests; ``exact`` is always said, the rest where it was measured.
 
-    exact: bool = False
+    Nothing is measured where no request was completed. ``kl`` needs probabilities, ``between`` and ``spread`` several
+    retrainings, ``membership`` test records, ``backdoor`` a backdoor, ``relearning`` a training that can go on.
+    """
+
+    exact: bool
     exact_for_adaptive_requests: bool | None = None
     retrainings: int | None = None
     forget_loss: Number | None = None
+    forget_loss_retrained: Number | None = None
+    forget_loss_retrained_spread: Number | None = None
     forget_accuracy: Number | None = None
     distance_to_retrained: Number | None = None
+    distance_between_retrained: Number | None = None
+    kl_to_retrained: Number | None = None
+    kl_between_retrained: Number | None = None
+    membership_auc: Number | None = None
+    membership_auc_retrained: Number | None = None
+    membership_auc_retrained_spread: Number | None = None
     membership_valid: bool | None = None
+    backdoor_success: Number | None = None
+    backdoor_success_retrained: Number | None = None
+    backdoor_success_retrained_spread: Number | None = None
+    relearning_rounds: Number | None = None
+    relearning_rounds_retrained: Number | None = None
+    relearning_reached: Number | None = None
+    relearning_reached_retrained: Number | None = None
 
 
 class Cost(Entry):
-    """What unlearning has cost beside retraining: seconds, bytes and client updates."""
+    """What unlearning has cost beside retraining: seconds, bytes and client updates.
 
-    unlearning_seconds: Number | None = None
-    retraining_seconds: Number | None = None
-    rounds: int | None = None
-    client_updates: int | None = None
-    bytes_up: int | None = None
-    bytes_down: int | None = None
-    server_bytes_stored: int | None = None
+    Speed-ups over retraining at equal utility are None where utility is not measured, or where nothing was spent.
+    """
+
+    unlearning_seconds: Number
+    retraining_seconds: Number
+    retraining_client_updates: int
+    retraining_client_seconds: Number
+    rounds: int
+    client_updates: int
+    client_seconds: Number
+    bytes_up: int
+    bytes_down: int
+    server_bytes_stored: int
+    speed_up_seconds: Number | None = None
+    speed_up_client_updates: Number | None = None
 
 
 class Bound(Entry):
@@ -137,107 +158,149 @@ class Spent(Entry):
 
 
 class BeforeAndAfter(Entry):
-    """Epsilon before and after the deletion."""
+    """Epsilon before and after the deletion; None where no unit was left to spend it."""
 
-    before: Spent
-    after: Spent
+    before: Spent | None = None
+    after: Spent | None = None
 
 
 class Privacy(Entry):
-    """Differential privacy of an arm; ``epsilon_max`` is None where none was asked for."""
+    """Differential privacy of an arm.
 
-    unit: str = "record"
-    epsilon_max: Number | None = None
-    delta: Number | None = None
+    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent. There are no bounds
+    where no request was completed, or where the adversary is granted labels or clients.
+    """
+
+    unit: str
+    epsilon_max: Number | None
+    delta: Number
     accountant: str | None = None
     deleted: BeforeAndAfter | None = None
     retained: BeforeAndAfter | None = None
+    noise: str | None = None
+    amplified_by_client_sampling: bool | None = None
     bounds: tuple[Bound, ...] = ()
 
 
-class AttackResult(Entry):
-    """The figures of one attack; those that its kind of answer lacks are None, and others are in ``measures``."""
-
-    kind: str
-    n: int
-    cases: int | None = None
-    no_signal: int = 0
-    cosine_median: Number | None = None
-    cosine_p90: Number | None = None
-    cosine_ci95: Interval | None = None
-    cosine_centred_median: Number | None = None
-    cosine_centred_p90: Number | None = None
-    cosine_centred_ci95: Interval | None = None
-    label_accuracy: Number | None = None
-    top1_of_1000: Number | None = None
-    class_accuracy: Number | None = None
-    class_accuracy_ci95: Interval | None = None
-    auc: Number | None = None
-    auc_ci95: Interval | None = None
-    tpr_at_1_percent: Number | None = None
-    seconds: Number | None = None
-    peak_memory_bytes: int | None = None
-    queries: int | None = None
-
-
 class ArmResult(Entry):
-    """One arm: a way of unlearning under a defense with a seed, and all that was found of it."""
+    """One arm: a way of unlearning under a defense with a seed, and all that was found of it.
+
+    Attributes:
+        variant: empty where the scenario has none.
+        conditions: what the success of attacks depends on, by name; what does not apply is absent.
+        utility: None where no request was completed.
+        attacks: by the attack's kind; empty where no request was completed.
+        notes: what the method reported of itself.
+        verdict: one sentence.
+    """
 
     arm: str
-    variant: str = ""
+    variant: str
     unlearning: Method
     defense: Defense
     seed: int
-    data: Data = Data()
-    deletion: Deletion = Deletion()
-    conditions: dict[str, Measure] = {}
-    requests: Requests = Requests()
-    transcript_digest: str = ""
-    utility: Utility = Utility()
-    forgetting: Forgetting = Forgetting()
-    attacks: dict[str, AttackResult] = {}
-    privacy: Privacy = Privacy()
-    notes: dict[str, Measure] = {}
-    cost: Cost = Cost()
-    verdict: str = ""
+    data: Data
+    deletion: Deletion
+    conditions: dict[str, Measure]
+    requests: Requests
+    transcript_digest: str
+    utility: Utility | None = None
+    forgetting: Forgetting
+    attacks: dict[str, AnyAttack]
+    privacy: Privacy
+    notes: dict[str, Measure]
+    cost: Cost
+    verdict: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read an arm's file.
+
+        Raises:
+            RunFilesError: there is none, or it is broken.
+        """
+        return _checked(cls, _content(path), path)
+
+    def to_text(self) -> str:
+        """The text of an arm's file."""
+        return json.dumps(self.to_json(), allow_nan=False)
+
+
+class Round(Entry):
+    """One release of the training; a measure is None where it does not apply, and may be NaN."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    round: int
+    phase: str
+    utility: float | None = None
+    loss: float | None = None
+    update_norm: float | None = None
+    epsilon: float | None = None
 
 
 class RunResults(Entry):
-    """Content of ``results.json``."""
+    """Content of ``results.json``.
+
+    Figures are attributes (``results.arms[0].cost.rounds``); ``results["arms"]`` is the same as the JSON says it.
+    """
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     schema_version: Literal[1] = Field(alias="schema")
-    scenario: str = ""
-    versions: dict[str, str] = {}
-    machine: dict[str, Measure] = {}
+    scenario: str
+    versions: dict[str, str]
+    machine: dict[str, Measure]
     arms: tuple[ArmResult, ...]
 
     @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Read the content of ``results.json``.
+    def read(cls, path: Path) -> Self:
+        """Read ``results.json``.
 
         Raises:
-            ValueError: it is no JSON, or does not follow schema version 1.
+            RunFilesError: there is none, it is broken, or it has a version that is not read here.
         """
-        return cls.model_validate(json.loads(text))
+        if not path.exists():
+            raise RunFilesError(f"{path.parent} holds no finished run: it has no {path.name}")
+        content = _content(path)
+        if not isinstance(content, dict) or content.get("schema") != 1:
+            given = f"schema {content.get('schema')!r}" if isinstance(content, dict) else type(content).__name__
+            raise RunFilesError(f"{path} has {given}; this version reads schema 1")
+        return _checked(cls, content, path)
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of ``results.json``, with ``schema`` under its name there."""
-        fields = {"schema": "schema_version"}
-        return {key: _plain(getattr(self, fields.get(key, key))) for key in self._keys}
+    def __getitem__(self, key: str) -> Any:
+        """What the JSON says under a key."""
+        return self.to_json()[key]
 
     def to_text(self) -> str:
         """The text of ``results.json``."""
         return json.dumps(self.to_json(), indent=1, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    """A value as ``json`` takes it."""
-    if isinstance(value, Entry):
-        return value.to_json()
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunFilesError(f"{path} cannot be read: {error}") from None
+
+
+def _checked(entry: type[_Read], content: Any, path: Path) -> _Read:
+    try:
+        return entry.model_validate(content)
+    except ValidationError as error:
+        raise RunFilesError(f"{path} does not follow schema 1: {_fault(error)}") from None
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing that is wrong: where, and what."""
+    faults = error.errors(include_url=False)
+    first, more = faults[0], len(faults) - 1
+    place = ".".join(map(str, first["loc"]))
+    what = "is missing" if first["type"] == "missing" else f"is {first['input']!r}: {_reason(first['msg'])}"
+    return f"{place} {what}" + (f" (and {more} more)" if more else "")
+
+
+def _reason(message: str) -> str:
+    """Pydantic's message as the rest of a sentence."""
+    said = message.removeprefix("Value error, ")
+    return said[:1].lower() + said[1:]

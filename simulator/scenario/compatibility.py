@@ -9,10 +9,13 @@ from palimpsest.simulator.scenario.private_methods import at, check_private, pla
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card
 from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.world.cards import Card
-from palimpsest.simulator.world.specs import LINEAR
+from palimpsest.simulator.world.models.kinds import suited, suits
 
-_OPTIMISERS = {"closed-form": ("ridge",), "lbfgs": LINEAR}
-"""Algorithms that solve for the optimum, and the models that have one they find."""
+_OPTIMISERS = {
+    "closed-form": Card(summary="it forms ridge's equations", traits=("quadratic",)),
+    "lbfgs": Card(summary="it needs a convex loss", traits=("linear",)),
+}
+"""Algorithms that solve for the optimum, and what a model must be to have one that they find."""
 
 _SINGLE_MESSAGES = {
     "leaver": "a message of the leaver alone",
@@ -143,10 +146,10 @@ def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]],
 def _check_training(setting: Setting) -> None:
     training, model, clients = setting.training, setting.model, setting.data.clients
     solvable = _OPTIMISERS.get(training.algorithm)
-    if solvable and model.kind not in solvable:
+    if solvable and not suits(solvable, model.kind):
         raise ScenarioError(
             f"training.algorithm = {training.algorithm!r} with model.kind = {model.kind!r}{at(setting)}: it solves "
-            f"{listed(solvable)}; take one of these, or fedavg or fedsgd"
+            f"{listed(suited(solvable))}; take one of these, or fedavg or fedsgd"
         )
     if solvable and not (model.l2 or model.regularisation):
         raise ScenarioError(
@@ -206,7 +209,12 @@ def _check_deletion(setting: Setting) -> None:
                     f"deletion.request.{position}.{key} = {round}{at(setting)}: must be at most {rounds}, the "
                     f"rounds of {training.algorithm} (0: {none})"
                 )
-        if clients and request.client is not None and request.client >= clients:
+        if isinstance(request.client, str) and setting.data.partition.scheme != "natural":
+            raise ScenarioError(
+                f"deletion.request.{position}.client = {request.client!r}{at(setting)}: only natural clients have "
+                f"names; take data.partition.scheme = 'natural', or give a number"
+            )
+        if clients and isinstance(request.client, int) and request.client >= clients:
             raise ScenarioError(
                 f"deletion.request.{position}.client = {request.client}{at(setting)}: there is no such client; with "
                 f"data.clients = {clients} ids go from 0 to {clients - 1}"
@@ -246,7 +254,7 @@ def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setti
         if not applies(entry, setting.variant):
             continue
         supported = {
-            "model.kind": (setting.model.kind, about.models),
+            "model.kind": (setting.model.kind, () if suits(about, setting.model.kind) else suited(about)),
             "training.algorithm": (setting.training.algorithm, about.algorithms),
             "deletion.level": (setting.deletion.level, about.levels),
         }

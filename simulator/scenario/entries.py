@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card, method_class, names
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.models.kinds import suits
 
 Entry = dict[str, Any]
 """One entry of a scenario: the method's name, its hyper-parameters, and ``only`` where it is for some variants."""
@@ -77,17 +80,24 @@ def with_defaults(group: Group, entries: list[Entry], variants: Mapping[str, str
     wanted = _DEFAULTS[group] if not entries else BASELINES if group == "attack" else ()
     added = list(entries)
     for name in wanted:
-        works_on = card(group, name).models
+        about = card(group, name)
         missing = [
             variant
             for variant, kind in variants.items()
-            if (not works_on or kind in works_on)
+            if _suits(about, kind)
             and not any(entry[NAME_KEY[group]] == name and applies(entry, variant) for entry in entries)
         ]
         if missing:
             entry = resolve(group, group, {NAME_KEY[group]: name})
             added.append(entry if len(missing) == len(variants) else entry | {"only": missing})
     return added
+
+
+def _suits(about: Card, kind: str) -> bool:
+    try:
+        return suits(about, kind)
+    except ModelError:
+        return True  # the section [model] is refused for it
 
 
 def members(entry: Entry) -> list[Entry]:

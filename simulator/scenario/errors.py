@@ -28,6 +28,10 @@ _EXPECTED = {
 }
 
 
+OWN_WORDS = "own_words"
+"""Type of a complaint whose sentence stands in its context, and begins with the key that it is about."""
+
+
 class ScenarioError(ValueError):
     """A scenario cannot be run; the message is one sentence for its author."""
 
@@ -58,6 +62,8 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
     if kind == "extra_forbidden":
         known = sorted(_keys(schema, first["loc"][:-1]))
         return f"{path}: unknown key;{closest(steps[-1], known)} known here: {listed(known)}"
+    if kind == OWN_WORDS:
+        return f"{path}.{first['ctx']['sentence']}" if path else str(first["ctx"]["sentence"])
     if kind == "missing":
         return f"{path} is missing"
     if kind == "value_error":

@@ -15,6 +15,7 @@ from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.compatibility import check
 from palimpsest.simulator.scenario.entries import Entry, resolve, with_defaults
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
+from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
 from palimpsest.simulator.scenario.private_methods import check_privacy
 from palimpsest.simulator.scenario.registry import Group
@@ -23,7 +24,6 @@ from palimpsest.simulator.scenario.sections import (
     DeletionConfig,
     EvaluationConfig,
     FederationConfig,
-    ModelConfig,
     PrivacyConfig,
     Setting,
     TrainingConfig,

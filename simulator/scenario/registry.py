@@ -53,20 +53,26 @@ def method_class(group: Group, name: str) -> type[BaseModel]:
     """Import the class of a method.
 
     Raises:
-        ScenarioError: another package's method cannot be imported, is no pydantic model, or carries no sound card.
+        ScenarioError: another package's method cannot be imported, whatever its module raises, is no pydantic model, or
+            carries no sound card.
     """
     built_in = _BUILT_IN[group].get(name)
     target = built_in.target if built_in else _third_parties(group)[name]
     module, _, attribute = target.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {error}") from error
+    except Exception as error:  # a module of somebody else's
+        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {_first_line(error)}") from error
     if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
         raise ScenarioError(f"{group} method {name!r} ({target}) is no pydantic model, as every method has to be")
     if built_in is None:
         _card_of(group, name, cls, target)
     return cls
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _card_of(group: Group, name: str, cls: type[BaseModel], target: str) -> Card:

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
+from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.world.data.build import DataConfig
 from palimpsest.simulator.world.records import Level
-from palimpsest.simulator.world.specs import LINEAR, Frozen, ModelKind, either
+from palimpsest.simulator.world.specs import Frozen
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -16,66 +17,6 @@ Pattern = Literal["independent", "sequential", "simultaneous"]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-
-_DEFAULT_L2 = {"ridge": 1e-2, "softmax": 1e-2, "svm": 1e-2, "mlp": 0.0, "cnn": 0.0, "resnet18": 0.0}
-
-
-class FeaturesConfig(Frozen):
-    """Random features in front of a linear model.
-
-    Attributes:
-        dimension: how many.
-        bandwidth: of the Gaussian kernel; ``median``: the median distance between public records.
-    """
-
-    kind: Literal["random-fourier"] = "random-fourier"
-    dimension: Count = 2048
-    bandwidth: Positive | Literal["median"] = "median"
-
-    @field_validator("bandwidth", mode="before")
-    @classmethod
-    def _number_or_median(cls, value: Any) -> Any:
-        if value == "median" or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
-            return value
-        raise ValueError("must be 'median' or a number above 0")
-
-
-class ModelConfig(Frozen):
-    """What is trained: SUM of losses + lambda/2 ||theta||^2, intercept included.
-
-    Attributes:
-        l2: lambda / n, n the clients' records at the start of training; by default 1e-2 for linear models, else 0.
-        regularisation: lambda itself, ``lambda`` in TOML, in place of l2.
-        hidden: width of the hidden layer; mlp only.
-        channels: of the first of four stages, each later one has twice as many; resnet18 only.
-        features: of linear models only.
-    """
-
-    kind: ModelKind = "softmax"
-    l2: NotNegative | None = None
-    regularisation: NotNegative | None = Field(default=None, alias="lambda")
-    hidden: Count = 64
-    channels: Count = 64
-    features: FeaturesConfig | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_lambda(cls, given: Any) -> Any:
-        """Refuse two regularisers, and fill in the kind's where there is none."""
-        if not isinstance(given, dict):
-            return given
-        if either(given, ("l2", "lambda"), "are two regularisers; give l2 (= lambda / n) or lambda, not both"):
-            return given
-        return given | {"l2": _DEFAULT_L2.get(str(given.get("kind", "softmax")), 0.0)}
-
-    @model_validator(mode="after")
-    def _nothing_ignored(self) -> "ModelConfig":
-        for key, value, kind in (("hidden", self.hidden, "mlp"), ("channels", self.channels, "resnet18")):
-            if value != type(self).model_fields[key].default and self.kind != kind:
-                raise ValueError(f"{key} = {value} is for kind = {kind!r}, not {self.kind!r}; leave it out")
-        if self.features is not None and self.kind not in LINEAR:
-            raise ValueError(f"features are for ridge, softmax and svm, not kind = {self.kind!r}; leave them out")
-        return self
 
 
 class SamplingConfig(Frozen):
@@ -110,6 +51,8 @@ class TrainingConfig(Frozen):
             whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        start: release 0 is drawn at random, or trained on the public sample for ``start_epochs``, as where a model that
+            others published is trained on; fedavg and fedsgd.
         shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
             one is released; fedavg and fedsgd.
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
@@ -125,6 +68,8 @@ class TrainingConfig(Frozen):
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    start: Literal["random", "public"] = "random"
+    start_epochs: Count = 10
     shards: Count = 1
     perturbation: NotNegative = 0.0
 
@@ -137,6 +82,15 @@ class TrainingConfig(Frozen):
             )
         if self.local_steps and self.algorithm != "fedavg":
             raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_start_for_rounds(self) -> "TrainingConfig":
+        if self.start == "public" and self.algorithm not in ("fedavg", "fedsgd"):
+            raise ValueError(
+                f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
+                f"wherever it starts"
+            )
         return self
 
     @model_validator(mode="before")
@@ -155,7 +109,7 @@ class RequestConfig(Frozen):
 
     Attributes:
         round: training round after which it arrives; 0: the last.
-        client: who asks.
+        client: who asks: a number from 0, or the name of a natural client.
         records: level record: local indices, from 0 to the client's size.
         label: level label.
         rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
@@ -163,10 +117,19 @@ class RequestConfig(Frozen):
     """
 
     round: int = Field(default=0, ge=0)
-    client: int | None = Field(default=None, ge=0)
+    client: int | str | None = None
     records: tuple[Annotated[int, Field(ge=0)], ...] = ()
     label: int | None = Field(default=None, ge=0)
     rejoin: int = Field(default=0, ge=0)
+
+    @field_validator("client", mode="before")
+    @classmethod
+    def _number_or_name(cls, client: Any) -> Any:
+        if client is None or (isinstance(client, str) and client):
+            return client
+        if isinstance(client, int) and not isinstance(client, bool) and client >= 0:
+            return client
+        raise ValueError("must be a client's number, from 0, or its name")
 
 
 class DeletionConfig(Frozen):

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
 from palimpsest.simulator.results.provenance import git_commit
 from palimpsest.simulator.results.report import attack_table, markdown
 from palimpsest.simulator.results.run_directory import RunFiles
-from palimpsest.simulator.results.verdicts import Arm, headline, leading, verdict
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import headline, leading, verdict
 from palimpsest.simulator.tracking.flatten import flattened, numbers
 from palimpsest.simulator.tracking.store import artifacts_beside, environment, make_room, store_file, store_of
-from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -130,17 +129,17 @@ class _Upload:
         self._run = run
         self._client = client
         self._store = store
-        self._identity = _identity(run.directory)
-        self._name = str(run.results["scenario"])
+        self._identity = run.directory.identity()
+        self._name = run.results.scenario
 
     def all(self) -> "Run":
         """Upload the parent, then the arms; the parent counts as finished when all of them are there."""
         experiment = self._experiment()
         known = {str(run.data.tags.get("palimpsest.arm", "")): run for run in self._uploaded(experiment)}
-        parent = known.get("") or self._create(experiment, self._run.directory.name, {})
+        parent = known.get("") or self._create(experiment, self._run.directory.path.name, {})
         self._describe(parent.info.run_id)
         for place, arm in enumerate(self._run.arms):
-            self._arm(experiment, parent.info.run_id, arm, known.get(arm["arm"]), place)
+            self._arm(experiment, parent.info.run_id, arm, known.get(arm.arm), place)
         self._client.set_terminated(parent.info.run_id, "FINISHED", self._ended())
         return parent
 
@@ -182,42 +181,42 @@ class _Upload:
     def _describe(self, parent: str) -> None:
         """Everything that concerns the run as a whole."""
         results = self._run.results
-        tags = {f"version.{name}": str(version) for name, version in results.get("versions", {}).items()}
+        tags = {f"version.{name}": version for name, version in results.versions.items()}
         commit = git_commit()
         if commit is not None:
             tags["mlflow.source.git.commit"] = commit
         tags["mlflow.note.content"] = f"**{headline(self._run.arms)}.**\n\n{markdown(results)}"
         metrics = {"arms": float(len(self._run.arms))}
-        self._log(parent, flattened(self._run.scenario()), metrics, tags)
-        for file in ("scenario.toml", "results.json", "ledger.jsonl"):
-            if (self._run.directory / file).is_file():
-                self._client.log_artifact(parent, str(self._run.directory / file))
-        if (self._run.directory / "figures").is_dir():
-            self._client.log_artifacts(parent, str(self._run.directory / "figures"), "figures")
+        self._log(parent, flattened(self._run.directory.scenario()), metrics, tags)
+        directory = self._run.directory
+        for file in (directory.scenario_file, directory.results_file, directory.ledger):
+            if file.is_file():
+                self._client.log_artifact(parent, str(file))
+        if directory.figures.is_dir():
+            self._client.log_artifacts(parent, str(directory.figures), "figures")
 
-    def _arm(self, experiment: str, parent: str, arm: Arm, known: "Run | None", place: int) -> None:
+    def _arm(self, experiment: str, parent: str, arm: ArmResult, known: "Run | None", place: int) -> None:
         """Upload one arm, unless the store has it as it is."""
-        content = hashlib.sha256(json.dumps(arm, sort_keys=True).encode()).hexdigest()
+        entry = arm.to_json()
+        content = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
         if known is not None and known.data.tags.get("palimpsest.content") == content:
             return
-        run = known or self._create(experiment, arm["arm"], {"palimpsest.arm": arm["arm"]}, parent, place)
+        run = known or self._create(experiment, arm.arm, {"palimpsest.arm": arm.arm}, parent, place)
         run_id = run.info.run_id
-        params = {
-            key: arm[key] for key in ("variant", "unlearning", "defense", "seed", "data", "deletion") if key in arm
-        }
+        params = {key: entry[key] for key in ("variant", "unlearning", "defense", "seed", "data", "deletion")}
         led = leading(arm)
         tags = {
-            "transcript.digest": str(arm.get("transcript_digest", "")),
+            "transcript.digest": arm.transcript_digest,
             "verdict": verdict(arm),
             "outcome": led[1] if led else "not attacked",
             "mlflow.note.content": f"{verdict(arm)}\n\n{attack_table([arm], self._run.arms)}",
         }
-        spec = self._spec(arm)
-        if spec is not None:
-            params["model"] = spec.model_dump(exclude={"shape"})
-        if spec is not None:  # before any metric: MLflow would read each one's history, one request a metric
-            self._log_model(run_id, arm, spec)
-        self._log(run_id, flattened(params), numbers(arm), tags)
+        model = self._run.files(arm).model()
+        if model is not None:
+            params["model"] = model[0].model_dump(exclude={"shape"})
+            # before any metric: MLflow would read each one's history, one request a metric
+            self._log_model(run_id, f"{self._name}.{arm.arm}", *model)
+        self._log(run_id, flattened(params), numbers(entry), tags)
         self._log_rounds(run_id, arm)
         self._client.set_tag(run_id, "palimpsest.content", content)  # last: an upload cut short is done again
         self._client.set_terminated(run_id, "FINISHED", self._ended())
@@ -237,33 +236,28 @@ class _Upload:
         for begin in range(0, len(values), _BATCH["metrics"]):
             self._client.log_batch(run_id, metrics=values[begin : begin + _BATCH["metrics"]])
 
-    def _log_rounds(self, run_id: str, arm: Arm) -> None:
+    def _log_rounds(self, run_id: str, arm: ArmResult) -> None:
         """The trunk's utility, loss, update norm and epsilon by round."""
         from mlflow.entities import Metric
 
         points = [
-            Metric(key, float(release[key]), self._ended(), int(release["round"]))
-            for release in self._run.rounds(arm)
+            Metric(key, value, self._ended(), release.round)
+            for release in self._run.files(arm).rounds()
             for key in ("utility", "loss", "update_norm", "epsilon")
-            if release.get(key) is not None
+            if (value := getattr(release, key)) is not None
         ]
         for begin in range(0, len(points), _BATCH["metrics"]):
             self._client.log_batch(run_id, metrics=points[begin : begin + _BATCH["metrics"]])
 
-    def _spec(self, arm: Arm) -> ModelSpec | None:
-        """What the arm's model is; None where the run kept none."""
-        path = self._run.directory / "models" / f"{arm['arm']}.json"
-        return ModelSpec.model_validate_json(path.read_text()) if path.is_file() else None
-
-    def _log_model(self, run_id: str, arm: Arm, spec: ModelSpec) -> None:
-        """Log the arm's model as an exported program (no pickle in it), and register it."""
+    def _log_model(self, run_id: str, name: str, spec: ModelSpec, params: Params) -> None:
+        """Log an arm's model as an exported program (no pickle in it), and register it."""
         import mlflow
         import mlflow.pytorch
         import torch
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        module = model_of(spec).module(load_file(self._run.directory / "models" / f"{arm['arm']}.safetensors"))
+        module = model_of(spec).module(params)
         dtype, width = np.dtype(spec.dtype), int(np.prod(spec.shape))
         signature = ModelSignature(
             Schema([TensorSpec(dtype, (-1, width), "x")]), Schema([TensorSpec(dtype, (-1, spec.outputs))])
@@ -278,7 +272,7 @@ class _Upload:
                 serialization_format="pt2",
                 validate_serving_input=False,  # it is the signature's; to serve it once takes time
             )
-        self._register(f"{self._name}.{arm['arm']}", logged.model_uri, run_id, str(logged.model_id))
+        self._register(name, logged.model_uri, run_id, str(logged.model_id))
 
     def _register(self, name: str, source: str, run_id: str, model_id: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -292,19 +286,11 @@ class _Upload:
 
     def _began(self) -> int:
         """Milliseconds: when the scenario was written."""
-        return int((self._run.directory / "scenario.toml").stat().st_mtime * 1000)
+        return int(self._run.directory.scenario_file.stat().st_mtime * 1000)
 
     def _ended(self) -> int:
         """Milliseconds: when the results were written."""
-        return max(self._began(), int((self._run.directory / "results.json").stat().st_mtime * 1000))
-
-
-def _identity(directory: Path) -> str:
-    """What marks this directory's runs in every store; made at the first upload."""
-    path = directory / "tracking.json"
-    if not path.is_file():
-        write_atomically(path, json.dumps({"id": uuid.uuid4().hex}))
-    return str(json.loads(path.read_text())["id"])
+        return max(self._began(), int(self._run.directory.results_file.stat().st_mtime * 1000))
 
 
 def _failed(store: str, directory: Path, error: Exception) -> str:

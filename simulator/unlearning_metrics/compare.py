@@ -180,7 +180,7 @@ class Yardstick:
             for name, measure in self._measures.items()
             if (values := measure.values(observed)) is not None
         }
-        probabilities = self._classes and self._model.spec.kind not in ("ridge", "svm")
+        probabilities = self._model.probabilities
         portraits = []
         for i, params in enumerate(models):
             measured = {name: float(values[i]) for name, values in figures.items()}

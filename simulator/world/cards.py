@@ -12,6 +12,9 @@ Unit = Literal["record", "client"]
 Access = Literal["scores", "top-1", "label"]
 """All scores, the predicted class with its score, or the predicted class alone."""
 
+Trait = Literal["linear", "quadratic", "smooth", "network", "first layer", "last layer"]
+"""What a method may ask of a model, see ``world.models.card.ModelCard.traits``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -24,7 +27,8 @@ class Card:
         target: where the class lives, ``"package.module:Class"``; for other packages the entry point says it.
         summary: one sentence for ``palimpsest list``.
         levels: deletion levels it supports (record, label, client); empty where that means nothing.
-        models: model kinds it works on; empty means all.
+        models: the only models it works on, by name; empty means all.
+        traits: what a model must be or have for it, see ``ModelCard.traits``.
         algorithms: training algorithms it works with; empty means all.
         needs: what it needs from the federation or the adversary's knowledge.
         promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
@@ -43,6 +47,7 @@ class Card:
     target: str = ""
     levels: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    traits: tuple[Trait, ...] = ()
     algorithms: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     promises: str = "none"

@@ -11,3 +11,7 @@ class TranscriptError(ValueError):
 
 class DataError(ValueError):
     """Data cannot be used; the message is one sentence for whoever named them."""
+
+
+class ModelError(ValueError):
+    """A model cannot be built or trained; the message is one sentence for whoever named it."""

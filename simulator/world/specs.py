@@ -1,13 +1,14 @@
 """What a model, a data set and a training are: plain values that travel as JSON between server, hosts, adversary."""
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 Task = Literal["classification", "regression"]
-ModelKind = Literal["ridge", "softmax", "svm", "mlp", "cnn", "resnet18"]
-LINEAR: tuple[ModelKind, ...] = ("ridge", "softmax", "svm")
+ModelKind: TypeAlias = str
+"""A name in the table of models (``world.models.kinds``)."""
 
 
 class Frozen(BaseModel):
@@ -74,13 +75,28 @@ class FeatureSpec(Frozen):
     seed: int
 
 
+class ModelOptions(RootModel[dict[str, Any]]):
+    """A model's hyper-parameters as JSON has them; ``ModelCard.options`` checks them and fills in defaults."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __hash__(self) -> int:
+        """Specs are keys of caches."""
+        return hash(json.dumps(self.root, sort_keys=True))
+
+
+_BEFORE_OPTIONS = {"hidden": "mlp", "channels": "resnet18"}
+"""Keys that every spec had beside the others until models became a table, and the model that each one was for."""
+
+
 class ModelSpec(Frozen):
     """All that is needed to build a model, and nothing about private data.
 
     Attributes:
-        hidden: width of the hidden layer (mlp).
-        channels: of the first stage (resnet18).
+        kind: the model's name in ``world.models.kinds``.
+        options: its hyper-parameters; those that are not there have their defaults.
         regularisation: lambda of the objective, SUM of losses + lambda/2 ||theta||^2, intercept included.
+        dropout: ``off``: a module that has some is trained without.
         row_clip: length to which a record's features are cut, in training and use; 0: not at all. Public.
         target_clip: largest absolute regression target that is trained on; 0: no limit. Public.
         dtype: of the parameters: float64 where the optimum is solved for, float32 for SGD.
@@ -91,12 +107,22 @@ class ModelSpec(Frozen):
     shape: tuple[int, ...]
     outputs: int
     regularisation: float
-    hidden: int = 64
-    channels: int = 64
+    options: ModelOptions = ModelOptions({})
+    dropout: Literal["off"] | None = None
     features: FeatureSpec | None = None
     row_clip: float = 0.0
     target_clip: float = 0.0
     dtype: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_beside_other_keys(cls, given: Any) -> Any:
+        """Read specs of runs before there were options."""
+        if not isinstance(given, dict) or not _BEFORE_OPTIONS.keys() & given.keys():
+            return given
+        own = {key: given[key] for key, kind in _BEFORE_OPTIONS.items() if key in given and kind == given.get("kind")}
+        rest = {key: value for key, value in given.items() if key not in _BEFORE_OPTIONS}
+        return {"options": own, **rest}
 
 
 class PrivateSteps(Frozen):

@@ -12,15 +12,13 @@ from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.attack_metrics.challenge import Status
 from palimpsest.simulator.attack_metrics.labels import score_labels, summarise_labels
 from palimpsest.simulator.attack_metrics.scores import score_challenge, summarise_matching, summarise_scores
+from palimpsest.simulator.results.attack_results import ScoresResult
 from palimpsest.simulator.results.inference_verdicts import inferred
-from palimpsest.simulator.world.models.model import linear_params
-from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array, Case, Labels, Scores
+from palimpsest.simulator.testing.chance import Deletions, chance_of, check_chance
+from palimpsest.simulator.world.records import Labels, Scores
 from palimpsest.simulator.world.seeding import generator
 from tests.attacks.test_contract import attack
-from tests.support.eavesdropped import Data, challenged, digits, forgetting, optimum
-
-COUNT = 40
+from tests.support.entries import inference
 
 
 def truth(case: int, labels: list[int]) -> Truth:
@@ -87,35 +85,12 @@ def test_silence_without_power_is_withheld_and_a_finding_is_not() -> None:
     assert "auc" not in blind
     assert "membership_auc" not in blind
     assert "does not find members in the model before" in blind["withheld"]
-    assert "withheld" in inferred({"attacks": {"deletion-lira": blind}})[0]
+    assert "withheld" in inferred({"deletion-lira": ScoresResult.model_validate({**inference("scores"), **blind})})[0]
     assert finding["auc"] > 0.9
     assert "membership_withheld" in finding
     assert "membership_auc" not in finding
     assert powerful["auc"] == pytest.approx(0.5, abs=0.15)
     assert powerful["membership_auc"] == pytest.approx(0.5, abs=0.15)
-
-
-def status_of(solution: Array, deletions: list[list[int]]) -> Array:
-    status = np.where(solution < 0, Status.HELD_OUT, Status.RETAINED)
-    return np.stack([np.where(np.isin(solution, rows), Status.DELETED, status) for rows in deletions]).astype(np.int64)
-
-
-def single_deletions(regularisation: float) -> tuple[Data, list[Case], PublicKnowledge, Array, list[list[int]]]:
-    data = digits(private=700, public=800)
-    spec = data.spec("ridge", regularisation)
-    deletions = [[row] for row in range(COUNT)]
-    knowledge, solution = challenged(data.knowledge(spec), data, deletions)
-    return data, forgetting(data, spec, deletions), knowledge, status_of(solution, deletions), deletions
-
-
-def success(name: str, cases: list[Case], knowledge: PublicKnowledge, status: Array, y: Array) -> float:
-    """Class named, or share of held-out records that the deleted one outranks."""
-    guesses = answer(type(attack(name))(), cases, knowledge).guesses
-    if CARDS[name].promises == "labels":
-        labels = [one for one in guesses if isinstance(one, Labels)]
-        return float(score_labels([truth(i, [int(y[i])]) for i in range(COUNT)], labels)["class_correct"].mean())
-    scores = [one for one in guesses if isinstance(one, Scores)]
-    return float(score_challenge(status, scores, generator(0, "ties"))["share"].mean())
 
 
 INFERENCES = [name for name, card in CARDS.items() if card.promises in ("labels", "scores")]
@@ -124,23 +99,20 @@ INFERENCES = [name for name, card in CARDS.items() if card.promises in ("labels"
 @pytest.mark.parametrize("name", INFERENCES)
 def test_exact_deletions_are_seen_and_a_change_that_is_no_deletion_is_not(name: str) -> None:
     """Chance is 0.1 for classes and 0.5 for areas: what is left of each attack when noise takes the signal's place."""
-    data, cases, knowledge, status, _ = single_deletions(10.0)
-    rng = np.random.default_rng(5)
-    before = optimum(knowledge.facts.model, data.x, data.y)
-    size = 1e-3 * np.abs(before).mean()
-    noisy = [
-        Case(case.index, 1, case.before, linear_params(before + size * rng.standard_normal(before.shape)))
-        for case in cases
-    ]
-    seen, blind = (success(name, some, knowledge, status, data.y) for some in (cases, noisy))
-    chance = 0.1 if CARDS[name].promises == "labels" else 0.5
-    deviation = np.sqrt(0.1 * 0.9 / COUNT) if CARDS[name].promises == "labels" else np.sqrt(1 / 12 / COUNT)
-    assert abs(blind - chance) <= 3.5 * deviation
-    assert seen > chance + 5 * deviation
+    check_chance(name)
+    deletions, (chance, deviation) = Deletions.under(10.0), chance_of(name)
+    assert deletions.success(name, deletions.cases) > chance + 5 * deviation
+
+
+def test_an_attack_that_is_not_at_chance_on_noise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deletions, "without_signal", lambda deletions: list(deletions.cases))
+    with pytest.raises(AssertionError, match=r"class-score: success .* on noise, where chance is 0.1"):
+        check_chance("class-score")
 
 
 def test_candidates_of_ridge_are_told_apart() -> None:
-    _, cases, knowledge, status, _ = single_deletions(10.0)
+    deletions = Deletions.under(10.0)
+    cases, knowledge, status = deletions.cases, deletions.knowledge, deletions.status
     scores = [one for one in answer(attack("candidate-match"), cases, knowledge).guesses if isinstance(one, Scores)]
     figures = summarise_matching(score_challenge(status, scores, generator(0, "ties")))
     assert figures["candidates"] == 201
@@ -149,7 +121,8 @@ def test_candidates_of_ridge_are_told_apart() -> None:
 
 def test_where_the_model_generalises_membership_is_withheld_and_deletion_is_still_seen() -> None:
     """Strongly regularised ridge: no single model tells its members, two of them tell the deleted one."""
-    _, cases, knowledge, status, _ = single_deletions(1000.0)
+    deletions = Deletions.under(1000.0)
+    cases, knowledge, status = deletions.cases, deletions.knowledge, deletions.status
     answers = [one for one in answer(attack("deletion-lira"), cases, knowledge).guesses if isinstance(one, Scores)]
     frame = score_challenge(status, answers, generator(0, "ties"))
     figures = summarise_scores(frame, status, answers, generator(0, "bootstrap"))

@@ -1,6 +1,7 @@
 """How profiles are scored, said and kept."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.score import mark
 from palimpsest.simulator.results.answers import load_answers, save_answers
+from palimpsest.simulator.results.attack_results import ProfileResult
 from palimpsest.simulator.results.inference_verdicts import inferred, row_of
+from palimpsest.simulator.testing.transcripts import breast_cancer
 from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.records import Array
-from tests.support.eavesdropped import breast_cancer
 
 DATA = breast_cancer()
 KNOWLEDGE = DATA.knowledge(DATA.spec("ridge", 1.0))
@@ -41,9 +43,13 @@ def public(case: int, silent: bool = False) -> Profile:
     return said(case, counts, np.stack([x[y == label].mean(axis=0) for label in (0, 1)]), x.mean(axis=0), silent=silent)
 
 
-def figures(guesses: list[Profile]) -> dict[str, object]:
+def figures(guesses: list[Profile]) -> dict[str, Any]:
     material = Material(truths(), KNOWLEDGE, np.empty((0, 30)), None, 0)
     return mark("client-profile", Answer(guesses, Cost(0.1, 0)), material).figures
+
+
+def result(guesses: list[Profile]) -> ProfileResult:
+    return ProfileResult.model_validate(figures(guesses))
 
 
 def test_the_truth_scores_best_and_the_public_sample_scores_as_the_prior_does() -> None:
@@ -71,13 +77,13 @@ def test_columns_are_compared_in_standard_deviations_whatever_their_units() -> N
 
 
 def test_the_verdict_says_what_was_told_and_when_nothing_was() -> None:
-    told, untold = figures([perfect(0), perfect(1)]), figures([public(0), public(1)])
-    silent = figures([public(0, silent=True), public(1, silent=True)])
-    [sentence] = inferred({"attacks": {"client-profile": told}})
+    told, untold = result([perfect(0), perfect(1)]), result([public(0), public(1)])
+    silent = result([public(0, silent=True), public(1, silent=True)])
+    [sentence] = inferred({"client-profile": told})
     assert sentence.startswith("client-profile tells a leaver's label histogram to within 0.00 in total variation")
     assert "hold 100 % of the counts" in sentence
-    assert "no more of a leaver's label histogram" in inferred({"attacks": {"client-profile": untold}})[0]
-    assert "did not change" in inferred({"attacks": {"client-profile": silent}})[0]
+    assert "no more of a leaver's label histogram" in inferred({"client-profile": untold})[0]
+    assert "did not change" in inferred({"client-profile": silent})[0]
     row = row_of(told)
     assert row.success == 1.0
     assert 0.0 < row.chance < 1.0

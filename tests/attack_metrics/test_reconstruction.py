@@ -11,11 +11,11 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from palimpsest.simulator.attack_metrics.card import Truth
 from palimpsest.simulator.attack_metrics.measures.ssim import ssim
 from palimpsest.simulator.attack_metrics.reconstruction import score_attack, summarise
+from palimpsest.simulator.testing.transcripts import Data
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Reconstruction
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Schema
-from tests.support.eavesdropped import Data
 
 TABLE = Schema(name="t", task="regression", shape=(2,), outputs=1)
 IMAGES = Schema(name="i", task="classification", shape=(1, 8, 8), outputs=3)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from palimpsest.attacks.client_profile import ClientProfile
+from palimpsest.simulator.testing.transcripts import Data, ascending, breast_cancer, digits, forgetting, optimum
 from palimpsest.simulator.world.models.model import linear_params, theta
 from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case
-from tests.support.eavesdropped import Data, ascending, breast_cancer, digits, forgetting, optimum
 
 
 def leavers(y: Array, count: int, size: int = 40) -> list[list[int]]:

@@ -5,9 +5,9 @@ import numpy as np
 from palimpsest.attacks.compound import Compound
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.inversion import Inversion
+from palimpsest.simulator.testing.transcripts import Data, ascending, cosines, digits, forgetting
 from palimpsest.simulator.world.records import Case
 from palimpsest.simulator.world.seeding import generator
-from tests.support.eavesdropped import Data, ascending, cosines, digits, forgetting
 
 STEP = 0.05
 DELETIONS = [list(range(start, start + 3)) for start in range(0, 30, 3)]

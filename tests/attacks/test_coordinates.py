@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from palimpsest.attacks.coordinates import Columns, Components, Coordinates
-from tests.support.eavesdropped import diabetes, digits
+from palimpsest.simulator.testing.transcripts import diabetes, digits
 
 DATA = {"digits": digits(public=300), "diabetes": diabetes()}
 

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from palimpsest.attacks.embedding import invert
+from palimpsest.simulator.testing.transcripts import Data, cosines
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import FeatureSpec, Schema
-from tests.support.eavesdropped import Data, cosines
 
 
 def inverted(data: Data, bandwidth: float, noise: float = 0.0) -> Array:

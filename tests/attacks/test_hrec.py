@@ -10,13 +10,7 @@ from palimpsest.attacks.average import Average
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.max_difference import MaxDifference
 from palimpsest.attacks.raw_difference import RawDifference
-from palimpsest.simulator.world.models.model import linear_params, theta
-from palimpsest.simulator.world.protocols.attack import Attack
-from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array, Case
-from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import FeatureSpec
-from tests.support.eavesdropped import (
+from palimpsest.simulator.testing.transcripts import (
     Data,
     ascending,
     breast_cancer,
@@ -26,6 +20,12 @@ from tests.support.eavesdropped import (
     forgetting,
     hardest,
 )
+from palimpsest.simulator.world.models.model import linear_params, theta
+from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array, Case
+from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.specs import FeatureSpec
 
 
 def answers(attack: Attack, cases: Sequence[Case], knowledge: PublicKnowledge) -> tuple[Array, Array]:

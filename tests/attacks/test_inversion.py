@@ -6,10 +6,10 @@ import pytest
 from palimpsest.attacks.class_score import class_score, deleted_labels
 from palimpsest.attacks.inversion import Inversion
 from palimpsest.attacks.linear import precise_model
+from palimpsest.simulator.testing.transcripts import ascending, cosines, digits
 from palimpsest.simulator.world.records import Case
 from palimpsest.simulator.world.seeding import generator
 from tests.attacks.test_unmix import shared
-from tests.support.eavesdropped import ascending, cosines, digits
 
 STEP = 0.05
 

@@ -6,8 +6,8 @@ import torch
 
 from palimpsest.attacks.labels import explain, infer_labels, multiset
 from palimpsest.attacks.linear import released_gradients
+from palimpsest.simulator.testing.transcripts import Data, digits, forgetting
 from palimpsest.simulator.world.models.model import model_of
-from tests.support.eavesdropped import Data, digits, forgetting
 
 
 @pytest.mark.parametrize("kind", ["ridge", "softmax", "svm"])

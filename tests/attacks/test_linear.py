@@ -5,10 +5,7 @@ import pytest
 import torch
 
 from palimpsest.attacks.linear import dominant, released_gradient, thetas
-from palimpsest.simulator.world.models.model import model_of
-from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.specs import ModelSpec
-from tests.support.eavesdropped import (
+from palimpsest.simulator.testing.transcripts import (
     Data,
     ascending,
     breast_cancer,
@@ -19,6 +16,9 @@ from tests.support.eavesdropped import (
     hardest,
     objective,
 )
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import ModelSpec
 
 KINDS = [("ridge", 1.0), ("softmax", 2.0), ("svm", 2.0)]
 

@@ -10,12 +10,12 @@ from palimpsest.attacks.linear import released_gradients
 from palimpsest.attacks.prior import Space
 from palimpsest.attacks.sequence import Sequence
 from palimpsest.attacks.unmix import Unmix
+from palimpsest.simulator.testing.transcripts import Data, cosines, digits, forgetting, optimum
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.records import Case
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelKind, ModelSpec
 from tests.attacks.test_unmix import STRENGTH
-from tests.support.eavesdropped import Data, cosines, digits, forgetting, optimum
 
 PATTERNS = ["branches", "chain"]
 

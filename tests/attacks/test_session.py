@@ -18,12 +18,7 @@ from palimpsest.attacks.max_difference import MaxDifference
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.attacks.session import attack_transcript
 from palimpsest.simulator.results.answers import answer_names, load_answers, save_answers
-from palimpsest.simulator.world.errors import TranscriptError
-from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.specs import FeatureSpec
-from tests.support.eavesdropped import (
-    SHORT,
+from palimpsest.simulator.testing.transcripts import (
     ascending,
     challenged,
     cosines,
@@ -33,6 +28,12 @@ from tests.support.eavesdropped import (
     read_back,
     write,
 )
+from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.models.kinds import suits
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import FeatureSpec
+from tests.support.short import ATTACKS
 
 FORBIDDEN = ("flwr", "ray", "mlflow", "opacus")
 ALONE = """
@@ -57,12 +58,13 @@ sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "op
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.session import attack_transcript
+from palimpsest.simulator.world.models.kinds import suits
 
 short = json.loads(sys.argv[6])
 made = []
 for kind, card in CARDS.items():
     module, _, name = card.target.partition(":")
-    if not card.models or sys.argv[5] in card.models:
+    if suits(card, sys.argv[5]):
         made.append(getattr(import_module(module), name)(**short.get(kind, {})))
 answers = attack_transcript(directory, made)
 heard = [path for path in opened if path.startswith(str(directory))]
@@ -87,7 +89,7 @@ def overheard(directory: Path, kind: str = "ridge") -> PublicKnowledge:
 
 def alone(root: Path, directory: Path, out: Path, kind: str) -> dict[str, Array]:
     """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run."""
-    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(SHORT)]
+    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(ATTACKS)]
     done = subprocess.run([sys.executable, "-c", ALONE, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heard, others = json.loads(done.stdout)
@@ -107,7 +109,7 @@ def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp
     for fill in (0.0, 1.0):
         save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
         outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}", kind))
-    able = [name for name, card in CARDS.items() if not card.models or kind in card.models]
+    able = [name for name, card in CARDS.items() if suits(card, kind)]
     answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted"}
     assert {f"{name}/{answered[CARDS[name].promises]}" for name in able} <= set(outcomes[0])
     for name, value in outcomes[0].items():

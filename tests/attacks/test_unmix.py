@@ -15,13 +15,13 @@ from palimpsest.attacks.labels import infer_labels
 from palimpsest.attacks.linear import released_gradients
 from palimpsest.attacks.prior import Space
 from palimpsest.attacks.unmix import Unmix
+from palimpsest.simulator.testing.transcripts import Data, cosines, diabetes, digits, forgetting
 from palimpsest.simulator.world.models.model import linear_params, model_of, theta
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelKind
-from tests.support.eavesdropped import Data, cosines, diabetes, digits, forgetting
 
 STRENGTH: dict[ModelKind, float] = {"ridge": 10.0, "softmax": 8.0}
 

@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment import runner
+from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.tracking.upload import Tracked
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.protocols.events import Observer, RoundDone, StageBegan
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
 from palimpsest.simulator.world.records import Release
@@ -104,16 +106,17 @@ class FakeRun:
     failure: BaseException | None = None
     begun: bool = False
 
-    def __call__(self, scenario: Any, out: Path, progress: Any) -> runner.Result:
-        progress.stage("Training", 3)
-        progress.advance()
+    def __call__(self, scenario: Any, out: Path, observer: Observer) -> runner.Result:
+        observer.stage_began(StageBegan("Training", 3, "rounds"))
+        for round in (0, 1):
+            observer.round_done(RoundDone("seed 0", "", 0, round, "training", 0.1))
         if self.begun:
             out.mkdir(parents=True)
             (out / "scenario.toml").touch()
         if self.failure is not None:
             raise self.failure
         make_run(out, {"": digits()}, ways=WAYS[:1], deletions=8)
-        results = json.loads((out / "results.json").read_text())
+        results = RunResults.read(out / "results.json")
         return runner.Result(out, results, Tracked(True, "tracked somewhere", "uri"))
 
 
@@ -235,6 +238,7 @@ def test_plan_counts_what_a_scenario_will_cost(tmp_path: Path) -> None:
     )
     code, out, _ = palimpsest("plan", str(tmp_path / "small.toml"))
     assert code == 0
+    assert out.startswith("data      digits: 1,797 records, classification\n")
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "--" in line}
     assert lines == {
         "retrain--none--seed0": ["12", "60", "<", "1", "s", "52", "kB"],

@@ -12,12 +12,12 @@ from flwr.app import ConfigRecord
 from palimpsest.clients.host import Host
 from palimpsest.clients.reader import Reader
 from palimpsest.clients.tombstones import Tombstones
+from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient, Train
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, PrivateSteps, Recipe
-from tests.support.populations import digits_population
 from tests.support.pretended import DEVICE, PretendedDevice
 
 POPULATION = digits_population(clients=5, records=60)

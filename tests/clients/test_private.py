@@ -11,6 +11,7 @@ from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from palimpsest.clients.private import PrivateSlot, fit_privately, private_gradients
+from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.models.gradients import clipped_sums
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.privacy.noise import Noise, SystemNoise
@@ -18,7 +19,6 @@ from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import FeatureSpec, ModelKind, ModelSpec, PrivateSteps, Recipe
 from tests.support.noise import assert_deviation
-from tests.support.populations import digits_population
 
 KINDS: list[ModelKind] = ["ridge", "softmax", "svm", "mlp", "cnn"]
 POPULATION = digits_population()

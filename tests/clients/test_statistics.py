@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import RIDGE, Bench
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import RidgeFactors, RidgeStatistics
-from tests.support.federations import RIDGE, Bench
-from tests.support.populations import digits_population
 
 CLIENTS = (1, 4, 7, 9)
 FORGETS = ({4: (0, 2)}, {4: (1,)}, {}, {1: (0,), 9: (3,)}, {4: (0, 1, 2)})

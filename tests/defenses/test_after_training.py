@@ -20,13 +20,13 @@ from palimpsest.server.setup import TrainingPlan
 from palimpsest.server.unlearning.downdate import Downdate
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.simulator.scenario.load import ScenarioError, scenario_from_dict
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import RIDGE, SOFTMAX, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat, theta
 from palimpsest.simulator.world.protocols.defense import Defense, Solved
 from palimpsest.simulator.world.protocols.federation import Block, Statistics
 from palimpsest.simulator.world.protocols.questions import RidgeFactors
 from palimpsest.simulator.world.records import Array, DeletionRequest, Release
-from tests.support.federations import RIDGE, SOFTMAX, Bench, record_requests
-from tests.support.populations import digits_population
 
 EXACT = TrainingPlan(algorithm="closed-form")
 WIDE = Release(3, 7, "unlearning", {"weight": np.linspace(-2, 2, 40_000).reshape(100, 400), "bias": np.ones(100)})

@@ -12,11 +12,11 @@ from palimpsest.clients.clipping import clipped_sum
 from palimpsest.defenses.central_dp import CentralDp
 from palimpsest.server.aggregation import aggregated
 from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.defense import Round
 from palimpsest.simulator.world.protocols.federation import BlockResult
 from palimpsest.simulator.world.seeding import generator
-from tests.support.federations import FEDAVG, SOFTMAX
 from tests.support.noise import assert_deviation
 
 LARGE = 5000

@@ -9,17 +9,11 @@ from pydantic import ValidationError
 from palimpsest.defenses import CARDS
 from palimpsest.defenses.stack import Stack
 from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.testing import defenses
 from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.protocols.defense import Defense, in_training, private_part
 from palimpsest.simulator.world.specs import Recipe
 
-HOOKS = {
-    "local training": ("local_training", "model"),
-    "client update": ("client_update",),
-    "aggregation": ("aggregate", "statistics", "solution"),
-    "release": ("release",),
-    "schedule": ("schedule", "rounds_before_release"),
-}
 SINGLE = [name for name in CARDS if name != "stack"]
 
 
@@ -43,24 +37,14 @@ def test_the_class_carries_the_card_of_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_it_overrides_exactly_the_places_where_it_says_that_it_acts(name: str) -> None:
-    cls = method_class("defense", name)
-    acting = {
-        place
-        for place, hooks in HOOKS.items()
-        if any(getattr(cls, hook) is not getattr(Defense, hook) for hook in hooks)
-    }
-    assert acting == set(CARDS[name].places)
+def test_it_keeps_the_contract(name: str) -> None:
+    """It acts exactly where it says, and a private one names its price."""
+    defenses.check_defense(name)
 
 
-@pytest.mark.parametrize("name", [name for name in SINGLE if CARDS[name].pays_at])
-def test_a_private_defense_names_its_price_and_needs_noise_that_nobody_knows(name: str) -> None:
-    made = _made(name)
-    assert "secret noise" in made.card.needs
-    price = made.charge(Recipe(), 35)
-    assert price.noise_multiplier > 0.0
-    assert 0.0 < price.sample_rate <= 1.0
-    assert price.steps >= 1
+def test_a_defense_that_breaks_the_contract_is_told_what_it_breaks() -> None:
+    with pytest.raises(AssertionError, match=r"none: its card does not say that it needs secret noise"):
+        defenses.check_price("none", _made("none"))
 
 
 def test_dp_sgd_charges_a_poisson_batch_for_every_step() -> None:

@@ -12,7 +12,9 @@ from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.figures.defense_price import offers
 from palimpsest.simulator.figures.privacy_tradeoff import columns
 from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import ArmResult, Bound
 from palimpsest.simulator.scenario.load import dump_toml, scenario_from_dict
+from tests.support.entries import arm_result, reconstruction
 
 BASE: dict[str, Any] = {
     "name": "defended",
@@ -40,23 +42,23 @@ def ridge(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     return _simulate(tmp_path_factory.mktemp("ridge"), seeds=[0, 1])
 
 
-def _bounds(run: RunFiles) -> list[dict[str, Any]]:
-    return [row for arm in run.arms for row in arm["privacy"]["bounds"]]
+def _bounds(run: RunFiles) -> list[Bound]:
+    return [row for arm in run.arms for row in arm.privacy.bounds]
 
 
 def test_no_success_lies_above_its_bound(ridge: RunFiles) -> None:
     rows = _bounds(ridge)
-    assert {row["event"] for row in rows} == {"top1", "cosine>=0.9", "cosine_centred>=0.5"}
-    assert {row["attack"] for row in rows} >= {"hrec", "average", "max-difference"}
-    assert all(row["interval"][0] <= row["gamma"] for row in rows)
-    assert all(row["kappa"] <= row["gamma"] for row in rows)
-    by_arm = {arm["arm"]: arm for arm in ridge.arms}
-    assert {row["gamma"] for row in by_arm["downdate--none--seed0"]["privacy"]["bounds"]} == {1.0}
+    assert {row.event for row in rows} == {"top1", "cosine>=0.9", "cosine_centred>=0.5"}
+    assert {row.attack for row in rows} >= {"hrec", "average", "max-difference"}
+    assert all(row.interval[0] <= row.gamma for row in rows)
+    assert all(row.kappa <= row.gamma for row in rows)
+    by_arm = {arm.arm: arm.privacy.bounds for arm in ridge.arms}
+    assert {row.gamma for row in by_arm["downdate--none--seed0"]} == {1.0}
     gamma = {
         strength: next(
-            row["gamma"]
-            for row in by_arm[f"downdate--dp-statistics-{strength}--seed0"]["privacy"]["bounds"]
-            if (row["attack"], row["event"], row["span"]) == ("hrec", "top1", "sequence")
+            row.gamma
+            for row in by_arm[f"downdate--dp-statistics-{strength}--seed0"]
+            if (row.attack, row.event, row.span) == ("hrec", "top1", "sequence")
         )
         for strength in (1, 30)
     }
@@ -65,9 +67,9 @@ def test_no_success_lies_above_its_bound(ridge: RunFiles) -> None:
 
 def test_fresh_noise_leaves_nothing_beyond_the_public_mean(ridge: RunFiles) -> None:
     """The centred cosine, 0 for the public mean, stays below 0.1 at epsilon 1; without privacy it is near 1."""
-    found = {arm["arm"]: arm["attacks"]["hrec"]["cosine_centred_median"] for arm in ridge.arms}
-    assert all(found[f"downdate--dp-statistics-1--seed{seed}"] < 0.1 for seed in (0, 1))
-    assert all(found[f"downdate--none--seed{seed}"] > 0.9 for seed in (0, 1))
+    found = {arm.arm: arm.attacks["hrec"].figure("cosine_centred_median") for arm in ridge.arms}
+    assert all((found[f"downdate--dp-statistics-1--seed{seed}"] or 0.0) < 0.1 for seed in (0, 1))
+    assert all((found[f"downdate--none--seed{seed}"] or 0.0) > 0.9 for seed in (0, 1))
 
 
 def test_in_a_chain_the_sequence_allows_more_than_the_pair(tmp_path: Path) -> None:
@@ -77,15 +79,13 @@ def test_in_a_chain_the_sequence_allows_more_than_the_pair(tmp_path: Path) -> No
         deletion={"requests": 4, "pattern": "sequential"},
         defense=[{"kind": "dp-statistics", "target_epsilon": 2.0}],
     )
-    rows = {
-        row["span"]: row["gamma"] for row in _bounds(run) if (row["attack"], row["event"]) == ("hrec", "cosine>=0.9")
-    }
+    rows = {row.span: row.gamma for row in _bounds(run) if (row.attack, row.event) == ("hrec", "cosine>=0.9")}
     assert rows["pair"] < rows["sequence"]
 
 
 def test_nothing_is_bounded_where_labels_are_granted(tmp_path: Path) -> None:
     run = _simulate(tmp_path, adversary={"knows": ["labels"]}, defense=[{"kind": "none"}])
-    assert all("bounds" not in arm["privacy"] for arm in run.arms)
+    assert all("bounds" not in arm.privacy.to_json() for arm in run.arms)
 
 
 def test_the_tradeoff_is_drawn_by_epsilon_with_all_seeds_together(ridge: RunFiles) -> None:
@@ -96,18 +96,15 @@ def test_the_tradeoff_is_drawn_by_epsilon_with_all_seeds_together(ridge: RunFile
     assert points[0].retained > points[0].epsilon
     successes, trials, gamma = points[2].pooled("top1", "hrec") or (0, 0, 0.0)
     assert (successes, trials, gamma) == (16, 16, 1.0)
-    assert ridge.directory / "figures" / "tradeoff.png" in draw_all(ridge.directory)
+    assert ridge.directory.figure("tradeoff") in draw_all(ridge.directory.path)
 
 
-def _arm(kind: str, accuracy: float, cosine: float, **strength: float) -> dict[str, Any]:
-    attack = {"kind": "reconstruction", "cosine_centred_median": cosine}
-    return {
-        "arm": f"{kind}{strength}",
-        "unlearning": {"method": "ascent"},
-        "defense": {"kind": kind, **strength},
-        "utility": {"metric": "accuracy", "unlearned": accuracy},
-        "attacks": {"hrec": attack, "average": attack | {"cosine_centred_median": 0.0}},
-    }
+def _arm(kind: str, accuracy: float, cosine: float, **strength: float) -> ArmResult:
+    return arm_result(
+        defense={"kind": kind, **strength},
+        utility={"metric": "accuracy", "trained": 0.9, "unlearned": accuracy, "retrained": 0.9},
+        attacks={"hrec": reconstruction(0.9, cosine), "average": reconstruction(0.5, 0.0)},
+    )
 
 
 def test_a_price_is_what_is_taken_from_the_attack_for_each_point_lost() -> None:

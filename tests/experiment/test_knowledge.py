@@ -1,6 +1,5 @@
 """What the adversary may be denied, variant by variant, and the figure of what it costs it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.figures.knowledge import knowledge, lines
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.results.run_directory import RunFiles
-from palimpsest.simulator.results.verdicts import Arm
+from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.verdicts import reconstructions
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, scenario_from_dict
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript
+from tests.support.entries import run_results
 
 RIDGE = {"model": {"kind": "ridge", "lambda": 1.0}, "training": {"algorithm": "closed-form"}}
 DATA = {"source": "digits", "clients": 4, "test_fraction": 0.1, "public_fraction": 0.4}
@@ -36,19 +37,19 @@ def _scenario(variants: dict[str, dict[str, Any]], **changes: Any) -> Scenario:
     return scenario_from_dict(base | RIDGE | changes)
 
 
-def _simulated(scenario: Scenario, place: Path) -> dict[str, Arm]:
+def _simulated(scenario: Scenario, place: Path) -> dict[str, ArmResult]:
     place.mkdir()
     results = simulate(scenario, prepare(scenario), place, SerialGrid(1))
     (place / "scenario.toml").write_text(dump_toml(scenario))
-    return {arm["variant"]: arm for arm in results["arms"]}
+    return {arm.variant: arm for arm in results.arms}
 
 
-def _known(place: Path, arm: Arm) -> PublicKnowledge:
-    return PublicKnowledge.open(place / "transcripts" / arm["arm"] / "knowledge.json")
+def _known(place: Path, arm: ArmResult) -> PublicKnowledge:
+    return PublicKnowledge.open(place / "transcripts" / arm.arm / "knowledge.json")
 
 
 @pytest.fixture(scope="module")
-def degraded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Arm]]:
+def degraded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, ArmResult]]:
     """One ridge, deletions from it, and adversaries that know less and less of it."""
     place = tmp_path_factory.mktemp("knowing")
     rng = np.random.default_rng(3)
@@ -65,15 +66,15 @@ def degraded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return place / "run", _simulated(_scenario(variants), place / "run")
 
 
-def test_adversaries_of_one_training_share_it(degraded: tuple[Path, dict[str, Arm]]) -> None:
+def test_adversaries_of_one_training_share_it(degraded: tuple[Path, dict[str, ArmResult]]) -> None:
     """One prefix, and bit for bit the same releases: what the adversary holds changes nothing that is broadcast."""
     _, arms = degraded
     outline = plan(_scenario({"a": {}, "b": {"n_factor": 2.0}, "c": {"sees": "broadcasts"}}, seeds=[0, 1]))
     assert [[arm.id[0] for arm in prefix.arms] for prefix in outline.prefixes] == [["a", "b"], ["a", "b"], ["c"], ["c"]]
-    assert len({arm["transcript_digest"] for arm in arms.values()}) == 1
+    assert len({arm.transcript_digest for arm in arms.values()}) == 1
 
 
-def test_the_sample_is_what_the_variant_says(degraded: tuple[Path, dict[str, Arm]]) -> None:
+def test_the_sample_is_what_the_variant_says(degraded: tuple[Path, dict[str, ArmResult]]) -> None:
     place, arms = degraded
     known = {variant: _known(place, arm) for variant, arm in arms.items()}
     whole = known["all"].x
@@ -90,29 +91,29 @@ def test_the_sample_is_what_the_variant_says(degraded: tuple[Path, dict[str, Arm
 
 
 def test_scores_are_centred_by_the_same_mean_whatever_the_adversary_holds(
-    degraded: tuple[Path, dict[str, Arm]],
+    degraded: tuple[Path, dict[str, ArmResult]],
 ) -> None:
     """Its own mean, of noise, says nothing about digits; centred by itself it would score 0 as the public mean does."""
     place, arms = degraded
     mean = _known(place, arms["all"]).mean
     for variant in ("all", "foreign"):
-        name = arms[variant]["arm"]
+        name = arms[variant].arm
         truth = load_file(place / "truth" / f"{name}.safetensors")["x"] - mean
         answer = load_file(place / "reconstructions" / f"{name}.safetensors")["hrec/x"] - mean
         expected = (truth * answer).sum(1) / np.linalg.norm(truth, axis=1) / np.linalg.norm(answer, axis=1)
         scores = pd.read_parquet(place / "scores" / f"{name}.parquet")
         np.testing.assert_allclose(scores.loc[scores["attack"] == "hrec", "cosine_centred"], expected, atol=1e-9)
-    assert arms["all"]["attacks"]["average"]["cosine_centred_median"] == 0.0
-    assert arms["foreign"]["attacks"]["average"]["cosine_centred_median"] != 0.0
+    assert arms["all"].attacks["average"].figure("cosine_centred_median") == 0.0
+    assert arms["foreign"].attacks["average"].figure("cosine_centred_median") != 0.0
 
 
-def test_an_axis_is_what_varies_alone(degraded: tuple[Path, dict[str, Arm]]) -> None:
+def test_an_axis_is_what_varies_alone(degraded: tuple[Path, dict[str, ArmResult]]) -> None:
     place, arms = degraded
     [line] = lines(list(arms.values()), "public_records")
-    assert (line.attack, line.values) == ("hrec", (30, 100, arms["all"]["data"]["public"]))
-    of = {v: arms[v]["attacks"]["hrec"] for v in ("fewest", "fewer", "all")}
-    assert line.medians == tuple(figures["cosine_centred_median"] for figures in of.values())
-    assert line.low == tuple(figures["cosine_centred_ci95"][0] for figures in of.values())
+    assert (line.attack, line.values) == ("hrec", (30, 100, arms["all"].data.public))
+    of = {v: reconstructions(arms[v])["hrec"] for v in ("fewest", "fewer", "all")}
+    assert line.medians == tuple(figures.cosine_centred_median for figures in of.values())
+    assert line.low == tuple(figures.cosine_centred_ci95[0] for figures in of.values())
     [line] = lines(list(arms.values()), "public_source")
     assert line.values == ("", str(place.parent / "foreign.npz"))
     for axis in ("public_classes", "public_noise", "lambda"):  # two values, or one
@@ -122,11 +123,10 @@ def test_an_axis_is_what_varies_alone(degraded: tuple[Path, dict[str, Arm]]) -> 
     assert drawn.read_bytes().startswith(b"\x89PNG")
 
 
-def test_no_axis_no_figure(degraded: tuple[Path, dict[str, Arm]], tmp_path: Path) -> None:
+def test_no_axis_no_figure(degraded: tuple[Path, dict[str, ArmResult]], tmp_path: Path) -> None:
     _, arms = degraded
-    few = [arms[variant] for variant in ("all", "fewer", "noisy")]
-    (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "scenario": "x", "arms": few}))
-    assert knowledge(RunFiles.open(tmp_path)) is None
+    few = run_results(*(arms[variant] for variant in ("all", "fewer", "noisy")))
+    assert knowledge(RunFiles(RunDirectory(tmp_path), few)) is None
 
 
 def test_missed_rounds_are_not_in_the_transcript_and_change_nothing_else(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_missed_rounds_are_not_in_the_transcript_and_change_nothing_else(tmp_pat
     arms = _simulated(scenario, tmp_path / "run")
     told = {}
     for variant, arm in arms.items():
-        transcript = Transcript.open(tmp_path / "run" / "transcripts" / arm["arm"])
+        transcript = Transcript.open(tmp_path / "run" / "transcripts" / arm.arm)
         rounds = [line.round for line in transcript.heard if line.branch == 0]
         assert rounds == {"heard": [0, 1, 2, 3, 4], "missed": [0, 1]}[variant]
         told[variant] = (transcript, cases_of(transcript, _known(tmp_path / "run", arm).facts))

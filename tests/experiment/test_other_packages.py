@@ -17,6 +17,7 @@ from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.results.answers import BUILT_IN, answer_names, load_answers
 from palimpsest.simulator.results.report import markdown
 from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
 from palimpsest.simulator.scenario.load import ScenarioError
 from palimpsest.simulator.world.errors import RunFailure
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.specs import Frozen
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class Brightness:
 class Glow(Frozen):
     """Guesses how bright the deleted records were."""
 
+    card: ClassVar[Card] = Card(
+        summary="guesses how bright the deleted records were", needs=("public sample",), promises="brightness"
+    )
     kind: Literal["glow"] = "glow"
-    models: ClassVar = frozenset()
-    needs: ClassVar = frozenset({"public sample"})
-    promises: ClassVar = "brightness"
 
     def run(self, cases, knowledge, rng):
         return [Brightness(case.index, float(knowledge.x.mean()), case.silent) for case in cases]
@@ -107,14 +109,13 @@ LARGEST_CHANGE = unlearning.Distance(
 FIGURE = """
 from matplotlib.figure import Figure
 from palimpsest.simulator.figures.style import save
-from palimpsest.simulator.figures.titles import path_of
 
 def draw(run):
-    if not any("glow" in arm["attacks"] for arm in run.results["arms"]):
+    if not any("glow" in arm.attacks for arm in run.arms):
         return None
     figure = Figure(figsize=(2, 1))
     figure.text(0.1, 0.5, "brightness")
-    return save(figure, path_of(run, "brightness", ""))
+    return save(figure, run.directory.figure("brightness"))
 """
 POINTS = """
 [palimpsest.attacks]
@@ -178,7 +179,7 @@ def test_an_answer_is_scored_by_its_card_and_the_verdict_says_by_whose_measure(f
         assert (figures["kind"], figures["n"], figures["cases"]) == ("brightness", 2, 2)
         assert figures["no_signal"] == (2 if arm["unlearning"]["method"] == "none" else 0)
         said = f"glow guesses brightness closely in {100 * figures['close']:.0f} % of deletions (as glow 2.1 measures"
-        assert said in arm["verdict"] and arm["verdict"] == verdict(arm)
+        assert said in arm["verdict"] and arm["verdict"] == verdict(ArmResult.model_validate(arm))
 
 
 def test_measures_are_columns_and_figures(finished: Path) -> None:
@@ -199,9 +200,9 @@ def test_results_are_read_and_drawn_where_the_package_is_not_installed(finished:
     text = markdown(run.results)
     assert "| success |" in text and "| glow |" in text and "as glow 2.1 measures it" in text
     assert "brightness.png" not in {path.name for path in draw_all(finished)}
-    shown = run.reconstructions(run.arms[0])
+    shown = run.files(run.arms[0]).reconstructions()
     assert "hrec" in shown and "glow" not in shown  # although that answer has a field x too
-    path = finished / "reconstructions" / f"{run.arms[0]['arm']}.safetensors"
+    path = finished / "reconstructions" / f"{run.arms[0].arm}.safetensors"
     assert answer_names(path) == {**dict.fromkeys(shown, "reconstruction"), "glow": "brightness"}
     with pytest.raises(ValueError, match=r"glow answered with 'brightness'; what can be read here is reconstruction"):
         load_answers(path)

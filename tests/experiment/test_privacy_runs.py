@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 
 from palimpsest.simulator.experiment.runner import prepare, run, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.world.errors import DataError
 from tests.support.scenarios import small_scenario
@@ -62,6 +63,18 @@ def test_a_training_that_alone_passes_the_budget_is_refused_before_anything_star
     with pytest.raises(DataError, match=r"privacy\.budget = 0\.5: the training alone spends epsilon = .*central-dp"):
         run(scenario, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_budget_refuses_every_request_ends_and_says_so(tmp_path: Path) -> None:
+    scenario = _scenario(defense=[{"kind": "central-dp"}], unlearning=[{"method": "retrain"}], privacy={"budget": 9.0})
+    (tmp_path / "run").mkdir()
+    [arm] = simulate(scenario, prepare(scenario), tmp_path / "run", SerialGrid(1)).arms
+    assert (arm.requests.completed, arm.utility, arm.attacks, arm.privacy.bounds) == (0, None, {}, ())
+    assert arm.privacy.deleted is not None
+    assert arm.privacy.deleted.after is None
+    assert 0.0 < (arm.privacy.epsilon_max or 0.0) < 9.0
+    assert "2 of 2 requests refused" in arm.verdict
+    assert {path.name for path in draw_all(tmp_path / "run")} == {"utility.png"}
 
 
 def test_noise_of_the_operating_system_can_not_be_repeated_and_the_run_says_so(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from palimpsest.simulator.experiment.progress import Silent
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.cluster import ClusterError, ray_session
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.world.protocols.events import ArmDone, RoundDone, Silent, StageBegan
 from tests.support.hosts import hosts_titled
 from tests.support.scenarios import small_scenario
 
@@ -35,20 +35,24 @@ def grid() -> Iterator[RayGrid]:
 
 
 class Heard(Silent):
-    """Stages, and how far they came."""
+    """Stages, arms that were done, and rounds of each training and of each arm."""
 
     def __init__(self) -> None:
-        self.stages: Counter[str] = Counter()
-        self._name = ""
+        self.stages: list[StageBegan] = []
+        self.arms: list[str] = []
+        self.rounds: Counter[str] = Counter()
 
-    def stage(self, name: str, total: int | None) -> None:
-        """Remember where the run is."""
-        self._name = name
-        self.stages[name] += 0
+    def stage_began(self, event: StageBegan) -> None:
+        """Remember it."""
+        self.stages.append(event)
 
-    def advance(self, steps: int = 1) -> None:
+    def round_done(self, event: RoundDone) -> None:
         """Count."""
-        self.stages[self._name] += steps
+        self.rounds[event.arm or event.training] += 1
+
+    def arm_done(self, event: ArmDone) -> None:
+        """Remember it."""
+        self.arms.append(event.arm)
 
 
 def _several(**changes: Any) -> Scenario:
@@ -76,7 +80,7 @@ SCENARIOS = {"one seed": _several(), "two seeds": _several(seeds=[0, 1])}
 def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, heard: Heard | None = None) -> Any:
     """``results.json`` without what depends on the clock and on a process's memory."""
     directory.mkdir(parents=True, exist_ok=True)
-    results = simulate(scenario, prepare(scenario), directory, grid, heard)
+    results = simulate(scenario, prepare(scenario), directory, grid, heard).to_json()
     assert results == json.loads((directory / "results.json").read_text())
     assert not list(directory.glob("checkpoints/*"))
     for arm in results["arms"]:
@@ -87,22 +91,24 @@ def _results(scenario: Scenario, directory: Path, grid: RayGrid | SerialGrid, he
 
 
 @pytest.fixture(scope="module")
-def in_turn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
-    """Of two scenarios what there is to be found, one arm after the other, and where."""
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path, Heard]]:
+    """Of two scenarios what there is to be found, one arm after the other, where, and what was told."""
     found = {}
     for name, scenario in SCENARIOS.items():
-        directory = tmp_path_factory.mktemp("serial") / name
-        found[name] = _results(scenario, directory, SerialGrid()), directory
+        directory, heard = tmp_path_factory.mktemp("serial") / name, Heard()
+        found[name] = _results(scenario, directory, SerialGrid(), heard), directory, heard
     return found
 
 
 @pytest.mark.parametrize("name", ["one seed", "two seeds"])
 def test_side_by_side_one_finds_what_one_finds_in_turn(
-    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
+    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path, Heard]], name: str
 ) -> None:
-    heard, (expected, elsewhere) = Heard(), in_turn[name]
+    heard, (expected, elsewhere, told) = Heard(), in_turn[name]
     assert _results(SCENARIOS[name], tmp_path / "out", grid, heard) == expected
-    assert heard.stages["Arms side by side"] == len(expected["arms"])
+    assert heard.stages == [StageBegan("Arms side by side", len(expected["arms"]), "arms")]
+    assert sorted(heard.arms) == sorted(told.arms)
+    assert heard.rounds == told.rounds
     assert _by_arm(tmp_path / "out") == _by_arm(elsewhere)
 
 
@@ -117,7 +123,7 @@ def _by_arm(directory: Path) -> dict[str, list[tuple[str, int]]]:
 
 @pytest.mark.parametrize("name", ["one seed", "two seeds"])
 def test_a_host_killed_over_its_work_changes_no_bit(
-    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path]], name: str
+    grid: RayGrid, tmp_path: Path, in_turn: dict[str, tuple[Any, Path, Heard]], name: str
 ) -> None:
     before = grid.replaced
     killed: list[int] = []

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from palimpsest.simulator.experiment.progress import Silent
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.devices import Device, DeviceError, choose
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, scenario_from_dict
+from palimpsest.simulator.world.protocols.events import Noted, Silent
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
 
@@ -21,8 +21,8 @@ class Notes(Silent):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def note(self, text: str) -> None:
-        self.lines.append(text)
+    def noted(self, event: Noted) -> None:
+        self.lines.append(event.text)
 
 
 def _scenario(device: str) -> Scenario:

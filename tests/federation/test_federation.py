@@ -19,12 +19,12 @@ from palimpsest.simulator.federation.cluster import ray_session
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, Bench, record_requests
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
 from tests.support.hosts import hosts_titled
-from tests.support.populations import digits_population
 
 pytestmark = pytest.mark.ray
 

@@ -15,13 +15,13 @@ from palimpsest.clients.tombstones import Tombstones
 from palimpsest.simulator.federation import messages
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.federation.packing import codec
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import RIDGE, SOFTMAX, Bench
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Question
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import PrivateSteps, Recipe
-from tests.support.federations import RIDGE, SOFTMAX, Bench
-from tests.support.populations import digits_population
 
 POPULATION = digits_population(clients=5, records=60)
 BLOCKS = [

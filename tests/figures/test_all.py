@@ -18,7 +18,9 @@ from palimpsest.simulator.figures.all import draw_all, functions
 from palimpsest.simulator.figures.gallery import choose, collect
 from palimpsest.simulator.figures.style import colour, spread
 from palimpsest.simulator.results.answers import BUILT_IN
-from palimpsest.simulator.results.run_directory import Records, RunFiles, RunFilesError
+from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.schema import RunFilesError
 from palimpsest.simulator.unlearning_metrics.measures import CARDS as MODELS
 from palimpsest.simulator.unlearning_metrics.measures import DISTANCE_CARDS as DISTANCES
 from palimpsest.simulator.unlearning_metrics.measures import distances
@@ -87,7 +89,7 @@ def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path:
     """Two records a deletion, perfectly reconstructed, but answered in the other order."""
     make_run(tmp_path, {"": digits()}, ways=(Way({"method": "ascent"}, {"hrec": 1.0}),), deletions=8)
     run = RunFiles.open(tmp_path)
-    name = run.arms[0]["arm"]
+    name = run.arms[0].arm
     truth = load_file(tmp_path / "truth" / f"{name}.safetensors")
     pairs = np.arange(8) // 2
     swapped = np.arange(8).reshape(4, 2)[:, ::-1].ravel()
@@ -99,6 +101,32 @@ def test_gallery_puts_each_answer_under_the_record_it_was_matched_with(tmp_path:
     assert shown is not None
     [row] = [row for row in shown.rows if row.attack == "hrec"]
     np.testing.assert_array_equal(row.x, shown.x)
+
+
+def test_gallery_finds_a_record_again_where_deletions_are_batched(tmp_path: Path) -> None:
+    """Under batching several requests are one case, in an order of its own: records are the same, cases are not."""
+    ways = tuple(Way({"method": "ascent"}, {"hrec": 1.0}, defense={"kind": kind}) for kind in ("none", "batching"))
+    make_run(tmp_path, {"": digits()}, ways=ways, deletions=8)
+    run = RunFiles.open(tmp_path)
+    alone, batched = (arm.arm for arm in run.arms)
+    order = np.arange(8)[::-1]
+    truth = load_file(tmp_path / "truth" / f"{alone}.safetensors")
+    case = np.arange(8) // 4
+    records = {"x": np.ascontiguousarray(truth["x"][order]), "y": np.ascontiguousarray(truth["y"][order]), "case": case}
+    save_file(records, tmp_path / "truth" / f"{batched}.safetensors")
+    answers = load_file(tmp_path / "reconstructions" / f"{batched}.safetensors")
+    answers |= {"hrec/x": records["x"], "hrec/y": records["y"], "hrec/case": case, "average/case": case}
+    save_file(answers, tmp_path / "reconstructions" / f"{batched}.safetensors")
+    shown = collect(run, run.settings(""))
+    assert shown is not None
+    rows = [row for row in shown.rows if row.attack == "hrec"]
+    assert [row.setting for row in rows] == ["ascent", "ascent under batching"]
+    for row in rows:
+        np.testing.assert_allclose(row.x, shown.x)
+    save_file({**records, "x": records["x"] + 1.0}, tmp_path / "truth" / f"{batched}.safetensors")
+    others = collect(run, run.settings(""))
+    assert others is not None
+    assert {row.setting for row in others.rows} == {"ascent"}  # other records were deleted there
 
 
 def test_a_setting_that_changed_nothing_takes_one_line(both: Path) -> None:

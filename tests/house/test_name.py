@@ -42,7 +42,7 @@ def test_the_public_door_imports_nothing_heavy() -> None:
         "print([m for m in ('torch', 'ray', 'mlflow', 'flwr', 'pandas') if m in sys.modules], sorted(door.__all__))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] ['Result', 'Scenario', 'load_scenario', 'resume', 'run']"
+    assert done.stdout.strip() == "[] ['Dataset', 'Result', 'Scenario', 'load_scenario', 'resume', 'run']"
 
 
 BUNDLE = """

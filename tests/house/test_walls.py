@@ -97,6 +97,27 @@ def test_every_package_is_installed() -> None:
     assert sorted(there) == sorted(settings["tool"]["setuptools"]["packages"])
 
 
+LAYOUT = {
+    "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting", "ledger.jsonl", "models",
+    "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml", "scores", "tracking.json",
+    "transcripts", "truth",
+}  # fmt: skip
+
+
+def test_results_alone_knows_what_lies_where_in_a_run() -> None:
+    """No other room joins a path with the name of a run's file or folder."""
+    spelled = []
+    for folder in FOLDERS:
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            if path.parent == PROJECT / "simulator" / "results":
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                joins = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+                if joins and isinstance(node.right, ast.Constant) and node.right.value in LAYOUT:
+                    spelled.append(f"{path.relative_to(PROJECT)}:{node.lineno}: {node.right.value}")
+    assert not spelled, "\n".join(spelled)
+
+
 def test_files_and_functions_stay_short() -> None:
     too_long = []
     for folder in (*FOLDERS, "tests"):

@@ -1,5 +1,6 @@
 """The table that compares ways of unlearning, on a run whose outcome is made up."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from rich.console import Console
 from palimpsest.simulator.figures.forgetting import forgetting
 from palimpsest.simulator.figures.style import STYLE
 from palimpsest.simulator.results.comparison import applies, lines, markdown, table, write
-from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
+from palimpsest.simulator.results.schema import ArmResult, Forgetting
+from tests.support.entries import arm_result, run_results
 
 REQUESTS = 8
 
 
-def _arm(directory: Path, method: str, seed: int, kl: float, loss: float, **changes: Any) -> dict[str, Any]:
+def _arm(directory: Path, method: str, seed: int, kl: float, loss: float) -> ArmResult:
     """An arm whose models all are ``kl`` from retraining (two retrainings: 0.1), and lose ``loss`` (retrained: 0.6)."""
     rows = [
         {"request": request, "model": model, "retraining": 0, "records": 3, "kl": kl, "forget_loss": lost}
@@ -25,20 +28,24 @@ def _arm(directory: Path, method: str, seed: int, kl: float, loss: float, **chan
     ]
     name = f"{method}--seed{seed}"
     pd.DataFrame(rows).to_parquet(directory / "forgetting" / f"{name}.parquet")
-    arm = {
-        "arm": name, "variant": "", "seed": seed, "unlearning": {"method": method}, "defense": {"kind": "none"},
-        "utility": {"metric": "accuracy", "trained": 0.9, "unlearned": 0.8 + 0.02 * seed, "retrained": 0.85},
-        "forgetting": {
+    return arm_result(
+        arm=name, seed=seed, unlearning={"method": method},
+        utility={"metric": "accuracy", "trained": 0.9, "unlearned": 0.8 + 0.02 * seed, "retrained": 0.85},
+        forgetting={
             "exact": method == "retrain", "kl_to_retrained": kl, "kl_between_retrained": 0.1, "membership_valid": True,
             "distance_to_retrained": 2.0, "distance_between_retrained": 2.0, "retrainings": 3,
             "membership_auc": 0.55, "membership_auc_retrained": 0.5, "membership_auc_retrained_spread": 0.02,
         },
-        "cost": {
-            "unlearning_seconds": 1.0, "client_updates": 10, "retraining_client_updates": 40,
-            "server_bytes_stored": 2_000_000, "speed_up_seconds": 4.0,
-        },
-    }  # fmt: skip
-    return {key: {**value, **changes[key]} if key in changes else value for key, value in arm.items()}
+        cost={"speed_up_seconds": 4.0},
+    )  # fmt: skip
+
+
+def _with_forgetting(arm: ArmResult, **changes: Any) -> ArmResult:
+    return arm.model_copy(update={"forgetting": Forgetting.model_validate(arm.forgetting.to_json() | changes)})
+
+
+def _run(directory: Path, arms: Sequence[ArmResult]) -> RunFiles:
+    return RunFiles(RunDirectory(directory), run_results(*arms))
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def run(tmp_path: Path) -> RunFiles:
     (tmp_path / "forgetting").mkdir()
     outcomes = {"finetune": (0.2, 0.5), "retrain": (0.1, 0.6), "worse": (0.5, 0.2), "none": (0.3, 0.4)}
     arms = [_arm(tmp_path, method, seed, *of) for method, of in outcomes.items() for seed in (0, 1, 2)]
-    return RunFiles(tmp_path, {"schema": 1, "scenario": "fabricated", "arms": arms})
+    return _run(tmp_path, arms)
 
 
 def test_lines_are_sorted_and_say_who_beats_finetuning(run: RunFiles) -> None:
@@ -63,17 +70,19 @@ def test_lines_are_sorted_and_say_who_beats_finetuning(run: RunFiles) -> None:
 
 
 def test_a_tie_a_close_call_and_too_few_requests_are_no_win(run: RunFiles) -> None:
-    arms = [arm for arm in run.arms if arm["unlearning"]["method"] != "worse"]
-    even = [_arm(run.directory, "worse", 0, 0.2, 0.71)]  # as near as fine-tuning; too much forgetting counts as well
-    found = lines(RunFiles(run.directory, {**run.results, "arms": [*arms, *even]}), "")
+    arms = [arm for arm in run.arms if arm.unlearning.method != "worse"]
+    even = [
+        _arm(run.directory.path, "worse", 0, 0.2, 0.71)
+    ]  # as near as fine-tuning; too much forgetting counts as well
+    found = lines(_run(run.directory.path, [*arms, *even]), "")
     [own] = [line.figures for line in found if line.label == "worse"]
     assert own["nearer than finetune"] == "few 0/0"
     assert own["forgets better than finetune"] == "no 0/8"
 
 
 def test_a_shut_gate_is_marked(run: RunFiles) -> None:
-    arms = [{**arm, "forgetting": {**arm["forgetting"], "membership_valid": False}} for arm in run.arms]
-    assert lines(RunFiles(run.directory, {**run.results, "arms": arms}), "")[0].figures["AUC"] == "+0.050!"
+    arms = [_with_forgetting(arm, membership_valid=False) for arm in run.arms]
+    assert lines(_run(run.directory.path, arms), "")[0].figures["AUC"] == "+0.050!"
 
 
 def test_it_is_printed_written_and_drawn(run: RunFiles) -> None:
@@ -92,8 +101,8 @@ def test_it_is_printed_written_and_drawn(run: RunFiles) -> None:
 
 
 def test_without_several_retrainings_there_is_nothing_to_compare(run: RunFiles) -> None:
-    single = [{**arm, "forgetting": {"kl_to_retrained": 0.1, "retrainings": 1}} for arm in run.arms]
-    alone = RunFiles(run.directory, {**run.results, "arms": single})
+    unmeasured = {"kl_between_retrained": None, "distance_between_retrained": None, "retrainings": 1}
+    alone = _run(run.directory.path, [_with_forgetting(arm, **unmeasured) for arm in run.arms])
     assert not applies(alone)
     assert write(alone) is None
     assert forgetting(alone) is None

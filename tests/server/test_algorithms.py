@@ -12,11 +12,11 @@ from palimpsest.server.algorithms.lbfgs import NotConvergedError
 from palimpsest.server.blocks import cohort
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
 from palimpsest.server.unlearning.retrain import Retrain
+from palimpsest.simulator.testing.populations import digits_population, with_an_empty_client
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, SOFTMAX, Bench, record_requests
-from tests.support.populations import digits_population, with_an_empty_client
 
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
 

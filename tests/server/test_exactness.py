@@ -12,12 +12,13 @@ from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.ignore import Ignore
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, SOFTMAX, Bench, record_requests
+from palimpsest.simulator.testing.unlearners import counterfactual_distances
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
-from palimpsest.simulator.world.records import DeletionRequest, Forget, Release
+from palimpsest.simulator.world.records import DeletionRequest, Forget
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, RIDGE, SOFTMAX, Bench, record_requests
-from tests.support.populations import digits_population, with_records_replaced
 
 COUPLINGS = ["same-order", "reshuffled", "independent"]
 LBFGS = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-8)
@@ -25,30 +26,6 @@ FEDSGD = TrainingPlan(algorithm="fedsgd", rounds=4, clients_per_round=6, recipe=
 STEPS = FEDAVG.model_copy(update={"recipe": Recipe(local_steps=2, batch_size=4, learning_rate=0.1)})
 CLOSED = TrainingPlan(algorithm="closed-form")
 CONVERGED = SOFTMAX.model_copy(update={"dtype": "float64"})
-
-
-def _after_unlearning(
-    directory: Path, unlearner: Unlearner, requests: list[DeletionRequest], replaced: bool, **settings: object
-) -> list[Release]:
-    population = digits_population()
-    if replaced:
-        forget: Forget = {c: r for request in requests for c, r in request.forget.items()}
-        population = with_records_replaced(population, dict(forget), directory / "counterfactual")
-    bench = Bench(population, directory / ("replaced" if replaced else "original"))
-    bench = bench.but(**settings)
-    bench.directory.mkdir(parents=True)
-    bench.serve(unlearner, requests)
-    return [release for release in bench.broadcast if release.phase in ("unlearning", "recovery")]
-
-
-def _distances(
-    directory: Path, unlearner: Unlearner, requests: list[DeletionRequest], **settings: object
-) -> list[float]:
-    """Largest difference, release by release, between the run and its counterfactual."""
-    one = _after_unlearning(directory, unlearner, requests, replaced=False, **settings)
-    other = _after_unlearning(directory, unlearner, requests, replaced=True, **settings)
-    assert len(one) == len(other) > 0
-    return [float(np.abs(flat(a.params) - flat(b.params)).max()) for a, b in zip(one, other, strict=True)]
 
 
 def _requests(level: str, rounds: int) -> list[DeletionRequest]:
@@ -74,24 +51,24 @@ def test_retraining_is_counterfactually_invariant_bit_for_bit(
     }[algorithm]
     rounds = FEDAVG.rounds if algorithm in ("fedavg", "fedsgd") else 1
     unlearner = Retrain.model_validate({"coupling": coupling})
-    assert max(_distances(tmp_path, unlearner, _requests(level, rounds), **settings)) == 0.0
+    assert max(counterfactual_distances(unlearner, _requests(level, rounds), tmp_path, **settings)) == 0.0
 
 
 @pytest.mark.parametrize("level", ["record", "client"])
 @pytest.mark.parametrize("plan", [FEDAVG, STEPS, FEDSGD.model_copy(update={"recipe": Recipe(learning_rate=0.2)})])
 def test_rollback_is_counterfactually_invariant_bit_for_bit(tmp_path: Path, level: str, plan: TrainingPlan) -> None:
-    assert max(_distances(tmp_path, Rollback(), _requests(level, FEDAVG.rounds), plan=plan)) == 0.0
+    assert max(counterfactual_distances(Rollback(), _requests(level, FEDAVG.rounds), tmp_path, plan=plan)) == 0.0
 
 
 def test_downdate_is_counterfactually_invariant_to_rounding(tmp_path: Path) -> None:
     settings = {"plan": CLOSED, "spec": RIDGE}
-    distances = _distances(tmp_path, Downdate(), _requests("record", 1), **settings)
+    distances = counterfactual_distances(Downdate(), _requests("record", 1), tmp_path, **settings)
     assert max(distances) < 1e-10
 
 
 @pytest.mark.parametrize("unlearner", [Ascent(), Ignore(), Finetune()])
 def test_approximate_methods_fail_the_same_test(tmp_path: Path, unlearner: Unlearner) -> None:
-    assert min(_distances(tmp_path, unlearner, _requests("record", FEDAVG.rounds))) > 1e-6
+    assert min(counterfactual_distances(unlearner, _requests("record", FEDAVG.rounds), tmp_path)) > 1e-6
 
 
 @pytest.mark.parametrize("level", ["record", "client"])

@@ -12,14 +12,14 @@ from palimpsest.server.algorithms.conjugate import solve
 from palimpsest.server.setup import TrainingPlan
 from palimpsest.server.unlearning.downdate import Downdate
 from palimpsest.server.unlearning.newton import Newton
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import RIDGE, SOFTMAX, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block
 from palimpsest.simulator.world.protocols.questions import Hessian
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import Key, generator
-from tests.support.federations import RIDGE, SOFTMAX, Bench, record_requests
-from tests.support.populations import digits_population
 
 SIGMA = 20.0
 LBFGS = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-7, perturbation=SIGMA)

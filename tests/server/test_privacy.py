@@ -20,14 +20,14 @@ from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.planning.privacy import Meter, Treasurer, privacy_entry
 from palimpsest.simulator.scenario.registry import method_class
+from palimpsest.simulator.testing.populations import digits_population, with_records_replaced
+from palimpsest.simulator.testing.servers import FEDAVG, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import DeletionRequest
-from tests.support.federations import FEDAVG, Bench, record_requests
 from tests.support.noise import assert_deviation
-from tests.support.populations import digits_population, with_records_replaced
 
 DEFENSES: dict[str, Defense] = {"dp-sgd": DpSgd(noise_multiplier=1.0, clip=0.5), "central-dp": CentralDp(clip=0.5)}
 METER = Meter(1e-5)

@@ -18,13 +18,13 @@ from palimpsest.server.unlearning.ignore import Ignore
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
 from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release
-from tests.support.federations import FEDAVG, RIDGE, Bench, record_requests
-from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
 SAME = Retrain(coupling="same-order")

@@ -11,12 +11,12 @@ from palimpsest.server.setup import Lineage, TrainingPlan
 from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.rollback import Rollback
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, Bench
 from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, Bench
-from tests.support.populations import digits_population
 
 RARE = FEDAVG.model_copy(update={"clients_per_round": 2, "rounds": 5})
 STEPS = Recipe(local_steps=2, batch_size=4, learning_rate=0.1)

@@ -13,12 +13,12 @@ from palimpsest.server.unlearning.ascent import Ascent
 from palimpsest.server.unlearning.ignore import Ignore
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, Bench, record_requests
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
-from tests.support.federations import FEDAVG, Bench, record_requests
-from tests.support.populations import digits_population
 
 ROUNDS = FEDAVG.rounds
 

@@ -15,12 +15,12 @@ from palimpsest.server.training import train
 from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.sharded import Sharded
+from palimpsest.simulator.testing.populations import digits_population, with_records_replaced
+from palimpsest.simulator.testing.servers import FEDAVG, Bench
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Forget
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, Bench
-from tests.support.populations import digits_population, with_records_replaced
 
 SHARDS = 3
 PLAN = FEDAVG.model_copy(update={"shards": SHARDS, "clients_per_round": 5, "rounds": 5})

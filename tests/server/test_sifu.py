@@ -12,13 +12,13 @@ from palimpsest.server.setup import Lineage
 from palimpsest.server.training import train
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.sifu import Sifu, drift_bounds
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, Bench
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.privacy.gaussian import gaussian_delta
 from palimpsest.simulator.world.protocols.unlearning import Outcome, UnlearningCase
 from palimpsest.simulator.world.records import DeletionRequest, Forget, Params
 from palimpsest.simulator.world.specs import Recipe
-from tests.support.federations import FEDAVG, Bench
-from tests.support.populations import digits_population
 
 
 class Watched(Sifu):

@@ -14,12 +14,12 @@ from palimpsest.server.unlearning.federaser import FedEraser
 from palimpsest.server.unlearning.fedrecovery import FedRecovery
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.sifu import Sifu
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
 from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.privacy.gaussian import gaussian_sigma
 from palimpsest.simulator.world.protocols.transcript import digest_of
 from palimpsest.simulator.world.records import DeletionRequest
-from tests.support.federations import FEDAVG, SOFTMAX, Bench
-from tests.support.populations import digits_population
 
 ONE_ROUND = FEDAVG.model_copy(update={"rounds": 1, "clients_per_round": 0})
 LEAVER = 3

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.seeding import generator
@@ -90,7 +91,7 @@ def make_run(
             for seed in seeds:
                 arms.append(_write_arm(directory, variant, source, way, seed, deletions, rounds))
     versions = {"palimpsest": "0.1.0", "flwr": "1.41.0", "torch": "2.13.0"}
-    results = {"schema": 1, "scenario": "fabricated", "versions": versions, "arms": arms}
+    results = {"schema": 1, "scenario": "fabricated", "versions": versions, "machine": {}, "arms": arms}
     (directory / "results.json").write_text(json.dumps(results))
     (directory / "ledger.jsonl").write_text("")
     (directory / "scenario.toml").write_text(
@@ -121,14 +122,22 @@ def _write_arm(
     attacks = {name: _figures(rows, way.silent) for name, rows in frame.groupby("attack")}
     entry = {
         "arm": arm, "variant": variant, "seed": seed, "unlearning": way.unlearning, "defense": way.defense,
-        "data": {"shape": list(source.shape), "task": source.task, "class_names": list(source.class_names)},
-        "deletion": {"level": "record", "records": 1}, "transcript_digest": f"sha256:{seed:064x}",
+        "data": {
+            "source": variant or "digits", "shape": list(source.shape), "task": source.task, "public": 100, "test": 50,
+            "class_names": list(source.class_names), "feature_names": [], "clients": 20, "records": len(source.x),
+        },
+        "deletion": {"level": "record", "records": 1}, "transcript_digest": f"sha256:{seed:064x}", "conditions": {},
+        "requests": {"made": deletions, "completed": deletions}, "notes": {},
         "utility": {"metric": metric, "trained": top, "unlearned": after, "retrained": top - 0.001},
         "forgetting": {"exact": way.unlearning["method"] == "retrain", "distance_to_retrained": 0.01},
         "attacks": attacks, "privacy": {"unit": "record", "epsilon_max": None, "delta": 1e-5, "bounds": []},
-        "cost": {"unlearning_seconds": 1.2, "retraining_seconds": 6.0, "rounds": rounds, "client_updates": 400},
+        "cost": {
+            "unlearning_seconds": 1.2, "retraining_seconds": 6.0, "rounds": rounds, "client_updates": 400,
+            "retraining_client_updates": 4000, "retraining_client_seconds": 5.0, "client_seconds": 1.0, "bytes_up": 10,
+            "bytes_down": 10, "server_bytes_stored": 0,
+        },
     }  # fmt: skip
-    return {**entry, "verdict": verdict(entry)}
+    return {**entry, "verdict": verdict(ArmResult.model_validate({**entry, "verdict": ""}))}
 
 
 def _attacked(
@@ -165,7 +174,7 @@ def _cosine(a: Array, b: Array) -> float:
 
 
 def _figures(rows: pd.DataFrame, silent: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": "reconstruction", "n": len(rows), "no_signal": int(rows["no_signal"].sum())}
+    found: dict[str, Any] = {"kind": "reconstruction", "n": len(rows), "cases": int(rows["case"].nunique())}
     for name in ("cosine", "cosine_centred", "mse"):
         values = rows[name].to_numpy()
         draws = generator(0, "bootstrap").choice(values, (500, len(values)))
@@ -174,7 +183,8 @@ def _figures(rows: pd.DataFrame, silent: bool) -> dict[str, Any]:
             f"{name}_median": float(np.median(values)), f"{name}_p10": float(np.quantile(values, 0.1)),
             f"{name}_p90": float(np.quantile(values, 0.9)), f"{name}_ci95": [float(low), float(high)],
         }  # fmt: skip
-    return {**found, "label_accuracy": float(rows["label_correct"].mean()), "seconds_per_record": 0.01}
+    found |= {"no_signal": int(rows["no_signal"].sum()), "label_accuracy": float(rows["label_correct"].mean())}
+    return {**found, "seconds_per_record": 0.01, "seconds": 0.1, "peak_memory_bytes": 1_000_000}
 
 
 def _write_rounds(path: Path, top: float, rounds: int, seed: int) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import ray
 
-from palimpsest.simulator.experiment.progress import Silent
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.cluster import ray_session
 from palimpsest.simulator.federation.grids import open_grid
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.scenario.load import scenario_from_dict
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.protocols.events import RoundDone, Silent
 
 SCENARIO = scenario_from_dict(
     {
@@ -41,13 +41,11 @@ class Killer(Silent):
 
     def __init__(self, machine: int) -> None:
         self.machine = psutil.Process(machine)
-        self.rounds = 0
         self.thread = threading.Thread(target=self._kill)
 
-    def advance(self, steps: int = 1) -> None:
-        """A round is done."""
-        self.rounds += steps
-        if steps and self.rounds == 1:
+    def round_done(self, event: RoundDone) -> None:
+        """A model was released."""
+        if not event.arm and event.round == 1:
             self.thread.start()
 
     def _kill(self) -> None:

@@ -10,6 +10,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from palimpsest.server.history import History
 from palimpsest.simulator.federation.federation import Costs
+from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
 from palimpsest.simulator.unlearning_metrics.compare import Ended, Yardstick
 from palimpsest.simulator.unlearning_metrics.costs import cost
 from palimpsest.simulator.unlearning_metrics.reference import Reference, retrained
@@ -20,8 +22,6 @@ from palimpsest.simulator.world.models.model import flat, model_of
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import DeletionRequest, Params
 from palimpsest.simulator.world.seeding import generator
-from tests.support.federations import FEDAVG, SOFTMAX, Bench
-from tests.support.populations import digits_population
 
 Figures = dict[str, Any]
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from palimpsest.simulator.testing.servers import SOFTMAX
 from palimpsest.simulator.unlearning_metrics.evaluation import Judged
 from palimpsest.simulator.unlearning_metrics.measures import CARDS, DISTANCE_CARDS, distances, measures
 from palimpsest.simulator.unlearning_metrics.measures.measure import Observed, Portrait, Retained
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import DeletionRequest
-from tests.support.federations import SOFTMAX
 
 MODELS, TEST, FORGOTTEN, CLIENTS = 3, 2000, 4, 5
 

@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 import torch
 
+from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.gradients import clipped_sums, gradients, onto
+from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit, pack_width
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
-from tests.support.populations import digits_population
 
-KINDS = ["softmax", "ridge", "svm", "mlp", "cnn", "resnet18"]
+SMALL = {
+    "mlp": {"hidden": 16},
+    "resnet18": {"channels": 4},
+    "convnet": {"channels": 4},
+    "vit-tiny": {"width": 8, "depth": 1},
+    "frozen-features": {"dimension": 24},
+}
+KINDS = list(CARDS)
 
 
 def _model(kind: str, **changes: object) -> Model:
@@ -22,8 +30,7 @@ def _model(kind: str, **changes: object) -> Model:
         "shape": (1, 8, 8),
         "outputs": 10,
         "regularisation": 0.0,
-        "hidden": 16,
-        "channels": 4,
+        "options": SMALL.get(kind, {}),
     }
     return model_of(ModelSpec.model_validate(spec | changes))
 
@@ -64,7 +71,9 @@ def _plainly(model: Model, start: dict[str, torch.Tensor], slot: Slot, recipe: R
         optimiser.zero_grad()
         model.losses(module(x[rows]), y[rows]).mean().backward()
         optimiser.step()
-    return {name.removeprefix("body."): value.detach() for name, value in module.named_parameters()}
+    return {
+        name.removeprefix("body."): value.detach() for name, value in module.named_parameters() if value.requires_grad
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

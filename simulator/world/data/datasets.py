@@ -1,19 +1,20 @@
-"""Where records come from: the data sets that the dependencies ship, files, and folders of images."""
+"""Where records come from: the data sets that the dependencies ship, files, folders of images, or Python itself."""
 
 import hashlib
-import zipfile
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from palimpsest.simulator.world.data import hub, pictures
+from palimpsest.simulator.world.data import given, hub, pictures
+from palimpsest.simulator.world.data.archives import read_npz
 from palimpsest.simulator.world.data.raw import Raw, checked
+from palimpsest.simulator.world.data.reading import Reading
 from palimpsest.simulator.world.data.sources import cards
-from palimpsest.simulator.world.data.tables import SUFFIXES, read_table
+from palimpsest.simulator.world.data.table_files import SUFFIXES, suffix_of
 from palimpsest.simulator.world.errors import DataError
-from palimpsest.simulator.world.records import Array
 
 __all__ = ["DataError", "Raw", "check_source", "load_source", "version_of"]
 
@@ -27,16 +28,18 @@ def check_source(source: str) -> None:
     Raises:
         DataError: it is unknown, or no file. What the hub has is known only when it is asked.
     """
-    if source in cards() or source == MNIST_LIKE or source.startswith(hub.PREFIX):
+    if source in cards() or source == MNIST_LIKE or source.startswith((hub.PREFIX, given.PREFIX)):
         return
     path = Path(source)
     if path.is_dir():
         pictures.images_in(path)
         return
-    if path.suffix.lower() in (".npz", *SUFFIXES):
+    if is_table(source) or path.suffix.lower() == ".npz":
         if not path.is_file():
             raise DataError(f"there is no file {source!r} (working directory: {Path.cwd()}); {_remedy()}")
         return
+    if path.is_file():
+        raise DataError(f"{source!r} is a file of a kind that is not read; {_remedy()}")
     near = get_close_matches(source, [*cards(), MNIST_LIKE], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise DataError(f"there is no data set {source!r}; {hint}{_remedy()}")
@@ -44,21 +47,33 @@ def check_source(source: str) -> None:
 
 def _remedy() -> str:
     return (
-        f"give one of {', '.join(cards())}, {MNIST_LIKE} or the path of an .npz, .csv or .parquet file or an image "
-        f"folder, or hub:OWNER/NAME"
+        f"give one of {', '.join(cards())}, {MNIST_LIKE} or the path of an .npz, .csv or .parquet file (.tsv, .csv.gz "
+        f"too) or an image folder, or hub:OWNER/NAME"
     )
 
 
-def load_source(source: str) -> Raw:
+def is_table(source: str) -> bool:
+    """Whether it is a file whose columns have names and kinds."""
+    return source not in cards() and suffix_of(Path(source)) in SUFFIXES
+
+
+def load_source(source: str, reading: Reading | None = None) -> Raw:
     """Load all records of a source.
+
+    Args:
+        source: as in a scenario.
+        reading: which columns are what, and what becomes of missing values; None: the defaults.
 
     Raises:
         DataError: the source is unknown or unreadable, or its content is not what records look like.
     """
     check_source(source)
+    how = reading or Reading()
+    if source.startswith(given.PREFIX):
+        return checked(given.recall(source), how)
     if source in (known := cards()):
-        return checked(replace(known[source].load(), name=source))
-    return _stored(source)
+        return checked(replace(known[source].load(), name=source), how)
+    return _stored(source, how)
 
 
 def version_of(source: str) -> str:
@@ -66,6 +81,8 @@ def version_of(source: str) -> str:
     check_source(source)
     if source.startswith(hub.PREFIX):
         return hub.version_of_hub(source)
+    if source.startswith(given.PREFIX):
+        return source.removeprefix(given.PREFIX)
     if source == MNIST_LIKE:
         return f"{MNIST_LIKE}, fitted to {version_of('mnist5k')}"
     if source in cards():
@@ -82,15 +99,15 @@ def version_of(source: str) -> str:
 # --- files and the hub ---------------------------------------------------------------------------------------------
 
 
-def _stored(source: str) -> Raw:
-    arrays = _arrays(source)
+def _stored(source: str, reading: Reading) -> Raw:
+    arrays = _arrays(source, reading)
     for key in ("x", "y"):
         if key not in arrays:
             raise DataError(
                 f"{source} has no {key!r} (it has {', '.join(sorted(arrays)) or 'nothing'}); x and y are needed"
             )
     raw = Raw(
-        name=Path(source).stem,
+        name=Path(source).name.split(".")[0] or source,
         x=arrays["x"],
         y=arrays["y"],
         client=arrays.get("client"),
@@ -99,40 +116,27 @@ def _stored(source: str) -> Raw:
         feature_names=_names(arrays, "feature_names"),
         site_names=_names(arrays, "client_names"),
         categorical=arrays.get("is_categorical", np.zeros(0, dtype=bool)),
+        levels=arrays.get("levels", {}) if is_table(source) else {},
+        notes=arrays.get("notes", ()) if is_table(source) else (),
     )
     try:
-        return checked(raw)
+        return checked(raw, reading)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 
 
-def _arrays(source: str) -> dict[str, Array]:
+def _arrays(source: str, reading: Reading) -> dict[str, Any]:
     path = Path(source)
     if source.startswith(hub.PREFIX):
         return hub.read_hub(source)
     if path.is_dir():
         return pictures.read_folder(path)
-    return read_table(path) if path.suffix.lower() in SUFFIXES else _read_npz(path)
+    if is_table(source):
+        from palimpsest.simulator.world.data.tables import read_table
+
+        return read_table(path, reading)
+    return read_npz(path)
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
-    """All arrays of a file, pickles refused."""
-    try:
-        if not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged archive fails in as many ways as it has bytes
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{path} holds Python objects (a pickle), which are never loaded; store plain arrays"
-            ) from None
-        raise DataError(f"{path} is damaged and cannot be read: {error}") from error
-
-
-def _names(arrays: dict[str, Array], key: str) -> tuple[str, ...]:
+def _names(arrays: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(str(name) for name in np.atleast_1d(arrays[key])) if key in arrays else ()

@@ -1,11 +1,13 @@
 """From raw records to the flat rows that models read; all statistics come from the public sample."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from palimpsest.simulator.world.data.raw import Raw
+from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
 
@@ -17,6 +19,7 @@ class Encoder:
         shape: of an encoded record, as in ``Schema``.
         levels: for each categorical column the codes of the public sample, ascending; a code that is not among them
             becomes zeros, as a level known only from private records would tell about them.
+        usual: for each categorical column the most frequent code of the public sample, in place of a missing one.
         mean, scale: ``[columns]`` of the numeric columns; scale is 1 where the public sample does not vary.
         names: of the encoded columns; empty for images.
     """
@@ -27,6 +30,7 @@ class Encoder:
     mean: Array
     scale: Array
     names: tuple[str, ...] = ()
+    usual: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, raw: Raw, public: Array) -> "Encoder":
@@ -37,14 +41,15 @@ class Encoder:
             return cls((channels[0] if channels else 1, height, width), nothing, {}, nothing, nothing)
         sample = raw.x[public]
         numeric = np.flatnonzero(~raw.categorical)
-        levels = {int(column): np.unique(sample[:, column]) for column in np.flatnonzero(raw.categorical)}
-        columns = sample[:, numeric]
-        varies = columns.max(axis=0) > columns.min(axis=0)
-        mean = np.where(varies, columns.mean(axis=0), columns[0])
-        scale = np.where(varies, columns.std(axis=0), 1.0)
         names = raw.feature_names or tuple(f"x{column}" for column in range(raw.x.shape[1]))
-        encoded = _encoded_names(names, levels)
-        return cls((len(encoded),), numeric, levels, mean, scale, encoded)
+        _refuse_unseen(sample, names)
+        present = {int(column): _present(sample[:, column]) for column in np.flatnonzero(raw.categorical)}
+        counted = {column: np.unique(values, return_counts=True) for column, values in present.items()}
+        levels = {column: found for column, (found, _) in counted.items()}
+        usual = {column: float(found[counts.argmax()]) for column, (found, counts) in counted.items()}
+        mean, scale = _statistics(sample[:, numeric], [names[column] for column in numeric])
+        encoded = _encoded_names(names, levels, raw.levels)
+        return cls((len(encoded),), numeric, levels, mean, scale, encoded, usual)
 
     def __call__(self, x: Array) -> Array:
         """``[n, ...]`` raw to ``[n, d]`` float32; one-hot columns stand where the categorical one stood."""
@@ -52,14 +57,31 @@ class Encoder:
             images = x if x.ndim == 3 else np.moveaxis(x, -1, 1)
             flat = images.reshape(len(x), math.prod(self.shape)).astype(np.float32)
             return flat / np.float32(255.0) if x.dtype == np.uint8 else flat
+        x = self._filled(x)
         scaled = np.zeros(x.shape)
         scaled[:, self.numeric] = (x[:, self.numeric] - self.mean) / self.scale
+        if np.abs(scaled).max(initial=0.0) > np.finfo(np.float32).max:
+            raise DataError(
+                "a private record is so far from the public sample that single precision does not hold it, in units of "
+                "the public standard deviation; look for values that are wrong, or take the logarithm of the column"
+            )
         parts = [
             x[:, [column]] == self.levels[column] if column in self.levels else scaled[:, [column]]
             for column in range(x.shape[1])
         ]
         encoded: Array = np.concatenate(parts, axis=1).astype(np.float32)
         return encoded
+
+    def _filled(self, x: Array) -> Array:
+        """``x`` with the public sample's mean, or most frequent category, where a value is missing."""
+        missing = np.isnan(x)
+        if not missing.any():
+            return x
+        values = np.zeros(x.shape[1])
+        values[self.numeric] = self.mean
+        for column, code in self.usual.items():
+            values[column] = code
+        return np.where(missing, values, x)
 
     def box(self, public_x: Array) -> tuple[Array, Array]:
         """``([d], [d])`` float64 range of each encoded column: [0, 1] for images, the public sample's for tables."""
@@ -85,8 +107,53 @@ class Encoder:
         return {"mean": mean, "scale": scale}
 
 
-def _encoded_names(names: tuple[str, ...], levels: dict[int, Array]) -> tuple[str, ...]:
+def _present(values: Array) -> Array:
+    """Without those that are missing."""
+    found: Array = values[~np.isnan(values)]
+    return found
+
+
+def _refuse_unseen(sample: Array, names: Sequence[str]) -> None:
+    unseen = np.isnan(sample).all(axis=0)
+    if unseen.any():
+        raise DataError(
+            f"column {names[int(unseen.argmax())]!r} has no value in the {len(sample)} records of the public sample, "
+            f"so nothing can be filled in; raise public_fraction, or leave the column out"
+        )
+
+
+def _statistics(columns: Array, names: Sequence[str]) -> tuple[Array, Array]:
+    """Mean and standard deviation of each column; mean and 1 where it does not vary.
+
+    Raises:
+        DataError: one of them is no finite number, or underflows.
+    """
+    lacking = bool(np.isnan(columns).any())
+    low, high = np.nanmin(columns, axis=0, initial=np.inf), np.nanmax(columns, axis=0, initial=-np.inf)
+    varies = high > low
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        means = np.nanmean(columns, axis=0) if lacking else columns.mean(axis=0)
+        deviations = np.nanstd(columns, axis=0) if lacking else columns.std(axis=0)
+    mean = np.where(varies, means, high if lacking else columns[0])
+    scale = np.where(varies, deviations, 1.0)
+    wrong = ~(np.isfinite(mean) & np.isfinite(scale) & (scale > 0))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise DataError(
+            f"column {names[place]!r} goes from {low[place]:g} to {high[place]:g}, and its standard deviation is "
+            f"{scale[place]:g} in double precision; give it in another unit, or take its logarithm"
+        )
+    return mean, scale
+
+
+def _encoded_names(
+    names: tuple[str, ...], levels: dict[int, Array], called: Mapping[int, tuple[str, ...]]
+) -> tuple[str, ...]:
     encoded: list[str] = []
     for column, name in enumerate(names):
-        encoded += [f"{name}={level:g}" for level in levels[column]] if column in levels else [name]
+        if column not in levels:
+            encoded.append(name)
+            continue
+        given = called.get(column, ())
+        encoded += [f"{name}={given[int(level)] if given else format(level, 'g')}" for level in levels[column]]
     return tuple(encoded)

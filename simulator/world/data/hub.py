@@ -10,7 +10,7 @@ from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
 if TYPE_CHECKING:
-    from datasets import Features
+    from datasets import DatasetDict, Features
 
 PREFIX = "hub:"
 """Before the name that the hub knows it by, or the path of a directory that is laid out as there."""
@@ -30,7 +30,15 @@ def read_hub(source: str) -> dict[str, Array]:
     import datasets
 
     datasets.disable_progress_bars()
-    loaded = _had(source, lambda: datasets.load_dataset(source.removeprefix(PREFIX)))
+    return arrays_of(_had(source, lambda: datasets.load_dataset(source.removeprefix(PREFIX))), source)
+
+
+def arrays_of(loaded: "DatasetDict", source: str) -> dict[str, Array]:
+    """What ``read_hub`` returns, of splits that are loaded already.
+
+    Raises:
+        DataError: see ``read_hub``.
+    """
     if "train" not in loaded:
         raise DataError(f"{source} has no split 'train' (it has {', '.join(loaded)})")
     parts = {name: loaded[name] for name in pictures.SPLITS if name in loaded}

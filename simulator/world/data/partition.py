@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import re
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from palimpsest.simulator.world.data.reading import Note
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import generator
@@ -50,7 +53,12 @@ class PartitionConfig(Frozen):
 
 
 def partition(
-    config: PartitionConfig, labels: Array, sites: Array | None, clients: int, seed: int
+    config: PartitionConfig,
+    labels: Array,
+    sites: Array | None,
+    clients: int,
+    seed: int,
+    notes: list[Note] | None = None,
 ) -> tuple[list[Array], tuple[int, ...]]:
     """Divide records among clients.
 
@@ -59,6 +67,7 @@ def partition(
         sites: ``[n]`` natural ids, where the source has them.
         clients: how many; not read by ``natural``.
         seed: of the scenario.
+        notes: is told which records nobody holds, and what the partitioner warns of.
 
     Returns:
         For each client the indices of its records; and, for ``natural``, each client's natural id.
@@ -66,13 +75,13 @@ def partition(
     Raises:
         DataError: the records cannot be divided so.
     """
-    n = len(labels)
+    n, said = len(labels), [] if notes is None else notes
     if config.scheme == "natural":
         if sites is None:
             raise DataError(
                 "partition.scheme = 'natural' needs a `client` column, and the source has none; use iid or dirichlet"
             )
-        return _divide(_natural(), {"by": sites}), tuple(int(site) for site in np.unique(sites))
+        return _divide(_natural(), {"by": sites}, said), tuple(int(site) for site in np.unique(sites))
     least = config.min_records if config.scheme == "dirichlet" else 1
     if clients * least > n:
         raise DataError(
@@ -83,7 +92,8 @@ def partition(
         raise DataError(
             f"partition.scheme = {config.scheme!r} divides classes, and this is regression; use iid or natural"
         )
-    shares = _divide(_partitioner(config, clients, seed), {"by": labels}, order=_shuffled(n, seed))
+    shares = _divide(_partitioner(config, clients, seed), {"by": labels}, said, order=_shuffled(n, seed))
+    _note_unheld(config, labels, shares, clients, said)
     if config.scheme == "dirichlet":
         _top_up(shares, config.min_records)
     return shares, ()
@@ -111,7 +121,9 @@ def _natural() -> "Partitioner":
     return NaturalIdPartitioner(partition_by="by")
 
 
-def _divide(partitioner: "Partitioner", columns: dict[str, Any], order: Array | None = None) -> list[Array]:
+def _divide(
+    partitioner: "Partitioner", columns: dict[str, Any], notes: list[Note], order: Array | None = None
+) -> list[Array]:
     """Run a partitioner over the records in the given order; return indices into the order they came in."""
     from datasets import Dataset
 
@@ -120,11 +132,33 @@ def _divide(partitioner: "Partitioner", columns: dict[str, Any], order: Array | 
     by = np.asarray(columns["by"])[rows]
     partitioner.dataset = Dataset.from_dict({"by": by, "row": rows})
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-            parts = [partitioner.load_partition(k) for k in range(partitioner.num_partitions)]
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            parts = [partitioner.load_partition(k) for k in range(partitioner.num_partitions)]  # stderr: progress bars
     except ValueError as error:
         raise DataError(f"the records cannot be divided so: {error}") from None
+    module = "flwr_datasets"
+    for said in dict.fromkeys(str(w.message) for w in warned if module in str(w.filename)):
+        plain = re.sub(r"np\.\w+\((.*?)\)", r"\1", said)
+        if not plain.startswith("Classes: "):  # the records of these are counted and named
+            notes.append(Note(kind="warning", text=f"Flower's partitioner says: {plain}"))
     return [np.asarray(part.with_format("numpy")["row"][:], dtype=np.int64) for part in parts]
+
+
+def _note_unheld(config: PartitionConfig, labels: Array, shares: list[Array], clients: int, notes: list[Note]) -> None:
+    """Count the records that are given to nobody, and say why."""
+    held = np.zeros(len(labels), dtype=bool)
+    for share in shares:
+        held[share] = True
+    lost = int((~held).sum())
+    if not lost:
+        return
+    classes, each = np.unique(labels[~held]).tolist(), config.classes_per_client
+    text = (
+        f"of the classes {', '.join(map(str, classes))}, which partition.scheme = {config.scheme!r} gives to none of "
+        f"{clients} clients with {each} classes each; have more clients or classes_per_client to keep them"
+    )
+    notes.append(Note(kind="dropped", text=text, count=lost))
 
 
 def _top_up(shares: list[Array], least: int) -> None:

@@ -64,7 +64,7 @@ def read_folder(folder: Path) -> dict[str, Array]:
 
 
 def pixels(image: "Image", where: str) -> Array:
-    """One image, uint8 ``[H, W]`` or ``[H, W, 3]``.
+    """One image, uint8 ``[H, W]`` or ``[H, W, 3]``, turned as the camera says that it was held (EXIF).
 
     Raises:
         DataError: it has transparency, or more than 8 bits a channel.
@@ -73,7 +73,10 @@ def pixels(image: "Image", where: str) -> Array:
         raise DataError(
             f"{where} is of mode {image.mode!r}, or transparent; grey, palette and RGB images of 8 bits can be used"
         )
-    return np.asarray(image.convert("RGB" if image.mode in ("P", "RGB") else "L"))
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    return np.asarray(upright.convert("RGB" if image.mode in ("P", "RGB") else "L"))
 
 
 def stacked(pictures: Iterable[Array], where: str) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from palimpsest.simulator.world.data.preview import Preview
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Schema
 
@@ -32,6 +33,7 @@ class AbstractPopulation(ABC):
         box_low, box_high: ``[d]`` float64, the range of each input column: [0, 1] for images, the public sample's
             range for tables.
         preprocessing: statistics of the PUBLIC sample that standardised the columns, for the record.
+        preview: what was understood of the source, for the user; None where the records have none.
         ARRAYS: names of the fields that are arrays, written and memory-mapped file by file.
     """
 
@@ -45,6 +47,7 @@ class AbstractPopulation(ABC):
     box_low: Array
     box_high: Array
     preprocessing: dict[str, list[float]]
+    preview: Preview | None = None
 
     @property
     @abstractmethod
@@ -79,12 +82,14 @@ class AbstractPopulation(ABC):
 
     def about(self) -> dict[str, Any]:
         """What is no array, as plain values."""
-        return {"schema": self.schema.model_dump(mode="json"), "preprocessing": self.preprocessing}
+        preview = None if self.preview is None else self.preview.model_dump(mode="json")
+        return {"schema": self.schema.model_dump(mode="json"), "preprocessing": self.preprocessing, "preview": preview}
 
     @classmethod
     def restored(cls, about: dict[str, Any], arrays: dict[str, Array]) -> Self:
         """Inverse of ``about``, given the arrays."""
-        return cls(**{**about, "schema": Schema.model_validate(about["schema"]), **arrays})
+        preview = about["preview"] if about["preview"] is None else Preview.model_validate(about["preview"])
+        return cls(**{**about, "schema": Schema.model_validate(about["schema"]), "preview": preview, **arrays})
 
     def save(self, directory: Path) -> Path:
         """Write the arrays for memory-mapping; the directory appears whole or not at all.

@@ -1,9 +1,15 @@
 """Records as their source has them, and the sentences for those that cannot be used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from palimpsest.simulator.world.data import images
+from palimpsest.simulator.world.data.missing import REMEDY, handled, only
+from palimpsest.simulator.world.data.reading import Note, Reading
+from palimpsest.simulator.world.data.splits import of_words
+from palimpsest.simulator.world.data.targets import FEW, amounts
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
@@ -14,11 +20,14 @@ class Raw:
 
     Attributes:
         name: of the source.
-        x: images ``[n, H, W]`` or ``[n, H, W, C]``, uint8 or float32 in [0, 1]; or a table ``[n, d]`` float64.
+        x: images ``[n, H, W]`` or ``[n, H, W, C]``, uint8 or float32 in [0, 1]; or a table ``[n, d]`` float64, NaN
+            where a value is to be filled in.
         y: ``[n]`` int64 classes from 0, or float32 targets.
         client: ``[n]`` natural client ids, where the source has them.
         split: ``[n]`` 0 train, 1 test, anything else neither; where the source has it.
         categorical: ``[d]`` columns that hold codes; all False for images.
+        levels: of categorical columns by position, the names of the codes 0, 1, ...; where the source names them.
+        notes: how the source was understood, and what of it was dropped or is to be filled in.
     """
 
     name: str
@@ -30,6 +39,8 @@ class Raw:
     feature_names: tuple[str, ...] = ()
     site_names: tuple[str, ...] = ()
     categorical: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    levels: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -47,8 +58,13 @@ class Raw:
         return 1 if self.is_regression else max(len(self.class_names), int(self.y.max()) + 1)
 
 
-def checked(raw: Raw) -> Raw:
-    """Return the records in the types that ``Raw`` promises, or refuse them."""
+def checked(raw: Raw, reading: Reading | None = None) -> Raw:
+    """Return the records in the types that ``Raw`` promises, or refuse them.
+
+    Raises:
+        DataError: one sentence that says what cannot be used, and what would be.
+    """
+    how = reading or Reading()
     x, y, n = raw.x, raw.y, len(raw.y) if raw.y.ndim else 0
     if y.ndim != 1 or n == 0:
         raise DataError(f"y has shape {list(y.shape)}; one label or target a record is needed, [n]")
@@ -58,54 +74,107 @@ def checked(raw: Raw) -> Raw:
             f"tables are [n, d], images [n, H, W] or [n, H, W, C], with as many records as labels"
         )
     columns = x.shape[1] if x.ndim == 2 else 0
-    categorical = _categorical(raw.categorical, columns)
-    typed = replace(raw, x=_inputs(x), y=_labels(y), categorical=categorical)
+    notes = list(raw.notes)
+    named = _words(raw, notes)
+    typed = replace(named, x=_inputs(x, notes), categorical=_categorical(raw.categorical, columns))
+    typed = replace(
+        typed, client=_ids(typed.client, "client", n), split=_ids(typed.split, "split", n), notes=tuple(notes)
+    )
+    typed = handled(_with_target(typed, how), how.missing)
+    notes = list(typed.notes)
+    typed = replace(typed, y=_labels(typed, how, notes), notes=tuple(notes))
     _check_names(typed, columns)
-    return replace(typed, client=_ids(raw.client, "client", n), split=_ids(raw.split, "split", n))
+    return typed
 
 
-def _inputs(x: Array) -> Array:
-    if x.dtype == np.uint8 and x.ndim > 2:
-        return x
+def _inputs(x: Array, notes: list[Note]) -> Array:
     if x.dtype.kind not in "fiub":
         raise DataError(
             f"x holds {x.dtype}; numbers are needed (encode categories as integer codes, see is_categorical)"
         )
-    _check_finite("x", x)
     if x.ndim == 2:
         return x.astype(np.float64)
-    low, high = float(x.min()), float(x.max())
-    if low < 0.0 or high > 1.0:
-        raise DataError(
-            f"x holds images of {x.dtype} from {low:g} to {high:g}; uint8 in 0..255 or floats in [0, 1] are needed"
-        )
-    return x.astype(np.float32)
+    _check_finite("x", x, "correct them")
+    return images.usable(x, notes)
 
 
-def _labels(y: Array) -> Array:
-    if y.dtype.kind == "f":
-        _check_finite("y", y)
-        return y.astype(np.float32)
-    if y.dtype.kind not in "iub":
+def _words(raw: Raw, notes: list[Note]) -> Raw:
+    """Turn text in y, client and split into codes with names."""
+    found = raw
+    if raw.y.dtype.kind == "U" and not raw.class_names:
+        names, codes = np.unique(raw.y, return_inverse=True)
+        if len(raw.y) >= FEW and len(names) * 2 > len(raw.y):
+            raise DataError(
+                f"y is text with {len(names)} different values in {len(raw.y)} records; each class needs several, and "
+                f"amounts are stored as numbers"
+            )
+        found = replace(found, y=codes, class_names=tuple(str(name) for name in names))
+    if raw.client is not None and raw.client.dtype.kind == "U" and raw.client.shape == raw.y.shape:
+        names, codes = np.unique(raw.client, return_inverse=True)
+        found = replace(found, client=codes, site_names=tuple(str(name) for name in names))
+    if raw.split is not None and raw.split.dtype.kind == "U" and raw.split.shape == raw.y.shape:
+        found = replace(found, split=of_words("split", raw.split))
+    neither = 0 if found.split is None or found.split.dtype.kind not in "iub" else int((found.split > 1).sum())
+    if neither and not any("neither train nor test" in note.text for note in raw.notes):
+        notes.append(Note(kind="dropped", text="neither train (0) nor test (1) in split", count=neither))
+    return found
+
+
+def _with_target(raw: Raw, how: Reading) -> Raw:
+    """Leave out the records without a target, unless missing values are refused."""
+    if raw.y.dtype.kind != "f" or how.missing == "refuse" or not np.isnan(raw.y).any():
+        return raw
+    kept = ~np.isnan(raw.y)
+    if not kept.any():
+        raise DataError("y holds no number at all")
+    note = Note(kind="dropped", text="no target", count=int((~kept).sum()))
+    return replace(only(raw, kept), notes=(*raw.notes, note))
+
+
+def _labels(raw: Raw, how: Reading, notes: list[Note]) -> Array:
+    y = raw.y
+    if y.dtype.kind not in "iubf":
         raise DataError(
             f"y holds {y.dtype}; integer classes from 0 (names go to class_names) or float targets are needed"
         )
+    if y.dtype.kind == "f":
+        _check_finite("y", y, REMEDY)
+        if how.task != "classification":
+            return _targets(y)
+        if (y != np.round(y)).any():
+            raise DataError("y holds fractions, and data.task = 'classification' needs classes; take 'regression'")
+        y = y.astype(np.int64)
+    if how.task == "regression":
+        if raw.class_names:
+            raise DataError("y has class_names, and data.task = 'regression' needs amounts; leave one of them out")
+        return _targets(y)
     if y.min() < 0:
         raise DataError(f"y holds the label {int(y.min())}; classes are counted from 0")
     if y.max() >= max(len(y), 2):
-        raise DataError(f"y holds the label {int(y.max())} among {len(y)} records; classes are counted from 0")
+        raise DataError(
+            f"y holds the label {int(y.max())} among {len(y)} records; classes are counted from 0 (for amounts, store "
+            f"floats or say data.task = 'regression')"
+        )
+    if how.task == "auto" and not raw.class_names and amounts(False, np.unique(y), len(y), "y", notes):
+        return _targets(y)
     return y.astype(np.int64)
 
 
-def _check_finite(key: str, values: Array) -> None:
+def _targets(y: Array) -> Array:
+    """As float32, which holds less than float64."""
+    largest = float(np.abs(y).max())
+    if largest > float(np.finfo(np.float32).max) / 2:
+        raise DataError(f"y goes up to {largest:g}, more than single precision holds; give it in another unit")
+    return y.astype(np.float32)
+
+
+def _check_finite(key: str, values: Array, remedy: str) -> None:
     if values.dtype.kind != "f":
         return
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         where = ", ".join(str(i) for i in bad[0])
-        raise DataError(
-            f"{key} holds {len(bad)} values that are NaN or infinite, the first at [{where}]; remove or impute them"
-        )
+        raise DataError(f"{key} holds {len(bad)} values that are NaN or infinite, the first at [{where}]; {remedy}")
 
 
 def _check_names(raw: Raw, columns: int) -> None:
@@ -136,5 +205,5 @@ def _ids(values: Array | None, key: str, n: int) -> Array | None:
     if values is None:
         return None
     if values.shape != (n,) or values.dtype.kind not in "iub":
-        raise DataError(f"{key} is {values.dtype} {list(values.shape)}; one integer a record is needed, [{n}]")
+        raise DataError(f"{key} is {values.dtype} {list(values.shape)}; one integer or name a record is needed, [{n}]")
     return np.asarray(values, dtype=np.int64)

@@ -40,6 +40,7 @@ def save_site(population: AbstractPopulation, name: str, site: int, sites: int, 
     shared: dict[str, Any] = {field.name: getattr(population, field.name) for field in fields(AbstractPopulation)}
     nothing = {part: shared[part][:0] for part in ("public_x", "public_y", "test_x", "test_y")}
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    shared["preview"] = None  # it tells of other sites' clients
     Population(**{**shared, **nothing}, train_x=x, train_y=y, offsets=offsets).save(directory / name)
     (directory / _ABOUT).write_text(json.dumps({"site": site, "sites": sites}))
 

@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 from palimpsest.simulator.world.data.datasets import MNIST_LIKE, load_source
 from palimpsest.simulator.world.data.partition import PartitionConfig
 from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.data.preview import Preview
+from palimpsest.simulator.world.data.reading import Note
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Schema
@@ -141,7 +143,7 @@ def synthetic_population(
     """
     total = clients * each / (1.0 - test_fraction - public_fraction)
     sizes = {"test": test_fraction * total, "public": max(1.0, public_fraction * total)}
-    nothing = {f"{part}_{name}": np.zeros(0) for part in sizes for name in "xy"}
+    nothing: dict[str, Any] = {f"{part}_{name}": np.zeros(0) for part in sizes for name in "xy"}
     with threadpool_limits(1):  # the number of threads decides about bits
         mean, basis, centres, roots = _mixture()
         bare = SyntheticPopulation(
@@ -152,7 +154,14 @@ def synthetic_population(
         parts: dict[str, Any] = {}
         for part, size in sizes.items():
             parts[f"{part}_x"], parts[f"{part}_y"] = bare.drawn(part, min(round(size), _MOST))
-    return replace(bare, **parts)
+    drawn = len(parts["public_y"]), len(parts["test_y"])
+    preview = Preview(
+        source=MNIST_LIKE, task="classification", records=clients * each + sum(drawn), private=clients * each,
+        public=drawn[0], test=drawn[1], shape=_SCHEMA.shape, range=(0.0, 1.0), clients=clients,
+        sizes=(each, each, each),
+        notes=(Note(kind="read", text="records are drawn where they are read, of 10 classes"),),
+    )  # fmt: skip
+    return replace(bare, **parts, preview=preview)
 
 
 _SCHEMA = Schema(

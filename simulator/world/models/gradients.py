@@ -2,8 +2,8 @@
 
 Small models are written out as batched matrix products of fixed shapes. That is fast: a few kernels instead of the
 hundreds that ``vmap(grad)`` goes through. And it is repeatable: the grouped convolutions that ``vmap`` makes of a
-convolutional network change their kernel, and with it the last bits, with the number of models. Large networks, whose
-kernels need no company to be worth their call, are differentiated one after the other.
+convolutional network change their kernel, and with it the last bits, with the number of models. Other models go through
+``vmap`` always as many at once, or one after the other, where their kernels need no company to be worth their call.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
+from palimpsest.simulator.world.models.layers import Params
 from palimpsest.simulator.world.models.model import Model
-
-Params = dict[str, Tensor]
+from palimpsest.simulator.world.models.packs import over_models, over_records
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def gradients(
     Returns:
         name -> ``[W, ...]`` gradients.
     """
-    if model.spec.kind == "resnet18":
+    if model.written is None:
         return _anyhow(model, params, x, y, filled, count)
-    layers, convolutions = _parts(model, params, x, y, filled, count)
+    layers, convolutions = model.written(model, params, x, y, filled, count)
     found: dict[str, Tensor | Outer] = {}
     for prefix, (pull, inputs) in layers.items():
         found |= {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
@@ -68,13 +68,16 @@ def gradients(
 def _anyhow(
     model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
 ) -> dict[str, Tensor | Outer]:
-    """The same of a model whose gradients are not written out, one model after the other."""
+    """The same of a model whose gradients are not written out."""
 
     def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
         each = model.losses(model.scores(one, x1), y1)
         return torch.where(filled1, each, 0.0).sum() / count1
 
     slope = grad(mean_loss)
+    if model.width:
+        together: Params = over_models(model, slope, (0, 0, 0, 0, 0))(params, x, y, filled, count)
+        return dict(together)
     found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
     return {name: torch.stack([one[name] for one in found]) for name in params}
 
@@ -87,10 +90,10 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
 
     Args and returns as for ``gradients``.
     """
-    if model.spec.kind == "resnet18":
+    if model.written is None:
         return _clipped_anyhow(model, params, x, y, filled, clip)
     one = torch.ones(len(x), dtype=x.dtype, device=x.device)
-    layers, convolutions = _parts(model, params, x, y, filled, one)
+    layers, convolutions = model.written(model, params, x, y, filled, one)
     each = {prefix: _of_each(pull, patches, x.shape[1]) for prefix, (pull, patches) in convolutions.items()}
     squares = [pull.square().sum(-1) * (inputs.square().sum(-1) + 1.0) for pull, inputs in layers.values()]
     squares += [part.square().sum(-1) for both in each.values() for part in both]
@@ -113,7 +116,7 @@ def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: 
     def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
         return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
-    of_model = vmap(grad(loss), in_dims=(None, 0, 0))  # over one model's batch, always as wide, and not over models
+    of_model = over_records(model, grad(loss), (None, 0, 0))  # of a batch: always as wide
     sums = []
     for i in range(len(x)):
         each = of_model({name: value[i] for name, value in params.items()}, x[i], y[i])
@@ -135,67 +138,3 @@ def _of_each(pull: Tensor, patches: Tensor, batch: int) -> tuple[Tensor, Tensor]
         for value in (pull, patches)
     )
     return torch.bmm(apart, seen.transpose(1, 2)).view(slots, batch, -1), apart.sum(-1).view(slots, batch, -1)
-
-
-Backward = dict[str, tuple[Tensor, Tensor]]
-"""Of each layer minus the gradient of the losses by its outputs, and its inputs (patches of them)."""
-
-
-def _parts(
-    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> tuple[Backward, Backward]:
-    """What gradients are made of: ``[W, b, ...]`` of linear layers, ``[W, ..., places * b]`` of convolutions."""
-    if model.linear:
-        features = model.embed(x)
-        return {"": (_pull(model, _layer(features, params["weight"], params["bias"]), y, filled, count), features)}, {}
-    written = _mlp_parts if model.spec.kind == "mlp" else _cnn_parts
-    return written(model, params, x, y, filled, count)
-
-
-def _mlp_parts(
-    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> tuple[Backward, Backward]:
-    """Linear, ReLU, linear: back through both layers."""
-    hidden = _layer(x, params["0.weight"], params["0.bias"]).relu_()
-    pull = _pull(model, _layer(hidden, params["2.weight"], params["2.bias"]), y, filled, count)
-    through = _through_relu(torch.bmm(pull, params["2.weight"]), hidden)
-    return {"0.": (through, x), "2.": (pull, hidden)}, {}
-
-
-def _cnn_parts(
-    model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, count: Tensor
-) -> tuple[Backward, Backward]:
-    """Convolution, ReLU, convolution, ReLU, linear; what convolutions see stands as ``Convolution`` has it."""
-    slots, batch, _ = x.shape
-    first, second = model.convolutions
-    patches = first.patches(x.transpose(1, 2).contiguous())
-    low = _convolved(patches, params["1.weight"], params["1.bias"]).relu_()
-    parts = second.patches(low.view(slots, -1, batch))
-    high = _convolved(parts, params["3.weight"], params["3.bias"]).relu_()
-    features = high.view(slots, -1, batch).transpose(1, 2)
-    pull = _pull(model, _layer(features, params["6.weight"], params["6.bias"]), y, filled, count)
-    through = torch.bmm(params["6.weight"].transpose(1, 2), pull.transpose(1, 2)).view(high.shape)
-    onto_high = _through_relu(through, high)
-    back = second.gathered(torch.bmm(params["3.weight"].flatten(2).transpose(1, 2), onto_high), batch)
-    onto_low = _through_relu(back.reshape(low.shape), low)
-    return {"6.": (pull, features)}, {"1.": (onto_low, patches), "3.": (onto_high, parts)}
-
-
-def _pull(model: Model, scores: Tensor, y: Tensor, filled: Tensor, count: Tensor) -> Tensor:
-    """Minus the gradient of the mean loss by the scores, ``[W, b, Q]``."""
-    return torch.where(filled.unsqueeze(-1), model.residual(scores, y), 0.0).div_(count.view(-1, 1, 1))
-
-
-def _layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-
-def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    """The gradient where the output is positive, 0 elsewhere; ``torch.where`` takes ten times as long."""
-    through: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
-    return through
-
-
-def _convolved(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``[W, out, places]`` from patches ``[W, in, places]``."""
-    return torch.baddbmm(bias.unsqueeze(2), weight.flatten(2), patches)

@@ -1,24 +1,32 @@
 """The models, as functions of explicit parameters, so that many of them can be trained and attacked at once.
 
-Linear kinds (ridge, softmax, svm) are one ``[outputs, d]`` weight and a bias on the record or on its random Fourier
-features. With x~ = [phi(x); 1] and scores s = Theta^T x~, the gradient of a record's loss is -x~ r^T, where r is the
-``residual``: this rank-1 form is what the eavesdropper lives on.
+What a model is says its card (``world.models.kinds``). Linear ones (ridge, softmax, svm) are one ``[outputs, d]``
+weight and a bias on the record or on its random Fourier features. With x~ = [phi(x); 1] and scores s = Theta^T x~, the
+gradient of a record's loss is -x~ r^T, where r is the ``residual``: this rank-1 form is what the eavesdropper lives on.
 """
 
 import math
 from collections import OrderedDict
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from palimpsest.simulator.world.models.convolutions import STRIDE, Convolution, layers_of
-from palimpsest.simulator.world.models.resnet import resnet18
+from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.models.card import called
+from palimpsest.simulator.world.models.convolutions import Convolution
+from palimpsest.simulator.world.models.kinds import model_card
+from palimpsest.simulator.world.models.modules import check_builds, check_kind, seeded, tried
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import LINEAR, FeatureSpec, ModelSpec
+from palimpsest.simulator.world.specs import FeatureSpec, Frozen, ModelSpec, Schema
+
+_TOGETHER = 8
+"""Models without written-out gradients that are stepped at once."""
 
 
 class RandomFourier(nn.Module):
@@ -54,27 +62,58 @@ class Clipped(nn.Module):
         return x * torch.clamp(self.bound / length.clamp(min=torch.finfo(x.dtype).tiny), max=1.0)
 
 
+class Extractor(nn.Module):
+    """A card's fixed map; of ``[W, b, d]`` batch by batch, so that bits do not depend on how many there are."""
+
+    def __init__(self, of_batch: nn.Module) -> None:
+        super().__init__()
+        self.of_batch = of_batch.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., b, d] -> [..., b, p]``."""
+        out: Tensor = self.of_batch(x) if x.dim() <= 2 else torch.stack([self(batch) for batch in x])
+        return out
+
+
 class Model:
     """One architecture; holds no trainable state of its own.
 
     Attributes:
         spec: what was built.
+        card: what its model says of itself.
         device: where it computes.
         names: of the parameters, in the order in which they are released.
         dtype: of the parameters.
         linear: whether scores are linear in the parameters.
-        embed: the fixed feature map in front of a linear head; the identity where there is none.
+        embed: the fixed feature map in front of the parameters; the identity where there is none.
+        maps: whether there is one.
+        inputs: numbers that the parameters see of a record.
+        written: the card's written-out gradients; None: there are none.
+        width: models whose gradients ``vmap`` takes at once, where its kernels' choice depends on it; 0: any number.
+        vmaps: whether ``vmap`` goes through the module.
     """
 
     def __init__(self, spec: ModelSpec, device: str = "cpu") -> None:
-        self.spec = spec
+        self.spec, self.card = spec, model_card(spec.kind)
+        self.options: Frozen = self.card.options.model_validate(spec.options.root)
         self.device = torch.device(device)
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
-        self.linear = spec.kind in LINEAR
-        embed, self._body = _build(spec, self.dtype)
-        self.embed = embed.to(self.device)
-        self.names = tuple(name for name, _ in self._body.named_parameters())
-        self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters()}
+        self.linear = self.card.linear
+        self.embed = self._features().to(self.device)
+        self.maps = spec.features is not None or self.card.features is not None
+        with torch.no_grad():
+            empty = torch.zeros(1, math.prod(spec.shape), dtype=self.dtype).to(self.device)
+            self.inputs = int(self.embed(empty).shape[-1]) if self.maps else math.prod(spec.shape)
+        self._head, self.vmaps, self.width = self.card.head, True, 0
+        self._body = self._build()
+        if self.card.initialisation == "own":
+            self._try()
+        self._body.to(self.device)
+        self.shapes = {name: tuple(p.shape) for name, p in self._body.named_parameters() if p.requires_grad}
+        self.names = tuple(self.shapes)
+        self.written: Callable[..., Any] | None = None
+        if self.card.gradients is not None:
+            self.written = called(self.card.gradients)
 
     @property
     def size(self) -> int:
@@ -82,9 +121,38 @@ class Model:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
-    def convolutions(self) -> tuple[Convolution, Convolution]:
-        """The two convolutions of a cnn."""
-        return layers_of(self.spec.shape)
+    def squared(self) -> bool:
+        """Whether the loss is half the squared error, so that a linear model's has one Hessian everywhere."""
+        return self.spec.task == "regression" or self.card.loss == "squared error"
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the softmax of the scores is what the model takes for the probabilities of classes."""
+        return self.spec.task == "classification" and self.card.loss == "cross-entropy"
+
+    @property
+    def last_layer(self) -> tuple[str, str]:
+        """Names of weight and bias of the linear layer that puts out the scores.
+
+        Raises:
+            ModelError: there is none, or it has no bias.
+        """
+        return self._layer(self._head, "head", "last linear layer, whose outputs are the scores")
+
+    @property
+    def first_layer(self) -> tuple[str, str] | None:
+        """Names of weight and bias of the linear layer that reads the record itself; None: there is none."""
+        if self.card.first is None or self.maps:
+            return None
+        return self._layer(self.card.first, "first", "linear layer that reads the flat record")
+
+    @cached_property
+    def convolutions(self) -> tuple[Convolution, Convolution] | None:
+        """The two convolutions of a model that is such a chain."""
+        if self.card.convolutions is None:
+            return None
+        layers: tuple[Convolution, Convolution] = called(self.card.convolutions)(self.spec.shape)
+        return layers
 
     @property
     def bytes(self) -> int:
@@ -92,7 +160,10 @@ class Model:
         return self.size * self.dtype.itemsize
 
     def init(self, rng: np.random.Generator) -> Params:
-        """Draw parameters uniformly within 1/sqrt(fan-in), weights and biases alike; norms start as the identity."""
+        """Draw the first parameters, as the card's ``initialisation`` says."""
+        if self.card.initialisation == "own":
+            drawn = dict(self._build(int(rng.integers(2**31))).named_parameters())
+            return {name: drawn[name].detach().numpy() for name in self.names}
         params = {}
         for name, module in self._body.named_modules():
             for part in [part for part in ("weight", "bias") if isinstance(getattr(module, part, None), nn.Parameter)]:
@@ -114,17 +185,25 @@ class Model:
 
     def head(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """The same from records that went through ``embed`` already."""
-        out: Tensor = functional_call(self._body, params, (features,))
+        records = features.reshape(*features.shape[:-1], *self.spec.shape) if self._shaped else features
+        out: Tensor = functional_call(self._body, params, (records,))
         return out
 
     def before_last(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
-        """``[n, d] -> [n, p]`` what the last layer sees of records."""
-        features: Tensor = self.embed(x)
-        if not isinstance(self._body, nn.Sequential):
-            return features
-        front = {name: params[name] for name in self.names[:-2]}
-        seen: Tensor = functional_call(self._body[:-1], front, (features,))
-        return seen
+        """``[n, d] -> [n, p]`` what the last layer sees of records.
+
+        Raises:
+            ModelError: there is no last linear layer with a bias.
+        """
+        weight, _ = self.last_layer
+        seen: list[Tensor] = []
+        layer = self._body.get_submodule(weight.rpartition(".")[0])
+        hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.scores(params, x)
+        finally:
+            hook.remove()
+        return seen[0]
 
     def predict(self, params: Params, x: np.ndarray) -> np.ndarray:
         """``[n, d] -> [n, outputs]`` float64 scores of a released model."""
@@ -139,34 +218,84 @@ class Model:
             scores: ``[..., n, outputs]``.
             y: ``[n]``, or as many axes as ``scores`` has: classes (integers) or regression targets.
         """
-        if self.spec.kind in ("ridge", "svm"):
+        if not self.probabilities:
             return 0.5 * (self.residual(scores, y) ** 2).sum(-1)
-        if self.spec.task == "regression":
-            return 0.5 * ((y.to(scores.dtype).unsqueeze(-1) - scores) ** 2).sum(-1)
         chosen = scores.gather(-1, y.expand(scores.shape[:-1]).unsqueeze(-1)).squeeze(-1)
         return torch.logsumexp(scores, -1) - chosen
 
     def residual(self, scores: Tensor, y: Tensor) -> Tensor:
         """``[n, outputs]`` minus the gradient of each loss by its scores.
 
-        Ridge: y - s (one-hot y for classes); softmax: e_y - softmax(s); svm (one against the rest, t in {-1, 1}):
-        t max(0, 1 - t s).
+        Squared error: y - s (one-hot y for classes); cross-entropy: e_y - softmax(s); squared hinge (one against the
+        rest, t in {-1, 1}): t max(0, 1 - t s).
         """
         if self.spec.task == "regression":
             return y.to(scores.dtype).unsqueeze(-1) - scores
         one_hot = nn.functional.one_hot(y, self.spec.outputs).to(scores.dtype)
-        if self.spec.kind == "ridge":
+        if self.squared:
             return one_hot - scores
-        if self.spec.kind == "svm":
+        if self.card.loss == "squared hinge":
             sign = 2.0 * one_hot - 1.0
             return sign * torch.clamp(1.0 - sign * scores, min=0.0)
         return one_hot - torch.softmax(scores, -1)
 
     def module(self, params: Params) -> nn.Module:
         """Return an ordinary ``torch.nn`` module, flat records to scores, holding the released parameters."""
-        embed, body = _build(self.spec, self.dtype)
-        body.load_state_dict(self.tensors(params))
-        return nn.Sequential(OrderedDict(features=embed, body=body))
+        body = self._build()
+        body.load_state_dict(self.tensors(params), strict=False)
+        parts: dict[str, nn.Module] = {"features": self._features()}
+        if self._shaped:
+            parts["shape"] = nn.Unflatten(-1, self.spec.shape)
+        return nn.Sequential(OrderedDict(parts, body=body))
+
+    @property
+    def _shaped(self) -> bool:
+        """Whether the module takes records in shape, and they are not so already."""
+        return self.card.records == "shape" and len(self.spec.shape) > 1 and not self.maps
+
+    def _layer(self, prefix: str | None, key: str, what: str) -> tuple[str, str]:
+        pair = (_joined(prefix or "", "weight"), _joined(prefix or "", "bias"))
+        if prefix is None or not set(pair) <= set(self.names):
+            raise ModelError(
+                f"the model {self.spec.kind!r} has no {what}, with a weight and a bias; name it in its card ({key}=...)"
+            )
+        return pair
+
+    def _features(self) -> nn.Module:
+        """The fixed map in front of the parameters."""
+        spec = self.spec
+        embed: nn.Module = Clipped(spec.row_clip) if spec.row_clip else nn.Identity()
+        if self.card.features is not None:
+            return nn.Sequential(Extractor(seeded(self._extractor, 0).to(self.dtype)), embed)
+        if spec.features is not None:
+            embed = RandomFourier(spec.features, math.prod(spec.shape), self.dtype)
+        return embed
+
+    def _build(self, seed: int = 0) -> nn.Module:
+        """The trainable body; what of it is not trained is that of seed 0 wherever it is built."""
+        body = check_kind(self.spec.kind, seeded(self._made, seed), self.spec.dropout == "off")
+        return body.to(self.dtype)
+
+    def _extractor(self) -> Any:
+        form = Schema(name="", task=self.spec.task, shape=self.spec.shape, outputs=self.spec.outputs)
+        return called(self.card.features or "")(form, self.options)
+
+    def _made(self) -> Any:
+        return called(self.card.build)(self._form(), self.options)
+
+    def _form(self) -> Schema:
+        """What a card's functions are told of the data: of features in front, how many, in place of records."""
+        shape = (self.inputs,) if self.maps else self.spec.shape
+        return Schema(name="", task=self.spec.task, shape=shape, outputs=self.spec.outputs)
+
+    def _try(self) -> None:
+        """Refuse a module that cannot be trained soundly, and see how it can be."""
+        check_builds(self.spec.kind, self._made)
+        form = self._form()
+        shape = form.shape if self.card.records == "shape" else (form.width,)
+        found = tried(self.spec.kind, self.card, self._body, shape, form.outputs)
+        self._head, self.vmaps = found.head, found.vmaps
+        self.width = _TOGETHER if found.vmaps and self.card.vmapped else 1
 
 
 @lru_cache(maxsize=16)
@@ -202,34 +331,5 @@ def unflat(vector: np.ndarray, like: Params) -> Params:
     return {name: parts[name] for name in like}
 
 
-def _build(spec: ModelSpec, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
-    """Return (feature map, trainable body). No BatchNorm: its statistics would mix records and leak them."""
-    width = math.prod(spec.shape)
-    embed: nn.Module = Clipped(spec.row_clip) if spec.row_clip else nn.Identity()
-    if spec.features is not None:
-        embed = RandomFourier(spec.features, width, dtype)
-        width = spec.features.dimension
-    if spec.kind in LINEAR:
-        body: nn.Module = nn.Linear(width, spec.outputs, dtype=dtype)
-    elif spec.kind == "mlp":
-        first = nn.Linear(width, spec.hidden, dtype=dtype)
-        body = nn.Sequential(first, nn.ReLU(), nn.Linear(spec.hidden, spec.outputs, dtype=dtype))
-    elif spec.kind == "resnet18":
-        body = resnet18(spec).to(dtype)
-    else:
-        body = _convolutional(spec, dtype)
-    return embed, body
-
-
-def _convolutional(spec: ModelSpec, dtype: torch.dtype) -> nn.Sequential:
-    """conv(8)-relu-conv(16)-relu-linear, the convolutions as ``layers_of`` has them."""
-    first, second = layers_of(spec.shape)
-    return nn.Sequential(
-        nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(first.seen[0], first.channels, first.kernel, STRIDE, first.padding, dtype=dtype),
-        nn.ReLU(),
-        nn.Conv2d(second.seen[0], second.channels, second.kernel, STRIDE, second.padding, dtype=dtype),
-        nn.ReLU(),
-        nn.Flatten(-3),
-        nn.Linear(second.channels * math.prod(second.sides), spec.outputs, dtype=dtype),
-    )
+def _joined(prefix: str, part: str) -> str:
+    return f"{prefix}.{part}" if prefix else part

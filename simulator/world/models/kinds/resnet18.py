@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from palimpsest.simulator.world.specs import ModelSpec
+from palimpsest.simulator.world.models.kinds import ResNetOptions
+from palimpsest.simulator.world.specs import Schema
 
 _GROUP = 16
 """Channels that are normalised together (Wu and He, 2018)."""
@@ -28,13 +29,13 @@ class _Block(nn.Module):
         return out
 
 
-def resnet18(spec: ModelSpec) -> nn.Sequential:
+def build(schema: Schema, options: ResNetOptions) -> nn.Module:
     """ResNet-18 (He et al., CVPR 2016): a 3 x 3 stem that keeps the size, four stages of two blocks, mean, linear.
 
-    GroupNorm stands where BatchNorm does, whose statistics would mix records and leak them. ``spec.channels`` are
+    GroupNorm stands where BatchNorm does, whose statistics would mix records and leak them. ``options.channels`` are
     those of the first stage, 64 in the paper; each later stage has twice as many on half the sides.
     """
-    width = spec.channels
+    width = options.channels
     stages: list[nn.Module] = []
     inward = width
     for stage in range(4):
@@ -42,14 +43,14 @@ def resnet18(spec: ModelSpec) -> nn.Sequential:
         stages.append(nn.Sequential(_Block(inward, outward, 1 if stage == 0 else 2), _Block(outward, outward, 1)))
         inward = outward
     return nn.Sequential(
-        nn.Unflatten(-1, spec.shape),
-        nn.Conv2d(spec.shape[0], width, 3, 1, 1, bias=False),
+        nn.Unflatten(-1, schema.shape),
+        nn.Conv2d(schema.shape[0], width, 3, 1, 1, bias=False),
         _norm(width),
         nn.ReLU(),
         *stages,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(-3),
-        nn.Linear(inward, spec.outputs),
+        nn.Linear(inward, schema.outputs),
     )
 
 

@@ -1,8 +1,9 @@
-"""Fabricated transcripts: deletions from models that are solved for here, with code of the tests' own."""
+"""Fabricated transcripts: deletions from models that are solved for here, by code that no method shares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.models.model import Model, linear_params, model_of
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
@@ -17,18 +19,6 @@ from palimpsest.simulator.world.records import Array, Case, Challenge, Params, R
 from palimpsest.simulator.world.specs import FeatureSpec, ModelSpec, Schema
 
 _HELD = 200
-
-SHORT: dict[str, dict[str, int]] = {
-    "unmix": {"components": 20, "exchanges": 2, "refinements": 1, "iterations": 30},
-    "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
-    "compound": {"iterations": 8, "candidates": 1, "polish": 3},
-    "inversion": {"iterations": 10, "restarts": 2, "polish": 5},
-    "probing-label": {"borders": 60},
-    "deletion-inference": {"shadows": 1, "deletions": 8},
-    "deletion-lira": {"shadows": 3, "deletions": 2},
-    "updates-leak": {"probes": 20, "shadows": 1, "deletions": 12, "epochs": 3},
-}
-"""Fewer steps of attacks that search: what holds here holds after any number of them."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +121,9 @@ def objective(spec: ModelSpec, x: torch.Tensor, y: torch.Tensor, matrix: torch.T
     if spec.task == "regression":
         return 0.5 * ((scores[:, 0] - y) ** 2).sum() + penalty
     one_hot = torch.nn.functional.one_hot(y, spec.outputs).to(torch.float64)
-    if spec.kind == "ridge":
+    if model_card(spec.kind).loss == "squared error":
         return 0.5 * ((scores - one_hot) ** 2).sum() + penalty
-    if spec.kind == "svm":
+    if model_card(spec.kind).loss == "squared hinge":
         return 0.5 * (torch.relu(1.0 - (2.0 * one_hot - 1.0) * scores) ** 2).sum() + penalty
     return torch.nn.functional.cross_entropy(scores, y, reduction="sum") + penalty
 
@@ -142,7 +132,7 @@ def optimum(spec: ModelSpec, x: Array, y: Array, start: Array | None = None, new
     """``[p + 1, Q]`` Theta: ridge solved, others by L-BFGS and then so many Newton steps with an autograd Hessian."""
     features, target = design(model_of(spec), x), torch.tensor(y)
     shape = (features.shape[1], spec.outputs)
-    if spec.kind == "ridge":
+    if model_card(spec.kind).loss == "squared error":
         gram = features.T @ features + spec.regularisation * torch.eye(shape[0], dtype=torch.float64)
         wanted = (
             target[:, None] if spec.task == "regression" else torch.nn.functional.one_hot(target, spec.outputs).double()
@@ -158,10 +148,12 @@ def optimum(spec: ModelSpec, x: Array, y: Array, start: Array | None = None, new
 
     first = np.zeros(shape) if start is None else start
     options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-16, "gtol": 1e-9, "maxcor": 30}
-    vector = minimize(value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options).x
+    minimise: Any = minimize  # its stubs know no gradient of this type
+    vector: Array = minimise(value_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options).x
     for _ in range(newton):
         flat_objective = lambda flat: objective(spec, features, target, flat.view(shape))  # noqa: E731
-        hessian = torch.autograd.functional.hessian(flat_objective, torch.tensor(vector), vectorize=True)
+        hessian_of: Any = torch.autograd.functional.hessian
+        hessian = hessian_of(flat_objective, torch.tensor(vector), vectorize=True)
         vector = vector - np.linalg.solve(hessian.numpy(), value_and_gradient(vector)[1])
     return vector.reshape(shape)
 
@@ -243,7 +235,8 @@ def read_back(directory: Path) -> list[Case]:
 def cosines(found: Array, true: Array, centre: Array | float = 0.0) -> Array:
     """``[n]`` cosine of each pair of rows, both less ``centre``."""
     a, b = found - centre, true - centre
-    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    cosine: Array = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return cosine
 
 
 def _plain(params: Params) -> Params:

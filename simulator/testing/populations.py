@@ -1,7 +1,8 @@
-"""Small populations for tests, made of scikit-learn's digits."""
+"""Small populations, made of scikit-learn's digits."""
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -49,5 +50,5 @@ def with_an_empty_client(population: Population) -> Population:
     return Population(**{**_fields(population), "offsets": offsets})
 
 
-def _fields(population: Population) -> dict[str, object]:
+def _fields(population: Population) -> dict[str, Any]:
     return {field.name: getattr(population, field.name) for field in fields(population)}

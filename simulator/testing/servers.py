@@ -1,4 +1,4 @@
-"""A whole server in a few lines, for tests: population, federation, training, deletion."""
+"""A whole server in a few lines: population, federation, training, deletion."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from palimpsest.server.setup import Setup, TrainingPlan
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.local_grid import LocalGrid, SerialGrid
+from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.defense import Defense, private_part
@@ -88,7 +89,7 @@ class Bench:
         updates, drifts, shards = (need in unlearner.card.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
         self.account = history.setup.account
-        ledger = Ledger(self.directory / "ledger.jsonl", self.arm)
+        ledger = Ledger(RunDirectory(self.directory).ledger, self.arm)
         session = Session(
             history, unlearner, history.federation, ledger, publish, sequential, rounds_between, self.treasurer
         )

@@ -1,0 +1,175 @@
+"""Who is told of a run's events: one object that passes them on, and the log of them on disk."""
+
+import contextlib
+import fcntl
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.world.protocols.events import (
+    ArmDone,
+    Event,
+    Noted,
+    Observer,
+    RequestDone,
+    RoundDone,
+    Silent,
+    StageBegan,
+    TrainingDone,
+    tell,
+)
+
+_LOGGED: Mapping[str, TypeAdapter[Event]] = {
+    kind.__name__: TypeAdapter(kind) for kind in (RoundDone, RequestDone, TrainingDone, ArmDone)
+}
+_PAUSE = 0.2
+"""Seconds between two looks at a log that hosts write."""
+
+
+class Observers:
+    """Passes every event on to several observers, from one thread at a time.
+
+    An observer that raises is told nothing more, and the fault is printed once: it can neither stop nor change a run.
+
+    Args:
+        observers: who listens, in this order.
+    """
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._listening = list(observers)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, directory: Path, observer: Observer | None) -> "Observers":
+        """Those of a run: whom the user brings, and the log in the run's directory."""
+        if isinstance(observer, Observers):
+            return observer
+        return cls([*([observer] if observer is not None else []), EventLog.of(directory)])
+
+    def tell(self, event: Event, but: type[object] | None = None) -> None:
+        """Pass an event on to all but the observers of one class."""
+        with self._lock:
+            for observer in list(self._listening):
+                if but is None or not isinstance(observer, but):
+                    self._try(observer, event)
+
+    def stage_began(self, event: StageBegan) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def noted(self, event: Noted) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def round_done(self, event: RoundDone) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def request_done(self, event: RequestDone) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def training_done(self, event: TrainingDone) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def arm_done(self, event: ArmDone) -> None:
+        """Pass it on."""
+        self.tell(event)
+
+    def _try(self, observer: Observer, event: Event) -> None:
+        try:
+            tell(observer, event)
+        except Exception as fault:  # whatever a listener does, the run goes on
+            self._listening.remove(observer)
+            said = f"{type(fault).__name__}: {fault}"
+            with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
+                print(
+                    f"warning: {type(observer).__name__} failed at {type(event).__name__} and hears no more of this "
+                    f"run, which goes on: {said}",
+                    file=sys.stderr,
+                )
+
+
+class EventLog(Silent):
+    """Writes rounds, requests, trainings and arms as JSON lines, as they are done; several processes may write to one.
+
+    Args:
+        path: of the file; made where it is missing, never rewritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = path.stat().st_size if path.exists() else 0
+
+    @classmethod
+    def of(cls, directory: Path) -> "EventLog":
+        """The log of the run in a directory."""
+        return cls(RunDirectory(directory).events)
+
+    def round_done(self, event: RoundDone) -> None:
+        """Write it down."""
+        self._append(event)
+
+    def request_done(self, event: RequestDone) -> None:
+        """Write it down."""
+        self._append(event)
+
+    def training_done(self, event: TrainingDone) -> None:
+        """Write it down."""
+        self._append(event)
+
+    def arm_done(self, event: ArmDone) -> None:
+        """Write it down."""
+        self._append(event)
+
+    def newer(self) -> Iterator[Event]:
+        """What has been written since this object was made, or was last asked; a line half written waits."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            lines, _, _ = file.read().rpartition(b"\n")
+        self._read += len(lines) + 1 if lines else 0
+        for line in lines.splitlines():
+            try:
+                entry = json.loads(line)
+                event = _LOGGED[entry.pop("event")].validate_python(entry)
+            except (ValueError, KeyError):  # of a host that was killed while it wrote
+                continue
+            yield event
+
+    def _append(self, event: Event) -> None:
+        line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(line.encode())
+
+
+@contextlib.contextmanager
+def following(directory: Path, observers: Observers) -> Iterator[None]:
+    """Pass on what other processes write into a run's log, a moment later; at the end, all that is left of it."""
+    log, over = EventLog.of(directory), threading.Event()
+
+    def pass_on() -> None:
+        for event in log.newer():
+            observers.tell(event, but=EventLog)
+
+    def follow() -> None:
+        while not over.wait(_PAUSE):
+            pass_on()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        pass_on()

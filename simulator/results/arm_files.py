@@ -1,0 +1,169 @@
+"""One arm's files in the directory of its run: which lies where, written and read."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from palimpsest.simulator.results.answers import answer_names, save_answers
+from palimpsest.simulator.results.schema import ArmResult, Round, RunFilesError
+from palimpsest.simulator.world.files import write_atomically
+from palimpsest.simulator.world.records import Reconstruction
+from palimpsest.simulator.world.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from palimpsest.attacks.session import Answer
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of the targets, true or reconstructed.
+
+    Attributes:
+        x: ``[n, d]`` in the model's input units.
+        y: ``[n]`` classes or targets.
+        case: ``[n]`` index of the deletion a record belongs to.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    case: NDArray[Any]
+
+    def of_case(self, case: int) -> NDArray[Any]:
+        """Rows of one deletion, in order."""
+        return np.flatnonzero(self.case == case)
+
+    def rows(self, places: NDArray[np.int64]) -> "Records":
+        """The records at these places, in this order."""
+        return Records(self.x[places], self.y[places], self.case[places])
+
+
+@dataclass(frozen=True)
+class ArmFiles:
+    """One arm's files, written and read; a reader finds each whole or not at all.
+
+    Attributes:
+        run: path of the run's directory.
+        arm: id of the arm.
+    """
+
+    run: Path
+    arm: str
+
+    @property
+    def transcript(self) -> Path:
+        """Directory of what the eavesdropper hears."""
+        return self.run / "transcripts" / self.arm
+
+    @property
+    def scratch(self) -> Path:
+        """Directory of what the training keeps on disk whose first arm this is, until its arms are done."""
+        return self.run / "checkpoints" / self.arm
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the arm is done: its results are written last."""
+        return self._path("arms", "json").is_file()
+
+    def write_result(self, result: ArmResult) -> None:
+        """Write the arm's entry of ``results.json``; this finishes the arm."""
+        write_atomically(self._made("arms", "json"), result.to_text())
+
+    def result(self) -> ArmResult:
+        """The arm's entry of ``results.json``; the arm is finished."""
+        return ArmResult.read(self._path("arms", "json"))
+
+    def write_scores(self, scores: pd.DataFrame) -> None:
+        """Write a row for each attack and target."""
+        self._write_frame("scores", scores)
+
+    def scores(self) -> pd.DataFrame | None:
+        """A row for each attack and target; None where nothing was scored."""
+        path = self._path("scores", "parquet")
+        return pd.read_parquet(path) if path.is_file() else None
+
+    def write_forgetting(self, rows: pd.DataFrame) -> None:
+        """Write what was measured of the arm's models."""
+        self._write_frame("forgetting", rows)
+
+    def forgetting(self) -> pd.DataFrame:
+        """What was measured of the arm's models: a row for each request and model (trained, unlearned, retrained)."""
+        return pd.read_parquet(self._path("forgetting", "parquet"))
+
+    def write_truth(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write the deleted records: ``x``, ``y`` and ``case``, see ``Records``."""
+        self._write_arrays("truth", arrays)
+
+    def truth(self) -> Records | None:
+        """The deleted records; None where the run kept none."""
+        arrays = self._arrays("truth")
+        return Records(arrays["x"], arrays["y"], arrays["case"]) if arrays else None
+
+    def write_answers(self, answers: Mapping[str, "Answer"]) -> None:
+        """Write what each attack answered, by its kind."""
+        save_answers(self._made("reconstructions", "safetensors"), answers)
+
+    def reconstructions(self) -> dict[str, Records]:
+        """What each attack that answers with records said, in the order of the file's names."""
+        arrays = self._arrays("reconstructions")
+        answered = answer_names(self._path("reconstructions", "safetensors")) if arrays else {}
+        attacks = sorted(attack for attack, name in answered.items() if name == Reconstruction.name)
+        return {
+            attack: Records(arrays[f"{attack}/x"], arrays[f"{attack}/y"], arrays[f"{attack}/case"])
+            for attack in attacks
+        }
+
+    def write_rounds(self, rounds: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was measured at each release of the training, see ``Round``."""
+        write_atomically(self._made("rounds", "json"), json.dumps(rounds))
+
+    def rounds(self) -> list[Round]:
+        """What was measured at each release of the training; empty where nothing was."""
+        path = self._path("rounds", "json")
+        return [Round.model_validate(line) for line in json.loads(path.read_text())] if path.is_file() else []
+
+    def write_model(self, spec: ModelSpec, params: Mapping[str, NDArray[Any]]) -> None:
+        """Write the first released model after an unlearning."""
+        self._write_arrays("models", params)
+        write_atomically(self._made("models", "json"), spec.model_dump_json())
+
+    def model(self) -> tuple[ModelSpec, dict[str, NDArray[Any]]] | None:
+        """The first released model after an unlearning, and what it is; None where the run kept none."""
+        path = self._path("models", "json")
+        return (ModelSpec.model_validate_json(path.read_text()), self._arrays("models")) if path.is_file() else None
+
+    def _path(self, folder: str, ending: str) -> Path:
+        return self.run / folder / f"{self.arm}.{ending}"
+
+    def _made(self, folder: str, ending: str) -> Path:
+        path = self._path(folder, ending)
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def _write_frame(self, folder: str, frame: pd.DataFrame) -> None:
+        path = self._made(folder, "parquet")
+        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+        frame.to_parquet(draft)
+        draft.replace(path)
+
+    def _write_arrays(self, folder: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        content = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        write_atomically(self._made(folder, "safetensors"), content)
+
+    def _arrays(self, folder: str) -> dict[str, NDArray[Any]]:
+        path = self._path(folder, "safetensors")
+        if not path.is_file():
+            return {}
+        try:
+            arrays: dict[str, NDArray[Any]] = load_file(path)
+        except SafetensorError as error:
+            raise RunFilesError(f"{path} is no safetensors file: {error}") from None
+        return arrays

@@ -1,0 +1,180 @@
+"""What is read of a retraining that shares the training's order: more than its last pair."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from palimpsest.attacks.candidate_match import CandidateMatch
+from palimpsest.attacks.divergence import DivergingCase, at_divergence, divergence_of, single_step, step_of_a_round
+from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.linear import released_gradients
+from palimpsest.attacks.raw_difference import RawDifference
+from palimpsest.defenses.pruning import Pruning
+from palimpsest.simulator.testing.transcripts import Data, digits
+from palimpsest.simulator.world.models.model import linear_params, theta
+from palimpsest.simulator.world.protocols.alignment import aligned
+from palimpsest.simulator.world.protocols.knowledge import cases_of
+from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
+from palimpsest.simulator.world.records import Array, Challenge, Params, Reconstruction, Release
+from tests.support.trainings import LEARNING_RATE, overheard
+
+DELETED = [[3], [100], [250], [333], [420], [501], [640], [777]]
+
+
+def centred(answers: list[Reconstruction], data: Data, deletions: list[list[int]]) -> Array:
+    """Cosine of each answer and its record, both less the public mean."""
+    mean = data.public_x.mean(axis=0)
+    pairs = [(answer.x[0] - mean, data.x[gone[0]] - mean) for answer, gone in zip(answers, deletions, strict=True)]
+    return np.array([a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs])
+
+
+def test_all_rounds_tell_what_the_last_pair_hides(tmp_path: Path) -> None:
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED, rounds=12, batch=20)
+    medians = {}
+    for reads in ("pair", "first", "all"):
+        answers = RawDifference(reads=reads).run(cases, knowledge, np.random.default_rng(0))
+        medians[reads] = float(np.median(centred(answers, data, DELETED)))
+        right = [answer.y[0] == data.y[gone[0]] for answer, gone in zip(answers, DELETED, strict=True)]
+        assert reads != "all" or all(right)
+    assert medians["all"] > 0.95
+    assert medians["all"] > medians["pair"]
+    assert medians["first"] > medians["pair"]
+
+
+def test_a_single_step_gives_the_records_gradient_itself(tmp_path: Path) -> None:
+    """Weights are the records that are left: every other client cancels to the last bits."""
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, [[5], [481, 482]], rounds=3, batch=1000)
+    assert single_step(knowledge)
+    for case, gone in zip(at_divergence(cases, knowledge, "auto"), ([5], [481, 482]), strict=True):
+        phi = np.concatenate([data.x[gone], np.ones((len(gone), 1))], axis=1)
+        start = theta(case.before)
+        scores = np.exp(phi @ start)
+        slopes = phi.T @ (scores / scores.sum(axis=1, keepdims=True) - np.eye(10)[data.y[gone].astype(int)])
+        moved = theta(case.after) - start
+        np.testing.assert_allclose(moved, LEARNING_RATE * slopes / 400, atol=1e-12)
+
+
+def test_the_step_of_a_round_brings_one_record_to_its_own_length(tmp_path: Path) -> None:
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED, rounds=2, batch=80)
+    point = np.stack([theta(case.trunk[case.divergence - 1]) for case in cases if case.divergence])
+    released = released_gradients(cases, knowledge, "identity", "first")
+    for start, matrix, gone in zip(point, released.gradients, DELETED, strict=True):
+        phi = np.append(data.x[gone[0]], 1.0)
+        chances = np.exp(phi @ start) / np.exp(phi @ start).sum()
+        exact = np.outer(phi, np.eye(10)[int(data.y[gone[0]])] - chances)
+        assert np.linalg.norm(matrix) == pytest.approx(np.linalg.norm(exact), rel=0.25)
+    assert step_of_a_round(knowledge) == pytest.approx(LEARNING_RATE / 400)
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_rounded_releases_are_averaged_over_rounds(tmp_path: Path, bits: int) -> None:
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED, rounds=16, batch=8, bits=bits)
+    parts = [divergence_of(case) for case in cases]
+    assert all(part is not None and part.noisy(1) for part in parts)
+    told = {
+        reads: np.median(
+            centred(RawDifference(reads=reads).run(cases, knowledge, np.random.default_rng(0)), data, DELETED)
+        )
+        for reads in ("pair", "first", "all")
+    }
+    assert told["all"] > max(told["pair"], told["first"])
+
+
+def test_parameters_that_are_cut_in_some_rounds_are_filled_from_the_others(tmp_path: Path) -> None:
+    defense = Pruning(share=0.4)
+
+    def pruned(model: Params) -> Params:
+        return defense.release(Release(0, 0, "training", model), np.random.default_rng(0)).params
+
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED, rounds=12, batch=20)
+    cut = []
+    for case in cases:
+        kept, gone = [pruned(model) for model in case.trunk], [pruned(model) for model in case.branch]
+        cut.append(replace(case, before=kept[-1], after=gone[-1], trunk=kept, branch=gone))
+    pair, first, whole = (
+        np.median(centred(RawDifference(reads=reads).run(cut, knowledge, np.random.default_rng(0)), data, DELETED))
+        for reads in ("pair", "first", "all")
+    )
+    assert whole > max(pair, first)
+
+
+def test_a_retraining_of_another_beginning_shares_nothing(tmp_path: Path) -> None:
+    """Where no model is common, every reading is that of the pair."""
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED[:2], rounds=4, batch=8)
+    shifted = [
+        replace(case, branch=[linear_params(theta(model) + 1e-3) for model in case.branch], after=case.after)
+        for case in cases
+    ]
+    assert [case.divergence for case in shifted] == [None, None]
+    everything, pair = (
+        Hrec(reads=reads).run(shifted, knowledge, np.random.default_rng(0)) for reads in ("all", "pair")
+    )
+    for ours, theirs in zip(everything, pair, strict=True):
+        np.testing.assert_array_equal(ours.x, theirs.x)
+    assert at_divergence(shifted, knowledge, "auto") == shifted
+
+
+def test_candidates_are_told_apart_by_all_rounds(tmp_path: Path) -> None:
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, DELETED, rounds=12, batch=20)
+    rows = np.concatenate([np.ravel(DELETED), np.arange(10, 90)])
+    asked = replace(knowledge, challenge=Challenge(data.x[rows], data.y[rows]))
+    scores = CandidateMatch().run(cases, asked, np.random.default_rng(0))
+    assert [int(np.argmax(each.deleted)) for each in scores] == list(range(len(DELETED)))
+
+
+class TestAlignment:
+    def write(self, path: Path, lines: list[tuple[int, int, float, int | None]], phases: bool = True) -> Transcript:
+        """One release a line: branch, round, value, parent."""
+        writer = TranscriptWriter(path, with_phases=phases)
+        for branch, number, value, parent in lines:
+            model = {"weight": np.full((1, 2), value), "bias": np.zeros(1)}
+            writer.append(Release(branch, number, "training", model), parent)
+        return Transcript.open(path)
+
+    def test_rounds_pair_releases(self, tmp_path: Path) -> None:
+        lines = [(0, 0, 1.0, None), (0, 1, 2.0, None), (0, 2, 3.0, None), (1, 1, 2.0, 2), (1, 2, 2.5, None)]
+        assert aligned(self.write(tmp_path, lines), 2, [3, 4]) == ([1, 2], [3, 4])
+
+    def test_in_a_chain_the_last_retraining_counts(self, tmp_path: Path) -> None:
+        lines = [(0, r, 1.0 + r, None) for r in (0, 1)] + [(0, r, 2.0 + r, None) for r in (0, 1)]
+        lines += [(0, r, 3.0 + r, None) for r in (0, 1)]
+        assert aligned(self.write(tmp_path, lines), 3, [4, 5]) == ([2, 3], [4, 5])
+
+    @pytest.mark.parametrize(("first", "expected"), [(2.0, ([1, 2], [3, 4])), (9.0, ([1, 2], [3, 4]))])
+    def test_without_rounds_equal_models_do_or_the_ends(
+        self, tmp_path: Path, first: float, expected: tuple[list[int], list[int]]
+    ) -> None:
+        lines = [(0, 0, 1.0, None), (0, 1, 2.0, None), (0, 2, 3.0, None), (1, 1, first, 2), (1, 2, 2.5, None)]
+        assert aligned(self.write(tmp_path, lines, phases=False), 2, [3, 4]) == expected
+
+    def test_equal_models_come_before_ends(self, tmp_path: Path) -> None:
+        lines = [(0, 0, 1.0, None), (0, 1, 2.0, None), (0, 2, 3.0, None), (1, 0, 1.0, 2), (1, 1, 2.5, None)]
+        assert aligned(self.write(tmp_path, lines, phases=False), 2, [3, 4]) == ([0, 1], [3, 4])
+
+
+def test_a_case_loads_its_models_when_they_are_read(tmp_path: Path) -> None:
+    data = digits(private=100)
+    cases, knowledge = overheard(tmp_path, data, [[3]], rounds=3, batch=8)
+    files = sorted((tmp_path / "releases").iterdir())
+    files[1].unlink()
+    [case] = cases_of(Transcript.open(tmp_path), knowledge.facts)
+    assert len(case.trunk) == len(case.branch) == 4
+    assert np.array_equal(case.trunk[0]["weight"], cases[0].trunk[0]["weight"])
+
+
+def test_the_path_of_several_local_steps_has_both_ends(tmp_path: Path) -> None:
+    data = digits()
+    cases, knowledge = overheard(tmp_path, data, [[3]], rounds=3, batch=8)
+    [case] = at_divergence(cases, knowledge, "auto")
+    assert isinstance(case, DivergingCase)
+    first, middle, last = (theta(model) for model in case.path)
+    np.testing.assert_allclose(2 * middle, first + last)
