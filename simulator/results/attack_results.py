@@ -91,6 +91,24 @@ class ScoresResult(AttackResult):
     withheld: str | None = None
 
 
+class ProfileResult(AttackResult):
+    """An attack that answered with a leaver's statistics; ``_prior`` is what the public sample's score."""
+
+    kind: Literal["profile"]
+    total_variation_median: Number
+    total_variation_prior_median: Number
+    total_variation_ci95: Interval
+    count_error_median: Number
+    count_error_prior_median: Number
+    mean_likeness_median: Number
+    mean_likeness_prior_median: Number
+    column_error_median: Number
+    column_error_prior_median: Number
+    counts_covered: Number
+    means_covered: Number
+    columns_covered: Number
+
+
 class OtherResult(AttackResult):
     """An attack whose kind of answer another package measures: what it said of its figures is kept beside them.
 
@@ -111,7 +129,7 @@ class OtherResult(AttackResult):
     measured_by: str
 
 
-_KINDS = ("reconstruction", "labels", "matching", "scores")
+_KINDS = ("reconstruction", "labels", "matching", "scores", "profile")
 
 
 def _kind_of(attack: Any) -> str:
@@ -124,6 +142,7 @@ AnyAttack: TypeAlias = Annotated[
     | Annotated[LabelsResult, Tag("labels")]
     | Annotated[MatchingResult, Tag("matching")]
     | Annotated[ScoresResult, Tag("scores")]
+    | Annotated[ProfileResult, Tag("profile")]
     | Annotated[OtherResult, Tag("other")],
     Discriminator(_kind_of),
 ]

@@ -20,6 +20,7 @@ _MEASURES = {
     "top1_of_1000": "top 1",
     "auc": "AUC",
     "tpr_at_1_percent": "at 1 %",
+    "total_variation_median": "histogram off",
     "success": "success",
 }
 """Columns, by the name of the figure that they show."""
