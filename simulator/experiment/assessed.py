@@ -14,6 +14,7 @@ from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.knowledge import conditions
 from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.planning.drawing import strata_of
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.privacy import privacy_entry
 from palimpsest.simulator.unlearning_metrics.compare import Ended
@@ -198,8 +199,9 @@ def _bounds(inputs: ArmInputs, served: Served, marks: Mapping[str, Mark], knowle
     spans = spans_of(served.account, served.processed, solved)
     scores = {kind: marked.frame for kind, marked in marks.items()}
     comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
-    rng = generator(inputs.arm.seed, "bounds")
-    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
+    setting, rng = ground.setting, generator(inputs.arm.seed, "bounds")
+    strata = strata_of(setting.deletion, ground.population, alike=setting.data.partition.scheme == "iid")
+    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng, strata)}
 
 
 def _notes(processed: Sequence[Processed]) -> dict[str, float]:
