@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
 
 from palimpsest.defenses.bound import group_blow_up
 from palimpsest.server.session import Processed
 from palimpsest.simulator.planning.drawing import weighed_chance
+from palimpsest.simulator.results.intervals import share_interval
 from palimpsest.simulator.world.privacy.account import Account, Spending
 from palimpsest.simulator.world.records import Array
 
@@ -69,9 +69,7 @@ class Share:
     @classmethod
     def of(cls, successes: int, trials: int, error: float) -> "Share":
         """Estimate it; the interval misses the truth with probability ``error`` at most."""
-        low = betaincinv(successes, trials - successes + 1, error / 2.0) if successes else 0.0
-        high = betaincinv(successes + 1, trials - successes, 1.0 - error / 2.0) if successes < trials else 1.0
-        return cls(successes / trials, float(low), float(high))
+        return cls(successes / trials, *share_interval(successes / trials, trials, error))
 
 
 @dataclass(frozen=True)

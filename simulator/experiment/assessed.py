@@ -10,6 +10,7 @@ import pandas as pd
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import Material, Truth
+from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.knowledge import conditions
@@ -89,7 +90,7 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "requests": {"made": len(trunk.ground.requests), "completed": len(processed)},
         "transcript_digest": digest,
         **worth.entry,
-        "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
+        "attacks": _attacks(marks, inputs.arm.seed) if processed else {},
         "privacy": _privacy(inputs, served) | _bounds(inputs, served, marks, public),
         "notes": _notes(processed),
         "cost": cost(
@@ -147,6 +148,12 @@ def _marks(
     status = None if granted.posed is None else granted.posed.status
     material = Material(truths, public, candidates, status, inputs.arm.seed)
     return {kind: mark(kind, answer, material) for kind, answer in attacked.answers.items()}
+
+
+def _attacks(marks: Mapping[str, Mark], seed: int) -> dict[str, Mapping[str, Any]]:
+    """Each attack's figures, those beside answers that read no model included."""
+    beside = gains({kind: marked.frame for kind, marked in marks.items()}, generator(seed, "gains"))
+    return {kind: {**marked.figures, **beside.get(kind, {})} for kind, marked in marks.items()}
 
 
 def _truth(inputs: ArmInputs, processed: Sequence[Processed]) -> dict[str, Array]:
