@@ -128,7 +128,7 @@ def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[Ar
     rows = []
     for value in values:
         found = [reconstructions(arm)[attack] for arm in own[value] if attack in reconstructions(arm)]
-        ends = [(f.cosine_centred_median, *f.cosine_centred_ci95) for f in found]
+        ends = [(f.cosine_centred_median, *(f.cosine_centred_ci95 or [f.cosine_centred_median] * 2)) for f in found]
         rows.append(tuple(float(middle) for middle in np.median(np.array(ends), axis=0)))
     medians, low, high = zip(*rows, strict=True)
     return Line(attack, setting, tuple(values), medians, low, high)
