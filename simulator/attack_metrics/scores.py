@@ -98,11 +98,9 @@ def summarise_scores(
         figures["membership_withheld"] = reason
     if not (powerful or detects(by_case["share"])):
         return {**figures, "withheld": reason}
-    separation = Separation.of(status, answers, "deleted", rng)
-    figures["auc"] = float(frame["share"].mean())
-    if (interval := separation.area()) is not None:
-        figures["auc_ci95"] = interval
-    figures |= separation.at_low_rates("", "")
+    separation, area = Separation.of(status, answers, "deleted", rng), float(frame["share"].mean())
+    interval = separation.area()
+    figures |= {"auc": area} | ({} if interval is None else {"auc_ci95": interval}) | separation.at_low_rates("", "")
     retained = _pooled(status, answers, "deleted", Status.RETAINED)
     if len(retained):
         own = _pooled(status, answers, "deleted", Status.DELETED)

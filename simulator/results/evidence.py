@@ -86,6 +86,8 @@ def together(attacks: Sequence[ReconstructionResult], floors: Sequence[Floors]) 
         floors: of each seed.
     """
     alone = [evidence(attack, own) for attack, own in zip(attacks, floors, strict=True)]
+    if len(alone) == 1:
+        return alone[0]
     if len({one.grade for one in alone}) == 1 and alone[0].grade != "unclear":
         return next((one for one in alone if one.compared == "record"), alone[0])
     spans = list(zip(*(_spans(a, own) for a, own in zip(attacks, floors, strict=True)), strict=True))
@@ -189,9 +191,7 @@ def _unpaired(attack: ReconstructionResult, floor: ReconstructionResult) -> Gain
 
 
 def _over_seeds(values: Sequence[float]) -> _Span:
-    """Student's interval of the mean; there is none for one seed."""
-    if len(values) < 2:
-        return _Span(values[0], None)
+    """Student's interval of the mean over two seeds or more."""
     from scipy.special import stdtrit  # takes a while to import, and one seed does not need it
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
