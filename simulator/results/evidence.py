@@ -156,7 +156,7 @@ def _trials(attack: ReconstructionResult) -> int:
 
 def _spans(attack: ReconstructionResult, floors: Floors) -> list[_Span]:
     """What must lie above 0: the centred cosine less a margin, and both cosines less those of each floor."""
-    centred = _kept(attack, attack.cosine_centred_ci95)
+    centred = centred_interval_of(attack)
     spans = [_Span(attack.cosine_centred_median - _MARGIN, None if centred is None else centred[0] - _MARGIN)]
     for name, floor in floors.items():
         gain = attack.gain_over.get(name) or _unpaired(attack, floor)
@@ -173,6 +173,11 @@ def _kept(attack: ReconstructionResult, interval: Interval | None) -> Interval |
 def interval_of(attack: ReconstructionResult) -> Interval | None:
     """95 % of the median cosine; None where it is no interval."""
     return _kept(attack, attack.cosine_ci95)
+
+
+def centred_interval_of(attack: ReconstructionResult) -> Interval | None:
+    """95 % of the median centred cosine; None where it is no interval."""
+    return _kept(attack, attack.cosine_centred_ci95)
 
 
 def _unpaired(attack: ReconstructionResult, floor: ReconstructionResult) -> Gain:

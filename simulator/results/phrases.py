@@ -121,9 +121,11 @@ def _quiet(attack: ReconstructionResult) -> str:
 
 
 def _among(attack: ReconstructionResult, shown: Evidence) -> str:
-    """Where records were compared: of how few deletions, and how many would tell of others."""
-    if shown.compared == "deletion":
+    """Where deletions are too few for an interval of a median: what was looked at, and how many would tell more."""
+    if attack.cases >= FEWEST:
         return ""
+    if shown.compared == "deletion":
+        return f" ({counted(attack.cases, 'deletion')}; {FEWEST} deletions or seeds would tell how much)"
     said = f"{counted(attack.n, 'record')} of {counted(attack.cases, 'deletion')}"
     return f" (among {said}; {FEWEST} deletions or seeds would tell of others)"
 

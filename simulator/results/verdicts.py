@@ -6,6 +6,7 @@ from typing import Any
 from palimpsest.simulator.results.attack_results import ReconstructionResult
 from palimpsest.simulator.results.evidence import FLOORS, Evidence, Grade, together
 from palimpsest.simulator.results.inference_verdicts import inferences, inferred
+from palimpsest.simulator.results.intervals import FEWEST
 from palimpsest.simulator.results.phrases import counted, reasons, told
 from palimpsest.simulator.results.schema import ArmResult, Defense, Method
 
@@ -82,7 +83,7 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     groups: dict[Grade, list[str]] = {}
     for phrase, arms in settings:
         if (led := _leading(arms)) is not None:
-            groups.setdefault(led[1].grade, []).append(phrase + _few(led[1], arms))
+            groups.setdefault(led[1].grade, []).append(phrase + _few(*led, arms))
     if not groups:
         return "No reconstruction was tried"
     noun = _deleted(settings[0][1][0])
@@ -99,11 +100,12 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     return f"{title}; too few deletions or seeds to tell after {unclear}"
 
 
-def _few(shown: Evidence, arms: Sequence[ArmResult]) -> str:
-    """That what is said of a setting holds for the few deletions whose records were compared."""
-    if shown.compared == "deletion" or shown.grade not in ("back", "part", "nothing"):
+def _few(name: str, shown: Evidence, arms: Sequence[ArmResult]) -> str:
+    """That what is said of a setting rests on few deletions, or on their records alone."""
+    count = sum(arm.attacks[name].cases for arm in arms)
+    if shown.grade in ("silent", "unclear") or (shown.compared == "deletion" and count >= FEWEST):
         return ""
-    return f" ({counted(sum(arm.requests.completed for arm in arms), 'deletion')})"
+    return f" ({counted(count, 'deletion')})"
 
 
 def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:

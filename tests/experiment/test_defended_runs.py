@@ -137,3 +137,8 @@ def test_a_price_is_what_is_taken_from_the_attack_for_each_point_lost() -> None:
     assert price["pruning"] == pytest.approx(0.1)
     assert price["dp-sgd"] == pytest.approx(1.0 / 20)
     assert offers(arms[1:]) == {}
+    surely = {offer.label: offer.surely for offer in found}
+    assert surely["pruning"]
+    assert not surely[""]
+    [few] = offers([_arm("none", 0.90, 0.93), *arms[1:]]).values()
+    assert {offer.label: offer.surely for offer in few}["pruning"] is False, "intervals of 0.93 and 0.9 overlap"

@@ -88,13 +88,9 @@ def test_the_records_of_one_request_are_compared_and_the_verdict_says_so() -> No
     assert evidence(figures, FLOOR) == Evidence("back", compared="record")
     said = verdict(arm(figures, records=20))
     assert "(among 20 records of 1 deletion; 6 deletions or seeds would tell of others)" in said
-    title = finding([("ascent", [arm(figures, records=20).model_copy(update={"requests": _requests(1)})])])
+    title = finding([("ascent", [arm(figures, records=20)])])
     assert title == "The deleted records come back after ascent (1 deletion)"
     assert evidence(attack(0.98, 0.97, n=20, cases=1), FLOOR).grade == "unclear", "of an older run: no interval"
-
-
-def _requests(count: int) -> Any:
-    return arm_result(requests={"made": count, "completed": count}).requests
 
 
 def test_no_interval_is_said_of_a_single_deletion_and_the_number_that_settles_it_is() -> None:
@@ -124,5 +120,8 @@ def test_seeds_are_clusters() -> None:
 def test_a_title_says_no_more_than_the_verdicts_of_its_seeds() -> None:
     back, part = attack(0.98, 0.97), attack(0.8, 0.5)
     assert "in part after ascent" in finding([("ascent", [arm(back), arm(part, seed=1)])])
+    named = arm(attack(0.98, 0.97, n=2, cases=2, top1_of_1000=1.0, candidates=1000))
+    assert finding([("ascent", [named])]) == "The deleted record comes back in part after ascent (2 deletions)"
+    assert "(2 deletions; 6 deletions or seeds would tell how much)" in verdict(named)
     few = attack(0.98, 0.97, n=2, cases=2)
     assert finding([("ascent", [arm(few)])]).startswith("Too few deletions or seeds to tell whether")
