@@ -150,12 +150,12 @@ def pull_of_a_round(knowledge: PublicKnowledge) -> float:
     """Learning rate times local steps: how far a round moves a model down the mean gradient; 0 where nobody knows."""
     if knowledge.facts.clients is None and knowledge.facts.algorithm != "fedsgd":
         return 0.0
-    return step_of_a_round(knowledge) * _present(knowledge)
+    return step_of_a_round(knowledge) * present_records(knowledge)
 
 
 def passes_over(rounds: int, knowledge: PublicKnowledge) -> float:
     """How often so many rounds, the first of which read a record, are expected to have read it."""
-    return 1.0 + (rounds - 1) * _present(knowledge) / knowledge.facts.n
+    return 1.0 + (rounds - 1) * present_records(knowledge) / knowledge.facts.n
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from palimpsest.simulator.results.attack_results import (
     ReconstructionResult,
     ScoresResult,
 )
+from palimpsest.simulator.results.intervals import FEWEST, share_interval
 from palimpsest.simulator.results.schema import ArmResult
 
 Figures: TypeAlias = Mapping[str, Any]
@@ -98,14 +99,15 @@ def row_of(attack: AttackResult) -> Row:
     if isinstance(attack, LabelsResult):
         return Row(attack.class_accuracy, attack.label_accuracy_prior, "class", attack.class_accuracy_ci95)
     if isinstance(attack, MatchingResult):
-        return Row(attack.top1_of_1000, 1.0 / attack.candidates, "first of 1,000")
+        interval = share_interval(attack.top1_of_1000, attack.cases)
+        return Row(attack.top1_of_1000, 1.0 / attack.candidates, f"first of {attack.candidates:,}", interval)
     if isinstance(attack, ScoresResult):
         return Row(attack.auc, 0.5, "AUC", attack.auc_ci95, attack.membership_auc_trained)
     if isinstance(attack, ProfileResult):
         low, high = attack.total_variation_ci95
-        interval = (1.0 - high, 1.0 - low) if attack.cases > 1 else None
+        likeness = (1.0 - high, 1.0 - low) if attack.cases > 1 else None
         chance = 1.0 - attack.total_variation_prior_median
-        return Row(1.0 - attack.total_variation_median, chance, "label histogram", interval)
+        return Row(1.0 - attack.total_variation_median, chance, "label histogram", likeness)
     if isinstance(attack, OtherResult):
         return Row(attack.success, attack.chance, attack.measured, attack.success_ci95, attack.success_before)
     raise TypeError(f"{attack.kind!r} answers are no inferences")
@@ -142,12 +144,17 @@ def _matching(tried: Mapping[str, MatchingResult]) -> str:
 
 
 def _scores(tried: Mapping[str, ScoresResult]) -> str:
-    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None and a.auc_ci95 is not None}
+    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None}
     if not told:
         return f"{_listed(tried)} withheld: no power on the model before"
     best = max(told, key=lambda name: told[name][0])
-    area, (low, high) = told[best]
-    return f"{best} tells deleted records with an AUC of {area:.2f} ({low:.2f} to {high:.2f})"
+    area, interval = told[best]
+    if interval is None or tried[best].cases < FEWEST > tried[best].n:
+        return f"too few deletions to tell whether {best} tells deleted records: its AUC is {area:.2f}"
+    said = f"AUC of {area:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
+    if interval[0] <= 0.5:
+        return f"{best} does not tell deleted records from others for certain: it has an {said}"
+    return f"{best} tells deleted records with an {said}"
 
 
 def _profile(tried: Mapping[str, ProfileResult]) -> str:
