@@ -6,10 +6,10 @@ difference of the first round that differs, theta_{r+1} - theta'_{r+1} after the
 records' own gradient at theta_r; what each later round adds tells the same again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ Reads: TypeAlias = Literal["auto", "pair", "first", "all"]
 """What an attack reads of a case: the models around the unlearning (the papers' threat model); the first round at which
 training and unlearning differ; all rounds from there on. ``auto``: what tells most; the pair where the two sequences
 share no model."""
+
+_AVERAGED = ("fedavg", "fedprox", "fedavgm")
+"""Strategies whose server moves by the mean of the updates, weighted by records, but for what it carries over."""
 
 _FILLINGS = 20
 """Times that what was cut is filled in."""
@@ -133,7 +136,9 @@ def divergence_of(case: Case) -> Divergence | None:
 def step_of_a_round(knowledge: PublicKnowledge) -> float:
     """How far a round of federated training moves the global model along the gradient of a single record's loss.
 
-    Exact for fedsgd and for batches that hold a client's records as a whole; else its mean over clients.
+    Exact for fedsgd and for batches that hold a client's records as a whole; else its mean over clients. Strategies
+    whose step has no such length (adaptive and robust ones, and adam at the clients) are taken for fedavg: what is made
+    of a diverging round counts by its direction.
     """
     facts = knowledge.facts
     training = facts.training
@@ -143,12 +148,25 @@ def step_of_a_round(knowledge: PublicKnowledge) -> float:
     share = facts.n / clients_of(knowledge)
     batch = min(float(training["batch_size"]), share)
     visits = training["local_steps"] * batch / share if training["local_steps"] else training["local_epochs"]
-    return float(training["learning_rate"] * visits * share / batch / present)
+    return float(_server_rate(training) * training["learning_rate"] * visits * share / batch / present)
+
+
+def _server_rate(training: Mapping[str, Any]) -> float:
+    """What the server multiplies the mean update by."""
+    return float(training["server_learning_rate"]) if _strategy(training) in ("fedavgm", "scaffold") else 1.0
+
+
+def _strategy(training: Mapping[str, Any]) -> str:
+    """The strategy; transcripts from before there were any are of fedavg."""
+    return str(training.get("strategy", "fedavg"))
 
 
 def pull_of_a_round(knowledge: PublicKnowledge) -> float:
     """Learning rate times local steps: how far a round moves a model down the mean gradient; 0 where nobody knows."""
-    if knowledge.facts.clients is None and knowledge.facts.algorithm != "fedsgd":
+    facts = knowledge.facts
+    if facts.clients is None and facts.algorithm != "fedsgd":
+        return 0.0
+    if _strategy(facts.training) not in _AVERAGED or facts.training.get("optimizer", "sgd") != "sgd":
         return 0.0
     return step_of_a_round(knowledge) * present_records(knowledge)
 
@@ -188,7 +206,8 @@ def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Read
     The change is the cohort's gradient with the deleted records less that without them (Hu et al., IEEE S&P 2024, at
     the last common model in place of the first): -(N (theta_{r+1} - theta_r) - (N - k) (theta'_{r+1} - theta_r)), N the
     records behind that round. Every other client cancels, as weights are the retained records. After several local
-    steps that holds to first order.
+    steps that holds to first order. What a server with momentum carries over is known from the releases before, and is
+    taken off. Of other strategies, whose server does not average so, it is the difference alone.
 
     Args:
         cases: of one transcript.
@@ -204,11 +223,13 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
         return case
     common, kept, gone = case.trunk[at - 1], case.trunk[at], case.branch[at]
     start = {name: np.asarray(value, np.float64) for name, value in common.items()}
-    present = present_records(knowledge)
+    training, present = knowledge.facts.training, present_records(knowledge)
+    carried = _carried(case, at, training)
     after = {}
     for name, value in start.items():
-        with_them, without = np.asarray(kept[name], np.float64) - value, np.asarray(gone[name], np.float64) - value
-        after[name] = value + ((present - case.size) * without - present * with_them) / present
+        with_them, without = (np.asarray(model[name], np.float64) - value - carried[name] for model in (kept, gone))
+        leavers = case.size / present if _strategy(training) in _AVERAGED else 0.0
+        after[name] = value + (1.0 - leavers) * without - with_them
     return DivergingCase(
         index=case.index,
         size=case.size,
@@ -218,6 +239,13 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
         clients=case.clients,
         toward=None if single_step(knowledge) else kept,
     )
+
+
+def _carried(case: Case, at: int, training: Mapping[str, Any]) -> Params:
+    """How far the server's momentum alone moves the last common model; the first round heard is taken for the first."""
+    common, momentum = case.trunk[at - 1], float(training.get("server_momentum", 0.0))
+    before = case.trunk[at - 2] if at > 1 else common
+    return {name: momentum * (np.asarray(value, np.float64) - before[name]) for name, value in common.items()}
 
 
 def present_records(knowledge: PublicKnowledge) -> float:
@@ -238,5 +266,7 @@ def single_step(knowledge: PublicKnowledge) -> bool:
     if facts.algorithm == "fedsgd":
         return True
     training = facts.training
+    if _strategy(training) not in _AVERAGED or training.get("optimizer", "sgd") != "sgd":
+        return False
     share = facts.n / clients_of(knowledge)
     return bool(training["local_epochs"] == 1 and not training["local_steps"] and training["batch_size"] >= 2 * share)

@@ -119,7 +119,11 @@ def _trained(
 ) -> tuple[Array, Array]:
     """By SGD; all retrainings of a shadow run together."""
     facts, model = knowledge.facts, knowledge.model
-    given = {key: facts.training[key] for key in ("batch_size", "learning_rate", "momentum") if key in facts.training}
+    given = {
+        key: facts.training[key]
+        for key in ("batch_size", "learning_rate", "momentum", "optimizer")
+        if key in facts.training
+    }
     recipe = Recipe(**given, l2=facts.model.regularisation / facts.n)
     x, asked_x = (torch.tensor(records, dtype=model.dtype) for records in (np.asarray(knowledge.x)[members], asked))
     if facts.model.features is not None:  # features are no parameters: once, not in every step

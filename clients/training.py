@@ -43,7 +43,11 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
             weights = _weights(data, block, recipe)
             clip = block.update_clip
             result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
-            results.append(replace(result, each=_each(updates)) if question.each else result)
+            if question.each:
+                result = replace(result, each=_each(updates))
+            results.append(
+                replace(result, controls=_controls(data, block, updates, question)) if block.shift else result
+            )
             begin = own.stop
     return results
 
@@ -52,7 +56,23 @@ def _fit(
     data: LocalData, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], question: Train
 ) -> dict[str, Tensor]:
     x, y, begins = data.gather(blocks)
-    return fit(model, starts, _slots(data, blocks, begins, question), x, y, question.recipe)
+    shifts = {
+        name: torch.from_numpy(np.concatenate([block.shift[name] for block in blocks])).to(x.device, model.dtype)
+        for name in blocks[0].shift
+    }
+    return fit(model, starts, _slots(data, blocks, begins, question), x, y, question.recipe, shifts)
+
+
+def _controls(data: LocalData, block: Block, updates: dict[str, Tensor], question: Train) -> Params:
+    """Every client's mean gradient over its K steps of rate eta, less its shift: -update / (K eta) - shift."""
+    begins = dict.fromkeys(block.clients, 0)
+    slots = _slots(data, [block], begins, question)
+    steps = np.array([max(1, int((slot.batches >= 0).any(axis=1).sum())) for slot in slots])
+    rates = torch.from_numpy(steps * question.recipe.learning_rate)
+    return {
+        name: -(value.cpu().double() / rates.view(-1, *[1] * (value.dim() - 1))).numpy() - block.shift[name]
+        for name, value in updates.items()
+    }
 
 
 def _fit_privately(

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from palimpsest.server.algorithms.step import Step
+from palimpsest.server.algorithms.step import Step, states_of
 from palimpsest.server.blocks import drift
 from palimpsest.server.history import History
 from palimpsest.simulator.world.models.model import flat, unflat
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 
@@ -36,12 +37,15 @@ class Chain(History):
             releases=trunk.releases[: trunk.after(round) + 1],
             public=trunk.public,
             drifts=None if trunk.drifts is None else list(trunk.drifts[:round]),
+            states=trunk.states[: round + 1],
             rows=[] if kept is None else [kept.read(t)[1] for t in range(round + 1)],
         )
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
         """Cut the record back to a release, which takes the place of the one after so many rounds."""
+        restored = self.states_after(release.round)
         self._cut(release.round)
+        self.states.append(restored)
         self.releases.append(replace(release, branch=0, phase="training"))
         self.restored = [one for one in self.restored if one.round <= release.round]
         self.restored.append(Restoration(release.round, frozenset(case.forgotten)))
@@ -57,10 +61,14 @@ class Chain(History):
             self.drifts.append(drift(present, self.weights))
         if step.shards:
             self.rows.append(np.stack([flat(model) for model in step.shards[0]]))
+        self.states.append(states_of(step, 0))
         self.releases.append(Release(0, step.round, "training", step.models[0]))
 
-    def rewritten(self, shard: int, round: int, model: Params) -> None:
-        """Put a shard's new model in the place of its old one."""
+    def rewritten(self, shard: int, round: int, model: Params, states: States) -> None:
+        """Put a shard's new model, and what the strategy's server keeps behind it, in the place of its old one."""
+        behind = list(self.states_after(round))
+        behind[shard : shard + 1] = states
+        self.states[round] = tuple(behind)
         rows = np.array(self.rows[round])
         rows[shard] = flat(model)
         self.rows[round] = rows
@@ -77,5 +85,6 @@ class Chain(History):
         """Forget what came with this round and after it."""
         self.releases = [kept for kept in self.releases if kept.round < round]
         del self.rows[round:]
+        del self.states[round:]
         if self.drifts is not None:
             del self.drifts[round:]

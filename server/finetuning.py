@@ -1,6 +1,7 @@
 """Rounds that nobody hears between an unlearning and its release."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.unlearning import History, Outcome, Unlearner, UnlearningCase
@@ -27,4 +28,4 @@ def unlearned(
     for outcome in history.recover(cases, starts, rounds):
         last[outcome.release.branch] = outcome
     for case in cases:
-        yield Outcome(last[case.branch].release, notes=notes[case.branch])
+        yield replace(last[case.branch], notes=notes[case.branch])

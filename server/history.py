@@ -8,8 +8,8 @@ import numpy as np
 
 from palimpsest.server.aggregation import solved_ridge
 from palimpsest.server.algorithms.perturbation import drawn
-from palimpsest.server.algorithms.step import Step
-from palimpsest.server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from palimpsest.server.algorithms.step import Step, states_of
+from palimpsest.server.blocks import cohort, drift, everyone, local_updates, weighted_mean
 from palimpsest.server.guarded import guarded
 from palimpsest.server.participation import first_use
 from palimpsest.server.setup import Lineage, Setup
@@ -19,11 +19,11 @@ from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.defense import Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Federation, Statistics
-from palimpsest.simulator.world.protocols.questions import Train
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
 
 
 @dataclass
@@ -40,6 +40,7 @@ class History:
         public: ``[n, d]`` the public sample, without labels.
         drifts: what single clients moved in every round of the trunk; None where nobody asks.
         checkpoints: the models of the trunk's shards after 0, 1, ... rounds, where some method needs them.
+        states: what the strategy's server kept behind the trunk's model after 0, 1, ... rounds.
         restored: see ``server.chain``; nothing is in a trunk.
     """
 
@@ -52,6 +53,7 @@ class History:
     public: Array | None = None
     drifts: list[Drift] | None = None
     checkpoints: UpdateStore | None = None
+    states: list[States] = field(default_factory=list)
     restored: list[Restoration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class History:
             if step.phase == "training":
                 self.setup.account.mark(step.round)
                 memories.append(step.memories[0] if step.memories else {})
+                self.states.append(states_of(step, 0))
             self.statistics = step.statistics[0] if step.statistics else self.statistics
             yield release
         self.setup = replace(self.setup, memories=tuple(memories))
@@ -123,6 +126,10 @@ class History:
     def released(self, round: int) -> Params:
         """The trunk's model after so many rounds."""
         return self.releases[self.after(round)].params
+
+    def states_after(self, round: int) -> States:
+        """What the strategy's server kept behind the model after so many rounds; empty where it kept nothing."""
+        return self.states[round] if round < len(self.states) else ()
 
     def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
         """Randomness of the server's own for one case."""
@@ -139,8 +146,7 @@ class History:
 
     def private_ridge(self, case: UnlearningCase, statistics: Callable[[], Statistics]) -> Params | None:
         """Ridge from what a case retains, with fresh noise; None where no defense noises solutions."""
-        part = private_part(self.setup.defense)
-        if part is None or part.card.pays_at != "aggregation":
+        if (part := private_part(self.setup.defense)) is None or part.card.pays_at != "aggregation":
             return None
         stream = self.noise_key("solution", case)
         return solved_ridge(self.setup, case.branch, case.forgotten, stream, statistics())
@@ -161,7 +167,7 @@ class History:
             Lineage(branch=case.branch, forget=case.forgotten, noise=self.noise_key("calibration", case))
             for case in cases
         ]
-        return self._local(lineages, models, clients, round, shorter)
+        return local_updates(self.setup, self.federation, lineages, models, clients, round, shorter)
 
     def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
         """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
@@ -175,21 +181,8 @@ class History:
             for case in cases
         ]
         leavers = [list(case.request.forget) for case in cases]
-        found = self._local(lineages, models, leavers, 0, self.setup.recipe)
+        found = local_updates(self.setup, self.federation, lineages, models, leavers, 0, self.setup.recipe)
         return [weighted_mean(updates.items(), self.weights) for updates in found]
-
-    def _local(
-        self,
-        lineages: Sequence[Lineage],
-        models: Sequence[Params],
-        clients: Sequence[Sequence[int]],
-        round: int,
-        recipe: Recipe,
-    ) -> list[dict[int, Array]]:
-        """For each lineage client -> its update from the lineage's model."""
-        blocks = [b for i, lineage in enumerate(lineages) for b in cut(self.setup, lineage, i, clients[i])]
-        results = self.federation.ask(Train(self.spec, blocks, models, round, recipe, each=True)) if blocks else []
-        return per_client(blocks, results, len(models))
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""
@@ -200,7 +193,8 @@ class History:
                 phase = "unlearning" if step.phase == "training" else step.phase
                 kept = step.statistics[position] if step.statistics else None
                 release = Release(cases[i].branch, step.round, phase, step.models[position])
-                yield Outcome(release, kept, perturbation=lineages[i].perturbation)
+                behind = states_of(step, position)
+                yield Outcome(release, kept, perturbation=lineages[i].perturbation, states=behind)
 
     def rollback(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train every case again from the last release that nothing it forgets had touched, in the same streams.
@@ -210,7 +204,7 @@ class History:
         used, restored = [], []
         for case in cases:
             if first_use(self.setup, case.request.forget, case.round) == case.round:
-                yield Outcome(Release(case.branch, case.round, "unlearning", case.before))
+                yield Outcome(Release(case.branch, case.round, "unlearning", case.before), states=case.states)
                 continue
             clean = min(first_use(self.setup, case.forgotten, case.round), case.request.round)
             used.append(case)
@@ -220,25 +214,29 @@ class History:
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
         models = [self.shard_models(case.round) for case in cases]
+        states = [list(self.states_after(case.round)) for case in cases]
         parts = [(i, part) for i, case in enumerate(cases) for part in self._touched(case)]
         lineages = [part for _, part in parts]
         starts = [self.shard_models(part.first)[part.shard or 0] for part in lineages]
         for step in train(self.setup, lineages, self.federation, starts=starts) if lineages else ():
-            for position, model in zip(step.lineages, step.models, strict=True):
+            for at, (position, model) in enumerate(zip(step.lineages, step.models, strict=True)):
                 i, part = parts[position]
-                models[i][part.shard or 0] = model
-                self.rewritten(part.shard or 0, step.round, model)
+                shard, behind = part.shard or 0, states_of(step, at)
+                models[i][shard] = model
+                states[i][shard : shard + 1] = behind
+                self.rewritten(shard, step.round, model, behind)
                 if self.setup.keep_working:
                     yield Outcome(Release(part.branch, step.round, "working", model))
-        for case, own in zip(cases, models, strict=True):
-            yield Outcome(Release(case.branch, case.round, "unlearning", merged(own)))
+        for case, own, kept in zip(cases, models, states, strict=True):
+            yield Outcome(Release(case.branch, case.round, "unlearning", merged(own)), states=tuple(kept))
 
     def _touched(self, case: UnlearningCase) -> Iterator[Lineage]:
         """The shards whose models read any of what a request deletes, each from before the first that it forgets."""
         for shard, forget in by_shard(self.setup, case.request.forget).items():
             clean = first_use(self.setup, forget, case.round, shard)
             if clean < case.round:
-                yield replace(self._lineage(case, "same-order"), shard=shard, first=clean)
+                states = self.states_after(clean)[shard : shard + 1]
+                yield replace(self._lineage(case, "same-order"), shard=shard, first=clean, states=states)
 
     def shard_models(self, round: int) -> list[Params]:
         """The models of the trunk's shards after so many rounds."""
@@ -250,10 +248,15 @@ class History:
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
         """Yield a release of every case, and train on from there without what it forgets, in the trunk's streams."""
         for case, release in zip(cases, restored, strict=True):
-            yield Outcome(release)
+            yield Outcome(release, states=self.states_after(release.round))
             self.restore(case, release)
         lineages = [
-            replace(self._lineage(case, "same-order"), first=release.round, noise=self.noise_key("resumption", case))
+            replace(
+                self._lineage(case, "same-order"),
+                first=release.round,
+                noise=self.noise_key("resumption", case),
+                states=self.states_after(release.round),
+            )
             for case, release in zip(cases, restored, strict=True)
         ]
         if not lineages:
@@ -261,7 +264,8 @@ class History:
         for step in train(self.setup, lineages, self.federation, starts=[release.params for release in restored]):
             self.passed(step, lineages[0].forget)
             for position, i in enumerate(step.lineages):
-                yield Outcome(Release(lineages[i].branch, step.round, "unlearning", step.models[position]))
+                resumed = Release(lineages[i].branch, step.round, "unlearning", step.models[position])
+                yield Outcome(resumed, states=states_of(step, position))
 
     def restore(self, case: UnlearningCase, release: Release) -> None:
         """Hear that a case goes on from an earlier release; a trunk is what it is, a chain follows."""
@@ -269,8 +273,8 @@ class History:
     def passed(self, step: Step, gone: Forget) -> None:
         """Hear of a round that came after, of the one case that a chain has."""
 
-    def rewritten(self, shard: int, round: int, model: Params) -> None:
-        """Hear of a shard's new model after so many rounds."""
+    def rewritten(self, shard: int, round: int, model: Params, states: States) -> None:
+        """Hear of a shard's new model after so many rounds, and of what the strategy's server keeps behind it."""
 
     def newest_shards(self) -> list[Params]:
         """The shards' models behind a chain's newest release; nothing goes on from a trunk's."""
@@ -285,7 +289,8 @@ class History:
         lineages = [self._recovering(case, done, rounds) for case in cases]
         for step in train(self.setup, lineages, self.federation, starts=starts):
             for position, i in enumerate(step.lineages):
-                yield Outcome(Release(lineages[i].branch, step.round, "recovery", step.models[position]))
+                recovered = Release(lineages[i].branch, step.round, "recovery", step.models[position])
+                yield Outcome(recovered, states=states_of(step, position))
 
     def everyone(self, cases: Sequence[UnlearningCase]) -> list[Block]:
         """Blocks over what all clients retain, for every case: model i is case i's."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from palimpsest.server.algorithms.step import check_finite
+from palimpsest.server.algorithms.step import check_finite, states_of
 from palimpsest.server.arrivals import Arrival, common, timeline, union, without
 from palimpsest.server.chain import Chain
 from palimpsest.server.finetuning import unlearned
@@ -14,6 +14,7 @@ from palimpsest.server.setup import Lineage
 from palimpsest.server.training import train
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Federation, Statistics
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Outcome, Unlearner, UnlearningCase
 from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, Release, branch_of
 from palimpsest.simulator.world.seeding import Key
@@ -60,6 +61,7 @@ class ChainState:
         forgotten: everything that is deleted by now.
         statistics: what the server keeps of the data (closed form only).
         perturbation: stream of the objective's perturbation that ``model`` was trained with.
+        states: what the strategy's server keeps behind ``model``.
     """
 
     newest: int
@@ -68,6 +70,12 @@ class ChainState:
     forgotten: Forget
     statistics: Statistics | None
     perturbation: Key = PERTURBATION
+    states: States = ()
+
+    def after(self, outcome: Outcome) -> "ChainState":
+        """The same after an ordinary round."""
+        release = outcome.release
+        return replace(self, model=release.params, round=release.round, states=outcome.states)
 
 
 class Treasurer(Protocol):
@@ -137,8 +145,9 @@ class Session:
                 request=request,
                 forgotten=request.forget,
                 round=request.round + self.rounds_between,
-                before=moved[request.round],
+                before=moved[request.round].release.params,
                 statistics=self.history.statistics,
+                states=moved[request.round].states,
             )
             for request in requests
         ]
@@ -155,8 +164,8 @@ class Session:
             state, processed = self.step(state, arrival)
             if processed is not None:
                 yield processed
-        for release in self._training_on(state.model, state.round, self.history.setup.rounds, state.forgotten):
-            self.publish(release, None)
+        for outcome in self._training_on(state, self.history.setup.rounds):
+            self.publish(outcome.release, None)
 
     def _begin(self, first: int) -> ChainState:
         """Publish the trunk up to the round of the first arrival."""
@@ -165,7 +174,8 @@ class Session:
         for release in self.history.releases[: shared + 1]:
             newest = self.publish(release, None)[0]
         start = self.history.releases[shared]
-        return ChainState(newest, start.params, start.round, {}, self.history.statistics)
+        states = self.history.states_after(start.round)
+        return ChainState(newest, start.params, start.round, {}, self.history.statistics, states=states)
 
     def step(self, state: ChainState, arrival: Arrival) -> tuple[ChainState, Processed | None]:
         """Train on until a request or a return of a chain arrives, and act on it.
@@ -174,18 +184,17 @@ class Session:
             What the chain goes on from, and the request if it was completed: None for a refusal and for a return.
         """
         request = arrival.request
-        for release in self._training_on(state.model, state.round, arrival.round, state.forgotten):
-            newest = self.publish(release, None)[0]
-            state = replace(state, newest=newest, model=release.params, round=release.round)
+        for outcome in self._training_on(state, arrival.round):
+            state = replace(state.after(outcome), newest=self.publish(outcome.release, None)[0])
         if arrival.back:
             return replace(state, forgotten=self._take_back(request, state.forgotten, state.round)), None
         gone, until = union(state.forgotten, request.forget), state.round + self.rounds_between
         case = UnlearningCase(0, request, gone, until, state.model, state.statistics, state.perturbation)
         if not self._admit(request, state.forgotten, self._refusals([case]).get(request.index, "")):
             return state, None
-        for release in self._training_on(state.model, state.round, until, state.forgotten):
-            state = replace(state, model=release.params, round=release.round)
-        case = replace(case, before=state.model)
+        for outcome in self._training_on(state, until):
+            state = state.after(outcome)
+        case = replace(case, before=state.model, states=state.states)
         outcomes: list[Outcome] = []
         [processed] = self._unlearn([case], [state.newest], outcomes)
         after = ChainState(
@@ -195,6 +204,7 @@ class Session:
             forgotten=case.forgotten if self.unlearner.card.deletes else state.forgotten,
             statistics=_kept(case, outcomes[-1]),
             perturbation=outcomes[-1].perturbation,
+            states=outcomes[-1].states,
         )
         return after, processed
 
@@ -238,25 +248,25 @@ class Session:
         """Request -> why privacy forbids to process it."""
         return self.treasurer.refusals(self.history, self.unlearner, cases) if self.treasurer else {}
 
-    def _ordinary_rounds(self, round: int) -> Params:
+    def _ordinary_rounds(self, round: int) -> Outcome:
         """The trunk's model after ``rounds_between`` more rounds that nobody outside sees."""
-        model = self.history.releases[self.history.after(round)].params
+        release, states = self.history.releases[self.history.after(round)], self.history.states_after(round)
+        last = Outcome(release, states=states)
         self.history.setup.account.fork(_between(round), round=round)
-        for release in self._training_on(model, round, round + self.rounds_between, {}, _between(round)):
-            model = release.params
-        return model
+        start = ChainState(0, release.params, round, {}, None, states=states)
+        for outcome in self._training_on(start, round + self.rounds_between, _between(round)):
+            last = outcome
+        return last
 
-    def _training_on(
-        self, model: Params, done: int, until: int, forgotten: Forget, branch: int = 0
-    ) -> Iterator[Release]:
+    def _training_on(self, state: ChainState, until: int, branch: int = 0) -> Iterator[Outcome]:
         """Ordinary rounds on the trunk's streams, without what is forgotten; ``branch`` pays for them."""
-        if until <= done:
+        if until <= state.round:
             return
-        lineage = Lineage(branch=branch, forget=forgotten, first=done, last=until)
+        lineage = Lineage(branch=branch, forget=state.forgotten, first=state.round, last=until, states=state.states)
         shards = [own] if (own := self.history.newest_shards()) else []
-        for step in train(self.history.setup, [lineage], self.federation, [model], shards):
-            self.history.passed(step, forgotten)
-            yield Release(0, step.round, step.phase, step.models[0])
+        for step in train(self.history.setup, [lineage], self.federation, [state.model], shards):
+            self.history.passed(step, state.forgotten)
+            yield Outcome(Release(0, step.round, step.phase, step.models[0]), states=states_of(step, 0))
 
     def _admit(self, request: DeletionRequest, gone: Forget, unaffordable: str) -> bool:
         """Write a request down and decide on it; ``unaffordable`` says why privacy forbids it, if it does."""

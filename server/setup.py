@@ -1,19 +1,24 @@
 """What the server needs to know to train: no data, only sizes."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from pydantic import SerializeAsAny
 
+from palimpsest.server.strategies.fedavg import FedAvg
 from palimpsest.simulator.world.models.batches import weigh
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import SECRET
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION
+from palimpsest.simulator.world.protocols.strategy import States, Strategy
 from palimpsest.simulator.world.records import Array, Forget, Params
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
+from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe, Schedule
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 
@@ -29,6 +34,9 @@ class TrainingPlan(Frozen):
         gradient_norm: lbfgs stops where the Euclidean norm of the gradient of the objective (the SUM of losses and its
             regulariser) is at most this.
         max_evaluations: lbfgs gives up, loudly, after so many gradients.
+        schedule: fedavg only: of the clients' learning rate over the rounds, see ``rate``.
+        decay: of the exponential schedule.
+        strategy: fedavg only: what clients add to their step, and what the server makes of their updates.
         shards: fedavg and fedsgd only: models trained apart, each by a part of the clients (see ``server.sharding``).
         perturbation: sigma of the objective's perturbation b^T theta, b ~ N(0, sigma^2); lbfgs and closed-form only.
     """
@@ -38,10 +46,29 @@ class TrainingPlan(Frozen):
     clients_per_round: int = 0
     sampling_rate: float = 0.0
     recipe: Recipe = Recipe()
+    schedule: Schedule = "constant"
+    decay: float = 1.0
+    strategy: SerializeAsAny[Strategy] = FedAvg()
     shards: int = 1
     gradient_norm: float = 1e-6
     max_evaluations: int = 2000
     perturbation: float = 0.0
+
+    def rate(self, round: int) -> float:
+        """The factor of the learning rate in a round, from 0; rounds after the plan's are as its last one."""
+        return _SCHEDULES[self.schedule](min(round, self.rounds - 1), self)
+
+
+def _cosine(round: int, plan: TrainingPlan) -> float:
+    """From 1 down to nearly 0 along half a wave."""
+    return 0.5 * (1.0 + math.cos(math.pi * round / plan.rounds))
+
+
+_SCHEDULES: Mapping[Schedule, Callable[[int, TrainingPlan], float]] = {
+    "constant": lambda round, plan: 1.0,
+    "cosine": _cosine,
+    "exponential": lambda round, plan: float(plan.decay**round),
+}
 
 
 @dataclass(frozen=True)
@@ -97,8 +124,13 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        """Local training, as the defense has it."""
-        return self.defense.local_training(self.plan.recipe)
+        """Local training, as the strategy and the defense have it."""
+        return self.defense.local_training(self.plan.strategy.local_training(self.plan.recipe))
+
+    def recipe_of(self, round: int) -> Recipe:
+        """Local training in one round, whose learning rate the schedule sets."""
+        recipe, factor = self.recipe, self.plan.rate(round)
+        return recipe if factor == 1.0 else recipe.model_copy(update={"learning_rate": factor * recipe.learning_rate})
 
     @property
     def private(self) -> bool:
@@ -134,6 +166,7 @@ class Lineage:
         first: rounds that its start model has behind it.
         last: the round it stops at; ``None``: the plan's.
         shard: the shard whose clients take part; ``None``: all clients do.
+        states: of the strategy's server after ``first`` rounds, one a shard; empty: it starts anew.
     """
 
     branch: int
@@ -148,3 +181,4 @@ class Lineage:
     first: int = 0
     last: int | None = None
     shard: int | None = None
+    states: States = ()

@@ -69,14 +69,25 @@ def rounds(
     Where working models are handed on, those of the shards come first: each is broadcast to its shard's clients.
     """
     count = setup.plan.shards
-    parts = [replace(lineage, shard=shard) for lineage in lineages for shard in range(count)]
+    parts = [
+        replace(lineage, shard=shard, states=lineage.states[shard : shard + 1])
+        for lineage in lineages
+        for shard in range(count)
+    ]
     models = [model for own in starts for model in own]
+    states = [part.states for part in parts]
     for step in algorithm(setup, parts, models, federation):
+        if step.phase == "working":
+            yield replace(step, lineages=[i // count for i in step.lineages])
+            continue
         for i, model in zip(step.lineages, step.models, strict=True):
             models[i] = model
+        for i, state in zip(step.lineages, step.states, strict=False):
+            states[i] = state
         moved = sorted({i // count for i in step.lineages})
         apart = [models[count * i : count * (i + 1)] for i in moved]
         if setup.keep_working:
             for shard in range(count):
                 yield Step(moved, [own[shard] for own in apart], step.round, phase="working")
-        yield Step(moved, [merged(own) for own in apart], step.round, shards=apart)
+        behind = [sum(states[count * i : count * (i + 1)], ()) for i in moved] if step.states else []
+        yield Step(moved, [merged(own) for own in apart], step.round, shards=apart, states=behind)

@@ -1,47 +1,108 @@
-"""Federated averaging (McMahan et al., AISTATS 2017), of many models at once."""
+"""Federated averaging (McMahan et al., AISTATS 2017) and the strategies that come of it, of many models at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from palimpsest.server.aggregation import aggregated
 from palimpsest.server.algorithms.step import Step
 from palimpsest.server.blocks import add_up, of_round, per_client
 from palimpsest.server.setup import Lineage, Setup
-from palimpsest.simulator.world.protocols.federation import BlockResult, Federation
+from palimpsest.simulator.world.models.batches import weigh
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Federation
 from palimpsest.simulator.world.protocols.questions import Train
-from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.protocols.strategy import Received, ServerState
+from palimpsest.simulator.world.records import Array, Params
 
 
 def rounds(
     setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
-    """Yield each round's models: theta <- theta + sum n_k (theta_k - theta) / sum n_k over the round's cohort.
+    """Yield each round's models: theta moves by what the strategy makes of the round's updates.
 
     A lineage moves from its own ``first`` round to its own ``last``. A cohort without a single record left leaves its
-    model as it is. What clients train by, and what the sums become, is as the defense has it.
+    model, and the server's state, as they are. What clients train by, and what the sums become, is as the defense has
+    it.
     """
-    models = list(starts)
+    models, strategy = list(starts), setup.plan.strategy
     memories = [setup.remembered(lineage.first) for lineage in lineages]
+    states = [lineage.states[0] if lineage.states else ServerState() for lineage in lineages]
     ends = [setup.plan.rounds if lineage.last is None else lineage.last for lineage in lineages]
     for round in range(min(lineage.first for lineage in lineages), max(ends)):
         moving = [i for i, lineage in enumerate(lineages) if lineage.first <= round < ends[i]]
         if not moving:
             continue
-        blocks = of_round(setup, lineages, moving, round, memories)
-        current = [models[i] for i in moving]
-        question = Train(setup.spec, blocks, current, round, setup.recipe, setup.keep_updates)
+        if setup.keep_working:
+            yield from _beside_the_model(setup, moving, models, states, round)
+        blocks = [
+            _shifted(setup, block, models[moving[block.model]], states[moving[block.model]])
+            for block in of_round(setup, lineages, moving, round, memories)
+        ]
+        current, each = [models[i] for i in moving], setup.keep_updates or strategy.reads_single_updates
+        question = Train(setup.spec, blocks, current, round, setup.recipe_of(round), each)
         results = federation.ask(question) if blocks else []
         for position, total in enumerate(add_up(blocks, results, len(moving))):
             i = moving[position]
-            came = [client for block in blocks if block.model == position for client in block.clients]
+            own = [pair for pair in zip(blocks, results, strict=True) if pair[0].model == position]
+            came = [client for block, _ in own for client in block.clients]
             through, memories[i] = aggregated(setup, lineages[i], round, models[i], total, came, memories[i])
-            models[i] = _moved(models[i], through)
+            models[i], states[i] = _moved(setup, models[i], states[i], through, own)
         updates = per_client(blocks, results, len(moving)) if setup.keep_updates else ()
-        yield Step(
-            moving, [models[i] for i in moving], round + 1, updates=updates, memories=[memories[i] for i in moving]
-        )
+        behind, remembered = [(states[i],) for i in moving], [memories[i] for i in moving]
+        yield Step(moving, [models[i] for i in moving], round + 1, updates=updates, memories=remembered, states=behind)
 
 
-def _moved(model: Params, total: BlockResult) -> Params:
+def _moved(
+    setup: Setup,
+    model: Params,
+    state: ServerState,
+    total: BlockResult,
+    own: Sequence[tuple[Block, BlockResult]],
+) -> tuple[Params, ServerState]:
+    """The model and the server's state after a round; as they were where nobody with records came."""
     if total.weight == 0.0:
-        return model
-    return {name: (value + total.sums[name] / total.weight).astype(value.dtype) for name, value in model.items()}
+        return model, state
+    mean = {name: total.sums[name] / total.weight for name in model}
+    received = Received(mean)
+    if setup.plan.strategy.reads_single_updates:
+        received = _single(setup, mean, own)
+        if not received.clients:
+            return model, state
+    step, state = setup.plan.strategy.step(received, state)
+    return {name: (value + step[name]).astype(value.dtype) for name, value in model.items()}, state
+
+
+def _single(setup: Setup, mean: Params, own: Sequence[tuple[Block, BlockResult]]) -> Received:
+    """The updates of the clients that have records left, in block order."""
+    left = [
+        int(setup.sizes[client]) - (0 if setup.recipe.private else len(block.forget.get(client, ())))
+        for block, _ in own
+        for client in block.clients
+    ]
+    clients = np.array([client for block, _ in own for client in block.clients], dtype=np.int64)
+    there = np.flatnonzero(weigh(np.array(left), setup.plan.recipe))
+    each = _stacked([result.each for _, result in own], there)
+    controls = _stacked([result.controls for _, result in own], there)
+    return Received(mean, each, tuple(clients[there].tolist()), controls, int((setup.sizes > 0).sum()))
+
+
+def _stacked(parts: Sequence[Mapping[str, Array]], there: Array) -> Params:
+    """name -> ``[clients, ...]`` of some of the clients of several blocks."""
+    return {name: np.concatenate([part[name] for part in parts])[there] for name in parts[0]}
+
+
+def _shifted(setup: Setup, block: Block, model: Params, state: ServerState) -> Block:
+    """The block with what the strategy has its clients add to their gradients."""
+    shift = setup.plan.strategy.shifts(block.clients, state, model)
+    return replace(block, shift=shift) if shift else block
+
+
+def _beside_the_model(
+    setup: Setup, moving: Sequence[int], models: Sequence[Params], states: Sequence[ServerState], round: int
+) -> Iterator[Step]:
+    """What the strategy broadcasts with the models of a round, one working step each."""
+    for i in moving:
+        if beside := setup.plan.strategy.broadcast(states[i]):
+            heard = {name: np.asarray(beside[name], value.dtype) for name, value in models[i].items()}
+            yield Step([i], [heard], round, phase="working")

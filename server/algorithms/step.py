@@ -8,6 +8,7 @@ import numpy as np
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.protocols.defense import Memory
 from palimpsest.simulator.world.protocols.federation import Statistics
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.records import Array, Params, Phase
 
 
@@ -24,6 +25,7 @@ class Step:
         updates: client -> update as one vector, of each (fedavg, where they are kept).
         memories: what the defense remembers of each (fedavg).
         shards: the models of each one's shards (training in shards only).
+        states: of the strategy's server behind each (fedavg), one a shard.
     """
 
     lineages: Sequence[int]
@@ -34,6 +36,7 @@ class Step:
     updates: Sequence[Mapping[int, Array]] = ()
     memories: Sequence[Memory] = ()
     shards: Sequence[Sequence[Params]] = ()
+    states: Sequence[States] = ()
 
 
 class DivergedError(RunFailure):
@@ -48,3 +51,8 @@ def check_finite(model: Params, where: str) -> None:
     """
     if not all(np.isfinite(value).all() for value in model.values()):
         raise DivergedError(f"the model diverged in {where}: lower the learning rate, or raise the regulariser")
+
+
+def states_of(step: Step, position: int) -> States:
+    """What the strategy's server keeps behind one of a step's models; empty where it keeps nothing."""
+    return step.states[position] if step.states else ()

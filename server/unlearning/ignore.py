@@ -24,7 +24,8 @@ class Ignore(Frozen):
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the unchanged model, once a case."""
         for case in cases:
-            yield Outcome(Release(case.branch, case.round, "unlearning", case.before), statistics=case.statistics)
+            release = Release(case.branch, case.round, "unlearning", case.before)
+            yield Outcome(release, statistics=case.statistics, states=case.states)
 
     def forecast(self, work: Workload) -> Forecast:
         """Nothing is done; the unchanged model is broadcast again."""

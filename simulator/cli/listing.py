@@ -125,6 +125,7 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
     "models": _models,
+    "strategies": partial(_methods, "strategy"),
     "unlearning": partial(_methods, "unlearning"),
     "attacks": partial(_methods, "attack"),
     "defenses": partial(_methods, "defense"),

@@ -99,7 +99,7 @@ class GridFederation:
         model = model_of(question.spec).bytes
         self.costs.rounds += 1
         self.costs.client_updates += clients
-        self.costs.bytes_down += clients * len(question.per_model) * model
+        self.costs.bytes_down += clients * question.bytes_down(model)
         self.costs.bytes_up += clients * question.bytes_up(model, answers)
 
     def _gather(self, question: Question[Answer]) -> list[Answer]:

@@ -2,6 +2,7 @@
 
 from palimpsest.server.setup import Setup, TrainingPlan
 from palimpsest.simulator.planning.plan import Setting
+from palimpsest.simulator.scenario.strategy import strategy_of
 from palimpsest.simulator.world.data.build import median_bandwidth
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
@@ -81,6 +82,9 @@ def _training_plan(setting: Setting, population: AbstractPopulation) -> Training
         rounds=training.rounds,
         clients_per_round=0 if training.sampling else training.clients_per_round or 0,
         sampling_rate=training.sampling.rate if training.sampling else 0.0,
+        schedule=training.schedule,
+        decay=training.decay,
+        strategy=strategy_of(training.strategy, training.strategy_options),
         shards=training.shards,
         recipe=Recipe(
             local_epochs=training.local_epochs,
@@ -88,6 +92,7 @@ def _training_plan(setting: Setting, population: AbstractPopulation) -> Training
             batch_size=training.batch_size,
             learning_rate=training.learning_rate,
             momentum=training.momentum,
+            optimizer=training.optimizer,
             l2=penalty(setting, records) / records,
         ),
         gradient_norm=training.stop.gradient_norm,

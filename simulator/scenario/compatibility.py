@@ -8,6 +8,7 @@ from palimpsest.simulator.scenario.errors import ScenarioError, listed
 from palimpsest.simulator.scenario.private_methods import at, check_private, placed
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card
 from palimpsest.simulator.scenario.sections import Setting
+from palimpsest.simulator.scenario.strategy_rules import check_strategies
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.kinds import suited, suits
 
@@ -39,6 +40,11 @@ def _server_momentum(setting: Setting) -> Obstacle | None:
 
 
 def _local_momentum(setting: Setting) -> Obstacle | None:
+    if setting.training.optimizer != "sgd":
+        return (
+            f"training.optimizer = {setting.training.optimizer!r}",
+            "its bound is of plain SGD; take optimizer = 'sgd'",
+        )
     if setting.training.momentum == 0.0:
         return None
     return (
@@ -139,6 +145,7 @@ def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]],
         for path, entry in placed(group, entries):
             _check_entry(group, path, entry, settings, secure)
         _check_coverage(group, entries, settings)
+    check_strategies(settings, methods, secure)
     for path, defense in placed("defense", methods.get("defense", ())):
         check_private(path, defense, methods.get("unlearning", ()), settings)
 

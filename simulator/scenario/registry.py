@@ -10,25 +10,28 @@ from typing import Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from palimpsest import attacks, defenses
-from palimpsest.server import unlearning
+from palimpsest.server import strategies, unlearning
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.defense import Defense
+from palimpsest.simulator.world.protocols.strategy import Strategy
 
-Group = Literal["unlearning", "defense", "attack"]
+Group = Literal["unlearning", "defense", "attack", "strategy"]
 
-NAME_KEY: Mapping[Group, str] = {"unlearning": "method", "defense": "kind", "attack": "kind"}
+NAME_KEY: Mapping[Group, str] = {"unlearning": "method", "defense": "kind", "attack": "kind", "strategy": "strategy"}
 
 
 _BUILT_IN: Mapping[Group, Mapping[str, Card]] = {
     "unlearning": unlearning.CARDS,
     "defense": defenses.CARDS,
     "attack": attacks.CARDS,
+    "strategy": strategies.CARDS,
 }
 _ENTRY_POINTS: Mapping[Group, str] = {
     "unlearning": "palimpsest.unlearners",
     "defense": "palimpsest.defenses",
     "attack": "palimpsest.attacks",
+    "strategy": "palimpsest.strategies",
 }
 
 
@@ -82,7 +85,7 @@ def _card_of(group: Group, name: str, cls: type[BaseModel], target: str) -> Card
         ScenarioError: there is none, or a fact on it is of the wrong type.
     """
     carried = getattr(cls, "card", None)
-    if not isinstance(carried, Card) or carried is Defense.card:
+    if not isinstance(carried, Card) or carried in (Defense.card, Strategy.card):
         raise ScenarioError(
             f"{group} method {name!r} ({target}) carries no card: its class has to state "
             f"`card: ClassVar[Card] = Card(summary=...)`, with Card of palimpsest.simulator.world.cards"

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.model import ModelConfig
+from palimpsest.simulator.scenario.strategy import checked_options
 from palimpsest.simulator.world.data.build import DataConfig
 from palimpsest.simulator.world.records import Level
-from palimpsest.simulator.world.specs import Frozen
+from palimpsest.simulator.world.specs import Frozen, Optimizer, Schedule
 
 Algorithm = Literal["fedavg", "fedsgd", "lbfgs", "closed-form"]
 Pattern = Literal["independent", "sequential", "simultaneous"]
@@ -41,15 +42,21 @@ class StopConfig(Frozen):
 class TrainingConfig(Frozen):
     """How the model is trained.
 
+    Every other key is a hyper-parameter of the strategy.
+
     Attributes:
         algorithm: fedavg and fedsgd run ``rounds`` rounds; lbfgs and closed-form solve for the optimum and read only
             ``stop``.
+        strategy: fedavg only: a name in the table of strategies.
         clients_per_round: drawn without replacement; 0: all; by default 20, or all where there are fewer.
         sampling: in place of clients_per_round.
         local_epochs, batch_size: fedavg only.
         local_steps: in place of epochs: so many steps, each on a batch drawn afresh, of clients that count equally
             whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
+        optimizer: fedavg only: how clients step; adam and adamw as in torch, their moments last for one round.
+        schedule: fedavg only: of the clients' learning rate over the rounds: constant; cosine, down to nearly 0;
+            exponential, by the factor ``decay`` a round.
         stop: lbfgs only.
         start: release 0 is drawn at random, or trained on the public sample for ``start_epochs``, as where a model that
             others published is trained on; fedavg and fedsgd.
@@ -58,7 +65,10 @@ class TrainingConfig(Frozen):
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
     """
 
+    model_config = ConfigDict(extra="allow")
+
     algorithm: Algorithm = "fedavg"
+    strategy: str = "fedavg"
     rounds: Count = 20
     clients_per_round: int = Field(default=20, ge=0)
     sampling: SamplingConfig | None = None
@@ -67,11 +77,29 @@ class TrainingConfig(Frozen):
     batch_size: Count = 10
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "constant"
+    decay: float = Field(default=0.99, gt=0, le=1)
     stop: StopConfig = StopConfig()
     start: Literal["random", "public"] = "random"
     start_epochs: Count = 10
     shards: Count = 1
     perturbation: NotNegative = 0.0
+
+    @property
+    def strategy_options(self) -> dict[str, Any]:
+        """The strategy's hyper-parameters, defaults included."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_strategy(cls, given: Any) -> Any:
+        """Check the strategy's hyper-parameters, and fill in their defaults."""
+        if not isinstance(given, dict) or not isinstance(name := given.get("strategy", "fedavg"), str):
+            return given
+        options = {key: value for key, value in given.items() if key not in cls.model_fields}
+        rest = {key: value for key, value in given.items() if key in cls.model_fields}
+        return rest | checked_options(name, options, set(cls.model_fields))
 
     @model_validator(mode="after")
     def _one_length_of_local_training(self) -> "TrainingConfig":
@@ -91,6 +119,20 @@ class TrainingConfig(Frozen):
                 f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
                 f"wherever it starts"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_of_clients(self) -> "TrainingConfig":
+        if self.algorithm != "fedavg":
+            for key, plain in (("optimizer", "sgd"), ("schedule", "constant")):
+                if getattr(self, key) != plain:
+                    raise ValueError(
+                        f"{key} = {getattr(self, key)!r} is for algorithm = 'fedavg', not {self.algorithm!r}"
+                    )
+        if self.optimizer != "sgd" and self.momentum:
+            raise ValueError(f"momentum = {self.momentum} is for optimizer = 'sgd', not {self.optimizer!r}; give 0")
+        if self.schedule != "exponential" and self.decay != TrainingConfig.model_fields["decay"].default:
+            raise ValueError(f"decay = {self.decay} is for schedule = 'exponential', not {self.schedule!r}")
         return self
 
     @model_validator(mode="before")

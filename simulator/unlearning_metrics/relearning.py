@@ -1,13 +1,16 @@
 """How fast a model learns again what it was to forget: what is still there in a disguise comes back at once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from palimpsest.server.algorithms.step import states_of
 from palimpsest.server.history import History
 from palimpsest.server.setup import Lineage
 from palimpsest.server.training import train
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import Params
 
@@ -35,6 +38,7 @@ def relearn(
     """
     levels = [loss(case.before) for case, loss in zip(cases, losses, strict=True)]
     models = list(starts)
+    states: list[States] = [()] * len(cases)
     needed = [most + 1] * len(cases)
     for done in range(most + 1):
         for i in range(len(cases)):
@@ -43,10 +47,10 @@ def relearn(
         left = [i for i in range(len(cases)) if needed[i] > most]
         if not left or done == most:
             break
-        lineages = [_taken_back(cases[i], done) for i in left]
+        lineages = [replace(_taken_back(cases[i], done), states=states[i]) for i in left]
         for step in train(history.setup, lineages, history.federation, starts=[models[i] for i in left]):
-            for position, model in zip(step.lineages, step.models, strict=True):
-                models[left[position]] = model
+            for at, (position, model) in enumerate(zip(step.lineages, step.models, strict=True)):
+                models[left[position]], states[left[position]] = model, states_of(step, at)
     return needed
 
 

@@ -30,6 +30,7 @@ class Card:
         models: the only models it works on, by name; empty means all.
         traits: what a model must be or have for it, see ``ModelCard.traits``.
         algorithms: training algorithms it works with; empty means all.
+        strategies: of an unlearning method: strategies of federated training that it is valid for; empty means all.
         needs: what it needs from the federation or the adversary's knowledge.
         promises: ``exact``, ``certified`` or ``none``; for attacks, the kind of answer.
         source: the paper.
@@ -49,6 +50,7 @@ class Card:
     models: tuple[str, ...] = ()
     traits: tuple[Trait, ...] = ()
     algorithms: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ("fedavg",)
     needs: tuple[str, ...] = ()
     promises: str = "none"
     source: str = ""

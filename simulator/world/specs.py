@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 Task = Literal["classification", "regression"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "cosine", "exponential"]
 ModelKind: TypeAlias = str
 """A name in the table of models (``world.models.kinds``)."""
 
@@ -138,9 +140,11 @@ class PrivateSteps(Frozen):
 
 
 class Recipe(Frozen):
-    """How a client trains locally: plain SGD on the mean of the batch's losses + l2/2 ||theta||^2.
+    """How a client trains locally: on the mean of the batch's losses + l2/2 ||theta||^2.
 
     Attributes:
+        optimizer: sgd, with ``momentum``; or torch's adam and adamw, whose moments last for one round.
+        proximal: mu of a further mu/2 ||theta - start||^2.
         local_steps: steps on batches drawn afresh, in place of epochs, of clients that count equally; 0: epochs.
         l2: lambda / n at the start of training; deletions leave it unchanged.
         private: clipped, noised steps on Poisson batches of the expected size ``batch_size``; None: plain steps.
@@ -152,4 +156,6 @@ class Recipe(Frozen):
     learning_rate: float = 0.05
     momentum: float = 0.0
     l2: float = 0.0
+    optimizer: Optimizer = "sgd"
+    proximal: float = 0.0
     private: PrivateSteps | None = None

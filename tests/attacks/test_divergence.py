@@ -63,12 +63,14 @@ def test_rounds_unmix_what_is_deleted_together(tmp_path: Path) -> None:
     assert told["all"] > max(told["pair"], told["first"])
 
 
-def test_a_single_step_gives_the_records_gradient_itself(tmp_path: Path) -> None:
-    """Weights are the records that are left: every other client cancels to the last bits."""
-    data = digits()
-    cases, knowledge = overheard(tmp_path, data, [[5], [481, 482]], rounds=3, batch=1000)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_single_step_gives_the_records_gradient_itself(tmp_path: Path, momentum: float) -> None:
+    """Weights are the records that are left: every other client cancels to the last bits, and the server's momentum."""
+    data, deletions = digits(), [[5], [481, 482], [90]]
+    cases, knowledge = overheard(tmp_path, data, deletions, rounds=3, batch=1000, momentum=momentum)
     assert single_step(knowledge)
-    for case, gone in zip(at_divergence(cases, knowledge, "auto"), ([5], [481, 482]), strict=True):
+    assert [case.divergence for case in cases] == [1, 1, 2]
+    for case, gone in zip(at_divergence(cases, knowledge, "auto"), deletions, strict=True):
         phi = np.concatenate([data.x[gone], np.ones((len(gone), 1))], axis=1)
         start = theta(case.before)
         scores = np.exp(phi @ start)
@@ -88,6 +90,20 @@ def test_the_step_of_a_round_brings_one_record_to_its_own_length(tmp_path: Path)
         exact = np.outer(phi, np.eye(10)[int(data.y[gone[0]])] - chances)
         assert np.linalg.norm(matrix) == pytest.approx(np.linalg.norm(exact), rel=0.25)
     assert step_of_a_round(knowledge) == pytest.approx(LEARNING_RATE / 400)
+
+
+@pytest.mark.parametrize(
+    "other", [{"strategy": "fedadam"}, {"strategy": "krum"}, {"strategy": "elsewhere"}, {"optimizer": "adam"}]
+)
+def test_a_round_of_another_strategy_is_not_taken_for_one_step(tmp_path: Path, other: dict[str, str]) -> None:
+    """Then its change is no gradient: attacks on networks are told the way that the clients' steps went."""
+    cases, knowledge = overheard(tmp_path, digits(), [[5]], rounds=3, batch=1000)
+    facts = knowledge.facts.model_copy(update={"training": knowledge.facts.training | other})
+    elsewhere = replace(knowledge, facts=facts)
+    assert not single_step(elsewhere)
+    [case] = at_divergence(cases, elsewhere, "auto")
+    assert isinstance(case, DivergingCase)
+    assert len(case.path) == 3
 
 
 @pytest.mark.parametrize("bits", [5, 8])
@@ -181,13 +197,19 @@ class TestAlignment:
 
 
 def test_a_case_loads_its_models_when_they_are_read(tmp_path: Path) -> None:
+    class Counted(Transcript):
+        loaded = 0
+
+        def load(self, number: int) -> Params:
+            type(self).loaded += 1
+            return super().load(number)
+
     data = digits(private=100)
-    cases, knowledge = overheard(tmp_path, data, [[3]], rounds=3, batch=8)
-    files = sorted((tmp_path / "releases").iterdir())
-    files[1].unlink()
-    [case] = cases_of(Transcript.open(tmp_path), knowledge.facts)
-    assert len(case.trunk) == len(case.branch) == 4
-    assert np.array_equal(case.trunk[0]["weight"], cases[0].trunk[0]["weight"])
+    _, knowledge = overheard(tmp_path, data, [[3]], rounds=3, batch=8)
+    [case] = cases_of(Counted.open(tmp_path), knowledge.facts)
+    assert (len(case.trunk), len(case.branch), Counted.loaded) == (4, 4, 2)
+    assert np.array_equal(case.trunk[0]["weight"], case.branch[0]["weight"])
+    assert Counted.loaded == 4
 
 
 def test_the_path_of_several_local_steps_has_both_ends(tmp_path: Path) -> None:

@@ -14,23 +14,27 @@ CLIENTS = 10
 LEARNING_RATE = 0.5
 
 
-def models_of(data: Data, gone: list[int], rounds: int, batch: int, epochs: int = 1, seed: int = 0) -> list[Params]:
+def models_of(
+    data: Data, gone: list[int], rounds: int, batch: int, epochs: int = 1, momentum: float = 0.0
+) -> list[Params]:
     """Every global model of a training whose clients hold equal shares; records that are gone leave their slots empty.
 
-    Every second client takes part in a round; weights are the records that are left.
+    Every second client takes part in a round; weights are the records that are left; the server may have momentum.
     """
+    seed = 0
     shares = np.array_split(np.arange(len(data.x)), CLIENTS)
     phi = np.concatenate([data.x, np.ones((len(data.x), 1))], axis=1)
     hot = np.eye(data.schema.outputs)[data.y.astype(int)]
     model = np.random.default_rng([seed, 99]).normal(scale=0.01, size=(phi.shape[1], data.schema.outputs))
-    models = [linear_params(model)]
+    models, velocity = [linear_params(model)], np.zeros_like(model)
     for number in range(rounds):
         total, weight = np.zeros_like(model), 0
         for client in range(number % 2, CLIENTS, 2):
             kept = np.setdiff1d(shares[client], gone)
             local = _trained(model, phi, hot, shares[client], gone, batch, epochs, [seed, number, client])
             total, weight = total + len(kept) * (local - model), weight + len(kept)
-        model = model + total / weight
+        velocity = momentum * velocity + total / weight
+        model = model + velocity
         models.append(linear_params(model))
     return models
 
@@ -55,14 +59,23 @@ def _softmax(scores: Array) -> Array:
 
 
 def overheard(
-    directory: Path, data: Data, deletions: list[list[int]], rounds: int, batch: int, epochs: int = 1, bits: int = 0
+    directory: Path,
+    data: Data,
+    deletions: list[list[int]],
+    rounds: int,
+    batch: int,
+    epochs: int = 1,
+    bits: int = 0,
+    momentum: float = 0.0,
 ) -> tuple[list[Case], PublicKnowledge]:
     """Train once with all records and once without those of each deletion; return what the eavesdropper has of it."""
     writer = TranscriptWriter(directory, bits=bits)
-    ids = _write(writer, models_of(data, [], rounds, batch, epochs), 0, "training", None)
+    ids = _write(writer, models_of(data, [], rounds, batch, epochs, momentum), 0, "training", None)
     views = []
     for number, gone in enumerate(deletions):
-        heard = _write(writer, models_of(data, gone, rounds, batch, epochs), number + 1, "unlearning", ids[-1])
+        heard = _write(
+            writer, models_of(data, gone, rounds, batch, epochs, momentum), number + 1, "unlearning", ids[-1]
+        )
         views.append(CaseView(before=ids[-1], after=heard[-1], size=len(gone)))
     known = data.knowledge(data.spec("softmax", 0.0))
     training = {
@@ -73,6 +86,8 @@ def overheard(
         "learning_rate": LEARNING_RATE,
         "sampling": None,
     }
+    if momentum:
+        training |= {"strategy": "fedavgm", "server_momentum": momentum, "server_learning_rate": 1.0}
     facts = known.facts.model_copy(
         update={"algorithm": "fedavg", "training": training, "clients": CLIENTS, "cases": tuple(views)}
     )

@@ -57,19 +57,38 @@ def _starts(model: Model, count: int = 3) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.stack([params[name] for params in drawn])) for name in model.names}
 
 
-def _plainly(model: Model, start: dict[str, torch.Tensor], slot: Slot, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """One client the ordinary way: torch.optim.SGD on a module, an empty batch skipped."""
+def _optimiser(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.l2
+        )
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[recipe.optimizer](module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.l2)
+
+
+def _plainly(
+    model: Model,
+    start: dict[str, torch.Tensor],
+    slot: Slot,
+    recipe: Recipe,
+    shift: dict[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """One client the ordinary way: torch.optim on a module, an empty batch skipped."""
     x, y = _data()
     module = model.module({name: value.numpy() for name, value in start.items()})
-    optimiser = torch.optim.SGD(
-        module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.l2
-    )
+    optimiser = _optimiser(module, recipe)
     for batch in slot.batches:
         rows = batch[batch >= 0]
         if len(rows) == 0:
             continue
         optimiser.zero_grad()
-        model.losses(module(x[rows]), y[rows]).mean().backward()
+        loss = model.losses(module(x[rows]), y[rows]).mean()
+        for name, value in module.named_parameters():
+            if value.requires_grad:
+                key = name.removeprefix("body.")
+                loss = loss + recipe.proximal / 2 * ((value - start[key]) ** 2).sum()
+                loss = loss + (0.0 if shift is None else (shift[key] * value).sum())
+        loss.backward()
         optimiser.step()
     return {
         name.removeprefix("body."): value.detach() for name, value in module.named_parameters() if value.requires_grad
@@ -88,6 +107,49 @@ def test_fit_equals_torch_optim(kind: str, momentum: float) -> None:
         plain = _plainly(model, start, slot, recipe)
         for name, expected in plain.items():
             torch.testing.assert_close(trained[name][i], expected, rtol=0, atol=1e-5)
+
+
+STEPS = {
+    "proximal": {"proximal": 0.5},
+    "proximal with momentum": {"proximal": 0.5, "momentum": 0.9},
+    "adam": {"optimizer": "adam", "learning_rate": 0.01},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.01},
+    "proximal adamw": {"optimizer": "adamw", "learning_rate": 0.01, "proximal": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mlp", "convnet"])
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_other_steps_equal_a_plain_loop(kind: str, shifted: bool, name: str) -> None:
+    """FedProx's, SCAFFOLD's and Adam's, an empty batch moving neither moments nor their count."""
+    model = _model(kind)
+    recipe = Recipe.model_validate({"batch_size": 6, "l2": 0.02, "local_epochs": 2} | STEPS[name])
+    slots, starts = _slots(7, recipe), _starts(model)
+    rng = torch.Generator().manual_seed(3)
+    drawn = {key: 0.1 * torch.randn((7, *shape), generator=rng) for key, shape in model.shapes.items()}
+    trained = fit(model, starts, slots, *_data(), recipe, drawn if shifted else None)
+    for i, slot in enumerate(slots):
+        start = {key: value[slot.model] for key, value in starts.items()}
+        shift = {key: value[i] for key, value in drawn.items()} if shifted else None
+        for key, expected in _plainly(model, start, slot, recipe, shift).items():
+            torch.testing.assert_close(trained[key][i], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_other_steps_are_the_same_bits_in_any_pack(name: str) -> None:
+    model = _model("mlp")
+    recipe = Recipe.model_validate({"batch_size": 6, "l2": 0.02} | STEPS[name])
+    slots, starts = _slots(20, recipe), _starts(model)
+    shifts = {
+        key: torch.linspace(-0.1, 0.1, 20).view(-1, *[1] * len(s)).expand(20, *s) for key, s in model.shapes.items()
+    }
+    together = fit(model, starts, slots, *_data(), recipe, shifts)
+    for width in (1, 2, 7):
+        chosen = np.random.default_rng(width).permutation(20)[:width]
+        some = {key: value[chosen] for key, value in shifts.items()}
+        apart = fit(model, starts, [slots[i] for i in chosen], *_data(), recipe, some)
+        assert all(torch.equal(apart[key], together[key][chosen]) for key in model.names)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,15 +5,16 @@ another, and kernel shapes are fixed where bits depend on them (batches are padd
 two wide), so that a slot's result is the same bits in whatever pack it runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.simulator.world.models.gradients import Outer, gradients, onto
+from palimpsest.simulator.world.models.gradients import gradients
 from palimpsest.simulator.world.models.model import Model
+from palimpsest.simulator.world.models.steps import Step, descend, memory_of, pulls_of
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
@@ -39,7 +40,13 @@ class Slot:
 
 
 def fit(
-    model: Model, starts: dict[str, Tensor], slots: Sequence[Slot], x: Tensor, y: Tensor, recipe: Recipe
+    model: Model,
+    starts: dict[str, Tensor],
+    slots: Sequence[Slot],
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    shifts: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Train every slot from its start model.
 
@@ -50,6 +57,7 @@ def fit(
         x: ``[n, d]`` records that the slots' rows point into, on the device where everything is computed.
         y: ``[n]`` labels or targets.
         recipe: the hyper-parameters.
+        shifts: name -> ``[slots, ...]`` what each slot adds to its gradients; None: nothing.
 
     Returns:
         name -> ``[slots, ...]`` trained parameters.
@@ -57,17 +65,19 @@ def fit(
     order = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
     sorted_slots = [slots[i] for i in order]
     if len(slots) == 1:
-        sorted_slots *= 2
+        sorted_slots, order = sorted_slots * 2, order * 2
     origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
     params = {name: starts[name].index_select(0, origin) for name in model.names}
+    pulls = pulls_of(params, recipe, {name: value[order] for name, value in (shifts or {}).items()})
     width = pack_width(model)
     begins = list(range(0, len(sorted_slots) - 1, width))  # what would be a pack of one joins the last
     for begin, end in zip(begins, [*begins[1:], len(sorted_slots)], strict=True):
         pack = {name: value[begin:end] for name, value in params.items()}
-        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe)
+        pull = {name: value[begin:end] for name, value in pulls.items()}
+        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe, pull)
     if order == sorted(order) and len(slots) > 1:
         return params
-    back = torch.from_numpy(np.argsort(order)).to(x.device)
+    back = torch.from_numpy(np.argsort(order[: len(slots)])).to(x.device)
     return {name: value.index_select(0, back) for name, value in params.items()}
 
 
@@ -77,7 +87,13 @@ def pack_width(model: Model) -> int:
 
 
 def _fit_pack(
-    model: Model, params: dict[str, Tensor], batches: Sequence[Array], x: Tensor, y: Tensor, recipe: Recipe
+    model: Model,
+    params: dict[str, Tensor],
+    batches: Sequence[Array],
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    pulls: Mapping[str, Tensor],
 ) -> None:
     """Train one pack in place, the longest slot first: at each step only those that still have batches are stepped."""
     lengths = np.array([len(own) for own in batches])
@@ -87,33 +103,19 @@ def _fit_pack(
     counts = (rows >= 0).sum(2)
     places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
     divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
-    velocity = {name: torch.zeros_like(value) for name, value in params.items()} if recipe.momentum else {}
+    memory, taken = memory_of(params, recipe), np.cumsum(counts > 0, axis=0)
     for step in range(len(rows)):
         active = max(2, int((lengths > step).sum()))
         now = {name: value[:active] for name, value in params.items()}
-        speed = {name: value[:active] for name, value in velocity.items()}
+        kept = {key: value[:active] for key, value in memory.items()}
         picked = places[step, :active].flatten()
         batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
         slopes = gradients(model, now, batch_x, batch_y, filled[step, :active], divisors[step, :active])
         still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0)).to(x.device)
         # Everyone is stepped, by the same kernel, and who must not move is put back.
-        before = [(value, value[still]) for value in (*now.values(), *speed.values()) if len(still)]
-        _descend(now, slopes, speed, recipe)
+        before = [(value, value[still]) for value in (*now.values(), *kept.values()) if len(still)]
+        pull = {name: value[:active] for name, value in pulls.items()}
+        descend(now, slopes, Step(kept, pull, taken[step, :active]), recipe)
         for value, old in before:
             value[still] = old
-
-
-def _descend(
-    params: dict[str, Tensor], slopes: dict[str, Tensor | Outer], velocity: dict[str, Tensor], recipe: Recipe
-) -> None:
-    """One step of SGD in place, as ``torch.optim.SGD`` takes it."""
-    rate, l2 = recipe.learning_rate, recipe.l2
-    for name, value in params.items():
-        if not recipe.momentum:
-            onto(value, 1.0 - rate * l2, slopes[name], -rate)
-            continue
-        onto(velocity[name], recipe.momentum, slopes[name], 1.0)
-        if l2:
-            velocity[name].add_(value, alpha=l2)
-        value.add_(velocity[name], alpha=-rate)

@@ -30,6 +30,7 @@ class Block:
         noise: stream of the noise, and of the coins of Poisson sampling, of what is private; client and round are
             appended.
         update_clip: bound on the length of each client's update, where all clients weigh the same; 0: none.
+        shift: name -> ``[clients of the block, ...]`` what each client adds to its gradients; empty: nothing.
     """
 
     model: int
@@ -40,6 +41,7 @@ class Block:
     compact: bool = False
     noise: Key = ("noise",)
     update_clip: float = 0.0
+    shift: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ class BlockResult:
         weight: the total weight, in records (of ``train`` with local steps or clipped updates, in clients).
         metrics: sums of scalars, such as ``loss``.
         each: name -> ``[clients of the block, ...]`` the unweighted update of every client, where asked for.
+        controls: name -> ``[clients of the block, ...]`` every client's mean gradient over its steps, less its shift,
+            where the block has one.
     """
 
     sums: Params
     weight: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     each: Params = field(default_factory=dict)
+    controls: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,10 @@ class Question(Generic[Answer]):
             answers: what came back.
         """
         raise NotImplementedError
+
+    def bytes_down(self, model: int) -> int:
+        """Return how many bytes one client would receive: one set of parameters for each field that has them."""
+        return len(self.per_model) * model
 
     def zeros(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Answer]:
         """Return what clients without any record answer.

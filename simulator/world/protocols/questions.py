@@ -49,6 +49,14 @@ class Train(ModelQuestion):
     recipe: Recipe
     each: bool = False
 
+    def bytes_up(self, model: int, answers: Sequence[BlockResult]) -> int:
+        """One model, and a control variate where there are any."""
+        return model * (2 if any(block.shift for block in self.blocks) else 1)
+
+    def bytes_down(self, model: int) -> int:
+        """One model, and the server's control variate where there is one."""
+        return model * (2 if any(block.shift for block in self.blocks) else 1)
+
     def zeros(self, shapes: Mapping[str, tuple[int, ...]]) -> list[BlockResult]:
         """No updates."""
         results = super().zeros(shapes)

@@ -12,6 +12,7 @@ import numpy as np
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.config import Config
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Factor, Federation, Statistics
+from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key
 from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
@@ -34,6 +35,7 @@ class UnlearningCase:
         before: the model to unlearn from.
         statistics: what the server keeps of the branch (closed form only).
         perturbation: stream of the objective's perturbation that ``before`` was trained with.
+        states: what the strategy's server keeps behind ``before``.
     """
 
     branch: int
@@ -43,6 +45,7 @@ class UnlearningCase:
     before: Params
     statistics: Statistics | None = None
     perturbation: Key = PERTURBATION
+    states: States = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Outcome:
         notes: numbers that the method reports of itself, such as how often a projection fired; the last of each name
             counts.
         perturbation: stream of the objective's perturbation that the release was trained with.
+        states: what the strategy's server keeps behind the release; empty: it starts anew from there.
     """
 
     release: Release
@@ -63,6 +67,7 @@ class Outcome:
     notes: Mapping[str, float] = field(default_factory=dict)
     perturbation: Key = PERTURBATION
     taken: Factor | None = None
+    states: States = ()
 
 
 class KeptUpdates(Protocol):
