@@ -109,7 +109,7 @@ class Facts(Frozen):
     algorithm: Algorithm
     training: dict[str, Any]
     unlearning: dict[str, Any]
-    operator: Literal["identity", "hessian"]
+    operator: Literal["identity", "hessian", "unknown"]
     step: float = Field(gt=0)
     preprocessing: dict[str, list[float]]
     granted: tuple[str, ...] = ()
