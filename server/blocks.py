@@ -9,10 +9,12 @@ from palimpsest.server.sharding import members, seats
 from palimpsest.simulator.world.data.sites import site_of
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.protocols.defense import Memory
-from palimpsest.simulator.world.protocols.federation import Block, BlockResult
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Federation
+from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.protocols.unlearning import Drift
 from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.seeding import generator, part_of
+from palimpsest.simulator.world.specs import Recipe
 
 
 def cohort(setup: Setup, lineage: Lineage, round: int) -> tuple[int, ...]:
@@ -161,3 +163,18 @@ def _plus(one: BlockResult, other: BlockResult) -> BlockResult:
     sums: Params = {name: one.sums[name] + other.sums[name] for name in one.sums}
     metrics = {name: one.metrics[name] + other.metrics[name] for name in one.metrics}
     return BlockResult(sums, one.weight + other.weight, metrics)
+
+
+def local_updates(
+    setup: Setup,
+    federation: Federation,
+    lineages: Sequence[Lineage],
+    models: Sequence[Params],
+    clients: Sequence[Sequence[int]],
+    round: int,
+    recipe: Recipe,
+) -> list[dict[int, Array]]:
+    """For each lineage client -> its update from the lineage's model."""
+    blocks = [b for i, lineage in enumerate(lineages) for b in cut(setup, lineage, i, clients[i])]
+    results = federation.ask(Train(setup.spec, blocks, models, round, recipe, each=True)) if blocks else []
+    return per_client(blocks, results, len(models))

@@ -9,7 +9,7 @@ import numpy as np
 from palimpsest.server.aggregation import solved_ridge
 from palimpsest.server.algorithms.perturbation import drawn
 from palimpsest.server.algorithms.step import Step, states_of
-from palimpsest.server.blocks import cohort, cut, drift, everyone, per_client, weighted_mean
+from palimpsest.server.blocks import cohort, drift, everyone, local_updates, weighted_mean
 from palimpsest.server.guarded import guarded
 from palimpsest.server.participation import first_use
 from palimpsest.server.setup import Lineage, Setup
@@ -19,12 +19,11 @@ from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.world.models.model import flat, unflat
 from palimpsest.simulator.world.protocols.defense import Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block, Federation, Statistics
-from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
+from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
 
 
 @dataclass
@@ -167,7 +166,7 @@ class History:
             Lineage(branch=case.branch, forget=case.forgotten, noise=self.noise_key("calibration", case))
             for case in cases
         ]
-        return self._local(lineages, models, clients, round, shorter)
+        return local_updates(self.setup, self.federation, lineages, models, clients, round, shorter)
 
     def leavers_update(self, cases: Sequence[UnlearningCase], models: Sequence[Params]) -> list[Array]:
         """The ordinary update of each request's clients on all they are about to delete, weighted as in training."""
@@ -181,21 +180,8 @@ class History:
             for case in cases
         ]
         leavers = [list(case.request.forget) for case in cases]
-        found = self._local(lineages, models, leavers, 0, self.setup.recipe)
+        found = local_updates(self.setup, self.federation, lineages, models, leavers, 0, self.setup.recipe)
         return [weighted_mean(updates.items(), self.weights) for updates in found]
-
-    def _local(
-        self,
-        lineages: Sequence[Lineage],
-        models: Sequence[Params],
-        clients: Sequence[Sequence[int]],
-        round: int,
-        recipe: Recipe,
-    ) -> list[dict[int, Array]]:
-        """For each lineage client -> its update from the lineage's model."""
-        blocks = [b for i, lineage in enumerate(lineages) for b in cut(self.setup, lineage, i, clients[i])]
-        results = self.federation.ask(Train(self.spec, blocks, models, round, recipe, each=True)) if blocks else []
-        return per_client(blocks, results, len(models))
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""

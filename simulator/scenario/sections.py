@@ -113,6 +113,15 @@ class TrainingConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _a_start_for_rounds(self) -> "TrainingConfig":
+        if self.start == "public" and self.algorithm not in ("fedavg", "fedsgd"):
+            raise ValueError(
+                f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
+                f"wherever it starts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _steps_of_clients(self) -> "TrainingConfig":
         if self.algorithm != "fedavg":
             for key, plain in (("optimizer", "sgd"), ("schedule", "constant")):
@@ -124,15 +133,6 @@ class TrainingConfig(Frozen):
             raise ValueError(f"momentum = {self.momentum} is for optimizer = 'sgd', not {self.optimizer!r}; give 0")
         if self.schedule != "exponential" and self.decay != TrainingConfig.model_fields["decay"].default:
             raise ValueError(f"decay = {self.decay} is for schedule = 'exponential', not {self.schedule!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _a_start_for_rounds(self) -> "TrainingConfig":
-        if self.start == "public" and self.algorithm not in ("fedavg", "fedsgd"):
-            raise ValueError(
-                f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
-                f"wherever it starts"
-            )
         return self
 
     @model_validator(mode="before")
