@@ -60,7 +60,7 @@ class LabelCounts:
         self._axes = axes / self._deviation
         chosen = np.arange(len(phi))
         if len(phi) > _ROWS:
-            chosen = np.sort(generator(0, "labels", "rows").choice(len(phi), _ROWS, replace=False))
+            chosen = np.sort(generator(0, "labels/rows").choice(len(phi), _ROWS, replace=False))
         self._phi, self._y = phi[chosen], class_targets(knowledge)[torch.tensor(chosen)]
         self._lifted = self._seen(self._phi[:, :, None])[:, :, 0]
 
@@ -190,7 +190,8 @@ class _CountNetwork:
     def _logits(self, views: Tensor) -> Tensor:
         inner, offset, outer, direct, bias = self._weights
         hidden = torch.relu(views @ inner + offset)
-        return (hidden @ outer + views @ direct + bias).unflatten(-1, self._shape)
+        logits: Tensor = hidden @ outer + views @ direct + bias
+        return logits.view(len(views), *self._shape)
 
     def _standardised(self, views: Array) -> Tensor:
         return torch.tensor(np.clip((views - self._mean) / self._deviation, -_FAR, _FAR), dtype=torch.float32)

@@ -70,7 +70,9 @@ def summarise_scores(
     First its power on the model before (``membership_auc_trained``). Where it has none, what it says of the model after
     is withheld, and so is what both models together say, unless that is above chance by itself: a finding needs no
     proof that the test can find, silence does. False positives are held-out records, and ``auc_retained`` has the
-    retained ones in their place.
+    retained ones in their place. Of an attack that says who stays, ``retained_auc`` tells retained records from
+    held-out ones by both models, and ``retained_auc_before`` by the model before: more of the former is what the
+    deletion of others exposed.
 
     Args:
         frame: what ``score_challenge`` returned, with at least one row.
@@ -88,6 +90,7 @@ def summarise_scores(
         "membership_auc_trained": float(frame["share_before"].mean()),
         **_at_low_rates("membership_", "_trained", status, answers, "member_before"),
     }
+    figures |= _of_retained(status, answers)
     powerful = detects(by_case["share_before"])
     figures["membership_valid"] = powerful
     reason = _NO_POWER.format(figures["membership_auc_trained"])
@@ -105,6 +108,21 @@ def summarise_scores(
         own = _pooled(status, answers, "deleted", Status.DELETED)
         figures["auc_retained"] = float(_shares(own, retained).mean())
     return figures
+
+
+def _of_retained(status: NDArray[np.int64], answers: Sequence[Scores]) -> dict[str, float]:
+    """How well records that stay are told from those that were never there; empty where nobody stays, or says so."""
+    if answers[0].retained is None or not (status == Status.RETAINED).any():
+        return {}
+    fields = {"retained_auc": "retained", "retained_auc_before": "member_before"}
+    return {
+        name: float(
+            _shares(
+                _pooled(status, answers, field, Status.RETAINED), _pooled(status, answers, field, Status.HELD_OUT)
+            ).mean()
+        )
+        for name, field in fields.items()
+    }
 
 
 _SHARES = ("share", "share_before", "share_after")
