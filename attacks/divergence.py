@@ -103,30 +103,22 @@ class Divergence:
         mean: Array = shared.reshape(len(rows), len(differences), -1).mean(axis=1)
         return mean
 
-    def gradient(self, size: int, reads: Reads) -> Array:
-        """``[p + 1, Q]`` the change that the deleted records made, as far as it is told, in the length of one round's.
+    def gradient(self, size: int, drift: Array) -> Array:
+        """``[p + 1, Q]`` the change that the deleted records made in all rounds together, as far as it is told.
 
-        Records are the same in every round, only their residuals change: what the rounds added, side by side, spans no
-        more directions than there are records. Their sum, freed of all other directions, is the answer. Of noisy
-        releases, whose increments hide that, the mean difference.
+        A round adds the records' gradient, and turns the difference that it found as it turns every model. Without the
+        latter, what the rounds added, side by side, spans no more directions than there are records, which are the
+        same in every round, only their residuals change. The sum, freed of all other directions, is the answer.
 
         Args:
             size: how many records were deleted.
-            reads: ``first``, or any other for all rounds.
+            drift: ``[rounds - 1, p + 1, Q]`` by how much each round after the first turned the difference back.
         """
-        if reads == "first":
-            first: Array = self.kept[0] - self.gone[0]
-            return first
-        if self.noisy(size):
-            return self.mean(size)
-        increments = self.increments
-        rows = np.concatenate(list(increments), axis=1)
-        directions = np.linalg.svd(rows, full_matrices=False)[0][:, :size]
-        told = directions @ (directions.T @ increments)
-        total: Array = told.sum(axis=0)
-        length = float(np.linalg.norm(total))
-        scaled: Array = total * (float(np.linalg.norm(told[0])) / length if length > 0.0 else 1.0)
-        return scaled
+        added = self.increments
+        added[1:] += drift
+        directions = np.linalg.svd(np.concatenate(list(added), axis=1), full_matrices=False)[0][:, :size]
+        total: Array = directions @ (directions.T @ added.sum(axis=0))
+        return total
 
 
 def divergence_of(case: Case) -> Divergence | None:
@@ -152,6 +144,18 @@ def step_of_a_round(knowledge: PublicKnowledge) -> float:
     batch = min(float(training["batch_size"]), share)
     visits = training["local_steps"] * batch / share if training["local_steps"] else training["local_epochs"]
     return float(training["learning_rate"] * visits * share / batch / present)
+
+
+def pull_of_a_round(knowledge: PublicKnowledge) -> float:
+    """Learning rate times local steps: how far a round moves a model down the mean gradient; 0 where nobody knows."""
+    if knowledge.facts.clients is None and knowledge.facts.algorithm != "fedsgd":
+        return 0.0
+    return step_of_a_round(knowledge) * _present(knowledge)
+
+
+def passes_over(rounds: int, knowledge: PublicKnowledge) -> float:
+    """How often so many rounds, the first of which read a record, are expected to have read it."""
+    return 1.0 + (rounds - 1) * _present(knowledge) / knowledge.facts.n
 
 
 @dataclass(frozen=True)

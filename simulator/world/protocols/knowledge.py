@@ -70,7 +70,8 @@ class Facts(Frozen):
         training: its public hyper-parameters (rounds, learning rate, ...).
         unlearning: the unlearning rule with its public step size, as ``{"method": ..., ...}``.
         operator: what one unlearning leaves in the parameters, public knowledge of the rule: ``identity`` after a
-            gradient step (D = step * gradient), ``hessian`` at an optimum.
+            gradient step (D = step * gradient), ``hessian`` at an optimum, ``unknown`` where the models are far from
+            one and no step is known: attacks choose by evidence.
         step: the size of that gradient step; 1 where there is none.
         preprocessing: statistics of the public sample that standardised the columns.
         granted: what was granted beyond the default (labels, client, seeds).
