@@ -65,6 +65,13 @@ CARDS: dict[str, Card] = {
         access="label",
         source="Hu et al., IEEE S&P 2024",
     ),
+    "client-profile": Card(
+        target="palimpsest.attacks.client_profile:ClientProfile",
+        summary="how many records of each class a leaver had, and their means, with intervals",
+        traits=("last layer",),
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
+        promises="profile",
+    ),
     "candidate-match": Card(
         target="palimpsest.attacks.candidate_match:CandidateMatch",
         summary="which of given records was deleted, by how much of each the change holds",
