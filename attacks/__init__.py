@@ -95,6 +95,14 @@ CARDS: dict[str, Card] = {
         access="scores",
         source="Carlini et al., S&P 2022; Hayes et al. 2024",
     ),
+    "u-lira": Card(
+        target="palimpsest.attacks.u_lira:ULira",
+        summary="the same by shadows that trained on the records asked about, unlearned them, or never had them",
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
+        promises="scores",
+        access="scores",
+        source="Hayes et al. 2024, arXiv 2403.01218",
+    ),
     "updates-leak": Card(
         target="palimpsest.attacks.updates_leak:UpdatesLeak",
         summary="baseline: an encoder-decoder from changed answers to records, learned from shadow deletions",

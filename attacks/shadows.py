@@ -74,11 +74,18 @@ def make_shadows(knowledge: PublicKnowledge, plan: Plan, asked: Array, rng: np.r
         turns = -(-plan.deletions * size // half)
         order = np.concatenate([rng.permutation(half) for _ in range(turns + 1)])
         deleted = order[: plan.deletions * size].reshape(plan.deletions, size)
-        if knowledge.model.linear and knowledge.model.squared:
-            before, after = _solved(knowledge, members, deleted, asked)
-        else:
-            before, after = _trained(knowledge, members, deleted, asked, plan.epochs, rng)
-        yield Shadow(members, members[deleted], before, after)
+        yield shadow_of(knowledge, members, deleted, asked, plan.epochs, rng)
+
+
+def shadow_of(
+    knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array, epochs: int, rng: np.random.Generator
+) -> Shadow:
+    """One shadow of ``make_shadows``: ``members [h]`` are rows of the public sample, ``deleted [c, k]`` of these."""
+    if knowledge.model.linear and knowledge.model.squared:
+        before, after = _solved(knowledge, members, deleted, asked)
+    else:
+        before, after = _trained(knowledge, members, deleted, asked, epochs, rng)
+    return Shadow(members, members[deleted], before, after)
 
 
 def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array) -> tuple[Array, Array]:

@@ -70,7 +70,7 @@ def summarise_scores(
     First its power on the model before (``membership_auc_trained``). Where it has none, what it says of the model after
     is withheld, and so is what both models together say, unless that is above chance by itself: a finding needs no
     proof that the test can find, silence does. False positives are held-out records, and ``auc_retained`` has the
-    retained ones in their place.
+    retained ones in their place; see ``_of_retained`` for those who stay.
 
     Args:
         frame: what ``score_challenge`` returned, with at least one row.
@@ -87,6 +87,7 @@ def summarise_scores(
         "no_signal": int(frame["no_signal"].sum()),
         "membership_auc_trained": float(frame["share_before"].mean()),
         **Separation.of(status, answers, "member_before", rng).at_low_rates("membership_", "_trained"),
+        **_of_retained(status, answers),
     }
     powerful = detects(by_case["share_before"])
     figures["membership_valid"] = powerful
@@ -106,6 +107,25 @@ def summarise_scores(
         own = _pooled(status, answers, "deleted", Status.DELETED)
         figures["auc_retained"] = float(_shares(own, retained).mean())
     return figures
+
+
+def _of_retained(status: NDArray[np.int64], answers: Sequence[Scores]) -> dict[str, float]:
+    """How well records that stay are told from held-out ones; empty where nobody stays, or the attack does not say.
+
+    ``retained_auc`` by both models, ``retained_auc_before`` by the model before alone: what the former is above the
+    latter, the deletion of others exposed.
+    """
+    if answers[0].retained is None or not (status == Status.RETAINED).any():
+        return {}
+    fields = {"retained_auc": "retained", "retained_auc_before": "member_before"}
+    return {
+        name: float(
+            _shares(
+                _pooled(status, answers, field, Status.RETAINED), _pooled(status, answers, field, Status.HELD_OUT)
+            ).mean()
+        )
+        for name, field in fields.items()
+    }
 
 
 _SHARES = ("share", "share_before", "share_after")

@@ -264,6 +264,7 @@ class Scores:
         member_before, member_after: ``[e]`` that the single model before, or after, was trained on the record; of
             attacks on membership, whose power on the model before tells what their silence after is worth.
         no_signal: True where the models did not differ.
+        retained: ``[e]`` that the record was trained on and stays, by both models.
     """
 
     name: ClassVar[str] = "scores"
@@ -273,10 +274,11 @@ class Scores:
     member_before: NDArray[np.float64] | None = None
     member_after: NDArray[np.float64] | None = None
     no_signal: bool = False
+    retained: NDArray[np.float64] | None = None
 
     @classmethod
     def pack(cls, guesses: Sequence[Self]) -> dict[str, Array]:
-        """``deleted``, where given ``member_before`` and ``member_after``, ``case`` and ``no_signal``, a row a case."""
+        """``deleted``, of the others those given, ``case`` and ``no_signal``, a row a case."""
         given = {name: [getattr(guess, name) for guess in guesses] for name in _SCORED}
         return {
             **{name: np.stack(values) for name, values in given.items() if values[0] is not None},
@@ -296,7 +298,7 @@ class Scores:
 
 _NOTE = "note:"
 """What the field of a note begins with."""
-_SCORED = ("deleted", "member_before", "member_after")
+_SCORED = ("deleted", "member_before", "member_after", "retained")
 
 
 def _rows_of_cases(cases: Array) -> list[slice]:

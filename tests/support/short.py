@@ -10,6 +10,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "probing-label": {"borders": 60},
     "deletion-inference": {"shadows": 1, "deletions": 8},
     "deletion-lira": {"shadows": 3, "deletions": 2},
+    "u-lira": {"shadows": 3, "deletions": 6},
     "updates-leak": {"probes": 20, "shadows": 1, "deletions": 12, "epochs": 3},
 }
 
