@@ -16,6 +16,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     recoverable,
     result_table,
 )
+from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.progress import Shown  # isort: skip
 
 app = typer.Typer(
@@ -29,6 +30,9 @@ Scenario = Annotated[
     str | None, typer.Argument(help="A shipped scenario's name, or a path; the default one if left out.")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as data.clients=1000; repeatable.")]
+
+
+app.command()(audit)
 
 
 def main() -> None:

@@ -51,6 +51,7 @@ def test_the_contracts_are_kept(copy: Path) -> None:
         ("simulator/world/data/build.py", "palimpsest.simulator.scenario.load", "Rooms of the simulator"),
         ("simulator/experiment/runner.py", "ray", "Ray only in federation and the bench"),
         ("simulator/results/report.py", "mlflow", "MLflow only in tracking"),
+        ("simulator/audit/audit.py", "palimpsest.simulator.experiment.runner", "Rooms of the simulator"),
         ("simulator/planning/plan.py", "flwr.serverapp", "Flower only in federation, the server app and the bench"),
     ],
 )
