@@ -99,8 +99,9 @@ def test_every_package_is_installed() -> None:
 
 
 LAYOUT = {
-    "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting", "ledger.jsonl", "models",
-    "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml", "scores", "tracking.json",
+    "added-attacks.jsonl", "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting",
+    "ledger.jsonl", "models", "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml",
+    "scores", "tracking.json",
     "transcripts", "truth",
 }  # fmt: skip
 
