@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.linear import precise_model, released_gradients
 from palimpsest.simulator.world.models.model import flat, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params, Reconstruction
@@ -31,7 +31,7 @@ def explained(guess: Reconstruction, case: Case, knowledge: PublicKnowledge) -> 
     loss = model.losses(model.scores(params, torch.tensor(guess.x)), torch.tensor(guess.y).to(kind)).sum()
     slopes = torch.autograd.grad(loss, list(params.values()))
     gradient = {name: slope.numpy() for name, slope in zip(params, slopes, strict=True)}
-    if model.linear and operator_of(knowledge) == "hessian":
+    if model.linear and knowledge.facts.operator == "hessian":
         released = released_gradients([case], knowledge, "hessian", "pair").gradients[0]
         return _cosine(-theta(gradient).ravel(), released.ravel())
     return _cosine(flat(gradient), flat(_change(case)))

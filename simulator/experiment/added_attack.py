@@ -28,7 +28,6 @@ from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
-from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.models.kinds import suits
 from palimpsest.simulator.world.protocols.attack import Attack
@@ -90,12 +89,10 @@ def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     if truth is None or not result.requests.completed:
         return 0
     method = next(method for method in arm.attacks if method.kind == kind)
-    try:
-        answers = attack(files.transcript, [method], arm.seed).answers
-    except TranscriptError:
-        raise
-    except ValueError as error:
-        raise ScenarioError(str(error)) from None
+    attacked = attack(files.transcript, [method])
+    if kind not in attacked.answers:
+        raise ScenarioError(f"{arm.id}: {attacked.failures.get(kind, 'the attack did not answer')}")
+    answers = attacked.answers
     marked = mark(kind, answers[kind], _material(files, truth, result, arm, ground, method))
     files.add_answers(answers)
     files.write_scores(_scores(files.scores(), marked, kind))
