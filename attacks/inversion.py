@@ -58,8 +58,9 @@ class Inversion(Search):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
-        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        loud = at_divergence([case for case in cases if not case.silent], knowledge, self.reads)
+        unread = [case for case in cases if case.silent or _unrelated(case, knowledge)]
+        found = guesses(unread, knowledge, no_signal=True)
+        loud = at_divergence([case for case in cases if case.index not in found], knowledge, self.reads)
         direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
@@ -70,6 +71,11 @@ class Inversion(Search):
                 same = starts[: together[0].size].transpose(1, 0, 2)
                 found |= invert(self, together, knowledge, ground, np.stack([same] * len(together)))
         return [found[case.index] for case in cases]
+
+
+def _unrelated(case: Case, knowledge: PublicKnowledge) -> bool:
+    """Whether a retraining is known to have begun anew and shares no model: its difference is no records' gradient."""
+    return knowledge.facts.unlearning.get("shares") == "no model" and case.divergence is None
 
 
 def invert(

@@ -16,7 +16,9 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     recoverable,
     result_table,
 )
+from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.progress import Shown  # isort: skip
+from palimpsest.simulator.cli.score import score  # isort: skip
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
@@ -29,6 +31,10 @@ Scenario = Annotated[
     str | None, typer.Argument(help="A shipped scenario's name, or a path; the default one if left out.")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as data.clients=1000; repeatable.")]
+
+
+app.command()(audit)
+app.command()(score)
 
 
 def main() -> None:

@@ -24,10 +24,17 @@ BUILT_IN: Mapping[str, type[Guess]] = {kind.name: kind for kind in (Reconstructi
 """Kinds of answer that can be read without another package."""
 
 
-def save_answers(path: Path, answers: "Mapping[str, Answer]") -> None:
-    """Write the guesses of every attack that made some, as their kind of answer packs them."""
-    arrays: dict[str, Array] = {}
-    names: dict[str, str] = {}
+def save_answers(path: Path, answers: "Mapping[str, Answer]", *, beside: bool = False) -> None:
+    """Write the guesses of every attack that made some, as their kind of answer packs them.
+
+    Args:
+        path: of the file.
+        answers: by attack.
+        beside: whether what the file holds of other attacks stays.
+    """
+    names = {kind: name for kind, name in answer_names(path).items() if kind not in answers} if beside else {}
+    there: Mapping[str, Array] = load_file(path) if beside else {}
+    arrays = {key: value for key, value in there.items() if key.rpartition("/")[0] in names}
     for attack, answer in answers.items():
         if answer.guesses:
             kind = type(answer.guesses[0])

@@ -111,6 +111,11 @@ class ArmFiles:
         """Write what each attack answered, by its kind."""
         save_answers(self._made("reconstructions", "safetensors"), answers)
 
+    def add_answers(self, answers: Mapping[str, "Answer"]) -> None:
+        """Write what more attacks answered, beside those that are there."""
+        path = self._made("reconstructions", "safetensors")
+        save_answers(path, answers, beside=path.is_file())
+
     def reconstructions(self) -> dict[str, Records]:
         """What each attack that answers with records said, in the order of the file's names."""
         arrays = self._arrays("reconstructions")

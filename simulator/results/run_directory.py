@@ -103,6 +103,16 @@ class RunDirectory:
         about: dict[str, Any] = json.loads(self.provenance_file.read_text())
         return about
 
+    @property
+    def added_attacks(self) -> Path:
+        """A line for each attack that was added after the run, with its hyper-parameters."""
+        return self.path / "added-attacks.jsonl"
+
+    def note_attack(self, about: Mapping[str, Any]) -> None:
+        """Write down an attack that was added after the run."""
+        with self.added_attacks.open("a") as file:
+            file.write(json.dumps(about) + "\n")
+
     def write_results(self, results: RunResults) -> None:
         """Write ``results.json``; this finishes the run."""
         write_atomically(self.results_file, results.to_text())

@@ -189,7 +189,8 @@ class _Upload:
         metrics = {"arms": float(len(self._run.arms))}
         self._log(parent, flattened(self._run.directory.scenario()), metrics, tags)
         directory = self._run.directory
-        for file in (directory.scenario_file, directory.results_file, directory.ledger):
+        files = (directory.scenario_file, directory.results_file, directory.ledger, directory.added_attacks)
+        for file in files:
             if file.is_file():
                 self._client.log_artifact(parent, str(file))
         if directory.figures.is_dir():
@@ -214,8 +215,9 @@ class _Upload:
         model = self._run.files(arm).model()
         if model is not None:
             params["model"] = model[0].model_dump(exclude={"shape"})
-            # before any metric: MLflow would read each one's history, one request a metric
-            self._log_model(run_id, f"{self._name}.{arm.arm}", *model)
+            if not _uploaded_whole(known, arm):
+                # before any metric: MLflow would read each one's history, one request a metric
+                self._log_model(run_id, f"{self._name}.{arm.arm}", *model)
         self._log(run_id, flattened(params), numbers(entry), tags)
         self._log_rounds(run_id, arm)
         self._client.set_tag(run_id, "palimpsest.content", content)  # last: an upload cut short is done again
@@ -291,6 +293,13 @@ class _Upload:
     def _ended(self) -> int:
         """Milliseconds: when the results were written."""
         return max(self._began(), int(self._run.directory.results_file.stat().st_mtime * 1000))
+
+
+def _uploaded_whole(known: "Run | None", arm: ArmResult) -> bool:
+    """Whether the store has had all of this arm: what is new since then is an attack, and not its model."""
+    if known is None or not known.data.tags.get("palimpsest.content"):
+        return False
+    return bool(known.data.tags.get("transcript.digest") == arm.transcript_digest)
 
 
 def _failed(store: str, directory: Path, error: Exception) -> str:

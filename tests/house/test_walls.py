@@ -51,6 +51,7 @@ def test_the_contracts_are_kept(copy: Path) -> None:
         ("simulator/world/data/build.py", "palimpsest.simulator.scenario.load", "Rooms of the simulator"),
         ("simulator/experiment/runner.py", "ray", "Ray only in federation and the bench"),
         ("simulator/results/report.py", "mlflow", "MLflow only in tracking"),
+        ("simulator/audit/audit.py", "palimpsest.simulator.experiment.runner", "Rooms of the simulator"),
         ("simulator/planning/plan.py", "flwr.serverapp", "Flower only in federation, the server app and the bench"),
     ],
 )
@@ -98,8 +99,9 @@ def test_every_package_is_installed() -> None:
 
 
 LAYOUT = {
-    "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting", "ledger.jsonl", "models",
-    "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml", "scores", "tracking.json",
+    "added-attacks.jsonl", "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting",
+    "ledger.jsonl", "models", "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml",
+    "scores", "tracking.json",
     "transcripts", "truth",
 }  # fmt: skip
 

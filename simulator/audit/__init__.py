@@ -1,0 +1,1 @@
+"""Audits of deletions that others carried out: two checkpoints of their model, and no federation."""

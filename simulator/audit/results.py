@@ -1,0 +1,46 @@
+"""What an audit leaves: a typed ``audit.json``, and what is said of it."""
+
+from typing import Any
+
+from palimpsest.simulator.audit.setting import Deletion
+from palimpsest.simulator.world.specs import Frozen, ModelSpec
+
+
+class Attempt(Frozen):
+    """One attack.
+
+    Attributes:
+        promises: its kind of answer.
+        says: one sentence: what it gives back, or that this is unscored.
+        explained: of records: cosine between their gradient and the change; None for other answers.
+        figures: against the truth, as in ``results.json``; None where none was given.
+        seconds: that it took.
+    """
+
+    promises: str
+    says: str
+    explained: float | None = None
+    figures: dict[str, Any] | None = None
+    seconds: float
+
+
+class AuditResult(Frozen):
+    """Content of ``audit.json``.
+
+    Attributes:
+        before, after: SHA-256 of the two releases in the transcript.
+        assumed: what nobody said and was taken for granted.
+        verdict: one sentence.
+        attacks: by name, those that were run.
+        left_out: by name, why the others were not.
+    """
+
+    schema_version: int = 1
+    model: ModelSpec
+    deletion: Deletion
+    before: str
+    after: str
+    assumed: tuple[str, ...]
+    verdict: str
+    attacks: dict[str, Attempt]
+    left_out: dict[str, str]

@@ -1,0 +1,115 @@
+"""Attacks added to runs that are done: what they find is what the run would have found with them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from typer.testing import CliRunner
+
+from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.experiment.added_attack import score
+from palimpsest.simulator.experiment.runner import prepare, run, simulate
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.scenario.load import Scenario, dump_toml
+from tests.support.scenarios import small_scenario
+
+pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
+
+MEASURED = ("seconds", "seconds_per_record", "peak_memory_bytes")
+
+
+def done(scenario: Scenario, place: Path) -> RunDirectory:
+    """A finished run that nothing tracked."""
+    place.mkdir()
+    directory = RunDirectory(place)
+    directory.write_scenario(dump_toml(scenario))
+    simulate(scenario, prepare(scenario), place, SerialGrid(1))
+    return directory
+
+
+def figures(directory: RunDirectory, kind: str) -> list[dict[str, Any]]:
+    arms = json.loads(directory.results_file.read_text())["arms"]
+    return [{key: v for key, v in arm["attacks"][kind].items() if key not in MEASURED} for arm in arms]
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_it_is_scored_as_if_the_scenario_had_named_it_and_nothing_else_changes(tmp_path: Path) -> None:
+    tracking = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    whole = done(small_scenario(attack=[{"kind": "hrec"}, {"kind": "class-score"}]), tmp_path / "whole")
+    given = run(small_scenario(attack=[{"kind": "hrec"}], tracking=tracking), tmp_path / "given")
+    directory = RunDirectory(given.directory)
+    before = json.loads(directory.results_file.read_text())
+    heard, scenario = files(given.directory / "transcripts"), directory.scenario_file.read_text()
+    client = mlflow.MlflowClient(tracking["uri"])
+    versions = len(client.search_model_versions())
+
+    found, tracked = score(given.directory, {"kind": "class-score"})
+
+    assert tracked.ok, tracked.message
+    assert figures(directory, "class-score") == figures(whole, "class-score")
+    after = json.loads(directory.results_file.read_text())
+    for old, new in zip(before["arms"], after["arms"], strict=True):
+        added = new["attacks"].pop("class-score")
+        assert {key: v for key, v in new.items() if key != "verdict"} == {
+            key: v for key, v in old.items() if key != "verdict"
+        }
+        stored = client.search_runs([_experiment(client)], f"tags.`palimpsest.arm` = '{new['arm']}'")
+        assert len(stored) == 1
+        metrics = stored[0].data.metrics
+        assert metrics["attacks/class-score/class_accuracy"] == added["class_accuracy"]
+        assert metrics["attacks/hrec/cosine_median"] == old["attacks"]["hrec"]["cosine_median"]
+    assert files(given.directory / "transcripts") == heard
+    assert directory.scenario_file.read_text() == scenario
+    assert len(client.search_model_versions()) == versions
+    assert set(found.arms[0].attacks) == {"hrec", "average", "max-difference", "public-draw", "class-score"}
+    assert (given.directory / "figures/inference.png").is_file()
+    assert json.loads(directory.added_attacks.read_text())["attack"]["kind"] == "class-score"
+    with pytest.raises(ScenarioError, match="has the attack 'class-score' already"):
+        score(given.directory, {"kind": "class-score"})
+
+
+def _experiment(client: "mlflow.MlflowClient") -> str:
+    found = client.get_experiment_by_name("small")
+    assert found is not None
+    return str(found.experiment_id)
+
+
+def test_a_challenge_is_solved_again(tmp_path: Path) -> None:
+    """The list that was written for one attack is put to another; the answers are scored as in a whole run."""
+    lira = {"kind": "deletion-lira", "shadows": 8}
+    whole = done(small_scenario(attack=[{"kind": "candidate-match"}, lira]), tmp_path / "whole")
+    tracking = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    given = done(small_scenario(attack=[{"kind": "candidate-match"}], tracking=tracking), tmp_path / "given")
+    score(given.path, lira)
+    assert figures(given, "deletion-lira") == figures(whole, "deletion-lira")
+
+
+def test_what_cannot_be_added_is_one_sentence(tmp_path: Path) -> None:
+    given = done(small_scenario(), tmp_path / "given")
+    untouched = files(given.path)
+    for arguments, said in (
+        (["--attack", "inversion"], "works on"),
+        (["--attack", "candidate-match"], "no challenge.safetensors here"),
+        (["--attack", "hrec"], "has the attack 'hrec' already"),
+        (["--attack", "hrek"], "hrek"),
+        (["--attack", "class-score", "--set", "sharpness=3"], "sharpness"),
+    ):
+        found = CliRunner().invoke(cli.app, ["score", str(given.path), *arguments])
+        assert found.exit_code == 2, found.output
+        assert said in " ".join(found.stderr.split())
+    assert files(given.path) == untouched
+    found = CliRunner().invoke(cli.app, ["score", str(tmp_path), "--attack", "hrec"])
+    assert found.exit_code == 2
+    assert "holds no finished run" in " ".join(found.stderr.split())
