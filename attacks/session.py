@@ -46,6 +46,7 @@ def attack_transcript(
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
     _check(attacks, known)
     cases = cases_of(Transcript.open(directory), known.facts)
+    _check_heard(attacks, cases)
     return {attack.kind: answer(attack, cases, known, seed) for attack in attacks}
 
 
@@ -93,3 +94,17 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
                 f"attack {attack.kind} says of given records whether they were deleted, and there is no "
                 f"challenge.safetensors here: it is written by runs of scenarios that name this attack"
             )
+
+
+def _check_heard(attacks: Sequence[Attack | QueryAttack], cases: Sequence[Case]) -> None:
+    """Refuse attacks that read messages where there are none, or none of single clients."""
+    heard = [message for case in cases for message in case.messages]
+    there = {"messages": bool(heard), "updates": any(len(message.clients) == 1 for message in heard)}
+    for attack in attacks:
+        for need in attack.card.needs:
+            if cases and not there.get(need, True):
+                tiers = "'updates' or 'aggregate'" if need == "messages" else "'updates'"
+                raise ValueError(
+                    f"attack {attack.kind} reads what clients sent to the server, and no such messages lie beside this "
+                    f"transcript: they are written by runs of scenarios with adversary.sees = {tiers}"
+                )

@@ -17,6 +17,7 @@ from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.alignment import Releases, aligned
+from palimpsest.simulator.world.protocols.messages import Messages
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Array, Case, Challenge
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
@@ -162,7 +163,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     Raises:
         TranscriptError: a release is missing or broken.
     """
-    cases = []
+    cases, messages = [], Messages(transcript.directory)
     load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
         before = transcript.heard[view.after].parent if view.before is None else view.before
@@ -181,6 +182,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
                 branch=Releases(load, branch),
                 labels=view.labels,
                 clients=view.clients,
+                messages=messages.of_branch(transcript.heard[view.after].branch, transcript.heard[before].round or 0),
             )
         )
     return cases
