@@ -34,7 +34,7 @@ class Fuia(Search):
     and a last search uses it. A gradient of exactly the forgotten records, which
     ascending leavers send, is matched as it is. From sums over a cohort the same is done with N of the cohort. The
     paper starts from random pixels and smooths; the search is that of ``inversion``, in the public sample's
-    components. Client unlearning is the same with all records of the client; of classes see ``class-score``. Where no
+    components. Of deleted classes see ``class-score``. Where no
     message differs: the public mean, flagged. Guarantee: none.
 
     Attributes:
