@@ -15,14 +15,14 @@ CARDS: dict[str, Card] = {
         target="palimpsest.attacks.unmix:Unmix",
         summary="several records deleted at once, found jointly: their residuals are functions of themselves",
         traits=("linear", "smooth"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "sequence": Card(
         target="palimpsest.attacks.sequence:Sequence",
         summary="all deletions from one model jointly, in a chain or in branches: unmix, with a common operator",
         traits=("linear", "smooth"),
-        needs=("public sample", "lambda", "n", "unlearning rule"),
+        needs=("public sample", "lambda", "n", "unlearning rule", "training"),
         promises="reconstruction",
     ),
     "inversion": Card(
@@ -45,7 +45,7 @@ CARDS: dict[str, Card] = {
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",
         traits=("last layer",),
-        needs=("classes", "public sample", "lambda", "n", "unlearning rule"),
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="labels",
         source="Zhou and Zhu, FUIA",
     ),
@@ -73,10 +73,17 @@ CARDS: dict[str, Card] = {
         access="label",
         source="Hu et al., IEEE S&P 2024",
     ),
+    "client-profile": Card(
+        target="palimpsest.attacks.client_profile:ClientProfile",
+        summary="how many records of each class a leaver had, and their means, with intervals",
+        traits=("last layer",),
+        needs=("classes", "public sample", "lambda", "n", "unlearning rule", "training"),
+        promises="profile",
+    ),
     "candidate-match": Card(
         target="palimpsest.attacks.candidate_match:CandidateMatch",
         summary="which of given records was deleted, by how much of each the change holds",
-        needs=("challenge", "public sample", "lambda", "n", "unlearning rule"),
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
     ),
     "deletion-inference": Card(
@@ -89,7 +96,8 @@ CARDS: dict[str, Card] = {
     ),
     "deletion-lira": Card(
         target="palimpsest.attacks.deletion_inference:DeletionLira",
-        summary="the same by how unusual each record's loss of confidence is among shadow deletions of others",
+        summary="the same by how unusual a record's loss of confidence is among shadow deletions of others: a "
+        "population test, without shadows that hold the record",
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
         access="scores",

@@ -8,8 +8,9 @@ import torch
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.grouping import alike
-from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.linear import precise_model, released_gradients
 from palimpsest.attacks.whitening import PublicGradients, change_of, gradients_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -56,7 +57,8 @@ class CandidateMatch(Frozen):
 def _projected(
     cases: Sequence[Case], knowledge: PublicKnowledge, challenge: Challenge, how: CandidateMatch
 ) -> dict[int, Scores]:
-    released = released_gradients(cases, knowledge, operator_of(knowledge, how.operator), how.reads).gradients
+    operator = operator_of(knowledge, how.operator, cases, how.reads)
+    released = released_gradients(cases, knowledge, operator, how.reads).gradients
     phi = precise_model(knowledge).embed(torch.tensor(challenge.x)).numpy()
     features = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
     features /= np.linalg.norm(features, axis=1, keepdims=True)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import shares
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.labels import infer_labels, multiset
-from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.linear import precise_model, released_gradients
 from palimpsest.attacks.whitening import PublicGradients, change_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model
@@ -53,7 +54,8 @@ class ClassScore(Frozen):
         return [found[case.index] for case in cases]
 
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
-        released = released_gradients(cases, knowledge, operator_of(knowledge, self.operator), self.reads)
+        operator = operator_of(knowledge, self.operator, cases, self.reads)
+        released = released_gradients(cases, knowledge, operator, self.reads)
         evidence = [signed_shares(matrix[:-1].T, matrix[-1]) for matrix in released.gradients]
         several = [i for i, case in enumerate(cases) if case.size > 1 and case.labels is None]
         labels = {i: np.array([each.argmax()], np.float64) for i, each in enumerate(evidence)}

@@ -13,10 +13,11 @@ from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import labels_of
 from palimpsest.attacks.descent import Ground, Search, Sought
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.hrec import reconstruct
 from palimpsest.attacks.inversion import answer, invert, quick_model, together_of
-from palimpsest.attacks.linear import operator_of, precise_model, released_gradients
+from palimpsest.attacks.linear import Operator, precise_model, released_gradients
 from palimpsest.attacks.matching import linear_matching
 from palimpsest.attacks.whitening import PublicGradients, change_of, gradients_of
 from palimpsest.simulator.world.cards import Card
@@ -77,7 +78,8 @@ class Compound(Search):
         return found
 
     def _from_hrec(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
-        found = reconstruct(cases, knowledge, operator_of(knowledge), self.reads)
+        operator = operator_of(knowledge, "auto", cases, self.reads)
+        found = reconstruct(cases, knowledge, operator, self.reads)
         if knowledge.facts.model.task == "regression":
             return found
         ground, match = Ground.of(knowledge), linear_matching(quick_model(knowledge))
@@ -86,15 +88,15 @@ class Compound(Search):
             own = [case for case in heard if case.size == size]
             starts = [found[case.index] for case in own]
             y = torch.tensor(np.stack([one.y for one in starts]).astype(np.int64))
-            wanted = Sought(ground, match, y, _taken_out(own, knowledge, self.reads))
+            wanted = Sought(ground, match, y, _taken_out(own, knowledge, operator, self.reads))
             x, misfit = self.refine(wanted, torch.tensor(np.stack([one.x for one in starts])), self.polish)
             found |= {case.index: answer(case, x[i].double(), y[i], misfit[i]) for i, case in enumerate(own)}
         return found
 
 
-def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Reads) -> Tensor:
+def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads) -> Tensor:
     """``[c, 2, p + 1, Q]`` targets of ``linear_matching``."""
-    released = released_gradients(cases, knowledge, operator_of(knowledge), reads)
+    released = released_gradients(cases, knowledge, operator, reads)
     length = np.linalg.norm(released.gradients, axis=(1, 2), keepdims=True)
     return torch.tensor(np.stack([released.gradients / length, released.point], 1), dtype=torch.float32)
 

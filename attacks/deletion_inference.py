@@ -117,7 +117,9 @@ class DeletionLira(_Inference):
     other one (ridge, svm); minus the absolute error (regression). Its drop is compared with the normal law of the
     drops that this record had in shadow deletions of other records; its level before, and after, with that of its
     levels in shadows. These are all models that never had the record (the offline attack): U-LiRA of Hayes et al. 2024
-    would train hundreds more with and without each record. Variances are averaged half and half with those of all
+    would train hundreds more with and without each record. It is thus a test of a population: one threshold over
+    records, each against models of others, which says how well deleted records are told from others on average, and
+    bounds nothing for the worst of them. Variances are averaged half and half with those of all
     records, as the shadows are few. Where no answer changed: zeros, flagged. Guarantee: none.
 
     Attributes:

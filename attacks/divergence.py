@@ -103,30 +103,22 @@ class Divergence:
         mean: Array = shared.reshape(len(rows), len(differences), -1).mean(axis=1)
         return mean
 
-    def gradient(self, size: int, reads: Reads) -> Array:
-        """``[p + 1, Q]`` the change that the deleted records made, as far as it is told, in the length of one round's.
+    def gradient(self, size: int, drift: Array) -> Array:
+        """``[p + 1, Q]`` the change that the deleted records made in all rounds together, as far as it is told.
 
-        Records are the same in every round, only their residuals change: what the rounds added, side by side, spans no
-        more directions than there are records. Their sum, freed of all other directions, is the answer. Of noisy
-        releases, whose increments hide that, the mean difference.
+        A round adds the records' gradient, and turns the difference that it found as it turns every model. Without the
+        latter, what the rounds added, side by side, spans no more directions than there are records, which are the
+        same in every round, only their residuals change. The sum, freed of all other directions, is the answer.
 
         Args:
             size: how many records were deleted.
-            reads: ``first``, or any other for all rounds.
+            drift: ``[rounds - 1, p + 1, Q]`` by how much each round after the first turned the difference back.
         """
-        if reads == "first":
-            first: Array = self.kept[0] - self.gone[0]
-            return first
-        if self.noisy(size):
-            return self.mean(size)
-        increments = self.increments
-        rows = np.concatenate(list(increments), axis=1)
-        directions = np.linalg.svd(rows, full_matrices=False)[0][:, :size]
-        told = directions @ (directions.T @ increments)
-        total: Array = told.sum(axis=0)
-        length = float(np.linalg.norm(total))
-        scaled: Array = total * (float(np.linalg.norm(told[0])) / length if length > 0.0 else 1.0)
-        return scaled
+        added = self.increments
+        added[1:] += drift
+        directions = np.linalg.svd(np.concatenate(list(added), axis=1), full_matrices=False)[0][:, :size]
+        total: Array = directions @ (directions.T @ added.sum(axis=0))
+        return total
 
 
 def divergence_of(case: Case) -> Divergence | None:
@@ -145,13 +137,25 @@ def step_of_a_round(knowledge: PublicKnowledge) -> float:
     """
     facts = knowledge.facts
     training = facts.training
-    present = _present(knowledge)
+    present = present_records(knowledge)
     if facts.algorithm == "fedsgd":
         return float(training["learning_rate"] / present)
-    share = facts.n / _clients(knowledge)
+    share = facts.n / clients_of(knowledge)
     batch = min(float(training["batch_size"]), share)
     visits = training["local_steps"] * batch / share if training["local_steps"] else training["local_epochs"]
     return float(training["learning_rate"] * visits * share / batch / present)
+
+
+def pull_of_a_round(knowledge: PublicKnowledge) -> float:
+    """Learning rate times local steps: how far a round moves a model down the mean gradient; 0 where nobody knows."""
+    if knowledge.facts.clients is None and knowledge.facts.algorithm != "fedsgd":
+        return 0.0
+    return step_of_a_round(knowledge) * present_records(knowledge)
+
+
+def passes_over(rounds: int, knowledge: PublicKnowledge) -> float:
+    """How often so many rounds, the first of which read a record, are expected to have read it."""
+    return 1.0 + (rounds - 1) * present_records(knowledge) / knowledge.facts.n
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
         return case
     common, kept, gone = case.trunk[at - 1], case.trunk[at], case.branch[at]
     start = {name: np.asarray(value, np.float64) for name, value in common.items()}
-    present = _present(knowledge)
+    present = present_records(knowledge)
     after = {}
     for name, value in start.items():
         with_them, without = np.asarray(kept[name], np.float64) - value, np.asarray(gone[name], np.float64) - value
@@ -216,14 +220,14 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
     )
 
 
-def _present(knowledge: PublicKnowledge) -> float:
+def present_records(knowledge: PublicKnowledge) -> float:
     """Records behind one round: all, if everybody takes part; else as many as there are on average."""
-    training, clients = knowledge.facts.training, _clients(knowledge)
+    training, clients = knowledge.facts.training, clients_of(knowledge)
     share = training["sampling"]["rate"] if training.get("sampling") else training["clients_per_round"] / clients or 1.0
     return float(knowledge.facts.n * share)
 
 
-def _clients(knowledge: PublicKnowledge) -> int:
+def clients_of(knowledge: PublicKnowledge) -> int:
     """How many clients there are; where nobody says, those of one round."""
     return knowledge.facts.clients or knowledge.facts.training["clients_per_round"] or 1
 
@@ -234,5 +238,5 @@ def single_step(knowledge: PublicKnowledge) -> bool:
     if facts.algorithm == "fedsgd":
         return True
     training = facts.training
-    share = facts.n / _clients(knowledge)
+    share = facts.n / clients_of(knowledge)
     return bool(training["local_epochs"] == 1 and not training["local_steps"] and training["batch_size"] >= 2 * share)

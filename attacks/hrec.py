@@ -8,8 +8,9 @@ import numpy as np
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.divergence import Reads
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.labels import explain, infer_labels
-from palimpsest.attacks.linear import Operator, Released, dominant, operator_of, precise_model, released_gradients
+from palimpsest.attacks.linear import Operator, Released, dominant, precise_model, released_gradients
 from palimpsest.attacks.reading import Read, read
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -34,7 +35,8 @@ class Hrec(Frozen):
 
     Attributes:
         operator: what the rule leaves in the parameters: ``identity``, a gradient times a step; ``hessian``, an
-            optimum's response; ``auto`` takes it from public knowledge of the rule.
+            optimum's response; ``auto`` takes it from public knowledge of the rule, or from what the change shows
+            (``evidence.operator_of``).
         reads: the pair around the unlearning, where the sequences part, or all from there (see ``Reads``).
     """
 
@@ -45,7 +47,7 @@ class Hrec(Frozen):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
-        operator = operator_of(knowledge, self.operator)
+        operator = operator_of(knowledge, self.operator, cases, self.reads)
         found = reconstruct([case for case in cases if not case.silent], knowledge, operator, self.reads)
         found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         return [found[case.index] for case in cases]

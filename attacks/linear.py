@@ -18,7 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.attacks.divergence import Reads, divergence_of, step_of_a_round
+from palimpsest.attacks.divergence import (
+    Divergence,
+    Reads,
+    divergence_of,
+    passes_over,
+    pull_of_a_round,
+    step_of_a_round,
+)
 from palimpsest.simulator.world.models.model import Model, model_of, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case
@@ -49,13 +56,6 @@ class Released:
     def some(self, chosen: Array | Sequence[int] | slice) -> "Released":
         """The same of some cases, chosen by a mask, positions or a slice."""
         return Released(self.gradients[chosen], self.start[chosen], self.point[chosen], self.scaled[chosen])
-
-
-def operator_of(knowledge: PublicKnowledge, wanted: Operator | Literal["auto"] = "auto") -> Operator:
-    """The operator that is wanted; where nobody says, what the unlearning rule is known to leave."""
-    if wanted != "auto":
-        return wanted
-    return "identity" if knowledge.facts.operator == "identity" else "hessian"
 
 
 def precise_model(knowledge: PublicKnowledge) -> Model:
@@ -148,6 +148,7 @@ def released_gradients(
     before, after = thetas(cases)
     scaled = np.array([i not in parted for i in range(len(cases))])
     if operator == "identity":
+        scaled &= knowledge.facts.operator == "identity"  # of another rule the step is not known
         released = Released((before - after) / knowledge.facts.step, before, before, scaled)
     elif scaled.any():
         gradients = np.zeros(before.shape)
@@ -156,10 +157,28 @@ def released_gradients(
     else:
         released = Released(np.zeros(before.shape), before, before, scaled)
     for i, part in parted.items():
-        released.gradients[i] = part.gradient(cases[i].size, reads) / step_of_a_round(knowledge)
+        released.gradients[i] = _told(part, cases[i].size, knowledge, reads) / step_of_a_round(knowledge)
         released.point[i] = part.common if reads == "first" else part.points.mean(axis=0)
         released.start[i] = released.point[i]
     return released
+
+
+def _told(part: Divergence, size: int, knowledge: PublicKnowledge, reads: Reads) -> Array:
+    """``[p + 1, Q]`` the change that the deleted records made, in the length of one round that reads all of them.
+
+    Of releases that noise rules, the mean difference of the models: increments would hide what it shows.
+    """
+    rounds = len(part.kept)
+    if reads == "first":
+        first: Array = part.kept[0] - part.gone[0]
+        return first
+    if part.noisy(size):
+        return 2.0 * part.mean(size) / passes_over(rounds, knowledge)
+    drift = np.zeros((0, *part.common.shape))
+    if rounds > 1:
+        turned = released_gradient(knowledge, part.kept[:-1], part.gone[:-1]) / knowledge.facts.n
+        drift = pull_of_a_round(knowledge) * turned
+    return part.gradient(size, drift) / passes_over(rounds, knowledge)
 
 
 def dominant(gradients: Array) -> Array:

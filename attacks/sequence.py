@@ -8,6 +8,7 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.joint import JointEquations, families, lineage
 from palimpsest.attacks.prior import Space
 from palimpsest.attacks.unmix import Unmix, records_of
@@ -49,7 +50,7 @@ class Sequence(Frozen):
             iterations=self.iterations,
         )
         found |= {one.case: one for one in alone.run(loud, knowledge, rng)}
-        if knowledge.facts.operator != "identity" and knowledge.facts.model.task == "classification" and loud:
+        if knowledge.facts.model.task == "classification" and operator_of(knowledge, "auto", loud, "pair") == "hessian":
             space = Space(knowledge, self.components)
             for family in families(loud):
                 if len(family) > 1 and sum(case.size for case in family) < knowledge.facts.n:

@@ -1,9 +1,12 @@
 """The adversary alone: a transcript directory and the public knowledge beside it, and nothing else."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
+
+import numpy as np
 
 from palimpsest.attacks.cost import Cost, Meter
 from palimpsest.attacks.queries import Window
@@ -14,7 +17,6 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, case
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Case, Guess
-from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,14 @@ class Answer:
 
 
 def attack_transcript(
-    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None, seed: int = 0
+    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None
 ) -> dict[str, Answer]:
-    """Run attacks on one transcript.
+    """Run attacks on one transcript; the same transcript gives the same answers, whatever else runs beside them.
 
     Args:
         directory: of the transcript.
         attacks: at most one of each kind.
         knowledge: what the adversary knows; ``knowledge.json`` beside the transcript where not given.
-        seed: of the attacks' own randomness; each attack has a stream of its own, whatever others run beside it.
 
     Returns:
         Answers by the attack's kind.
@@ -44,17 +45,45 @@ def attack_transcript(
         ValueError: an attack does not work on this model, or two attacks are of one kind.
     """
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
-    _check(attacks, known)
-    cases = cases_of(Transcript.open(directory), known.facts)
-    _check_heard(attacks, cases)
-    return {attack.kind: answer(attack, cases, known, seed) for attack in attacks}
+    check(attacks, known)
+    known, cases, digest = opened(directory, known)
+    check_heard(attacks, cases)
+    return {attack.kind: answer(attack, cases, known, digest) for attack in attacks}
 
 
-def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKnowledge, seed: int = 0) -> Answer:
-    """Run one attack; one without the parameters gets a window on each case in the case's place."""
+def opened(directory: Path, knowledge: PublicKnowledge | None = None) -> tuple[PublicKnowledge, list[Case], str]:
+    """Read a transcript: what is known beside it, its cases, and its digest.
+
+    Raises:
+        TranscriptError: the transcript or the knowledge cannot be read.
+    """
+    known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
+    transcript = Transcript.open(directory)
+    return known, cases_of(transcript, known.facts), transcript.digest()
+
+
+def randomness(digest: str, kind: str) -> np.random.Generator:
+    """An attack's own random numbers: from what everybody holds, so that they lead to nothing that is secret.
+
+    Args:
+        digest: of the transcript that is attacked.
+        kind: of the attack.
+    """
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{digest}|attack|{kind}".encode()).digest(), "big"))
+
+
+def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKnowledge, digest: str = "") -> Answer:
+    """Run one attack; one without the parameters gets a window on each case in the case's place.
+
+    Args:
+        attack: works on this model.
+        cases: all of a transcript.
+        known: what the adversary knows.
+        digest: of the transcript; its random numbers are derived from it.
+    """
     if not cases:
         return Answer([], Cost(0.0))
-    rng = generator(seed, f"attack/{attack.kind}")
+    rng = randomness(digest, attack.kind)
     if not isinstance(attack, QueryAttack):
         with Meter() as meter:
             found = attack.run(cases, known, rng)
@@ -79,7 +108,12 @@ def access_of(attack: QueryAttack) -> Access:
     return attack.card.access
 
 
-def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
+def check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> None:
+    """Refuse attacks that cannot work on a transcript.
+
+    Raises:
+        ValueError: an attack does not work on this model, or two attacks are of one kind.
+    """
     kinds, model = [attack.kind for attack in attacks], known.facts.model.kind
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"attacks {', '.join(kinds)} were asked for together: at most one of each kind can run")
@@ -96,7 +130,7 @@ def _check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> N
             )
 
 
-def _check_heard(attacks: Sequence[Attack | QueryAttack], cases: Sequence[Case]) -> None:
+def check_heard(attacks: Sequence[Attack | QueryAttack], cases: Sequence[Case]) -> None:
     """Refuse attacks that read messages where there are none, or none of single clients."""
     heard = [message for case in cases for message in case.messages]
     there = {"messages": bool(heard), "updates": any(len(message.clients) == 1 for message in heard)}

@@ -12,8 +12,9 @@ from palimpsest.attacks.divergence import Reads
 from palimpsest.attacks.draws import Draws
 from palimpsest.attacks.embedding import invert
 from palimpsest.attacks.equations import Equations, without
+from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.exchange import Exchange
-from palimpsest.attacks.linear import Released, operator_of
+from palimpsest.attacks.linear import Operator, Released
 from palimpsest.attacks.prior import Space
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -71,21 +72,23 @@ class Unmix(Frozen):
             space = Space(knowledge, self.components)
             start = _START * rng.standard_normal((max(case.size for case in loud), space.z.shape[1]))
             seed, labelling = int(rng.integers(2**31)), self._labelling(knowledge)
+            operator = operator_of(knowledge, self.operator, loud, self.reads)
             for case in loud:
                 own = generator(seed, "unmix", case.index)  # a case's draws do not depend on its neighbours
-                found[case.index] = self._unmixed(case, knowledge, space, start[: case.size], labelling, own)
+                found[case.index] = self._unmixed(case, knowledge, operator, space, start[: case.size], labelling, own)
         return [found[case.index] for case in cases]
 
     def _unmixed(
         self,
         case: Case,
         knowledge: PublicKnowledge,
+        operator: Operator,
         space: Space,
         start: Array,
         labelling: Space,
         rng: np.random.Generator,
     ) -> Reconstruction:
-        rest, released = without(case, knowledge, operator_of(knowledge, self.operator), self.reads)
+        rest, released = without(case, knowledge, operator, self.reads)
         labels = self._labels(case, rest, released, labelling, start, rng)
         equations = Equations(rest, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)

@@ -73,6 +73,11 @@ class History:
         """``[clients]`` what each client's update counts for in a round's mean, before any deletion."""
         return self.setup.weights
 
+    @property
+    def batch_size(self) -> int:
+        """Records of one minibatch of local training."""
+        return self.setup.recipe.batch_size
+
     def stored_for(self, needs: Collection[str]) -> int:
         """Bytes that the server keeps on disk or in memory for a method with these needs."""
         total = 0 if self.statistics is None else self.statistics.gram.nbytes + self.statistics.moment.nbytes

@@ -11,7 +11,7 @@ from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import SECRET
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, private_part
 from palimpsest.simulator.world.protocols.federation import PERTURBATION
-from palimpsest.simulator.world.records import Array, Forget
+from palimpsest.simulator.world.records import Array, Forget, Params
 from palimpsest.simulator.world.seeding import Key
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Recipe
 
@@ -61,6 +61,7 @@ class Setup:
         account: where what defenses with differential privacy spend is written down.
         secure_noise: noise comes from the operating system; the run can't be repeated.
         sampling_is_secret: whether nobody but the server knows who takes part in a round.
+        start: the model that every training begins with; None: drawn.
         memories: of the trunk, what the defense remembered after 0, 1, ... rounds.
     """
 
@@ -76,6 +77,7 @@ class Setup:
     account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
     secure_noise: bool = False
     sampling_is_secret: bool = False
+    start: Params | None = None
     memories: tuple[Memory, ...] = ()
 
     @cached_property

@@ -33,7 +33,8 @@ def train(
     sharded = setup.plan.shards > 1 and any(lineage.shard is None for lineage in lineages)
     if starts is None:
         model = model_of(setup.spec)
-        starts = [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
+        drawn = [] if setup.start else [model.init(generator(setup.seed, *lineage.init)) for lineage in lineages]
+        starts = [setup.start] * len(lineages) if setup.start else drawn
         if setup.plan.algorithm in ("fedavg", "fedsgd"):
             shards = [[start] * setup.plan.shards for start in starts]
             yield Step(range(len(lineages)), starts, 0, shards=shards)

@@ -24,9 +24,10 @@ class FedEraser(Frozen):
     u_k^t being what k sent in the SAME round of training. The first round needs no calibration: its start was the
     initial model.
 
-    As in the paper lengths and directions are whole clients' (the authors' code takes them layer by layer, of the
-    clients' mean), and the T / dt steps that are replayed are as long as they were: with dt > 1 the model goes a part
-    of the way only, and loses utility where the training had not settled.
+    As in the paper, lengths and directions are of a client's whole update. The authors' code takes both layer by layer,
+    of the clients' mean update, so that a layer keeps its length there and not here. The T / dt steps that
+    are replayed are as long as they were: with dt > 1 the model goes a part of the way only, and loses utility where
+    the training had not settled.
 
     Guarantee: none, but for this: with dt = 1, r = 1 and nobody forgotten it reproduces the training. Cost: T / dt
     rounds of r E epochs, without the leavers. The server keeps the update of every client in every round (all rounds:
@@ -56,8 +57,8 @@ class FedEraser(Frozen):
                 yield Outcome(Release(cases[i].branch, round + 1, "unlearning", models[i]))
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """Rounds of shortened training, at the stored lengths, lead to no optimum."""
+        return "unknown", 1.0
 
     def _steps(
         self,

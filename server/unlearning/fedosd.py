@@ -29,8 +29,9 @@ class FedOsd(Frozen):
     theta - theta_0, theta_0 the model before the unlearning, so that they cannot walk back to it, and brought back to
     its length. Gradients are over all of a client's records.
 
-    The authors' code projects and stretches every client's gradient of the recovery before it takes their mean; here
-    it is the mean step of a round of local training.
+    Not as in the authors' code: there the rows of A are all clients, in every step; here they are a cohort of those
+    who stay, which is all of them where a round takes everybody. There every client's gradient of the recovery is
+    projected and stretched before the mean is taken; here it is the mean step of a round of local training.
 
     Guarantee: none. Cost: ``steps`` gradients of the leavers, who must be online, and of a cohort, each client's seen
     alone, and ``rounds`` rounds of recovery. The server keeps the model before. Reports the mean share of ||g_u|| that
@@ -69,8 +70,8 @@ class FedOsd(Frozen):
                 yield Outcome(Release(case.branch, stepped.round, "recovery", models[i]))
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """Steps off the others' gradients and a few rounds of recovery lead to no optimum."""
+        return "unknown", 1.0
 
 
 def _directions(

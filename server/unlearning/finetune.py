@@ -37,5 +37,5 @@ class Finetune(Frozen):
         return Forecast(rounds, work.updates(rounds), rounds)
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """A few rounds of training on lead from wherever the model was to no optimum."""
+        return "unknown", 1.0

@@ -46,5 +46,5 @@ class Not(Frozen):
         return Forecast(rounds, work.updates(rounds), rounds + len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
-        """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""
-        return "hessian", 1.0
+        """The first layer is negated, and a few rounds of training on lead to no optimum."""
+        return "unknown", 1.0

@@ -41,9 +41,9 @@ class Sifu(Frozen):
     number for each client, for which it sees single clients' updates. Reports the restored round, Psi there and Psi*.
 
     Attributes:
-        epsilon: of the certificate; default: ours (1 in the authors' code).
+        epsilon: of the certificate, as in the example of the authors' code.
         delta: of the certificate; one over the clients in the authors' code, of whom the paper has 100.
-        sigma: deviation of the noise, as in the authors' code.
+        sigma: deviation of the noise, as in that example.
     """
 
     card: ClassVar[Card] = CARDS["sifu"]

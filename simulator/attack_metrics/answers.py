@@ -19,6 +19,7 @@ TARGETS: Mapping[str, str] = {
     "reconstruction": f"{_HERE}.reconstruction:CARD",
     "labels": f"{_HERE}.labels:CARD",
     "scores": f"{_HERE}.scores:CARD",
+    "profile": f"{_HERE}.profile:CARD",
 }
 """Where the card of each built-in kind stands."""
 

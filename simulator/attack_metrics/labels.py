@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored, Truth, class_name
-from palimpsest.simulator.attack_metrics.resampling import interval_of_mean
+from palimpsest.simulator.results.intervals import share_interval
 from palimpsest.simulator.world.records import Array, Labels
 from palimpsest.simulator.world.specs import Schema
 
@@ -36,9 +36,7 @@ def score_labels(truths: Sequence[Truth], answers: Sequence[Labels]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def summarise_labels(
-    frame: pd.DataFrame, truths: Sequence[Truth], public_y: Array, rng: np.random.Generator
-) -> dict[str, Any]:
+def summarise_labels(frame: pd.DataFrame, truths: Sequence[Truth], public_y: Array) -> dict[str, Any]:
     """The figures of one attack on classes; ``_prior`` is what the public sample's most common class scores."""
     common = np.bincount(np.asarray(public_y).astype(np.int64)).argmax()
     prior = [float((truth.y == common).mean()) for truth in truths]
@@ -49,14 +47,14 @@ def summarise_labels(
         "label_accuracy": float(np.average(frame["label_share"], weights=frame["size"])),
         "label_accuracy_prior": float(np.average(prior, weights=frame["size"])),
         "class_accuracy": float(frame["class_correct"].mean()),
-        "class_accuracy_ci95": interval_of_mean([frame["class_correct"].to_numpy(np.float64)[:, None]], rng),
+        "class_accuracy_ci95": list(share_interval(float(frame["class_correct"].mean()), len(frame))),
         "no_signal": int(frame["no_signal"].sum()),
     }
 
 
 def _score(attempt: Attempt[Labels], material: Material) -> Scored:
     frame = score_labels(material.truths, attempt.guesses)
-    return Scored(frame, summarise_labels(frame, material.truths, material.knowledge.y, attempt.bootstrap))
+    return Scored(frame, summarise_labels(frame, material.truths, material.knowledge.y))
 
 
 def _lines(guess: Labels, schema: Schema) -> list[str]:

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored, Truth, class_name
 from palimpsest.simulator.attack_metrics.measures import measures
 from palimpsest.simulator.attack_metrics.measures.measure import Background, Pairs, unit
-from palimpsest.simulator.attack_metrics.resampling import RESAMPLES
+from palimpsest.simulator.attack_metrics.resampling import Resampled
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Reconstruction
 from palimpsest.simulator.world.specs import Schema
@@ -102,56 +102,40 @@ def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> 
     """The figures of one attack for ``results.json``.
 
     A measure has its median, 10th and 90th percentile and ``_ci95``, the percentile interval of the median over
-    resampled cases (the records of one deletion are no independent draws), or figures of its own. What was not
-    measured is absent.
+    what ``resampled`` names (deletions, where there are enough), or figures of its own. What was not measured is
+    absent, and so are intervals where there is too little to resample.
 
     Args:
         frame: what ``score_attack`` returned, with at least one row.
         seconds: the attack took over all cases.
         rng: draws the resamples.
     """
-    count = len(frame)
-    draws = rng.integers(0, frame["case"].nunique(), (RESAMPLES, frame["case"].nunique()))
+    count, resampled = len(frame), Resampled(frame, rng)
     figures: dict[str, Any] = {"kind": "reconstruction", "n": count, "cases": int(frame["case"].nunique())}
-    groups = frame.groupby("case", sort=False)
-    places = groups.ngroup().to_numpy(), groups.cumcount().to_numpy()
+    if resampled.unit is not None:
+        figures["resampled"] = resampled.unit
     for name, measure in measures().items():
         if name in frame and measure.figures is not None:
             figures |= measure.figures(frame)
         elif name in frame:
-            figures |= _spread(name, frame[name].to_numpy(np.float64), places, draws)
+            figures |= _spread(name, frame[name].to_numpy(np.float64), resampled)
     figures["no_signal"] = int(frame["no_signal"].sum())
     if "sign_flipped" in frame:
         figures["sign_flips"] = int(frame.groupby("case")["sign_flipped"].first().sum())
     return {**figures, "seconds_per_record": seconds / count}
 
 
-def _spread(name: str, values: Array, places: tuple[Array, Array], draws: Array) -> dict[str, Any]:
-    """Median, percentiles and interval of one measure.
-
-    Args:
-        name: of the measure.
-        values: ``[n]``.
-        places: ``[n]`` the case of each, counted from 0, and its position in its case.
-        draws: ``[resamples, cases]`` cases.
-    """
-    padded = np.full([1 + int(place.max()) for place in places], np.nan)
-    padded[places] = values
-    medians = np.concatenate([_medians(padded[some].reshape(len(some), -1)) for some in np.array_split(draws, 20)])
-    low, high = np.percentile(medians, [2.5, 97.5])
+def _spread(name: str, values: Array, resampled: Resampled) -> dict[str, Any]:
+    """Median, percentiles and interval of one measure's values ``[n]``."""
     tenth, middle, ninetieth = np.percentile(values, [10, 50, 90])
-    return {
+    figures: dict[str, Any] = {
         f"{name}_median": float(middle),
         f"{name}_p10": float(tenth),
         f"{name}_p90": float(ninetieth),
-        f"{name}_ci95": [float(low), float(high)],
     }
-
-
-def _medians(rows: Array) -> Array:
-    """Median of each row, its padding left out."""
-    middle: Array = np.nanmedian(rows, axis=1) if np.isnan(rows).any() else np.median(rows, axis=1)
-    return middle
+    if (interval := resampled.interval_of_median(values)) is not None:
+        figures[f"{name}_ci95"] = interval
+    return figures
 
 
 def _score(attempt: Attempt[Reconstruction], material: Material) -> Scored:
@@ -159,7 +143,14 @@ def _score(attempt: Attempt[Reconstruction], material: Material) -> Scored:
     frame = score_attack(
         material.truths, attempt.guesses, known, known.facts.schema_, material.candidates, attempt.draws
     )
-    return Scored(frame, summarise(frame, attempt.seconds, attempt.bootstrap))
+    return Scored(frame, {**summarise(frame, attempt.seconds, attempt.bootstrap), **_prior(known)})
+
+
+def _prior(knowledge: PublicKnowledge) -> dict[str, float]:
+    """How often a guess at the class is right: the commonest one's share of the public sample; none in regression."""
+    if knowledge.facts.schema_.task != "classification":
+        return {}
+    return {"label_prior": float(np.bincount(np.asarray(knowledge.y).astype(np.int64)).max() / len(knowledge.y))}
 
 
 def _lines(guess: Reconstruction, schema: Schema) -> list[str]:

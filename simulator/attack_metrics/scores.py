@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored
 from palimpsest.simulator.attack_metrics.challenge import Status
-from palimpsest.simulator.attack_metrics.resampling import interval_of_mean
-from palimpsest.simulator.unlearning_metrics.membership import RATES, detects
+from palimpsest.simulator.attack_metrics.rates import Separation
+from palimpsest.simulator.unlearning_metrics.membership import detects
 from palimpsest.simulator.world.records import Array, Scores
 from palimpsest.simulator.world.specs import Schema
 
@@ -83,23 +83,24 @@ def summarise_scores(
         "kind": "scores",
         "n": len(frame),
         "cases": int(frame["case"].nunique()),
-        "negatives": int((status == Status.HELD_OUT).sum()),
+        "negatives": int((status[0] == Status.HELD_OUT).sum()),
         "no_signal": int(frame["no_signal"].sum()),
         "membership_auc_trained": float(frame["share_before"].mean()),
-        **_at_low_rates("membership_", "_trained", status, answers, "member_before"),
+        **Separation.of(status, answers, "member_before", rng).at_low_rates("membership_", "_trained"),
     }
     powerful = detects(by_case["share_before"])
     figures["membership_valid"] = powerful
     reason = _NO_POWER.format(figures["membership_auc_trained"])
     if powerful:
         figures["membership_auc"] = float(frame["share_after"].mean())
-        figures |= _at_low_rates("membership_", "", status, answers, "member_after")
+        figures |= Separation.of(status, answers, "member_after", rng).at_low_rates("membership_", "")
     else:
         figures["membership_withheld"] = reason
     if not (powerful or detects(by_case["share"])):
         return {**figures, "withheld": reason}
-    figures |= {"auc": float(frame["share"].mean()), "auc_ci95": interval_of_mean(by_case["share"], rng)}
-    figures |= _at_low_rates("", "", status, answers, "deleted")
+    separation, area = Separation.of(status, answers, "deleted", rng), float(frame["share"].mean())
+    interval = separation.area()
+    figures |= {"auc": area} | ({} if interval is None else {"auc_ci95": interval}) | separation.at_low_rates("", "")
     retained = _pooled(status, answers, "deleted", Status.RETAINED)
     if len(retained):
         own = _pooled(status, answers, "deleted", Status.DELETED)
@@ -121,22 +122,6 @@ def _shares(values: Array, ascending: Array) -> Array:
     below = np.searchsorted(ascending, values, "left") + np.searchsorted(ascending, values, "right")
     shares: Array = below / (2.0 * len(ascending))
     return shares
-
-
-def _at_low_rates(
-    prefix: str, suffix: str, status: NDArray[np.int64], answers: Sequence[Scores], field: str
-) -> dict[str, float]:
-    """True positive rates at low false positive rates; rates below one record in all held-out ones are absent."""
-    positive, negative = (_pooled(status, answers, field, which) for which in (Status.DELETED, Status.HELD_OUT))
-    truth = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
-    from sklearn.metrics import roc_curve  # takes a second to import, and few runs need it
-
-    false, true, _ = roc_curve(truth, np.concatenate([positive, negative]), drop_intermediate=False)
-    return {
-        f"{prefix}{name}{suffix}": float(true[np.searchsorted(false, rate, "right") - 1])
-        for name, rate in RATES.items()
-        if rate * len(negative) >= 1.0
-    }
 
 
 def _score(attempt: Attempt[Scores], material: Material) -> Scored:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from palimpsest.attacks.session import Answer, attack_transcript
 from palimpsest.simulator.attack_metrics.answers import answer_card
+from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.figures.gallery import draw_answers
 from palimpsest.simulator.figures.style import STYLE, save
 from palimpsest.simulator.results.answers import save_answers
@@ -28,16 +29,13 @@ _SHOWN = 4
 _SMALL = 20
 
 
-def attack(
-    transcript: Path, attacks: Sequence[str], knowledge: Path | None, seed: int, out: Path, console: Console
-) -> list[Path]:
+def attack(transcript: Path, attacks: Sequence[str], knowledge: Path | None, out: Path, console: Console) -> list[Path]:
     """Attack a transcript, show the first answers, and write all of them.
 
     Args:
         transcript: directory of one arm's transcript.
         attacks: names.
         knowledge: ``knowledge.json``; the one beside the releases where not given.
-        seed: of the attacks' own randomness.
         out: safetensors file to write; for images, a gallery is drawn beside it.
         console: is shown the answers.
 
@@ -49,7 +47,8 @@ def attack(
     Transcript.open(transcript)  # what is wrong with it is said before what is wrong with the knowledge
     known = PublicKnowledge.open(knowledge or transcript / "knowledge.json")
     try:
-        answers = attack_transcript(transcript, methods, known, seed)
+        with one_thread():  # as in a run, to whose bits its answers are equal
+            answers = attack_transcript(transcript, methods, known)
     except TranscriptError:
         raise
     except ValueError as error:

@@ -23,8 +23,11 @@ ERR = Console(stderr=True, highlight=False)
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong with the input, and end."""
-    ERR.print(f"error: {message}", markup=False, soft_wrap=True)
+    """Say what is wrong with the input, and end; what a stranger wrote may be in the message."""
+    from palimpsest.simulator.world.errors import printable
+
+    said = "\n".join(map(printable, message.split("\n")))
+    ERR.print(f"error: {said}", markup=False, soft_wrap=True)
     raise typer.Exit(WRONG_INPUT)
 
 

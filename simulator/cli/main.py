@@ -112,14 +112,13 @@ def attack(
     out: Annotated[
         Path | None, typer.Option(help="Where to write; reconstructions-ARM.safetensors if left out.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the attack's own randomness.")] = 0,
 ) -> None:
     """Be the adversary alone: reconstruct from a transcript, with public knowledge and no ground truth."""
     with input_errors():
         from palimpsest.simulator.cli import attack as adversary
 
         place = out or Path(f"reconstructions-{transcript.resolve().name}.safetensors")
-        for written in adversary.attack(transcript, attacks, knowledge, seed, place, OUT):
+        for written in adversary.attack(transcript, attacks, knowledge, place, OUT):
             OUT.print(f"written: {written}", soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
-from palimpsest.simulator.world.protocols.events import Observer
+from palimpsest.simulator.world.protocols.events import Noted, Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
 
@@ -17,7 +17,9 @@ def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> A
     served = serve(inputs, files.transcript, directory.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
-    attacked = attack(files.transcript, inputs.arm.attacks, inputs.arm.seed)
+    attacked = attack(files.transcript, inputs.arm.attacks)
+    for kind, why in attacked.failures.items():
+        observer.noted(Noted(f"{inputs.arm.id}: the attack {kind} failed: {why}"))
     digest = Transcript.open(files.transcript).digest()
     assessed = assess(inputs, served, granted, attacked, digest)
     _write(files, inputs, served, attacked, assessed)

@@ -10,10 +10,12 @@ import pandas as pd
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import Material, Truth
+from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.knowledge import conditions
 from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.planning.drawing import strata_of
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.privacy import privacy_entry
 from palimpsest.simulator.unlearning_metrics.compare import Ended
@@ -88,7 +90,8 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "requests": {"made": len(trunk.ground.requests), "completed": len(processed)},
         "transcript_digest": digest,
         **worth.entry,
-        "attacks": {kind: marked.figures for kind, marked in marks.items() if processed},
+        "attacks": _attacks(marks, inputs.arm.seed) if processed else {},
+        **({"failed_attacks": dict(attacked.failures)} if attacked.failures else {}),
         "privacy": _privacy(inputs, served) | _bounds(inputs, served, marks, public),
         "notes": _notes(processed),
         "cost": cost(
@@ -148,6 +151,12 @@ def _marks(
     return {kind: mark(kind, answer, material) for kind, answer in attacked.answers.items()}
 
 
+def _attacks(marks: Mapping[str, Mark], seed: int) -> dict[str, Mapping[str, Any]]:
+    """Each attack's figures, those beside answers that read no model included."""
+    beside = gains({kind: marked.frame for kind, marked in marks.items()}, generator(seed, "gains"))
+    return {kind: {**marked.figures, **beside.get(kind, {})} for kind, marked in marks.items()}
+
+
 def _truth(inputs: ArmInputs, processed: Sequence[Processed]) -> dict[str, Array]:
     """The deleted records of all cases, one below the other."""
     records = [inputs.forgotten(p) for p in processed]
@@ -198,8 +207,9 @@ def _bounds(inputs: ArmInputs, served: Served, marks: Mapping[str, Mark], knowle
     spans = spans_of(served.account, served.processed, solved)
     scores = {kind: marked.frame for kind, marked in marks.items()}
     comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
-    rng = generator(inputs.arm.seed, "bounds")
-    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng)}
+    setting, rng = ground.setting, generator(inputs.arm.seed, "bounds")
+    strata = strata_of(setting.deletion, ground.population, alike=setting.data.partition.scheme == "iid")
+    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng, strata)}
 
 
 def _notes(processed: Sequence[Processed]) -> dict[str, float]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from palimpsest.attacks.session import Answer, attack_transcript
+from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.challenge import Posed, pose
+from palimpsest.simulator.experiment.attackers import run_attacks
 from palimpsest.simulator.experiment.knowledge import knowledge_of
 from palimpsest.simulator.experiment.served import ArmInputs, Served
 from palimpsest.simulator.world.protocols.attack import Attack
@@ -33,9 +34,11 @@ class Attacked:
 
     Attributes:
         answers: by the attack's kind.
+        failures: of each attack that failed, why, as the rest of a sentence.
     """
 
     answers: Mapping[str, Answer]
+    failures: Mapping[str, str]
 
 
 def grant(inputs: ArmInputs, served: Served) -> Granted:
@@ -49,14 +52,13 @@ def grant(inputs: ArmInputs, served: Served) -> Granted:
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
 
 
-def attack(transcript: Path, attacks: Sequence[Attack], seed: int) -> Attacked:
+def attack(transcript: Path, attacks: Sequence[Attack]) -> Attacked:
     """Run an arm's attacks on its transcript, with the knowledge that lies beside it.
 
     Raises:
-        TranscriptError: the transcript or the knowledge cannot be read.
-        ValueError: an attack does not work on this model.
+        RunFailure: the transcript or the knowledge cannot be read.
     """
-    return Attacked(attack_transcript(transcript, attacks, seed=seed))
+    return Attacked(*run_attacks(transcript, attacks))
 
 
 def public_of(inputs: ArmInputs, granted: Granted) -> PublicKnowledge:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.simulator.attack_metrics import answers
+from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all
@@ -134,6 +135,8 @@ def simulate(
     outline, place = plan(scenario), RunDirectory(directory.resolve())
     observers = Observers.of(directory, observer)
     device = _device(scenario, ground[0].federation(grid, "devices"), place, observers)
+    if said := attackers.said_of_confinement():
+        observers.noted(Noted(said))
     with one_thread():
         do_all(
             _left(place, scenario, outline, [replace(base, device=device) for base in ground]),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from palimpsest.server.ledger import Ledger
+from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
 from palimpsest.simulator.experiment.observers import EventLog, Observers, following
 from palimpsest.simulator.experiment.served import ArmInputs
@@ -104,6 +105,7 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
 def _train(task: Task, grid: Grid, observers: Observers) -> Trunk:
     """Train, and retrain for comparison."""
     ground, privacy, began = task.ground, task.scenario.privacy, time.perf_counter()
+    attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
     trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
     observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds"))

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import INK, PALE, RULE, heading, heading_inches, save
 from palimpsest.simulator.figures.titles import metric_of
+from palimpsest.simulator.results.entry import Interval
+from palimpsest.simulator.results.evidence import centred_interval_of
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import defense_of, reconstructions, unlearning_of
@@ -30,6 +32,7 @@ class Offer:
         left: median centred cosine of the attack that gets most back.
         cost: utility lost to it.
         bought: centred cosine taken from the attack.
+        surely: whether intervals show that it takes anything: that of what is left lies below that without a defense.
     """
 
     kind: str
@@ -38,6 +41,7 @@ class Offer:
     left: float
     cost: float
     bought: float
+    surely: bool = False
 
     @property
     def per_point(self) -> float:
@@ -58,7 +62,15 @@ def offers(arms: Sequence[ArmResult]) -> dict[str, list[Offer]]:
             continue
         free, bare = _utility(settings[""]), _left(settings[""])
         found[how] = [
-            Offer(own[0].defense.kind, label, u := _utility(own), c := _left(own), free - u, bare - max(0.0, c))
+            Offer(
+                kind=own[0].defense.kind,
+                label=label,
+                utility=_utility(own),
+                left=_left(own),
+                cost=free - _utility(own),
+                bought=bare - max(0.0, _left(own)),
+                surely=_less(own, settings[""]),
+            )
             for label, own in settings.items()
         ]
     return found
@@ -72,7 +84,10 @@ def price(run: RunFiles, variant: str) -> Path | None:
         return None
     best = {how: max(own, key=lambda offer: offer.per_point) for how, own in shown.items()}
     said = "; ".join(
-        f"after {how} {offer.label} buys most for a point of {metric_of(arms)}" for how, offer in best.items()
+        f"after {how} {offer.label} buys most for a point of {metric_of(arms)}"
+        if offer.surely
+        else f"after {how} deletions are too few to tell which defense buys anything"
+        for how, offer in best.items()
     )
     title = f"{variant}: {said}" if variant else f"{said[:1].upper()}{said[1:]}"
     detail = (
@@ -109,6 +124,18 @@ def _left(arms: Sequence[ArmResult]) -> float:
             [max(a.cosine_centred_median for n, a in reconstructions(arm).items() if n != "average") for arm in arms]
         )
     )
+
+
+def _less(own: Sequence[ArmResult], bare: Sequence[ArmResult]) -> bool:
+    """Whether all that attacks get under a defense surely lies below what some attack gets without it, in each seed."""
+    left = [interval for arm in own for interval in _intervals(arm)]
+    free = [max((interval[0] for interval in _intervals(arm) if interval), default=-1.0) for arm in bare]
+    return all(interval is not None and interval[1] < min(free) for interval in left)
+
+
+def _intervals(arm: ArmResult) -> list[Interval | None]:
+    """95 % of each attack's median centred cosine; None where it has no interval."""
+    return [centred_interval_of(attack) for name, attack in reconstructions(arm).items() if name != "average"]
 
 
 def _cloud(axes: Axes, own: Sequence[Offer], inks: Mapping[str, str]) -> None:

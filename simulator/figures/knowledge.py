@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palimpsest.simulator.figures.style import PALE, RULE, colour, heading, heading_inches, name, save, spread
+from palimpsest.simulator.results.evidence import centred_interval_of
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import BASELINES, reconstructions
@@ -128,7 +129,7 @@ def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[Ar
     rows = []
     for value in values:
         found = [reconstructions(arm)[attack] for arm in own[value] if attack in reconstructions(arm)]
-        ends = [(f.cosine_centred_median, *f.cosine_centred_ci95) for f in found]
+        ends = [(f.cosine_centred_median, *(centred_interval_of(f) or [f.cosine_centred_median] * 2)) for f in found]
         rows.append(tuple(float(middle) for middle in np.median(np.array(ends), axis=0)))
     medians, low, high = zip(*rows, strict=True)
     return Line(attack, setting, tuple(values), medians, low, high)

@@ -31,6 +31,7 @@ _COLOURS = {
     "candidate-match": "#88CCEE",
     "deletion-inference": "#E69F00",
     "deletion-lira": "#882255",
+    "client-profile": "#004488",
 }
 """After Okabe and Ito 2008 and Tol 2021. Of the shipped attacks no two share a colour."""
 _OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")

@@ -10,6 +10,7 @@ from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.plan import Prefix, Setting
 from palimpsest.simulator.planning.privacy import defended
 from palimpsest.simulator.planning.public_sample import sample
+from palimpsest.simulator.planning.public_start import public_start
 from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import setup_of
 from palimpsest.simulator.scenario.load import Scenario
@@ -65,6 +66,7 @@ class Groundwork:
             sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
         _check_model(prefix, model_of(setup.spec))
+        setup = replace(setup, start=public_start(setting, population, setup, seed))
         setup = defended(setup, prefix.defenses, scenario.privacy)
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)

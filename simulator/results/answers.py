@@ -13,13 +13,14 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from palimpsest.simulator.world.files import write_atomically
+from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.records import Array, Guess, Labels, Reconstruction, Scores
 
 if TYPE_CHECKING:
     from palimpsest.attacks.session import Answer
 
 _METADATA = "answers"
-BUILT_IN: Mapping[str, type[Guess]] = {kind.name: kind for kind in (Reconstruction, Labels, Scores)}
+BUILT_IN: Mapping[str, type[Guess]] = {kind.name: kind for kind in (Reconstruction, Labels, Scores, Profile)}
 """Kinds of answer that can be read without another package."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from palimpsest.simulator.results.entry import Entry, Interval, Number
 
@@ -34,23 +34,40 @@ class AttackResult(Entry):
         return value if isinstance(value, int | float) else None
 
 
+class Gain(Entry):
+    """How much more alike than a floor's answer the attack's is to the same record, the median; see ``gains``."""
+
+    cosine: Number
+    cosine_ci95: Interval | None = None
+    cosine_centred: Number
+    cosine_centred_ci95: Interval | None = None
+
+
 class ReconstructionResult(AttackResult):
     """An attack that answered with records; cosines are to the deleted records, ``centred`` by the public mean.
 
     ``label_accuracy`` is None in regression, ``top1_of_1000`` and ``candidates`` where there are no test records.
+
+    Attributes:
+        resampled: what intervals are over. None where there are no intervals, and in older runs: deletions.
+        label_prior: how often the commonest public class is right; None in regression and in older runs.
+        gain_over: by the answer that read no model; empty for these themselves, and in older runs.
     """
 
     kind: Literal["reconstruction"]
+    resampled: Literal["deletion", "record"] | None = None
+    gain_over: dict[str, Gain] = Field(default_factory=dict)
     cosine_median: Number
     cosine_p10: Number
     cosine_p90: Number
-    cosine_ci95: Interval
+    cosine_ci95: Interval | None = None
     cosine_centred_median: Number
     cosine_centred_p10: Number
     cosine_centred_p90: Number
-    cosine_centred_ci95: Interval
+    cosine_centred_ci95: Interval | None = None
     mse_median: Number
     label_accuracy: Number | None = None
+    label_prior: Number | None = None
     top1_of_1000: Number | None = None
     candidates: int | None = None
     seconds_per_record: Number
@@ -78,7 +95,8 @@ class MatchingResult(AttackResult):
 class ScoresResult(AttackResult):
     """An attack that told deleted records from others.
 
-    ``auc`` and what belongs to it are None where they are withheld: the attack has no power on the model before.
+    ``auc`` and what belongs to it are None where they are withheld: the attack has no power on the model before; its
+    interval is None where deletions are too few for one. ``negatives`` are held-out records.
     """
 
     kind: Literal["scores"]
@@ -88,7 +106,26 @@ class ScoresResult(AttackResult):
     auc: Number | None = None
     auc_ci95: Interval | None = None
     tpr_at_1_percent: Number | None = None
+    tpr_at_1_percent_ci95: Interval | None = None
     withheld: str | None = None
+
+
+class ProfileResult(AttackResult):
+    """An attack that answered with a leaver's statistics; ``_prior`` is what the public sample's score."""
+
+    kind: Literal["profile"]
+    total_variation_median: Number
+    total_variation_prior_median: Number
+    total_variation_ci95: Interval
+    count_error_median: Number
+    count_error_prior_median: Number
+    mean_likeness_median: Number
+    mean_likeness_prior_median: Number
+    column_error_median: Number
+    column_error_prior_median: Number
+    counts_covered: Number
+    means_covered: Number
+    columns_covered: Number
 
 
 class OtherResult(AttackResult):
@@ -111,7 +148,7 @@ class OtherResult(AttackResult):
     measured_by: str
 
 
-_KINDS = ("reconstruction", "labels", "matching", "scores")
+_KINDS = ("reconstruction", "labels", "matching", "scores", "profile")
 
 
 def _kind_of(attack: Any) -> str:
@@ -124,6 +161,7 @@ AnyAttack: TypeAlias = Annotated[
     | Annotated[LabelsResult, Tag("labels")]
     | Annotated[MatchingResult, Tag("matching")]
     | Annotated[ScoresResult, Tag("scores")]
+    | Annotated[ProfileResult, Tag("profile")]
     | Annotated[OtherResult, Tag("other")],
     Discriminator(_kind_of),
 ]

@@ -10,9 +10,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from palimpsest.simulator.results.intervals import FEWEST
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
 from palimpsest.simulator.results.schema import ArmResult
-from palimpsest.simulator.results.verdicts import FEWEST
 from palimpsest.simulator.world.files import write_atomically
 
 BASELINE = "finetune"

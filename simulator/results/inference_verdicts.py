@@ -12,16 +12,18 @@ from palimpsest.simulator.results.attack_results import (
     LabelsResult,
     MatchingResult,
     OtherResult,
+    ProfileResult,
     ReconstructionResult,
     ScoresResult,
 )
+from palimpsest.simulator.results.intervals import FEWEST, share_interval
 from palimpsest.simulator.results.schema import ArmResult
 
 Figures: TypeAlias = Mapping[str, Any]
 """What another package measured of one attack, by name."""
 
 
-_KINDS = ("labels", "matching", "scores")
+_KINDS = ("labels", "matching", "scores", "profile")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
     labels = {name: attack for name, attack in attacks.items() if isinstance(attack, LabelsResult)}
     matching = {name: attack for name, attack in attacks.items() if isinstance(attack, MatchingResult)}
     scores = {name: attack for name, attack in attacks.items() if isinstance(attack, ScoresResult)}
+    profiles = {name: attack for name, attack in attacks.items() if isinstance(attack, ProfileResult)}
     others: dict[str, list[OtherResult]] = {}
     for attack in attacks.values():
         if isinstance(attack, OtherResult):
@@ -83,6 +86,7 @@ def inferred(attacks: Mapping[str, AttackResult]) -> list[str]:
     clauses = [_labels(labels)] if labels else []
     clauses += [_matching(matching)] if matching else []
     clauses += [_scores(scores)] if scores else []
+    clauses += [_profile(profiles)] if profiles else []
     return clauses + [_other(others[kind]) for kind in sorted(others)]
 
 
@@ -95,9 +99,15 @@ def row_of(attack: AttackResult) -> Row:
     if isinstance(attack, LabelsResult):
         return Row(attack.class_accuracy, attack.label_accuracy_prior, "class", attack.class_accuracy_ci95)
     if isinstance(attack, MatchingResult):
-        return Row(attack.top1_of_1000, 1.0 / attack.candidates, "first of 1,000")
+        interval = share_interval(attack.top1_of_1000, attack.cases)
+        return Row(attack.top1_of_1000, 1.0 / attack.candidates, f"first of {attack.candidates:,}", interval)
     if isinstance(attack, ScoresResult):
         return Row(attack.auc, 0.5, "AUC", attack.auc_ci95, attack.membership_auc_trained)
+    if isinstance(attack, ProfileResult):
+        low, high = attack.total_variation_ci95
+        likeness = (1.0 - high, 1.0 - low) if attack.cases > 1 else None
+        chance = 1.0 - attack.total_variation_prior_median
+        return Row(1.0 - attack.total_variation_median, chance, "label histogram", likeness)
     if isinstance(attack, OtherResult):
         return Row(attack.success, attack.chance, attack.measured, attack.success_ci95, attack.success_before)
     raise TypeError(f"{attack.kind!r} answers are no inferences")
@@ -134,12 +144,37 @@ def _matching(tried: Mapping[str, MatchingResult]) -> str:
 
 
 def _scores(tried: Mapping[str, ScoresResult]) -> str:
-    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None and a.auc_ci95 is not None}
+    told = {name: (a.auc, a.auc_ci95) for name, a in tried.items() if a.auc is not None}
     if not told:
         return f"{_listed(tried)} withheld: no power on the model before"
     best = max(told, key=lambda name: told[name][0])
-    area, (low, high) = told[best]
-    return f"{best} tells deleted records with an AUC of {area:.2f} ({low:.2f} to {high:.2f})"
+    area, interval = told[best]
+    if interval is None or tried[best].cases < FEWEST > tried[best].n:
+        return f"too few deletions to tell whether {best} tells deleted records: its AUC is {area:.2f}"
+    said = f"AUC of {area:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
+    if interval[0] <= 0.5:
+        return f"{best} does not tell deleted records from others for certain: it has an {said}"
+    return f"{best} tells deleted records with an {said}"
+
+
+def _profile(tried: Mapping[str, ProfileResult]) -> str:
+    best = min(tried, key=lambda name: tried[name].total_variation_median)
+    attack = tried[best]
+    if attack.no_signal == attack.cases:
+        return "nothing of a leaver's profile can be told: the released model did not change"
+    off, prior, (low, high) = (
+        attack.total_variation_median, attack.total_variation_prior_median, attack.total_variation_ci95
+    )  # fmt: skip
+    interval = f"{low:.2f} to {high:.2f}; " if attack.cases > 1 else ""
+    if high >= prior:
+        return (
+            f"{best} says no more of a leaver's label histogram than the public shares do ({off:.2f} off in total "
+            f"variation, {interval}the public shares {prior:.2f})"
+        )
+    return (
+        f"{best} tells a leaver's label histogram to within {off:.2f} in total variation ({interval}the public shares: "
+        f"{prior:.2f}), and its intervals hold {_percent(attack.counts_covered)} of the counts"
+    )
 
 
 def _other(tried: Iterable[OtherResult]) -> str:

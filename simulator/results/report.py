@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from palimpsest.simulator.results.attack_results import AttackResult
+from palimpsest.simulator.results.evidence import Grade
 from palimpsest.simulator.results.inference_verdicts import cost, inferences
 from palimpsest.simulator.results.schema import ArmResult, RunResults
-from palimpsest.simulator.results.verdicts import Grade, label_of, leading, reconstructions, verdict
+from palimpsest.simulator.results.verdicts import label_of, leading, reconstructions, verdict
 
 _STYLE: dict[Grade, str] = {"back": "bold red", "part": "yellow", "nothing": "green", "silent": "dim", "unclear": "dim"}
 _NARROW, _WIDE = 100, 132
@@ -20,6 +21,7 @@ _MEASURES = {
     "top1_of_1000": "top 1",
     "auc": "AUC",
     "tpr_at_1_percent": "at 1 %",
+    "total_variation_median": "histogram off",
     "success": "success",
 }
 """Columns, by the name of the figure that they show."""

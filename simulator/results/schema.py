@@ -138,16 +138,27 @@ class Cost(Entry):
 
 
 class Bound(Entry):
-    """How often an attack succeeded at one event, beside how often it can at most (``gamma``), both in [0, 1]."""
+    """How often an attack succeeded at one event, beside how often it can at most (``gamma``), both in [0, 1].
+
+    Attributes:
+        kappa_is: whether kappa is ``exact``, or an ``estimate`` from the best guess that was found, and gamma with it.
+            Runs that do not say estimated it for all events but ``top1``.
+    """
 
     event: str
     attack: str
     span: str
     n: int
     kappa: Number
+    kappa_is: Literal["exact", "estimate"] | None = None
     gamma: Number
     success: Number
     interval: Interval
+
+    @property
+    def estimated(self) -> bool:
+        """Whether gamma is no certain bound."""
+        return (self.kappa_is or ("exact" if self.event == "top1" else "estimate")) == "estimate"
 
 
 class Spent(Entry):
@@ -190,6 +201,7 @@ class ArmResult(Entry):
         conditions: what the success of attacks depends on, by name; what does not apply is absent.
         utility: None where no request was completed.
         attacks: by the attack's kind; empty where no request was completed.
+        failed_attacks: of each attack that gave no answer, why.
         notes: what the method reported of itself.
         verdict: one sentence.
     """
@@ -207,6 +219,7 @@ class ArmResult(Entry):
     utility: Utility | None = None
     forgetting: Forgetting
     attacks: dict[str, AnyAttack]
+    failed_attacks: dict[str, str] = Field(default_factory=dict)
     privacy: Privacy
     notes: dict[str, Measure]
     cost: Cost

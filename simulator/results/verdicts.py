@@ -1,52 +1,18 @@
 """What a run found, in words: from ``results.json`` alone, and importing nothing heavy."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from palimpsest.simulator.results.attack_results import ReconstructionResult
+from palimpsest.simulator.results.evidence import FLOORS, Evidence, Grade, together
 from palimpsest.simulator.results.inference_verdicts import inferences, inferred
+from palimpsest.simulator.results.intervals import FEWEST
+from palimpsest.simulator.results.phrases import counted, reasons, told
 from palimpsest.simulator.results.schema import ArmResult, Defense, Method
 
-Grade: TypeAlias = Literal["back", "part", "nothing", "silent", "unclear"]
-
 BASELINES = ("average", "public-draw", "max-difference", "raw-difference", "updates-leak")
-_FLOORS = {"average": "the public mean", "public-draw": "random public records"}
-"""Answers that read no model: what an attack must beat to have seen anything."""
-FEWEST = 6
-"""Below so many deletions no interval for a median holds 95 % (smallest to largest of n covers 1 - 2^(1 - n))."""
-_MARGIN = 0.1
-"""A centred cosine below this is no reconstruction, however certain it is that it is not 0."""
-_PROMISING = 0.3
-"""A median centred cosine from which an interval that reaches down to the public mean leaves the question open."""
-_BACK = (0.9, 0.8)
-"""Median cosine, raw and centred, from which one sees the record itself."""
+_TOLD: tuple[Grade, ...] = ("back", "part", "nothing", "silent")
 _RANK: dict[Grade, int] = {"back": 4, "part": 3, "unclear": 2, "nothing": 1, "silent": 0}
-
-
-def grade(attack: ReconstructionResult, floors: Sequence[ReconstructionResult]) -> Grade:
-    """Say how much an attack got back.
-
-    It has seen something only if the 95 % intervals of its median cosine, raw and centred, both lie above those of
-    every floor, the centred one above 0 (what the public mean scores by definition) by a margin. Where they do not, but
-    its medians alone would be worth reporting, the deletions were too few to tell. What counts is deletions, not
-    records: the records of one deletion are no independent draws.
-
-    Args:
-        attack: its figures.
-        floors: those of the public mean, and of random public records where several records were deleted at once.
-    """
-    if attack.n > 0 and attack.no_signal == attack.n:
-        return "silent"
-    if attack.cases < FEWEST:
-        return "unclear"
-    bar = max((floor.cosine_ci95[1] for floor in floors), default=-1.0)
-    centred_bar = max((floor.cosine_centred_ci95[1] for floor in floors), default=0.0)
-    above = attack.cosine_ci95[0] > bar and attack.cosine_centred_ci95[0] > max(centred_bar, _MARGIN)
-    if not above:
-        high = attack.cosine_median > bar and attack.cosine_centred_median > max(centred_bar, _PROMISING)
-        return "unclear" if high else "nothing"
-    whole = attack.cosine_median >= _BACK[0] and attack.cosine_centred_median >= _BACK[1]
-    return "back" if whole else "part"
 
 
 def leading(arm: ArmResult) -> tuple[str, Grade] | None:
@@ -54,23 +20,30 @@ def leading(arm: ArmResult) -> tuple[str, Grade] | None:
 
     Where several gave the record back, one that is no baseline; then the one with the higher centred median.
     """
-    found = {name: attack for name, attack in reconstructions(arm).items() if name not in _FLOORS}
+    found = _leading([arm])
+    return None if found is None else (found[0], found[1].grade)
+
+
+def _leading(arms: Sequence[ArmResult]) -> tuple[str, Evidence] | None:
+    """The attack that got most back over the seeds of a setting; only those that every seed has are compared."""
+    tried = [reconstructions(arm) for arm in arms]
+    names = [name for name in tried[0] if name not in FLOORS and all(name in other for other in tried)]
+    floors = [_floors(arm) for arm in arms]
+    found = {name: together([own[name] for own in tried], floors) for name in names}
     if not found:
         return None
-    grades = {name: grade(attack, list(_floors(arm).values())) for name, attack in found.items()}
-    best = max(
-        found,
-        key=lambda name: (
-            _RANK[grades[name]],
-            grades[name] in ("back", "silent") and name not in BASELINES,
-            found[name].cosine_centred_median,
-        ),
-    )
-    return best, grades[best]
+
+    def rank(name: str) -> tuple[int, bool, float]:
+        grade = found[name].grade
+        first = grade in ("back", "silent") and name not in BASELINES
+        return _RANK[grade], first, sum(own[name].cosine_centred_median for own in tried)
+
+    best = max(found, key=rank)
+    return best, found[best]
 
 
 def _floors(arm: ArmResult) -> dict[str, ReconstructionResult]:
-    return {name: attack for name, attack in reconstructions(arm).items() if name in _FLOORS}
+    return {name: attack for name, attack in reconstructions(arm).items() if name in FLOORS}
 
 
 def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
@@ -89,54 +62,56 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
 
 def verdict(arm: ArmResult) -> str:
     """One sentence: what was got back, against the public mean, at what utility."""
-    led = leading(arm)
+    led = _leading([arm])
     if led is None:
         return _sentence("" if inferences(arm) else "no reconstruction was tried", arm)
-    name, how = led
-    attack = reconstructions(arm)[name]
-    floors = _floors(arm)
-    highest = max(floors, key=lambda floor: floors[floor].cosine_median, default=None)
-    floor = _FLOORS[highest or "average"]
-    against = "" if highest is None else f" against {floors[highest].cosine_median:.2f} for {floor}"
-    numbers = f"median cosine {attack.cosine_median:.2f}{against}"
-    if how == "silent":
+    name, shown = led
+    attack, floors, noun = reconstructions(arm)[name], _floors(arm), _deleted(arm)
+    if shown.grade == "silent":
         return _sentence("nothing to read: the released model did not change", arm)
-    if how == "unclear":
-        return _sentence(f"too few deletions to tell ({attack.cases}): {name} has {_interval(attack, against)}", arm)
-    if how == "nothing":
-        return _sentence(f"nothing beyond {floor}: {name} has {numbers}{_tail(attack)}", arm)
-    if how == "back":
-        return _sentence(f"{name} gives {_deleted(arm)} back: {numbers}{_quiet_cases(attack)}", arm)
-    return _sentence(f"{name} gets part of {_deleted(arm)}: {_interval(attack, against)}{_quiet_cases(attack)}", arm)
+    if shown.grade == "unclear":
+        return _sentence(reasons(name, attack, floors, shown), arm)
+    return _sentence(told(name, attack, floors, shown, noun), arm)
 
 
 def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     """The title of a figure: after which ways of unlearning the records come back, and after which they do not.
 
     Args:
-        settings: phrases such as ``gradient ascent``, each with its arms (one a seed). Arms that disagree count as
-            giving back a part.
+        settings: phrases such as ``gradient ascent``, each with its arms (one a seed), which are weighed together.
     """
     groups: dict[Grade, list[str]] = {}
     for phrase, arms in settings:
-        grades = {found[1] for found in map(leading, arms) if found is not None}
-        if grades:
-            groups.setdefault(grades.pop() if len(grades) == 1 else "part", []).append(phrase)
+        if (led := _leading(arms)) is not None:
+            groups.setdefault(led[1].grade, []).append(phrase + _few(*led, arms))
     if not groups:
         return "No reconstruction was tried"
     noun = _deleted(settings[0][1][0])
-    how = {
-        "back": "",
-        "part": "in part ",
-        "nothing": "no better than the public mean ",
-        "silent": "not at all ",
-        "unclear": "perhaps ",
-    }
-    said = [f"{words}after {_listed(groups[key])}" for key, words in how.items() if key in groups]
-    if "unclear" in groups:
-        said[-1] += " (too few deletions to tell)"
     verb = "come" if noun.endswith("s") else "comes"
-    return f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
+    how: dict[Grade, str] = {"back": "", "part": "in part ", "silent": "not at all "}
+    how = {**how, "nothing": f"no better than {_floor(settings)} "}
+    said = [f"{how[key]}after {_listed(groups[key])}" for key in _TOLD if key in groups]
+    title = f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
+    if "unclear" not in groups:
+        return title
+    unclear = _listed(groups["unclear"])
+    if not said:
+        return f"Too few deletions or seeds to tell whether {noun} {verb} back after {unclear}"
+    return f"{title}; too few deletions or seeds to tell after {unclear}"
+
+
+def _few(name: str, shown: Evidence, arms: Sequence[ArmResult]) -> str:
+    """That what is said of a setting rests on few deletions, or on their records alone."""
+    count = sum(arm.attacks[name].cases for arm in arms)
+    if shown.grade in ("silent", "unclear") or (shown.compared == "deletion" and count >= FEWEST):
+        return ""
+    return f" ({counted(count, 'deletion')})"
+
+
+def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
+    """What nothing was better than, in words."""
+    names = dict.fromkeys(name for _, arms in settings for arm in arms for name in _floors(arm))
+    return " or ".join(FLOORS[name] for name in FLOORS if name in names) or FLOORS["average"]
 
 
 def headline(arms: Sequence[ArmResult]) -> str:
@@ -147,10 +122,12 @@ def headline(arms: Sequence[ArmResult]) -> str:
     found: list[tuple[str, list[ArmResult]]] = []
     for phrase, members in groups.items():
         variants = list(dict.fromkeys(arm.variant for arm in members))
-        if len({led[1] for led in map(leading, members) if led is not None}) <= 1 or len(variants) == 1:
-            found.append((phrase, members))
+        of_variants = {name: [arm for arm in members if arm.variant == name] for name in variants}
+        shown = {name: led[1] for name, some in of_variants.items() if (led := _leading(some)) is not None}
+        if len({(one.grade, one.compared) for one in shown.values()}) > 1:
+            found += [(f"{phrase} ({name})", some) for name, some in of_variants.items()]
         else:
-            found += [(f"{phrase} ({name})", [a for a in members if a.variant == name]) for name in variants]
+            found.append((phrase, of_variants[next(iter(shown), variants[0])]))
     return finding(found)
 
 
@@ -211,11 +188,6 @@ def _varying(entry: Method | Defense, same: Sequence[Method | Defense]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number(fields[name])}" for name in names)
 
 
-def _interval(attack: ReconstructionResult, against: str) -> str:
-    low, high = attack.cosine_ci95
-    return f"median cosine {attack.cosine_median:.2f} (95 % interval {low:.2f} to {high:.2f}){against}"
-
-
 def _deleted(arm: ArmResult) -> str:
     """What was deleted, as a noun."""
     if arm.deletion.level == "client":
@@ -225,26 +197,19 @@ def _deleted(arm: ArmResult) -> str:
     return "the deleted records" if arm.deletion.records > 1 else "the deleted record"
 
 
-def _tail(attack: ReconstructionResult) -> str:
-    """Where the median hides it: the best tenth came back."""
-    high = attack.cosine_p90 >= _BACK[0] and attack.cosine_centred_p90 >= _BACK[1]
-    return f", yet one in ten reaches {attack.cosine_p90:.2f}" if high else ""
-
-
-def _quiet_cases(attack: ReconstructionResult) -> str:
-    """How many records had their deletion change nothing."""
-    return f", {attack.no_signal} of {attack.n} without a signal" if attack.no_signal else ""
-
-
 def _sentence(found: str, arm: ArmResult) -> str:
-    """Add what else was inferred, the utility, epsilon where privacy was asked for, and refusals."""
-    parts = (found, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm))
+    """Add what else was inferred, the utility, epsilon where privacy was asked for, refusals and failures."""
+    parts = (found, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm), _failed(arm))
     return "; ".join(part for part in parts if part) + "."
 
 
 def _refused(arm: ArmResult) -> str:
     refused = arm.requests.made - arm.requests.completed
     return f"{refused} of {arm.requests.made} requests refused, see the ledger" if refused else ""
+
+
+def _failed(arm: ArmResult) -> str:
+    return f"{_listed(list(arm.failed_attacks))} failed and gave no answer" if arm.failed_attacks else ""
 
 
 def _utility(arm: ArmResult) -> str:

@@ -51,6 +51,8 @@ class TrainingConfig(Frozen):
             whatever they hold (0: epochs); fedavg only.
         learning_rate, momentum: of the clients' SGD; fedsgd: of the server's step.
         stop: lbfgs only.
+        start: release 0 is drawn at random, or trained on the public sample for ``start_epochs``, as where a model that
+            others published is trained on; fedavg and fedsgd.
         shards: models trained apart, each by its share of the clients and of ``clients_per_round``, and merged where
             one is released; fedavg and fedsgd.
         perturbation: deviation of a random linear term of the objective (a sum over records); lbfgs and closed-form.
@@ -66,6 +68,8 @@ class TrainingConfig(Frozen):
     learning_rate: Positive = 0.05
     momentum: float = Field(default=0.0, ge=0, lt=1)
     stop: StopConfig = StopConfig()
+    start: Literal["random", "public"] = "random"
+    start_epochs: Count = 10
     shards: Count = 1
     perturbation: NotNegative = 0.0
 
@@ -78,6 +82,15 @@ class TrainingConfig(Frozen):
             )
         if self.local_steps and self.algorithm != "fedavg":
             raise ValueError(f"local_steps = {self.local_steps} is for algorithm = 'fedavg', not {self.algorithm!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_start_for_rounds(self) -> "TrainingConfig":
+        if self.start == "public" and self.algorithm not in ("fedavg", "fedsgd"):
+            raise ValueError(
+                f"start = 'public' is for algorithm = 'fedavg' or 'fedsgd': {self.algorithm!r} ends in one optimum, "
+                f"wherever it starts"
+            )
         return self
 
     @model_validator(mode="before")

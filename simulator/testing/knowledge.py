@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from palimpsest.attacks.queries import Window
-from palimpsest.attacks.session import access_of, answer
+from palimpsest.attacks.session import access_of, answer, randomness
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.world.protocols.knowledge import FIELDS, Facts, PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import Reply
 from palimpsest.simulator.world.records import Array, Case
-from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec
 
 _WATCHED = frozenset().union(*FIELDS.values())
@@ -45,13 +44,13 @@ def check_questions(name: str, made: Any, cases: Sequence[Case], knowledge: Publ
     for case in cases:
         window = Window(case, knowledge.model, access)
         taping.append(_Oracle(case, taped(case, window, "before"), taped(case, window, "after")))
-    first = made.ask(taping, knowledge, generator(0, f"attack/{name}"))
+    first = made.ask(taping, knowledge, randomness("", name))
 
     def replayed(index: int, side: str) -> Callable[[Array], Reply]:
         return lambda x: asked[index, side, np.asarray(x).tobytes()]
 
     blind = [_Oracle(case, replayed(case.index, "before"), replayed(case.index, "after")) for case in cases]
-    again = made.ask(blind, knowledge, generator(0, f"attack/{name}"))
+    again = made.ask(blind, knowledge, randomness("", name))
     session = answer(made, cases, knowledge)
     counted = sum(len(reply.labels) for reply in asked.values())
     assert session.cost.queries == counted, f"{name}: {session.cost.queries} queries were counted, {counted} were made"

@@ -1,5 +1,10 @@
 """What ends a command or a run with one sentence instead of a traceback."""
 
+import unicodedata
+
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move a terminal's cursor, turn its text round or end its line."""
+
 
 class RunFailure(RuntimeError):
     """A run that stops; the message is one sentence that says what would help."""
@@ -15,3 +20,8 @@ class DataError(ValueError):
 
 class ModelError(ValueError):
     """A model cannot be built or trained; the message is one sentence for whoever named it."""
+
+
+def printable(text: str) -> str:
+    """Text with escapes in the place of characters that steer a terminal, line ends among them."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _STEERING else c for c in text)

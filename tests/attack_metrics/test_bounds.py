@@ -6,8 +6,12 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from palimpsest.defenses.bound import gaussian_blow_up
-from palimpsest.simulator.attack_metrics.bounds import Share, bounds, prior
-from palimpsest.simulator.world.privacy.account import Spending
+from palimpsest.server.session import Processed
+from palimpsest.simulator.attack_metrics.bounds import Share, bounds, prior, spans_of
+from palimpsest.simulator.planning.drawing import weighed_chance
+from palimpsest.simulator.world.privacy.account import Account, Charge, Spending
+from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
+from palimpsest.simulator.world.records import DeletionRequest
 
 MANY = 400
 
@@ -57,6 +61,49 @@ def test_without_privacy_nothing_is_bounded_and_more_comparisons_widen_intervals
     for narrow, wide in zip(few, many, strict=True):
         assert wide["interval"][0] <= narrow["interval"][0]  # type: ignore[index]
         assert wide["interval"][1] > narrow["interval"][1]  # type: ignore[index]
+
+
+def test_only_exact_chances_are_said_to_be_exact() -> None:
+    scores = _named(mu=2.0, cases=30, candidates=10, rng=np.random.default_rng(1))
+    public = np.random.default_rng(5).standard_normal((200, 30))
+    of_drawn = {
+        drawn is not None: bounds(
+            {"hrec": scores}, {"pair": None}, public, public.mean(axis=0), 3, np.random.default_rng(4), drawn
+        )
+        for drawn in (None, np.ones((1, 2)))
+    }
+    told = {drawn: {str(row["event"]): row["kappa_is"] for row in rows} for drawn, rows in of_drawn.items()}
+    assert told[True] == {"top1": "exact", "cosine>=0.9": "estimate", "cosine_centred>=0.5": "estimate"}
+    assert told[False]["top1"] == "estimate"
+
+
+def test_small_clients_are_deleted_more_often_than_their_records_are_candidates() -> None:
+    """Two clients, one with a tenth of the records: a guess at its records is right five times as often."""
+    strata = np.array([[0.1, 0.5], [0.9, 0.5]])
+    assert weighed_chance(strata, 0.01) == pytest.approx(0.05)
+    assert weighed_chance(strata, 0.2) == pytest.approx(0.5 + 0.1 * 0.5 / 0.9)
+    assert weighed_chance(np.ones((1, 2)), 0.01) == pytest.approx(0.01)
+    scores = _named(mu=2.0, cases=30, candidates=100, rng=np.random.default_rng(1))
+    public = np.random.default_rng(5).standard_normal((200, 30))
+    rows = bounds({"hrec": scores}, {"pair": None}, public, public.mean(axis=0), 3, np.random.default_rng(4), strata)
+    [row] = [row for row in rows if row["event"] == "top1"]
+    assert row["kappa"] == pytest.approx(0.05)
+
+
+def test_the_sequence_holds_the_noised_releases_of_every_other_branch() -> None:
+    """Three alternative deletions: each unit is read by the training and by the other two retrainings."""
+    account = Account("record", np.array([3]))
+    account.charge(0, None, {}, Charge(2.0))
+    processed = []
+    for branch in (1, 2, 3):
+        account.fork(branch)
+        forget = {0: (branch - 1,)}
+        account.charge(branch, None, forget, Charge(2.0))
+        case = UnlearningCase(branch, DeletionRequest(branch - 1, 1, "record", forget), forget, 1, {})
+        processed.append(Processed(case, 0, branch, {}, {}))
+    spans = spans_of(account, processed, solved=False)
+    assert spans["pair"] == [[{(2.0, 1.0): 1}]] * 3
+    assert spans["sequence"] == [[{(2.0, 1.0): 3}]] * 3
 
 
 def test_records_deleted_together_pay_together() -> None:

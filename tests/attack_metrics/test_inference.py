@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from palimpsest.attacks import CARDS
@@ -34,10 +35,12 @@ def test_classes_are_counted_as_multisets() -> None:
     frame = score_labels(truths, [said(0, [3, 5, 5], 3), said(1, [2], 2)])
     assert frame["label_share"].tolist() == pytest.approx([2 / 3, 0.0])
     assert frame["class_correct"].tolist() == [1.0, 0.0]
-    figures = summarise_labels(frame, truths, np.array([3, 3, 7]), generator(0, "bootstrap"))
+    figures = summarise_labels(frame, truths, np.array([3, 3, 7]))
     assert figures["label_accuracy"] == pytest.approx(2 / 4)
     assert figures["label_accuracy_prior"] == pytest.approx(2 / 4)  # always 3
     assert figures["class_accuracy"] == pytest.approx(0.5)
+    exact = binomtest(1, 2).proportion_ci(0.95, method="exact")
+    assert figures["class_accuracy_ci95"] == pytest.approx([exact.low, exact.high])
 
 
 def test_areas_and_rates_are_those_of_scikit_learn() -> None:
@@ -62,6 +65,38 @@ def test_areas_and_rates_are_those_of_scikit_learn() -> None:
     for case, one in enumerate(answers):
         held = one.deleted[status[case] == Status.HELD_OUT]
         assert (held > own[case]).sum() < frame["rank"][case] <= 1 + (held >= own[case]).sum()
+
+
+def _areas(held_out: int, cases: int = 30) -> dict[str, Any]:
+    """Figures of a test that is some way above chance, on the same deletions and so many held-out records."""
+    rng = np.random.default_rng(2)
+    own, scores = rng.standard_normal((cases, cases)) + 1.0, rng.standard_normal(1000)
+    status = np.full((cases, cases + held_out), Status.HELD_OUT)
+    status[:, :cases] = Status.RETAINED
+    status[np.arange(cases), np.arange(cases)] = Status.DELETED
+    values = np.concatenate([own, np.tile(scores[:held_out], (cases, 1))], axis=1)
+    answers = [Scores(case, row, row + 1.0, row) for case, row in enumerate(values)]
+    frame = score_challenge(status, answers, generator(0, "ties"))
+    return summarise_scores(frame, status, answers, generator(0, "bootstrap"))
+
+
+def test_held_out_records_are_counted_once_and_resampled() -> None:
+    """Every case scores the same ones: fewer of them widen the interval, more cases make no more of them."""
+    few, many = _areas(10), _areas(1000)
+    assert (few["negatives"], many["negatives"]) == (10, 1000)
+    widths = [high - low for low, high in (few["auc_ci95"], many["auc_ci95"])]
+    assert widths[0] > 1.3 * widths[1]
+    assert "tpr_at_1_percent" not in few
+    assert "tpr_at_01_percent" in many
+    assert "tpr_at_01_percent" not in _areas(999)
+
+
+def test_rates_have_intervals_that_are_such_even_for_a_single_deletion() -> None:
+    low, high = _areas(1000)["tpr_at_1_percent_ci95"]
+    assert 0.0 <= low < _areas(1000)["tpr_at_1_percent"] < high < 1.0
+    alone = _areas(1000, cases=1)
+    assert "auc_ci95" not in alone
+    assert np.diff(alone["membership_tpr_at_1_percent_trained_ci95"]) > 0.9
 
 
 def test_silence_without_power_is_withheld_and_a_finding_is_not() -> None:

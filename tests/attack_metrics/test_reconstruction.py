@@ -9,6 +9,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from palimpsest.simulator.attack_metrics.card import Truth
+from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.measures.ssim import ssim
 from palimpsest.simulator.attack_metrics.reconstruction import score_attack, summarise
 from palimpsest.simulator.testing.transcripts import Data
@@ -238,3 +239,28 @@ def test_records_of_one_case_are_resampled_together() -> None:
     uneven = frame_of(np.repeat(values, sizes), np.repeat(np.arange(15), sizes))
     low, high = summarise(uneven, 1.0, generator(0, "bootstrap"))["cosine_ci95"]
     assert high - low > 0.5 * (once["cosine_ci95"][1] - once["cosine_ci95"][0])
+
+
+def test_an_interval_is_given_where_it_is_one() -> None:
+    """Five deletions have none; the records of a single deletion are compared with one another."""
+    values = np.random.default_rng(7).random(30)
+    five = summarise(frame_of(values[:5], np.arange(5)), 1.0, generator(0, "bootstrap"))
+    assert not {"cosine_ci95", "cosine_centred_ci95", "mse_ci95", "resampled"} & set(five)
+    together = summarise(frame_of(values, np.zeros(30)), 1.0, generator(0, "bootstrap"))
+    apart = summarise(frame_of(values, np.arange(30)), 1.0, generator(0, "bootstrap"))
+    assert (together["resampled"], apart["resampled"]) == ("record", "deletion")
+    assert together["cosine_ci95"] == apart["cosine_ci95"]
+
+
+def test_gains_compare_the_same_record() -> None:
+    """Values of records vary by far more than what the attack has over the mean: only differences tell."""
+    rng = np.random.default_rng(8)
+    mean = rng.uniform(0.2, 0.8, 20)
+    scores = {"average": frame_of(mean, np.arange(20)), "hrec": frame_of(mean + 0.03, np.arange(20)).iloc[::-1]}
+    found = gains(scores, generator(0, "gains"))
+    assert set(found) == {"hrec"}
+    over = found["hrec"]["gain_over"]["average"]
+    assert over["cosine"] == pytest.approx(0.03)
+    assert over["cosine_ci95"] == pytest.approx([0.03, 0.03])
+    own = summarise(scores["hrec"], 1.0, generator(0, "bootstrap"))["cosine_ci95"]
+    assert own[0] < np.median(mean)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from palimpsest.attacks.candidate_match import CandidateMatch
 from palimpsest.attacks.divergence import DivergingCase, at_divergence, divergence_of, single_step, step_of_a_round
@@ -42,6 +43,24 @@ def test_all_rounds_tell_what_the_last_pair_hides(tmp_path: Path) -> None:
     assert medians["all"] > 0.95
     assert medians["all"] > medians["pair"]
     assert medians["first"] > medians["pair"]
+
+
+def test_rounds_unmix_what_is_deleted_together(tmp_path: Path) -> None:
+    """Records first read in different rounds, and four of them at once: no single round tells all."""
+    data = digits()
+    groups = [[int(i) for i in np.random.default_rng([1, s]).choice(800, 4, replace=False)] for s in range(8)]
+    cases, knowledge = overheard(tmp_path, data, groups, rounds=12, batch=20)
+    mean, told = data.public_x.mean(axis=0), {}
+    for reads in ("pair", "first", "all"):
+        cosines = []
+        for answer, gone in zip(Hrec(reads=reads).run(cases, knowledge, np.random.default_rng(0)), groups, strict=True):
+            ours, theirs = (
+                rows / np.linalg.norm(rows, axis=1)[:, None] for rows in (answer.x - mean, data.x[gone] - mean)
+            )
+            rows, columns = linear_sum_assignment(-ours @ theirs.T)
+            cosines.extend((ours @ theirs.T)[rows, columns])
+        told[reads] = float(np.median(cosines))
+    assert told["all"] > max(told["pair"], told["first"])
 
 
 def test_a_single_step_gives_the_records_gradient_itself(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The adversary alone: a directory in, answers out, and nothing of the rest of the project within reach."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,8 @@ from palimpsest.simulator.testing.transcripts import (
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.models.kinds import suits
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
-from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.protocols.transcript import Transcript
+from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import FeatureSpec
 from tests.support.short import ATTACKS
 
@@ -136,6 +139,25 @@ def test_an_attacks_answer_does_not_depend_on_the_others(tmp_path: Path) -> None
     together = attack_transcript(tmp_path, [MaxDifference(), RawDifference(), Hrec()])
     for one, other in zip(together["hrec"].guesses, attack_transcript(tmp_path, [Hrec()])["hrec"].guesses, strict=True):
         assert np.array_equal(one.x, other.x)
+
+
+class _Entropy(Average):
+    """Answers as the mean does, and says what its random numbers are derived from."""
+
+    def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
+        sequence = rng.bit_generator.seed_seq
+        assert isinstance(sequence, np.random.SeedSequence)
+        words = np.frombuffer(int(str(sequence.entropy)).to_bytes(32, "big"), np.uint8).astype(np.float64)
+        return [Reconstruction(case.index, np.tile(words, (case.size, 2)), np.zeros(case.size)) for case in cases]
+
+
+def test_an_attacks_random_numbers_lead_to_what_everybody_holds(tmp_path: Path) -> None:
+    """To the transcript's digest and the attack's name: whoever has the directory can derive them, and nothing else."""
+    overheard(tmp_path)
+    public = hashlib.sha256(f"{Transcript.open(tmp_path).digest()}|attack|average".encode()).digest()
+    for answer in attack_transcript(tmp_path, [_Entropy()])["average"].guesses:
+        assert isinstance(answer, Reconstruction)
+        assert bytes(answer.x[0, :32].astype(np.uint8)) == public
 
 
 def test_impossible_sessions_are_refused_with_a_reason(tmp_path: Path) -> None:

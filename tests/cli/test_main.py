@@ -194,7 +194,7 @@ def transcript(tmp_path: Path) -> Path:
     writer.append(Release(1, 1, "unlearning", after), parent=0)
     facts = Facts(
         scenario="by hand", schema_=Schema(name="digits", task="classification", shape=(1, 8, 8), outputs=10,
-        class_names=tuple("0123456789")), model=spec, n=1000, algorithm="fedsgd", training={},
+        class_names=tuple("0123456789")), model=spec, n=1000, algorithm="fedsgd", training={"learning_rate": 0.1},
         unlearning={"method": "ascent", "learning_rate": 0.1}, operator="identity", step=0.1, preprocessing={},
         cases=(CaseView(before=0, after=1, size=1),),
     )  # fmt: skip

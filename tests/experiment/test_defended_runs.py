@@ -10,7 +10,7 @@ from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.figures.defense_price import offers
-from palimpsest.simulator.figures.privacy_tradeoff import columns
+from palimpsest.simulator.figures.privacy_tradeoff import Point, columns, title
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult, Bound
 from palimpsest.simulator.scenario.load import dump_toml, scenario_from_dict
@@ -99,6 +99,21 @@ def test_the_tradeoff_is_drawn_by_epsilon_with_all_seeds_together(ridge: RunFile
     assert ridge.directory.figure("tradeoff") in draw_all(ridge.directory.path)
 
 
+def test_the_title_tells_a_bound_from_an_estimate() -> None:
+    """A success rate of 1 over 50 deletions, where 0.1 is allowed: of top-1 for certain, of a cosine by an estimate."""
+
+    def titled(event: str) -> str:
+        row = {"event": event, "attack": "hrec", "span": "sequence", "n": 50, "kappa": 0.01, "gamma": 0.1}
+        bound = {**row, "success": 1.0, "interval": [0.9, 1.0]}
+        spent = {"after": {"max": 1.0, "median": 1.0}}
+        privacy = {"bounds": [bound], "deleted": spent, "retained": spent}
+        points = [Point(1.0, 1.0, (arm_result(defense={"kind": "dp-sgd"}, privacy=privacy),))]
+        return title("", {"ascent": points}, [event], 0.05)
+
+    assert titled("top1") == "1 success above their bound"
+    assert titled("cosine>=0.9") == "1 success above an estimated bound"
+
+
 def _arm(kind: str, accuracy: float, cosine: float, **strength: float) -> ArmResult:
     return arm_result(
         defense={"kind": kind, **strength},
@@ -122,3 +137,8 @@ def test_a_price_is_what_is_taken_from_the_attack_for_each_point_lost() -> None:
     assert price["pruning"] == pytest.approx(0.1)
     assert price["dp-sgd"] == pytest.approx(1.0 / 20)
     assert offers(arms[1:]) == {}
+    surely = {offer.label: offer.surely for offer in found}
+    assert surely["pruning"]
+    assert not surely[""]
+    [few] = offers([_arm("none", 0.90, 0.93), *arms[1:]]).values()
+    assert {offer.label: offer.surely for offer in few}["pruning"] is False, "intervals of 0.93 and 0.9 overlap"

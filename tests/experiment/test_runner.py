@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
+from typer.testing import CliRunner
 
+from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment.runner import prepare, resume, run, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.planning.plan import plan
@@ -115,6 +118,20 @@ def test_the_adversary_is_given_nothing_but_its_grants(finished: Path) -> None:
         assert facts.granted == ()
         assert facts.seed is None
         assert all(view.labels is None and view.clients is None for view in facts.cases)
+
+
+def test_the_command_gives_the_runs_answers_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+    """From a copy of the transcript elsewhere, and without a seed."""
+    for directory in (finished / "transcripts").iterdir():
+        place, out = tmp_path / directory.name / "copy", tmp_path / f"{directory.name}.safetensors"
+        shutil.copytree(directory, place)
+        named = [part for name in ATTACKS for part in ("--attack", name)]
+        done = CliRunner().invoke(cli.app, ["attack", str(place), *named, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        answers, ours = load_file(out), load_file(finished / "reconstructions" / f"{directory.name}.safetensors")
+        assert answers.keys() == ours.keys()
+        for name, value in ours.items():
+            assert np.array_equal(value, answers[name], equal_nan=True), name
 
 
 def test_grants_and_handicaps_reach_the_adversary(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from palimpsest.simulator.results.attack_results import AttackResult, ReconstructionResult
+from palimpsest.simulator.results.evidence import evidence
 from palimpsest.simulator.results.report import markdown, table
 from palimpsest.simulator.results.schema import ArmResult, Defense
-from palimpsest.simulator.results.verdicts import finding, grade, headline, label_of, leading, verdict
+from palimpsest.simulator.results.verdicts import finding, headline, label_of, leading, verdict
 from tests.support.entries import arm_result, reconstruction, run_results
 
 
@@ -19,6 +20,7 @@ def attack(raw: float, centred: float, half: float = 0.03, **changes: Any) -> Re
 
 
 AVERAGE = attack(0.63, 0.0, half=0.02)
+FLOOR = {"average": AVERAGE}
 
 
 def arm(unlearning: str = "ascent", attacks: Mapping[str, AttackResult] | None = None, **changes: Any) -> ArmResult:
@@ -46,21 +48,22 @@ def hrec(*figures: float, **changes: Any) -> dict[str, AttackResult]:
     ],
 )
 def test_grade_needs_both_intervals_above_the_public_mean(figures: ReconstructionResult, expected: str) -> None:
-    assert grade(figures, [AVERAGE]) == expected
+    assert evidence(figures, FLOOR).grade == expected
 
 
 def test_several_records_must_beat_random_ones_matched_the_same_way() -> None:
     """Hundreds of answers matched to hundreds of records look alike by themselves."""
     matched = attack(0.94, 0.81, n=400, cases=400, half=0.01)
+    clear = attack(0.99, 0.97, n=400, cases=400, half=0.01)
     close = attack(0.95, 0.82, n=400, cases=400, half=0.01)
-    assert grade(close, [AVERAGE, matched]) == "nothing"
-    assert grade(attack(0.99, 0.97, n=400, cases=400, half=0.01), [AVERAGE, matched]) == "back"
+    assert evidence(close, FLOOR | {"public-draw": matched}).grade == "nothing"
+    assert evidence(clear, FLOOR | {"public-draw": matched}).grade == "back"
     crowd = arm(attacks={"public-draw": matched, "hrec": close}, deletion={"level": "client", "records": 40})
     assert verdict(crowd).startswith("nothing beyond random public records: hrec has median cosine 0.95 against 0.94")
 
 
 def test_what_counts_is_deletions_not_their_records() -> None:
-    assert grade(attack(0.98, 0.97, n=900, cases=1), [AVERAGE]) == "unclear"
+    assert evidence(attack(0.98, 0.97, n=900, cases=1), FLOOR).grade == "unclear"
 
 
 def test_refused_requests_are_named() -> None:
@@ -106,7 +109,8 @@ def test_finding_groups_ways_of_unlearning_by_outcome() -> None:
     assert finding([("ascent", back), ("retraining", nothing), ("downdating", back)]) == (
         "The deleted record comes back after ascent and downdating; no better than the public mean after retraining"
     )
-    assert "in part after ascent" in finding([("ascent", [*back, *nothing])])  # seeds that disagree
+    disagreeing = finding([("ascent", [*back, *nothing])])
+    assert disagreeing == "Too few deletions or seeds to tell whether the deleted record comes back after ascent"
 
 
 def test_headline_names_variants_only_where_they_differ() -> None:

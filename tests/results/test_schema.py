@@ -105,7 +105,7 @@ def test_so_is_an_entry_without_a_figure(tmp_path: Path, place: str) -> None:
 
 def test_an_attack_lacks_no_figure_of_its_kind(tmp_path: Path) -> None:
     figures = reconstruction(0.9, 0.8)
-    del figures["cosine_ci95"], figures["n"]
+    del figures["mse_median"], figures["n"]
     with pytest.raises(RunFilesError, match=r"hrec\.reconstruction\.n is missing \(and 1 more\)"):
         read(tmp_path, run_json(arm(attacks={"hrec": figures})))
     with pytest.raises(RunFilesError, match=r"hrec\.reconstruction\.cosine_median is 'high': a number is wanted$"):

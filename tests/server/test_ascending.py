@@ -40,9 +40,13 @@ def _gradients(bench: Bench, params: Any) -> np.ndarray:
     return np.stack([flat(answer.sums) / answer.weight for answer in answers])
 
 
+WHOLE = FEDAVG.model_copy(update={"recipe": FEDAVG.recipe.model_copy(update={"batch_size": 300})})
+"""Minibatches that hold a client's records as a whole: a pass is one step."""
+
+
 def test_pga_starts_from_the_model_of_the_others(tmp_path: Path) -> None:
     bench = _bench(tmp_path, plan=FULL_BATCH)
-    [processed] = bench.serve(Pga(learning_rate=1e-9, steps=1, rounds=0), [_leave(bench)])
+    [processed] = bench.serve(Pga(learning_rate=1e-9, epochs=1, rounds=0), [_leave(bench)])
     before = flat(processed.case.before)
     update = -0.1 * (_gradients(bench, processed.case.before)[LEAVER] + 0.01 * before)
     sizes = bench.population.sizes
@@ -51,27 +55,49 @@ def test_pga_starts_from_the_model_of_the_others(tmp_path: Path) -> None:
 
 
 def test_pga_stays_in_its_ball_and_counts_how_often_it_had_to(tmp_path: Path) -> None:
-    bench = _bench(tmp_path)
-    [start] = bench.serve(Pga(learning_rate=1e-9, steps=1, rounds=0), [_leave(bench)])
-    far = Pga(learning_rate=50.0, steps=4, stop_accuracy=0.0, rounds=0)
+    bench = _bench(tmp_path, plan=WHOLE)
+    [start] = bench.serve(Pga(learning_rate=1e-9, epochs=1, rounds=0), [_leave(bench)])
+    far = Pga(learning_rate=50.0, epochs=4, stop_accuracy=0.0, rounds=0)
     [walked] = bench.but(arm="far").serve(far, [_leave(bench)])
     assert walked.notes == {"steps": 4, "projections": 4, "radius": start.notes["radius"]}
     assert np.linalg.norm(flat(walked.released) - flat(start.released)) == pytest.approx(walked.notes["radius"], 1e-4)
     inits = [flat(model_of(SOFTMAX).init(np.random.default_rng(i))) for i in range(200)]
     mean = np.mean([np.linalg.norm(init - flat(start.released)) for init in inits])
     assert walked.notes["radius"] == pytest.approx(mean / 3, rel=0.05)
-    [near] = bench.but(arm="near").serve(Pga(steps=3, stop_accuracy=0.0, rounds=0), [_leave(bench)])
+    [near] = bench.but(arm="near").serve(Pga(epochs=3, stop_accuracy=0.0, rounds=0), [_leave(bench)])
     assert (near.notes["steps"], near.notes["projections"]) == (3, 0)
+
+
+def test_a_pga_pass_reads_each_record_once_in_minibatches(tmp_path: Path) -> None:
+    """Of tiny steps without momentum, a pass adds up the minibatches' mean gradients: nearly steps times the mean."""
+    batch = 10
+    bench = _bench(tmp_path, plan=FEDAVG.model_copy(update={"recipe": Recipe(batch_size=batch, learning_rate=0.1)}))
+    size = int(bench.population.sizes[LEAVER])
+    batches = -(-size // batch)
+    assert batches > 1
+    assert size % batch  # the last minibatch is a smaller one, and its records count for more
+    tiny = {"learning_rate": 1e-3, "momentum": 0.0, "clip": 1e9, "stop_accuracy": 0.0, "rounds": 0}
+    start, once, twice = (
+        bench.but(arm=f"{rate}-{epochs}").serve(
+            Pga(**tiny | {"learning_rate": rate, "epochs": epochs}), [_leave(bench)]
+        )[0]
+        for rate, epochs in ((1e-9, 1), (1e-3, 1), (1e-3, 2))
+    )
+    assert (once.notes["steps"], twice.notes["steps"]) == (batches, 2 * batches)
+    mean = _gradients(bench, start.released)[LEAVER]
+    moved = flat(once.released) - flat(start.released)
+    assert np.linalg.norm(moved - 1e-3 * batches * mean) < 0.25 * np.linalg.norm(moved)
+    assert np.linalg.norm(moved - 1e-3 * mean) > 0.5 * np.linalg.norm(moved)
 
 
 def test_pga_gathers_momentum(tmp_path: Path) -> None:
     """Two steps of a loss that is nearly linear so close by are as long as 1 + 1.9 of one."""
-    bench = _bench(tmp_path)
+    bench = _bench(tmp_path, plan=WHOLE)
     start, one, two = (
-        bench.but(arm=f"{rate}-{steps}").serve(
-            Pga(learning_rate=rate, steps=steps, stop_accuracy=0.0, rounds=0), [_leave(bench)]
+        bench.but(arm=f"{rate}-{epochs}").serve(
+            Pga(learning_rate=rate, epochs=epochs, stop_accuracy=0.0, rounds=0), [_leave(bench)]
         )[0]
-        for rate, steps in ((1e-9, 1), (1e-3, 1), (1e-3, 2))
+        for rate, epochs in ((1e-9, 1), (1e-3, 1), (1e-3, 2))
     )
     first = flat(one.released) - flat(start.released)
     assert np.abs(flat(two.released) - flat(start.released) - 2.9 * first).max() < 0.02 * np.abs(first).max()
@@ -79,11 +105,12 @@ def test_pga_gathers_momentum(tmp_path: Path) -> None:
 
 def test_pga_stops_where_the_leaver_is_forgotten(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
-    [at_once] = bench.serve(Pga(stop_accuracy=1.0, rounds=0), [_leave(bench)])
-    assert at_once.notes["steps"] == 0
-    request = _leave(bench)
-    [processed] = bench.but(arm="walk").serve(Pga(steps=100, learning_rate=0.1, rounds=0), [request])
-    assert 0 < processed.notes["steps"] < 100
+    request, size = _leave(bench), int(bench.population.sizes[LEAVER])
+    batches = -(-size // bench.plan.recipe.batch_size)
+    [at_once] = bench.serve(Pga(stop_accuracy=1.0, learning_rate=0.1, rounds=0), [request])
+    assert at_once.notes["steps"] == batches
+    [processed] = bench.but(arm="walk").serve(Pga(epochs=100, learning_rate=0.1, rounds=0), [request])
+    assert 0 < processed.notes["steps"] < 100 * batches
     rows = bench.population.rows(LEAVER)
     answers = model_of(SOFTMAX).predict(processed.released, bench.population.train_x[rows]).argmax(1)
     assert (answers == bench.population.train_y[rows]).mean() < 0.12

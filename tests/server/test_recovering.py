@@ -29,7 +29,7 @@ def _leave(bench: Bench, *clients: int) -> DeletionRequest:
     return DeletionRequest(0, bench.plan.rounds, "client", {c: tuple(range(int(sizes[c]))) for c in clients})
 
 
-def test_puf_subtracts_the_leavers_ordinary_update(tmp_path: Path) -> None:
+def test_puf_subtracts_the_leavers_ordinary_update_by_their_share(tmp_path: Path) -> None:
     """In one full-batch step the leavers' weighted mean update is minus the rate times their pooled gradient."""
     bench = _bench(tmp_path, plan=FULL_BATCH)
     request = _leave(bench, 3, 5)
@@ -38,9 +38,28 @@ def test_puf_subtracts_the_leavers_ordinary_update(tmp_path: Path) -> None:
     before = once.case.before
     [result] = bench.but(arm="other").federation().ask(Gradient(SOFTMAX, [Block(0, 1, (3, 5), {})], [before]))
     step = -0.1 * (flat(result.sums) / result.weight + 0.01 * flat(before))
-    assert np.abs((flat(once.released) - flat(thrice.released)) - 2.0 * step).max() < 1e-5
+    sizes, cohort = bench.population.sizes, bench.history().members(once.case, 0)
+    assert not {3, 5}.intersection(cohort)
+    share = sizes[[3, 5]].sum() / (sizes[[3, 5]].sum() + sizes[list(cohort)].sum())
+    assert np.abs((flat(once.released) - flat(thrice.released)) - 2.0 * share * step).max() < 1e-5
     [ordinary] = bench.but(arm="ordinary").serve(Finetune(rounds=1), [request])
-    assert np.abs((flat(ordinary.released) - flat(once.released)) - step).max() < 1e-5
+    rest = flat(ordinary.released) - flat(before)
+    assert np.abs(flat(once.released) - (flat(before) + (1.0 - share) * rest - share * step)).max() < 1e-5
+
+
+def test_a_puf_leaver_counts_as_much_as_in_the_authors_code(tmp_path: Path) -> None:
+    """Where everybody takes part and all are equal, one of m leavers' updates counts -20 / m times."""
+    assert Puf().scale == 20.0
+    bench = _bench(tmp_path, plan=FULL_BATCH.model_copy(update={"clients_per_round": 0}))
+    request = _leave(bench, 3)
+    [processed] = bench.serve(Puf(rounds=0), [request])
+    before = flat(processed.case.before)
+    [result] = bench.but(arm="o").federation().ask(Gradient(SOFTMAX, [Block(0, 1, (3,), {})], [processed.case.before]))
+    leaver = -0.1 * (flat(result.sums) / result.weight + 0.01 * before)
+    [ordinary] = bench.but(arm="ordinary").serve(Finetune(rounds=1), [request])
+    share = bench.population.sizes[3] / bench.population.sizes.sum()
+    expected = before + (1.0 - share) * (flat(ordinary.released) - before) - 20.0 * share * leaver
+    assert np.abs(flat(processed.released) - expected).max() < 1e-5
 
 
 def test_not_negates_the_first_weights_alone(tmp_path: Path) -> None:

@@ -189,6 +189,22 @@ class Model:
         out: Tensor = functional_call(self._body, params, (records,))
         return out
 
+    def before_last(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """``[n, d] -> [n, p]`` what the last layer sees of records.
+
+        Raises:
+            ModelError: there is no last linear layer with a bias.
+        """
+        weight, _ = self.last_layer
+        seen: list[Tensor] = []
+        layer = self._body.get_submodule(weight.rpartition(".")[0])
+        hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.scores(params, x)
+        finally:
+            hook.remove()
+        return seen[0]
+
     def predict(self, params: Params, x: np.ndarray) -> np.ndarray:
         """``[n, d] -> [n, outputs]`` float64 scores of a released model."""
         with torch.no_grad():

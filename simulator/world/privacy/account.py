@@ -133,6 +133,16 @@ class Account:
                 total[entry.charge.noise_multiplier, entry.charge.sample_rate] += entry.charge.steps
         return total
 
+    def spent_on_all_branches(self, client: int, record: int | None = None) -> Spending:
+        """All that a unit has paid on any branch: what somebody reads who hears every branch; see ``spent``."""
+        if self.unit is None:
+            return {}
+        size, total = int(self.sizes[client]), Counter[tuple[float, float]]()
+        for entry in self.entries:
+            if entry.concerns(self.unit, client, record, size):
+                total[entry.charge.noise_multiplier, entry.charge.sample_rate] += entry.charge.steps
+        return total
+
     def of_everybody(self, branch: int, until: int | None = None) -> list[Spending]:
         """For each client what a unit of it that is never deleted has paid; see ``spent``."""
         totals = [Counter[tuple[float, float]]() for _ in self.sizes]

@@ -4,20 +4,35 @@
 where the scenario asks which of given records were deleted. No ground truth is among it.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from pydantic import Field, ValidationError
+from safetensors.numpy import save
 
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.alignment import Releases, aligned
+from palimpsest.simulator.world.protocols.architecture import (
+    MOST_NUMBERS,
+    Algorithm,
+    check_schema,
+    shapes_of,
+    training_of,
+)
 from palimpsest.simulator.world.protocols.messages import Messages
+from palimpsest.simulator.world.protocols.strict import (
+    check_form,
+    check_plain,
+    form_of,
+    read_arrays,
+    read_file,
+    said,
+)
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Array, Case, Challenge
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
@@ -39,6 +54,10 @@ Architecture and form of the data are everybody's. ``classes`` is no knowledge: 
 _CHALLENGE = "challenge.safetensors"
 _KEPT = 256
 """Releases held in memory at once."""
+_MOST = 1 << 24
+"""Bytes of ``knowledge.json``, at most."""
+_Number = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=1)]
 
 
 class CaseView(Frozen):
@@ -53,17 +72,18 @@ class CaseView(Frozen):
         clients: who asked, where granted.
     """
 
-    before: int | None
-    after: int
-    size: int
+    before: _Number | None
+    after: _Number
+    size: _Count
     labels: tuple[float, ...] | None = None
-    clients: tuple[int, ...] | None = None
+    clients: tuple[_Number, ...] | None = None
 
 
 class Facts(Frozen):
     """The public facts of one arm.
 
     Attributes:
+        format: version of ``knowledge.json`` and of the transcript beside it.
         schema_: public form of the data.
         model: architecture, loss and lambda (computed with the adversary's idea of n where the scenario gave l2).
         n: the adversary's idea of the number of training records before any deletion.
@@ -71,7 +91,8 @@ class Facts(Frozen):
         training: its public hyper-parameters (rounds, learning rate, ...).
         unlearning: the unlearning rule with its public step size, as ``{"method": ..., ...}``.
         operator: what one unlearning leaves in the parameters, public knowledge of the rule: ``identity`` after a
-            gradient step (D = step * gradient), ``hessian`` at an optimum.
+            gradient step (D = step * gradient), ``hessian`` at an optimum, ``unknown`` where the models are far from
+            one and no step is known: attacks choose by evidence.
         step: the size of that gradient step; 1 where there is none.
         preprocessing: statistics of the public sample that standardised the columns.
         granted: what was granted beyond the default (labels, client, seeds).
@@ -81,21 +102,21 @@ class Facts(Frozen):
         cases: the deletions.
     """
 
-    format: int = 1
+    format: Literal[1] = 1
     scenario: str
     schema_: Schema
     model: ModelSpec
-    n: int
-    algorithm: str
+    n: _Count
+    algorithm: Algorithm
     training: dict[str, Any]
     unlearning: dict[str, Any]
-    operator: str
-    step: float
+    operator: Literal["identity", "hessian"]
+    step: float = Field(gt=0)
     preprocessing: dict[str, list[float]]
     granted: tuple[str, ...] = ()
-    clients: int | None = None
-    seed: int | None = None
-    round_to: int = 0
+    clients: _Count | None = None
+    seed: _Number | None = None
+    round_to: _Number = 0
     cases: tuple[CaseView, ...] = ()
 
 
@@ -147,29 +168,81 @@ class PublicKnowledge:
         Raises:
             TranscriptError: a file is missing or broken.
         """
-        asked = path.with_name(_CHALLENGE)
-        try:
-            facts = Facts.model_validate(json.loads(path.read_text()))
-            arrays = load_file(path.with_suffix(".safetensors"))
-            challenge = Challenge(**load_file(asked)) if asked.is_file() else None
-        except (OSError, ValueError) as error:
-            raise TranscriptError(f"public knowledge {path} cannot be read: {error}") from None
-        return cls(facts, arrays["x"], arrays["y"], arrays["box_low"], arrays["box_high"], challenge)
+        facts, arrays, asked = _facts(path), path.with_suffix(".safetensors"), path.with_name(_CHALLENGE)
+        values = _records(arrays, facts.schema_, ("box_low", "box_high"))
+        challenge = None
+        if asked.is_symlink() or asked.exists():
+            challenge = Challenge(**_records(asked, facts.schema_))
+        return cls(facts, **values, challenge=challenge)
+
+
+def _facts(path: Path) -> Facts:
+    """Read ``knowledge.json``, and compare what it says with itself.
+
+    Raises:
+        TranscriptError: it is missing, of another format, or contradicts itself.
+    """
+    where = f"public knowledge {path}"
+    try:
+        facts = Facts.model_validate_json(read_file(path.parent, path.name, _MOST))
+    except ValidationError as error:
+        raise TranscriptError(f"{where} {said(error)}") from None
+    except TranscriptError as error:
+        raise TranscriptError(f"public knowledge: {error}") from None
+    check_plain(where, facts.model_dump())
+    check_schema(where, facts.schema_, facts.model)
+    for index, view in enumerate(facts.cases):
+        _check_view(f"{where}: case {index}", view, facts.schema_)
+    return facts.model_copy(update={"training": training_of(where, facts.algorithm, facts.training)})
+
+
+def _check_view(where: str, view: CaseView, schema: Schema) -> None:
+    """Raise TranscriptError where a case's size or labels cannot be."""
+    if view.size * schema.width > MOST_NUMBERS:
+        raise TranscriptError(f"{where} has size {view.size}; at most {MOST_NUMBERS // schema.width} records are read")
+    if view.labels is None:
+        return
+    if len(view.labels) != view.size:
+        raise TranscriptError(f"{where} has {len(view.labels)} labels and size {view.size}; they must be as many")
+    if schema.task == "classification":
+        for label in view.labels:
+            if not 0 <= label < schema.outputs or label != int(label):
+                raise TranscriptError(f"{where} has the label {label}; classes are 0 to {schema.outputs - 1}")
+
+
+def _records(path: Path, schema: Schema, columns: tuple[str, ...] = ()) -> dict[str, Array]:
+    """Read records ``x`` and ``y``, and for each of ``columns`` a number for each column of a record.
+
+    Raises:
+        TranscriptError: the file is missing, of another form than the data, or holds classes that there are not.
+    """
+    form = form_of(path.parent, path.name)
+    count = form["y"][1][0] if "y" in form and form["y"][1] else 0
+    if count < 1:
+        raise TranscriptError(f"{path} holds no records: x must be [records, columns] and y [records]")
+    wanted = dict.fromkeys(columns, (("float64",), (schema.width,)))
+    records = {"x": (("float64",), (count, schema.width)), "y": (("int64", "float64"), (count,))}
+    check_form(f"{path}", form, wanted | records)
+    values = read_arrays(path.parent, path.name)
+    if schema.task == "classification":
+        wrong = values["y"][~np.isin(values["y"], np.arange(schema.outputs))]
+        if len(wrong):
+            raise TranscriptError(f"{path}: y holds {wrong[0].item()}; classes are 0 to {schema.outputs - 1}")
+    return values
 
 
 def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     """Put each deletion's models together.
 
     Raises:
-        TranscriptError: a release is missing or broken.
+        TranscriptError: a release is missing, broken or no model of this architecture, or a case does not point to
+            releases of which one comes after the other.
     """
+    transcript.check(shapes_of(facts.model), facts.model.dtype)
     cases, messages = [], Messages(transcript.directory)
     load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
-        before = transcript.heard[view.after].parent if view.before is None else view.before
-        if before is None:
-            raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
-        chain = _between(transcript, before, view.after)
+        before, chain = _bracket(transcript, index, view)
         trunk, branch = ([], []) if view.before is None else aligned(transcript, before, [*chain, view.after])
         cases.append(
             Case(
@@ -188,11 +261,27 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     return cases
 
 
-def _between(transcript: Transcript, before: int, after: int) -> list[int]:
-    """Ids on the way from ``before`` to ``after``, both ends left out, oldest first."""
+def _bracket(transcript: Transcript, index: int, view: CaseView) -> tuple[int, list[int]]:
+    """Return the last release before a deletion, and the ids on the way from there to its last one, oldest first.
+
+    Raises:
+        TranscriptError: there is no such release, or no such way.
+    """
+    heard = transcript.heard
+    for name in ("before", "after"):
+        number = getattr(view, name)
+        if number is not None and number >= len(heard):
+            raise TranscriptError(f"case {index} has {name} = {number}; there are {len(heard)} releases, from 0")
+    parent = heard[view.after].parent
+    before = parent if view.before is None else view.before
+    if before is None:
+        raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
     chain: list[int] = []
-    number = transcript.heard[after].parent
-    while number is not None and number != before:
-        chain.append(number)
-        number = transcript.heard[number].parent
-    return chain[::-1]
+    while parent is not None and parent != before:
+        chain.append(parent)
+        parent = heard[parent].parent
+    if parent is None:
+        raise TranscriptError(
+            f"case {index} ends in release {view.after}, whose parents do not lead to release {before}, where it begins"
+        )
+    return before, chain[::-1]

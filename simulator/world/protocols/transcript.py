@@ -7,23 +7,27 @@ parent.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
+from pydantic import Field, ValidationError
 from safetensors.numpy import save as save_safetensors
 
 from palimpsest.simulator.world.errors import TranscriptError
-from palimpsest.simulator.world.records import Array, Params, Release
+from palimpsest.simulator.world.protocols.strict import check_form, check_plain, form_of, read_arrays, read_file, said
+from palimpsest.simulator.world.records import Array, Params, Phase, Release
+from palimpsest.simulator.world.specs import Frozen
 
 _INDEX = "releases.jsonl"
+_MOST = 1 << 26
+"""Bytes of an index, at most."""
+_Number = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(Frozen):
     """One line of the transcript.
 
     Attributes:
@@ -31,15 +35,16 @@ class Heard:
         parent: id of the release before it in its branch, or the trunk release that the branch left; None at the start.
         round, phase: side information; None where the adversary is denied it (``knows_bracket = false``).
         file: of the parameters, relative to the transcript.
+        sha256: of the file's bytes, in lower-case hexadecimal digits.
     """
 
-    id: int
-    parent: int | None
-    branch: int
-    round: int | None
-    phase: str | None
+    id: _Number
+    parent: _Number | None
+    branch: _Number
+    round: _Number | None
+    phase: Phase | None
     file: str
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class TranscriptWriter:
@@ -84,7 +89,7 @@ class TranscriptWriter:
             sha256=hashlib.sha256(payload).hexdigest(),
         )
         with (self.directory / _INDEX).open("a") as index:
-            index.write(json.dumps(line.__dict__) + "\n")
+            index.write(json.dumps(line.model_dump()) + "\n")
         self.heard.append(line)
         self._last[release.branch] = number
         return number
@@ -109,37 +114,38 @@ class Transcript:
             TranscriptError: there is no index, or a line of it is broken.
         """
         index = directory / _INDEX
-        if not index.is_file():
+        if not index.is_symlink() and not index.exists():
             raise TranscriptError(f"{directory} is no transcript: it has no {_INDEX}")
         try:
-            heard = [Heard(**json.loads(line)) for line in index.read_text().splitlines()]
-        except (json.JSONDecodeError, TypeError) as error:
-            raise TranscriptError(f"{index} has a broken line: {error}") from None
-        if [line.id for line in heard] != list(range(len(heard))):
-            raise TranscriptError(f"{index} is incomplete: its ids do not count up from 0")
+            lines = read_file(directory, _INDEX, _MOST).decode().removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise TranscriptError(f"{index} is no text: {error}") from None
+        heard = [] if lines == [""] else [_line(index, number, line) for number, line in enumerate(lines)]
         return cls(directory, heard)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+        """Compare what every release claims to hold with an architecture, before any is loaded.
+
+        Args:
+            shapes: of its parameters, by name.
+            dtype: of all of them.
+
+        Raises:
+            TranscriptError: a release is missing, is no safetensors file, or holds something else.
+        """
+        wanted = {name: ((dtype,), shape) for name, shape in shapes.items()}
+        for line in self.heard:
+            check_form(f"release {line.id} ({line.file})", form_of(self.directory, line.file), wanted)
 
     def load(self, number: int) -> Params:
         """Return the parameters of one release.
 
         Raises:
-            TranscriptError: the file is missing, is not what was recorded, or is no safetensors file.
+            TranscriptError: the file is missing, is not what was recorded, is no safetensors file, or holds numbers
+                that are not finite.
         """
         line = self.heard[number]
-        path = (self.directory / line.file).resolve()
-        if not path.is_relative_to(self.directory.resolve()):
-            raise TranscriptError(f"release {number} points outside its transcript: {line.file}")
-        try:
-            payload = path.read_bytes()
-        except OSError as error:
-            raise TranscriptError(f"release {number} cannot be read: {error}") from None
-        if hashlib.sha256(payload).hexdigest() != line.sha256:
-            raise TranscriptError(f"release {number} ({path}) is not what was recorded: its SHA-256 differs")
-        try:
-            params: Params = load_safetensors(payload)
-        except SafetensorError as error:
-            raise TranscriptError(f"release {number} ({path}) is no safetensors file: {error}") from None
-        return params
+        return read_arrays(self.directory, line.file, sha256=line.sha256)
 
     def branches(self) -> list[int]:
         """Branches in ascending order, the trunk included."""
@@ -150,8 +156,34 @@ class Transcript:
         return [line for line in self.heard if line.branch == branch]
 
     def digest(self) -> str:
-        """``sha256:...`` over name, dtype, shape and little-endian bytes of every release in (branch, index) order."""
+        """``sha256:...`` over name, dtype, shape and little-endian bytes of every release in (branch, index) order.
+
+        Loads every release once, and so finds what is wrong with any of them.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return digest_of(self.load(line.id) for line in sorted(self.heard, key=lambda line: (line.branch, line.id)))
+
+
+def _line(index: Path, number: int, text: str) -> Heard:
+    """Read one line of an index.
+
+    Raises:
+        TranscriptError: it is no release, or its id or parent is out of order.
+    """
+    where = f"{index}, line {number + 1},"
+    try:
+        line = Heard.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise TranscriptError(f"{where} {said(error)}") from None
+    check_plain(f"{where} file", line.file)
+    if line.id != number:
+        raise TranscriptError(f"{where} has id {line.id} where {number} is due: ids count up from 0")
+    if line.parent is not None and line.parent >= number:
+        raise TranscriptError(f"{where} has parent {line.parent}; a release comes after its parent, so below {number}")
+    return line
 
 
 def rounded(value: Array, bits: int) -> Array:

@@ -137,6 +137,11 @@ class History(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Records of one minibatch of local training."""
+        ...
+
+    @property
     def public(self) -> Array | None:
         """``[n, d]`` the public sample, without labels; None where there is none."""
         ...
@@ -273,8 +278,10 @@ class Unlearner(Config, Protocol):
     def public_rule(self) -> tuple[str, float]:
         """Return (operator, step), public knowledge of the method.
 
-        ``("identity", step)`` after a gradient step: the difference of the models is step * gradient; else
-        ``("hessian", 1.0)``.
+        ``("identity", step)`` after a gradient step: the difference of the models is step * gradient;
+        ``("hessian", 1.0)`` where the method ends where training would: then the difference is the inverse Hessian
+        times a gradient, as far as training reaches an optimum; ``("unknown", 1.0)`` where it ends elsewhere, and an
+        attack has to choose by what the difference itself shows.
         """
         ...
 

@@ -1,0 +1,203 @@
+"""A run's attacks, in a process that is handed a copy of the transcript and nothing else."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+import palimpsest
+from palimpsest.attacks import confinement
+from palimpsest.attacks.cost import Cost
+from palimpsest.attacks.session import Answer
+from palimpsest.simulator.attack_metrics.answers import answer_card
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.protocols.attack import Attack
+
+SECONDS = 24 * 3600.0
+"""That one attack on one transcript may take."""
+
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "SYSTEMROOT")
+_OF_LIBRARIES = ("OPENBLAS_", "MKL_", "OMP_", "KMP_", "NVPL_", "BLIS_", "CUBLAS_")
+"""Beginnings of names by which numerical libraries choose their kernels: other ones have other bits."""
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""Sums over more threads have other bits; and a process that has threads cannot be forked."""
+_BUNDLE = """
+import runpy, sys, types
+package = types.ModuleType("palimpsest")
+package.__path__ = {paths!r}
+sys.modules["palimpsest"] = package
+runpy.run_module("palimpsest.attacks", run_name="__main__", alter_sys=True)
+"""
+_TIME = (0, 0)
+"""Of all files of a copy: when they were last read and written."""
+
+NOT_CONFINED = (
+    "this kernel has no Landlock: attacks run in a process of their own that is handed the transcript alone, and which "
+    "could read other files of this user"
+)
+
+
+def said_of_confinement() -> str:
+    """What the user should know of the attacks' process; empty where the kernel confines it."""
+    return "" if confinement.available() else NOT_CONFINED
+
+
+def run_attacks(
+    transcript: Path, attacks: Sequence[Attack], seconds: float = SECONDS
+) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Run attacks on one transcript in the attacks' process.
+
+    Args:
+        transcript: its directory.
+        attacks: one of each kind.
+        seconds: that each of them may take.
+
+    Returns:
+        Answers by the attack's kind; for each attack that failed, why, as the rest of a sentence.
+
+    Raises:
+        RunFailure: the transcript cannot be read there, or the process cannot be started.
+    """
+    wanted = [
+        {
+            "kind": attack.kind,
+            "target": f"{type(attack).__module__}:{type(attack).__qualname__}",
+            "parameters": attack.model_dump(mode="json"),
+        }
+        for attack in attacks
+    ]
+    with _copied(transcript) as folder, tempfile.TemporaryDirectory() as out:
+        request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
+        _process().ask(request)
+        broken = Path(out) / "error.json"
+        if broken.is_file():
+            raise RunFailure(f"the attacks cannot read {transcript}: {json.loads(broken.read_text())['error']}")
+        answers: dict[str, Answer] = {}
+        failures: dict[str, str] = {}
+        for number, attack in enumerate(attacks):
+            found = _read(Path(out) / str(number))
+            if isinstance(found, Answer):
+                answers[attack.kind] = found
+            else:
+                failures[attack.kind] = found
+        return answers, failures
+
+
+def start() -> None:
+    """Start the attacks' process, so that it gets ready while something else is done."""
+    _process()
+
+
+def _read(place: Path) -> Answer | str:
+    """One attack's answer, or why there is none."""
+    for name in ("failed.json", "answer.json"):
+        if (place / name).is_file():
+            about = json.loads((place / name).read_text())
+            break
+    else:
+        return "its process ended before it began"
+    if "error" in about:
+        return str(about["error"])
+    guesses = []
+    if "answer" in about:
+        guesses = list(answer_card(about["answer"]).answer.unpack(load_file(place / "answer.safetensors")))
+    return Answer(guesses, Cost(**about["cost"]))
+
+
+@contextlib.contextmanager
+def _copied(transcript: Path) -> Iterator[Path]:
+    """A copy of a transcript whose place, order and times say nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "transcript"
+        folder.mkdir()
+        for path in sorted(transcript.rglob("*")):
+            copy = folder / path.relative_to(transcript)
+            if path.is_dir():
+                copy.mkdir()
+            else:
+                shutil.copyfile(path, copy)
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, _TIME)
+        yield folder
+
+
+class _Process:
+    """``python -m palimpsest.attacks``, started once, with an environment of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+
+    def start(self) -> "subprocess.Popen[str]":
+        if self._child is None or self._child.poll() is not None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", *_module()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd="/",
+                env=_environment(),
+                text=True,
+                start_new_session=True,
+            )
+        return self._child
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Have a request served.
+
+        Raises:
+            RunFailure: the process is gone.
+        """
+        with self._lock:
+            child = self.start()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            try:
+                child.stdin.write(json.dumps(request) + "\n")
+                child.stdin.flush()
+                reply = child.stdout.readline()
+            except OSError:
+                reply = ""
+            if not reply:
+                raise RunFailure(f"the attacks' process ended with exit code {child.wait()}; its error is above")
+
+
+@cache
+def _of_this_process(process: int) -> _Process:
+    return _Process()
+
+
+def _process() -> _Process:
+    process = _of_this_process(os.getpid())
+    process.start()
+    return process
+
+
+def _module() -> list[str]:
+    """How Python is told to run the attacks: by name, or from Flower's bundle, which is not installed."""
+    if getattr(palimpsest, "__spec__", None) is not None:
+        return ["-m", "palimpsest.attacks"]
+    return ["-c", _BUNDLE.format(paths=list(palimpsest.__path__))]
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to find the same packages, and nothing else of this process's environment."""
+    environment = os.environ.items()
+    passed = {name: value for name, value in environment if name in _PASSED_ON or name.startswith(_OF_LIBRARIES)}
+    return {**passed, **dict.fromkeys(_ONE_THREAD, "1"), "PYTHONPATH": os.pathsep.join(_path())}
+
+
+def _path() -> list[str]:
+    """``sys.path`` without the working directory, where runs lie; with it where ``PYTHONPATH`` names it."""
+    here, named = Path.cwd().resolve(), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    wanted = here in [Path(entry).resolve() for entry in named if entry]
+    return [str(Path(entry).absolute()) for entry in sys.path if entry and (wanted or Path(entry).resolve() != here)]
