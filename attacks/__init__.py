@@ -33,6 +33,14 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Hu et al., IEEE S&P 2024",
     ),
+    "fuia": Card(
+        target="palimpsest.attacks.fuia:Fuia",
+        summary="the server's: inversion of the difference between the leaver's messages before and after",
+        traits=("network", "last layer"),
+        needs=("messages", "public sample", "n", "training", "unlearning rule"),
+        promises="reconstruction",
+        source="Zhou and Zhu 2025, arXiv 2502.14558",
+    ),
     "class-score": Card(
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",

@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 import palimpsest.attacks as attacks
 from palimpsest.attacks.confinement import confine
-from palimpsest.attacks.session import answer, check, opened
+from palimpsest.attacks.session import answer, check, check_heard, opened
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Case
@@ -117,6 +117,7 @@ def _attack(wanted: Wanted, place: Path, known: PublicKnowledge, cases: Sequence
         module, _, name = wanted.target.partition(":")
         made: Attack = getattr(import_module(module), name).model_validate(wanted.parameters)
         check([made], known)
+        check_heard([made], cases)
         found = answer(made, cases, known, digest)
         about: dict[str, Any] = {"cost": vars(found.cost)}
         if found.guesses:

@@ -65,6 +65,26 @@ def linear_matching(model: Model) -> Match:
     return match
 
 
+def gradients_apart(model: Model, at: dict[str, Tensor]) -> Match:
+    """The squared distance of the gradient and a target of known length, over the target's square; autograd.
+
+    Args:
+        model: the architecture, of classes.
+        at: the parameters at which gradients are taken.
+    """
+
+    def summed(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return model.losses(model.scores(params, x), y).sum()
+
+    def misfit(x: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        gradient = flat(grad(summed)(at, x, y), model)
+        apart: Tensor = ((gradient - target) ** 2).sum() / (target**2).sum().clamp(min=_TINY)
+        return apart
+
+    matched: Match = over_records(model, grad_and_value(misfit), (0, 0, 0))
+    return matched
+
+
 def flat(params: dict[str, Tensor], model: Model) -> Tensor:
     """All parameters as one vector, in the order in which targets have them."""
     return torch.cat([params[name].reshape(-1) for name in model.names])

@@ -47,6 +47,7 @@ def attack_transcript(
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
     check(attacks, known)
     known, cases, digest = opened(directory, known)
+    check_heard(attacks, cases)
     return {attack.kind: answer(attack, cases, known, digest) for attack in attacks}
 
 
@@ -127,3 +128,17 @@ def check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> No
                 f"attack {attack.kind} says of given records whether they were deleted, and there is no "
                 f"challenge.safetensors here: it is written by runs of scenarios that name this attack"
             )
+
+
+def check_heard(attacks: Sequence[Attack | QueryAttack], cases: Sequence[Case]) -> None:
+    """Refuse attacks that read messages where there are none, or none of single clients."""
+    heard = [message for case in cases for message in case.messages]
+    there = {"messages": bool(heard), "updates": any(len(message.clients) == 1 for message in heard)}
+    for attack in attacks:
+        for need in attack.card.needs:
+            if cases and not there.get(need, True):
+                tiers = "'updates' or 'aggregate'" if need == "messages" else "'updates'"
+                raise ValueError(
+                    f"attack {attack.kind} reads what clients sent to the server, and no such messages lie beside this "
+                    f"transcript: they are written by runs of scenarios with adversary.sees = {tiers}"
+                )

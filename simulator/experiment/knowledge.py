@@ -10,6 +10,7 @@ from palimpsest.simulator.planning.plan import Arm
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.public_sample import sample
 from palimpsest.simulator.planning.setup import penalty
+from palimpsest.simulator.scenario.adversary import SERVER_TIERS
 from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge
 from palimpsest.simulator.world.records import Array
@@ -54,12 +55,13 @@ def knowledge_of(
 def _view(setting: Setting, processed: Processed, y: Array) -> CaseView:
     """One deletion, as far as it is granted."""
     request, knows = processed.case.request, setting.adversary.knows
+    server = setting.adversary.sees in SERVER_TIERS
     return CaseView(
         before=processed.before if setting.adversary.knows_bracket else None,
         after=processed.after,
         size=request.size,
         labels=tuple(sorted(float(label) for label in y)) if "labels" in knows else None,
-        clients=tuple(sorted(request.forget)) if "client" in knows else None,
+        clients=tuple(sorted(request.forget)) if server or "client" in knows else None,
     )
 
 
@@ -84,6 +86,8 @@ def conditions(arm: Arm, ground: Groundwork) -> dict[str, Any]:
         "n_factor": adversary.n_factor,
         "round_to": adversary.round_to,
     }
+    if adversary.sees != "releases":
+        found["sees"] = adversary.sees
     if not solved:
         found |= {"rounds": training.rounds, "local_epochs": training.local_epochs}
         found |= {"rounds_between": setting.deletion.rounds_between, "missed_rounds": adversary.missed_rounds}

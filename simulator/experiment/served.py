@@ -11,14 +11,17 @@ import numpy as np
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
 from palimpsest.server.session import Processed, Session
-from palimpsest.simulator.experiment.training import Trunk
+from palimpsest.simulator.experiment.training import Trunk, heard_by_server
 from palimpsest.simulator.federation.federation import Costs
 from palimpsest.simulator.planning.plan import Arm
 from palimpsest.simulator.planning.privacy import Meter, Treasurer
+from palimpsest.simulator.scenario.adversary import SERVER_TIERS
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import noise_of
 from palimpsest.simulator.world.protocols.events import Observer, RequestDone, RoundDone
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.messages import MESSAGES, MessageWriter
 from palimpsest.simulator.world.protocols.transcript import TranscriptWriter
 from palimpsest.simulator.world.records import Array, DeletionRequest, Params, Release
 
@@ -162,7 +165,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     """
     arm, trunk = inputs.arm, inputs.trunk
     federation = trunk.ground.federation(trunk.grid, arm.id)
-    history = trunk.history.under(federation)
+    history = trunk.history.under(_heard(inputs, federation, transcript / MESSAGES))
     began = time.perf_counter()
     adversary, deletion = arm.setting.adversary, arm.setting.deletion
     writer = TranscriptWriter(transcript, adversary.knows_bracket, adversary.round_to)
@@ -181,3 +184,12 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     processed = session.serve(trunk.ground.requests)
     seconds = time.perf_counter() - began - broadcast.seconds
     return Served(tuple(processed), seconds, replace(federation.costs), history.setup.account)
+
+
+def _heard(inputs: ArmInputs, federation: Federation, folder: Path) -> Federation:
+    """The arm's clients; where the adversary is the server, their messages follow those of the training."""
+    trunk, arm = inputs.trunk, inputs.arm
+    if trunk.ground.setting.adversary.sees in SERVER_TIERS:
+        rounds = max((request.round for request in trunk.ground.requests), default=0)
+        MessageWriter(folder).begin_with(trunk.messages, rounds)
+    return heard_by_server(trunk.ground, federation, trunk.ground.federation(trunk.grid, arm.id), folder)

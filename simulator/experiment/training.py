@@ -8,12 +8,14 @@ from pathlib import Path
 
 from palimpsest.server.arrivals import timeline, union, without
 from palimpsest.server.history import History
+from palimpsest.server.overheard import OverheardFederation
 from palimpsest.server.rehearsal import SilentClients
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.scenario.adversary import SERVER_TIERS
 from palimpsest.simulator.scenario.sections import EvaluationConfig
 from palimpsest.simulator.unlearning_metrics.compare import Yardstick
 from palimpsest.simulator.unlearning_metrics.evaluation import Judge, distance
@@ -21,6 +23,8 @@ from palimpsest.simulator.unlearning_metrics.reference import Reference, retrain
 from palimpsest.simulator.unlearning_metrics.relearning import relearn
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.events import RoundDone
+from palimpsest.simulator.world.protocols.federation import Federation
+from palimpsest.simulator.world.protocols.messages import MESSAGES, MessageWriter
 from palimpsest.simulator.world.protocols.unlearning import Drift, UnlearningCase
 from palimpsest.simulator.world.records import Forget, Params, Release, branch_of
 
@@ -35,6 +39,7 @@ class Trained:
         history: without the way to the clients, and without the public sample.
         reference: the hidden retrainings.
         rounds: what was measured of each release.
+        messages: folder of what clients sent, where the adversary hears it.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Trained:
     history: History = field(compare=False)
     reference: Reference = field(compare=False)
     rounds: Sequence[RoundDone] = field(compare=False)
+    messages: Path = field(compare=False)
 
 
 @dataclass
@@ -54,6 +60,7 @@ class Trunk:
         history: what the server keeps, once trained.
         reference: retrainings without a request's records (and those of earlier requests, where sequential).
         rounds: what was measured of each release, once trained.
+        messages: folder of what clients sent, where the adversary hears it.
     """
 
     ground: Groundwork
@@ -61,6 +68,7 @@ class Trunk:
     history: History
     reference: Reference = field(default_factory=Reference)
     rounds: list[RoundDone] = field(default_factory=list)
+    messages: Path = Path()
 
     @classmethod
     def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
@@ -72,25 +80,25 @@ class Trunk:
             needs: of the arms' methods; what none of them needs is not kept.
             scratch: for histories that do not fit into memory.
         """
-        federation = _clients(ground, grid)
+        federation = heard_by_server(ground, _clients(ground, grid), _clients(ground, grid), scratch / MESSAGES)
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
         shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
         public = ground.population.public_x
         history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
-        return cls(ground, grid, history)
+        return cls(ground, grid, history, messages=scratch / MESSAGES)
 
     @classmethod
     def taken_up(cls, trained: Trained, grid: Grid) -> "Trunk":
         """A training that is done, before other hosts; nothing is sent yet."""
         ground = trained.ground
         history = replace(trained.history, federation=_clients(ground, grid), public=ground.population.public_x)
-        return cls(ground, grid, history, trained.reference, list(trained.rounds))
+        return cls(ground, grid, history, trained.reference, list(trained.rounds), trained.messages)
 
     def leave(self, name: str) -> Trained:
         """What another process needs to take the training up."""
         history = replace(self.history, federation=SilentClients(), public=None)
-        return Trained(name, self.ground, history, self.reference, self.rounds)
+        return Trained(name, self.ground, history, self.reference, self.rounds, self.messages)
 
     def train(self, meter: Meter) -> Iterator[RoundDone]:
         """Train; yield what is measured of each release, as it comes.
@@ -183,6 +191,21 @@ class Trunk:
             before = self.history.released(request.round)
             cases.append(UnlearningCase(branch_of(request), request, forgotten, done, before))
         return cases
+
+
+def heard_by_server(ground: Groundwork, inner: Federation, aside: Federation, folder: Path) -> Federation:
+    """The clients, what they send written to a folder where the adversary is the server.
+
+    Args:
+        ground: of the training.
+        inner: the clients.
+        aside: the same clients, whose costs nobody counts.
+        folder: of the messages; left alone where the adversary hears none.
+    """
+    sees = ground.setting.adversary.sees
+    if sees not in SERVER_TIERS:
+        return inner
+    return OverheardFederation(inner, aside, ground.setup, MessageWriter(folder), singly=sees == "updates")
 
 
 def _clients(ground: Groundwork, grid: Grid) -> GridFederation:

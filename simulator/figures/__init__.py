@@ -55,6 +55,11 @@ CARDS: Mapping[str, FigureCard] = {
         summary="what attacks get back, by what they are granted to know",
         applies="variants that differ in one condition",
     ),
+    "tiers": FigureCard(
+        target=f"{_HERE}.tiers:tiers",
+        summary="what each adversary gets back after each way of unlearning, by what it hears",
+        applies="variants that differ in adversary.sees",
+    ),
     "gallery": FigureCard(
         target=f"{_HERE}.gallery:gallery",
         summary="deleted records beside what attacks made of them",

@@ -19,6 +19,7 @@ _COLOURS = {
     "max-difference": "#0072B2",
     "raw-difference": "#009E73",
     "inversion": "#AA4499",
+    "fuia": "#6A8F00",
     "unmix": "#332288",
     "updates-leak": "#56B4E9",
     "sequence": "#4477AA",

@@ -7,6 +7,10 @@ from pydantic import Field, field_validator, model_validator
 from palimpsest.simulator.world.data.datasets import check_source
 from palimpsest.simulator.world.specs import Frozen
 
+Sees = Literal["releases", "broadcasts", "aggregate", "updates"]
+SERVER_TIERS = ("aggregate", "updates")
+"""Where the adversary is the server and hears what clients send; it knows who asked, and who took part."""
+
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -14,7 +18,8 @@ class AdversaryConfig(Frozen):
     """What the eavesdropper hears and knows.
 
     Attributes:
-        sees: releases, or all broadcasts (the working models of lbfgs too).
+        sees: releases, or all broadcasts (the working models of lbfgs too); or what an honest but curious server
+            sees: ``updates``, every client's message, or under secure aggregation ``aggregate``, sums of cohorts.
         knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others.
         knows_bracket: whether it is told which releases enclose an unlearning; where not, it takes the last two that it
             heard.
@@ -32,7 +37,7 @@ class AdversaryConfig(Frozen):
         round_to: significant bits of the parameters that it reads (and that the transcript holds); 0: exact.
     """
 
-    sees: Literal["releases", "broadcasts"] = "releases"
+    sees: Sees = "releases"
     knows: tuple[Literal["labels", "client", "seeds"], ...] = ()
     knows_bracket: bool = True
     missed_rounds: int = Field(default=0, ge=0)

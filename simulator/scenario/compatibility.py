@@ -9,6 +9,7 @@ from palimpsest.simulator.scenario.private_methods import at, check_private, pla
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card
 from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.scenario.strategy_rules import check_strategies
+from palimpsest.simulator.scenario.tiers import check_heard, check_single, check_tier
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.kinds import suited, suits
 
@@ -18,12 +19,6 @@ _OPTIMISERS = {
 }
 """Algorithms that solve for the optimum, and what a model must be to have one that they find."""
 
-_SINGLE_MESSAGES = {
-    "leaver": "a message of the leaver alone",
-    "client drift": "the lengths of single clients' updates",
-    "client updates": "the updates of single clients",
-    "single-client messages": "messages of single clients",
-}
 Obstacle = tuple[str, str]
 """What stands in the way of a need, and why; with a remedy."""
 
@@ -141,6 +136,7 @@ def check(settings: Sequence[Setting], methods: Mapping[Group, Sequence[Entry]],
         _check_training(setting)
         _check_deletion(setting)
         _check_adversary(setting)
+        check_tier(setting, secure)
     for group, entries in methods.items():
         for path, entry in placed(group, entries):
             _check_entry(group, path, entry, settings, secure)
@@ -282,12 +278,9 @@ def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setti
             if (obstacle := _OBSTACLES[need](setting) if need in _OBSTACLES else None) is not None:
                 raise ScenarioError(f"{shown} with {obstacle[0]}{at(setting)}: {obstacle[1]}")
         _check_knowledge(group, shown, about, setting.adversary)
-    for need in about.needs:
-        if secure and need in _SINGLE_MESSAGES:
-            raise ScenarioError(
-                f"{shown} with federation.secure_aggregation = true: it needs {_SINGLE_MESSAGES[need]}, which the "
-                f"server then never sees; take retrain, or secure_aggregation = false"
-            )
+        check_single(group, shown, about.needs, setting, secure)
+        if group == "attack":
+            check_heard(shown, about.needs, setting.adversary)
 
 
 def _check_knowledge(group: Group, shown: str, about: Card, adversary: AdversaryConfig) -> None:

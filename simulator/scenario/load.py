@@ -28,6 +28,7 @@ from palimpsest.simulator.scenario.sections import (
     Setting,
     TrainingConfig,
 )
+from palimpsest.simulator.scenario.tiers import check_secrecy
 from palimpsest.simulator.world.data.build import DataConfig
 from palimpsest.simulator.world.specs import Frozen
 
@@ -149,6 +150,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     _check_unique("seeds", scenario.seeds)
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
+    check_secrecy(scenario.settings(), scenario.privacy, entries["defense"])
     return scenario
 
 

@@ -6,6 +6,7 @@ it shorter.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from palimpsest.simulator.testing.transcripts import ascending, challenged, diab
 from palimpsest.simulator.world.models.kinds import model_card, suited, suits
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueryAttack
-from palimpsest.simulator.world.records import Array, Case, Guess, Labels, Reconstruction, Scores
+from palimpsest.simulator.world.records import Array, Case, Guess, Labels, Message, Reconstruction, Scores
 from palimpsest.simulator.world.specs import FeatureSpec
 
 PLACES = ("ridge", "ridge-features", "softmax", "svm", "regression", "regression-features", "mlp", "cnn")
@@ -84,7 +85,14 @@ def situation(where: str) -> tuple[list[Case], PublicKnowledge]:
     else:
         cases, knowledge = ascending(data, spec, DELETIONS, 0.1), data.knowledge(spec, "identity", 0.1)
     asked, _ = challenged(knowledge, data, DELETIONS)
+    cases = [replace(case, messages=[_from_the_leaver(case, knowledge.facts.step)]) for case in cases]
     return [*cases, Case(len(cases), 2, cases[0].before, cases[0].before)], asked
+
+
+def _from_the_leaver(case: Case, step: float) -> Message:
+    """What a server hears of the client that asks: the gradient that a step of this size along it was taken with."""
+    sent = {name: (value - case.before[name]) / step for name, value in case.after.items()}
+    return Message("unlearning", 0, "gradient", "forgotten", (0,), float(case.size), case.before, sent)
 
 
 def made_of(name: str, **settings: Any) -> Any:
@@ -157,9 +165,7 @@ def check_silence(name: str, reads_models: bool = True, **settings: Any) -> None
 def check_granted_labels(name: str, where: str, **settings: Any) -> None:
     """The answer has exactly the labels that were granted."""
     cases, knowledge = situation(where)
-    told = [
-        Case(case.index, case.size, case.before, case.after, labels=(2.0,) * (case.size - 1) + (7.0,)) for case in cases
-    ]
+    told = [replace(case, labels=(2.0,) * (case.size - 1) + (7.0,)) for case in cases]
     for case, one in zip(told, guesses(name, told, knowledge, **settings), strict=True):
         assert tuple(one.y) == case.labels, f"{name} on {where}: granted labels {case.labels}, answered {tuple(one.y)}"
 
@@ -172,7 +178,7 @@ def check_float32(name: str, **settings: Any) -> None:
     if "softmax" not in places(name):
         return
     cases, knowledge = situation("softmax")
-    single = [Case(case.index, case.size, _rounded(case.before), _rounded(case.after)) for case in cases]
+    single = [replace(case, before=_rounded(case.before), after=_rounded(case.after)) for case in cases]
     facts = knowledge.facts.model_copy(update={"model": knowledge.facts.model.model_copy(update={"dtype": "float32"})})
     k = knowledge
     rounded = PublicKnowledge(facts, k.x, k.y, k.box_low, k.box_high, k.challenge)

@@ -70,6 +70,32 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Message:
+    """What a server heard of one client, or of a cohort whose messages are summed before it hears them.
+
+    Attributes:
+        phase: what the server was doing.
+        round: rounds of training behind ``start``; of a gradient the number of the step.
+        kind: ``update``, local minus sent model after local training, of a cohort the weighted mean; ``gradient``, the
+            sum of the gradients of single records' losses.
+        about: the records that were read: all that are retained, or exactly the forgotten ones.
+        clients: who is in it.
+        weight: what it counts for in a round's mean: records, or clients where all count the same.
+        start: the model that was sent.
+        sent: what came back, of its shapes.
+    """
+
+    phase: Phase
+    round: int
+    kind: Literal["update", "gradient"]
+    about: Literal["retained", "forgotten"]
+    clients: tuple[int, ...]
+    weight: float
+    start: Params
+    sent: Params
+
+
+@dataclass(frozen=True)
 class Case:
     """One deletion as the eavesdropper sees it: the models around it and what it was granted to know.
 
@@ -83,6 +109,7 @@ class Case:
             position have as many rounds behind them. Of equal length; empty where rounds cannot be aligned.
         labels: labels of the deleted records, ascending, where granted.
         clients: who asked, where granted.
+        messages: what clients sent until the unlearning was over, oldest first, where the adversary is the server.
     """
 
     index: int
@@ -94,6 +121,7 @@ class Case:
     branch: Sequence[Params] = ()
     labels: tuple[float, ...] | None = None
     clients: tuple[int, ...] | None = None
+    messages: Sequence[Message] = ()
 
     @property
     def silent(self) -> bool:

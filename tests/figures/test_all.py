@@ -17,10 +17,12 @@ from palimpsest.simulator.figures import CARDS as FIGURES
 from palimpsest.simulator.figures.all import draw_all, functions
 from palimpsest.simulator.figures.gallery import choose, collect
 from palimpsest.simulator.figures.style import colour, spread
+from palimpsest.simulator.figures.tiers import cells, tiers
 from palimpsest.simulator.results.answers import BUILT_IN
 from palimpsest.simulator.results.arm_files import Records
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import RunFilesError
+from palimpsest.simulator.results.verdicts import reconstructions
 from palimpsest.simulator.unlearning_metrics.measures import CARDS as MODELS
 from palimpsest.simulator.unlearning_metrics.measures import DISTANCE_CARDS as DISTANCES
 from palimpsest.simulator.unlearning_metrics.measures import distances
@@ -151,3 +153,22 @@ def test_labels_are_kept_apart_in_order_and_centred(values: list[float]) -> None
     places = spread(values, 0.1)
     assert np.diff(places).min(initial=1.0) >= 0.1 - 1e-12
     assert np.mean(places) == pytest.approx(np.mean(values))
+
+
+def test_tiers_are_a_table_of_the_best_attack_of_each_adversary(tmp_path: Path) -> None:
+    make_run(tmp_path, {"heard": digits(), "seen": digits()}, deletions=8)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert tiers(RunFiles.open(tmp_path)) is None  # one adversary is no comparison
+    for arm in content["arms"]:
+        if arm["variant"] == "seen":
+            arm["conditions"]["sees"] = "updates"
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    run = RunFiles.open(tmp_path)
+    found = cells(run.arms)
+    assert {sees for _, sees in found} == {"releases", "updates"}
+    assert {cell.attack for cell in found.values()} == {"hrec"}
+    for arm in run.arms:
+        if arm.variant == "seen" and arm.unlearning.method == "ascent":
+            best = found["ascent", "updates"]
+            assert best.cosine == reconstructions(arm)["hrec"].cosine_centred_median
+    assert tiers(run) == tmp_path / "figures" / "tiers.png"

@@ -24,6 +24,7 @@ from palimpsest.simulator.world.protocols.architecture import (
     shapes_of,
     training_of,
 )
+from palimpsest.simulator.world.protocols.messages import Messages
 from palimpsest.simulator.world.protocols.strict import (
     check_form,
     check_plain,
@@ -238,7 +239,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
             releases of which one comes after the other.
     """
     transcript.check(shapes_of(facts.model), facts.model.dtype)
-    cases = []
+    cases, messages = [], Messages(transcript.directory)
     load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
         before, chain = _bracket(transcript, index, view)
@@ -254,6 +255,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
                 branch=Releases(load, branch),
                 labels=view.labels,
                 clients=view.clients,
+                messages=messages.of_branch(transcript.heard[view.after].branch, transcript.heard[before].round or 0),
             )
         )
     return cases
