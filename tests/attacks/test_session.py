@@ -67,7 +67,7 @@ short = json.loads(sys.argv[6])
 made = []
 for kind, card in CARDS.items():
     module, _, name = card.target.partition(":")
-    if suits(card, sys.argv[5]):
+    if suits(card, sys.argv[5]) and "messages" not in card.needs:
         made.append(getattr(import_module(module), name)(**short.get(kind, {})))
 answers = attack_transcript(directory, made)
 heard = [path for path in opened if path.startswith(str(directory))]
@@ -112,8 +112,8 @@ def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp
     for fill in (0.0, 1.0):
         save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
         outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}", kind))
-    able = [name for name, card in CARDS.items() if suits(card, kind)]
-    answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted"}
+    able = [name for name, card in CARDS.items() if suits(card, kind) and "messages" not in card.needs]
+    answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted", "profile": "counts"}
     assert {f"{name}/{answered[CARDS[name].promises]}" for name in able} <= set(outcomes[0])
     for name, value in outcomes[0].items():
         assert np.array_equal(value, outcomes[1][name], equal_nan=value.dtype.kind == "f")

@@ -214,7 +214,7 @@ def test_the_adversarys_command_shows_and_keeps_the_answer(
     monkeypatch.syspath_prepend(str(install(tmp_path / "site")))
     [transcript, *_] = sorted((finished / "transcripts").iterdir())
     console = Console(record=True, width=100)
-    [written] = attack(transcript, ["glow"], None, 0, tmp_path / "said.safetensors", console)
+    [written] = attack(transcript, ["glow"], None, tmp_path / "said.safetensors", console)
     kind = answer_card("brightness").answer
     guesses = load_answers(written, {**BUILT_IN, "brightness": kind})["glow"]
     assert [type(guess) for guess in guesses] == [kind, kind]
