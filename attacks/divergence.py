@@ -71,9 +71,10 @@ class Divergence:
         if not self.there.all():
             return True
         power = float((increments**2).sum())
-        following = float((increments[1:] * increments[:-1]).sum())
+        if float((increments[1:] * increments[:-1]).sum()) >= _NOISY * power:
+            return False
         values = np.linalg.svd(np.concatenate(list(increments), axis=1), compute_uv=False)
-        return following < _NOISY * power and float((values[:size] ** 2).sum()) < _DIRECTED * power
+        return float((values[:size] ** 2).sum()) < _DIRECTED * power
 
     @cached_property
     def there(self) -> Array:

@@ -1,7 +1,6 @@
 """The methods that a scenario may name, and what its entries for them mean."""
 
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ from palimpsest import attacks, defenses
 from palimpsest.server import strategies, unlearning
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.plugins import announced
 from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.strategy import Strategy
 
@@ -103,4 +103,4 @@ def _card_of(group: Group, name: str, cls: type[BaseModel], target: str) -> Card
 
 def _third_parties(group: Group) -> Mapping[str, str]:
     """Target by name of the methods that other packages announce."""
-    return {point.name: point.value for point in importlib.metadata.entry_points(group=_ENTRY_POINTS[group])}
+    return {name: entry.target for name, entry in announced(_ENTRY_POINTS[group]).items()}
