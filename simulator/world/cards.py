@@ -66,3 +66,16 @@ class Card:
     def stays_exact(self, method: object) -> bool:
         """Whether a method with these hyper-parameters stays exact where requests depend on earlier releases."""
         return self.adaptive and all(getattr(method, key) == value for key, value in self.adaptive_if)
+
+
+@dataclass(frozen=True)
+class MeasureCard:
+    """One line of a table of measures.
+
+    Attributes:
+        target: ``"package.module:MEASURE"``.
+        summary: one sentence for ``palimpsest list``.
+    """
+
+    target: str
+    summary: str

@@ -6,9 +6,9 @@ measures come first, in this order, so that what others draw at random changes n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.plugins import announced, imported
 
 if TYPE_CHECKING:
@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "palimpsest.attack_measures"
 _HERE = "palimpsest.simulator.attack_metrics.measures"
-
-
-@dataclass(frozen=True)
-class MeasureCard:
-    """One line of the table.
-
-    Attributes:
-        target: ``"package.module:MEASURE"``.
-        summary: one sentence for ``palimpsest list``.
-    """
-
-    target: str
-    summary: str
 
 
 CARDS: Mapping[str, MeasureCard] = {

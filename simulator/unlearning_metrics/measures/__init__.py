@@ -6,9 +6,9 @@ a ``Measure`` of single models, under ``palimpsest.unlearning_distances`` a ``Di
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.plugins import announced, imported
 
 if TYPE_CHECKING:
@@ -17,19 +17,6 @@ if TYPE_CHECKING:
 MEASURES, DISTANCES = "palimpsest.unlearning_measures", "palimpsest.unlearning_distances"
 """The groups of entry points."""
 _HERE = "palimpsest.simulator.unlearning_metrics.measures"
-
-
-@dataclass(frozen=True)
-class MeasureCard:
-    """One line of a table.
-
-    Attributes:
-        target: ``"package.module:MEASURE"``.
-        summary: one sentence for ``palimpsest list``.
-    """
-
-    target: str
-    summary: str
 
 
 CARDS: Mapping[str, MeasureCard] = {
