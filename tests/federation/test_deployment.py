@@ -23,7 +23,8 @@ from palimpsest.simulator.scenario.load import load_scenario
 from palimpsest.simulator.world.data.build import DataConfig, build_population
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.data.sites import open_site, site_of
-from tests.federation.test_flower import PROJECT, _digests, _wait_for
+from tests.federation.test_flower import PROJECT, _digests
+from tests.support.superlink import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ def test_a_superlink_and_two_supernodes_under_tls_give_the_digest_of_the_simulat
     link = ["flower-superlink", *tls, "--disable-runtime-dependency-installation", "--host", "127.0.0.1"]
     with ExitStack() as stack:
         stack.enter_context(_process([*link, "--port", port], tmp_path / "link", tmp_path / "link.log"))
-        _wait_for(port)
+        wait_for(port)
         for site, place in enumerate(places):
             node = ["flower-supernode", "--root-certificates", certificate, "--superlink", f"127.0.0.1:{port}", *tls]
             node += ["--host", "127.0.0.1", "--port", own[site], "--node-config", f'site-data="{place}"']

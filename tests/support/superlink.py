@@ -38,14 +38,14 @@ def superlink(place: Path, extra: Mapping[str, str]) -> Iterator[dict[str, str]]
             start_new_session=True,
         )
         try:
-            _wait_for(port)
+            wait_for(port)
             yield environment
         finally:
             os.killpg(process.pid, 15)
             process.wait(timeout=30)
 
 
-def _wait_for(port: str) -> None:
+def wait_for(port: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:
