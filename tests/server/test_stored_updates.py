@@ -42,8 +42,8 @@ def _idle(bench: Bench) -> int:
 
 
 def test_keeping_updates_changes_no_bit_and_they_add_up_to_the_training(tmp_path: Path) -> None:
-    plain = _bench(tmp_path / "plain").history()
-    kept = _bench(tmp_path / "kept").history(updates=True)
+    plain = _bench(tmp_path / "plain").history().record
+    kept = _bench(tmp_path / "kept").history(updates=True).record
     assert digest_of(r.params for r in plain.releases) == digest_of(r.params for r in kept.releases)
     assert kept.updates is not None
     assert list(kept.updates.rounds) == list(range(FEDAVG.rounds))

@@ -83,6 +83,11 @@ class Drift:
         shares: client -> p_k, its share of the cohort's weights.
         pulls: client -> p_k ||u_k - mean||.
         step: ||mean||.
+
+    Example:
+        >>> moved = Drift(shares={1: 0.25, 2: 0.75}, pulls={1: 0.3, 2: 0.3}, step=1.0)
+        >>> round(moved.because_of([1]), 3), moved.because_of([1, 2]), moved.because_of([9])
+        (0.4, 1.0, 0.0)
     """
 
     shares: Mapping[int, float]

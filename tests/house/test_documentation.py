@@ -1,0 +1,91 @@
+"""What the documentation names exists, what it shows works, and every page can be reached."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from palimpsest.simulator.attack_metrics.measures.measure import Background, Measure, Pairs
+from palimpsest.simulator.testing.transcripts import digits
+from palimpsest.simulator.world.records import Case
+
+PROJECT = Path(__file__).parents[2]
+DOCS = PROJECT / "docs"
+PLACES = ("attacks", "clients", "defenses", "docs", "examples", "server", "simulator", "tests", ".ci")
+
+
+def blocks(page: Path) -> list[str]:
+    """The page's Python."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+PAGES = sorted(str(path.relative_to(PROJECT)) for path in [*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("CHANGELOG.md", "docs/renamed.md")])
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    prose = re.sub(r"^```.*?^```", "", (PROJECT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    named = {word.rstrip("/") for word in re.findall(r"`([\w./-]+)`", prose) if word.split("/")[0] in PLACES}
+    examples = {"attacks/shifted_mean.py", "simulator/attack_metrics/measures/largest_error.py"}
+    missing = sorted(path for path in named - examples if not (PROJECT / path).exists())
+    assert not missing, f"{page} names what is not there: {', '.join(missing)}"
+
+
+def test_the_layout_names_every_room() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    rooms = {f"simulator/{path.parent.name}" for path in (PROJECT / "simulator").glob("*/__init__.py")}
+    assert not [room for room in sorted(rooms) if f"| `{room}` |" not in page]
+
+
+def _pages(entry: Any) -> list[str]:
+    """The pages of a part of the navigation."""
+    if isinstance(entry, str):
+        return [entry]
+    return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in _pages(part)]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    named = _pages(yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["nav"])
+    there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert len(named) == len(set(named))
+    assert set(named) == there, f"mkdocs.yml, nav: {sorted(there - set(named))} are missing, or are not there"
+
+
+def test_every_installed_requirement_has_a_constraint_that_it_allows() -> None:
+    lines = [line for line in (PROJECT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["dev"],
+        *project["optional-dependencies"]["docs"],
+    ]
+    for requirement in map(Requirement, wanted):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} is not {version}, as constraints.txt has it"
+
+
+def test_the_attack_of_the_page_works() -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(blocks(DOCS / "architecture.md")[0], "docs/architecture.md", "exec"), names)
+    attack, knowledge = names["ShiftedMean"](length=0.5), digits().knowledge(digits().spec("ridge", 1.0))
+    [answer] = attack.run([Case(index=0, size=2, before={}, after={})], knowledge, np.random.default_rng(0))
+    moved = np.random.default_rng(0).standard_normal((2, 64))
+    assert np.allclose(answer.x, knowledge.mean + 0.5 * moved)
+
+
+def test_the_measure_of_the_page_works() -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(blocks(DOCS / "architecture.md")[1], "docs/architecture.md", "exec"), names)
+    measure = names["MEASURE"]
+    assert isinstance(measure, Measure)
+    true, found = np.zeros((2, 3)), np.array([[0.1, -0.5, 0.2], [0.0, 0.0, 0.3]])
+    pairs = Pairs(np.zeros(2), np.arange(2), true, np.zeros(2), found, np.zeros(2))
+    background = Background(np.zeros(3), digits().schema, np.empty((0, 3)), np.random.default_rng(0))
+    assert measure.values(pairs, background).tolist() == [0.5, 0.3]
