@@ -1,6 +1,9 @@
 """What the documentation names exists, what it shows works, and every page can be reached."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,6 @@ from packaging.utils import canonicalize_name
 
 from palimpsest.simulator.attack_metrics.measures.measure import Background, Measure, Pairs
 from palimpsest.simulator.testing.transcripts import digits
-from palimpsest.simulator.world.records import Case
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
@@ -32,7 +34,7 @@ PAGES = sorted(str(path.relative_to(PROJECT)) for path in [*PROJECT.glob("*.md")
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     prose = re.sub(r"^```.*?^```", "", (PROJECT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
     named = {word.rstrip("/") for word in re.findall(r"`([\w./-]+)`", prose) if word.split("/")[0] in PLACES}
-    examples = {"attacks/shifted_mean.py", "simulator/attack_metrics/measures/largest_error.py"}
+    examples = {"attacks/class_mean.py", "simulator/attack_metrics/measures/largest_error.py"}
     missing = sorted(path for path in named - examples if not (PROJECT / path).exists())
     assert not missing, f"{page} names what is not there: {', '.join(missing)}"
 
@@ -71,13 +73,19 @@ def test_every_installed_requirement_has_a_constraint_that_it_allows() -> None:
         assert requirement.specifier.contains(version), f"{requirement} is not {version}, as constraints.txt has it"
 
 
-def test_the_attack_of_the_page_works() -> None:
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(blocks(DOCS / "architecture.md")[0], "docs/architecture.md", "exec"), names)
-    attack, knowledge = names["ShiftedMean"](length=0.5), digits().knowledge(digits().spec("ridge", 1.0))
-    [answer] = attack.run([Case(index=0, size=2, before={}, after={})], knowledge, np.random.default_rng(0))
-    moved = np.random.default_rng(0).standard_normal((2, 64))
-    assert np.allclose(answer.x, knowledge.mean + 0.5 * moved)
+@pytest.mark.slow
+def test_the_attack_of_the_page_keeps_the_contract(tmp_path: Path) -> None:
+    """As in a package of somebody else's, which announces it by an entry point."""
+    (tmp_path / "class_mean.py").write_text(blocks(DOCS / "architecture.md")[0])
+    about = tmp_path / "class_mean-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: class-mean\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[palimpsest.attacks]\nclass-mean = class_mean:ClassMean\n")
+    code = "from palimpsest.simulator.testing import check_attack; check_attack('class-mean'); print('kept')"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, environment = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "kept\n", done.stderr
 
 
 def test_the_measure_of_the_page_works() -> None:
