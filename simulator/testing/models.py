@@ -65,14 +65,18 @@ def check_training(name: str, model: Model) -> None:
     x, y = _data(model)
     start, slots = model.init(generator(0, "init")), _slots()
     trained = fit(model, _stacked(model, 1), slots, x, y, _RECIPE)
-    how = {"lr": _RECIPE.learning_rate, "momentum": _RECIPE.momentum, "weight_decay": _RECIPE.l2}
     for i, slot in enumerate(slots):
         module = model.module(start)
-        optimiser = torch.optim.SGD([value for value in module.parameters() if value.requires_grad], **how)
+        optimiser = torch.optim.SGD(
+            [value for value in module.parameters() if value.requires_grad],
+            lr=_RECIPE.learning_rate,
+            momentum=_RECIPE.momentum,
+            weight_decay=_RECIPE.l2,
+        )
         for batch in slot.batches:
             rows = batch[batch >= 0]
             optimiser.zero_grad()
-            model.losses(module(x[rows]), y[rows]).mean().backward()
+            torch.autograd.backward(model.losses(module(x[rows]), y[rows]).mean())
             optimiser.step()
         plain = {key.removeprefix("body."): value for key, value in module.named_parameters() if value.requires_grad}
         worst = max(float((trained[key][i] - value.detach()).abs().max()) for key, value in plain.items())
@@ -108,8 +112,8 @@ def check_clipping(name: str, model: Model) -> None:
     found = clipped_sums(model, starts, x, y, filled, 0.5)
     for i in range(3):
         total = {key: torch.zeros_like(value[i]) for key, value in starts.items()}
-        for record, label in zip(x[i].split(1), y[i].split(1), strict=True):
-            slopes = _slopes(model, starts, i, record, label)
+        for k in range(x.shape[1]):
+            slopes = _slopes(model, starts, i, x[i, k : k + 1], y[i, k : k + 1])
             length = torch.cat([slope.flatten() for slope in slopes.values()]).norm()
             for key, slope in slopes.items():
                 total[key] += slope * min(1.0, 0.5 / (float(length) + 1e-6))

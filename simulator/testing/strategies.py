@@ -82,7 +82,7 @@ def check_retraining(name: str, plan: TrainingPlan, directory: Path) -> None:
         "client": [DeletionRequest(0, plan.rounds, "client", {1: everything})],
     }
     for said, some in requests.items():
-        unlearner = Retrain(coupling="same-order")
+        unlearner: Any = Retrain(coupling="same-order")
         worst = max(counterfactual_distances(unlearner, some, _new(directory, said), plan=plan))
         assert worst == 0.0, f"{name}: retrained models differ by {worst:g} where only deleted {said} differ"
 
