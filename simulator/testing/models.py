@@ -20,7 +20,7 @@ from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe, Task
 
-_RECIPE = Recipe(batch_size=6, learning_rate=0.05, momentum=0.5, l2=0.02, local_epochs=2)
+_RECIPE = Recipe(batch_size=6, learning_rate=0.002, momentum=0.5, l2=0.02, local_epochs=2)
 _CLIENTS = 11
 _RECORDS = 60
 
