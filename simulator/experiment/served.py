@@ -100,7 +100,7 @@ class Broadcast:
     def __call__(self, release: Release, parent: int | None) -> tuple[int, Params]:
         """Publish one release; return its id in the transcript, and the model as broadcast."""
         began, arm = time.perf_counter(), self.inputs.arm
-        noise = noise_of(arm.seed, self.history.setup.noise(("release-noise",)), next(self._count), release.branch)
+        noise = noise_of(arm.entropy, self.history.setup.noise(("release-noise",)), next(self._count), release.branch)
         heard = arm.defense.release(release, noise)
         if release.phase == "training" and release.round in self._missed:
             number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
