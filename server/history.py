@@ -9,6 +9,7 @@ import numpy as np
 from palimpsest.server.aggregation import solved_ridge
 from palimpsest.server.algorithms.perturbation import drawn
 from palimpsest.server.algorithms.step import Step, states_of
+from palimpsest.server.ascending import ascending_round
 from palimpsest.server.blocks import cohort, drift, everyone, local_updates, weighted_mean
 from palimpsest.server.guarded import guarded
 from palimpsest.server.participation import first_use
@@ -23,7 +24,7 @@ from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.protocols.unlearning import Drift, Outcome, Restoration, UnlearningCase
 from palimpsest.simulator.world.records import Array, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
+from palimpsest.simulator.world.specs import Ascent, ModelSpec, PrivateSteps
 
 
 @dataclass
@@ -182,6 +183,11 @@ class History:
         leavers = [list(case.request.forget) for case in cases]
         found = local_updates(self.setup, self.federation, lineages, models, leavers, 0, self.setup.recipe)
         return [weighted_mean(updates.items(), self.weights) for updates in found]
+
+    def ascending_round(self, cases: Sequence[UnlearningCase], ascent: Ascent) -> list[Params]:
+        """The model of each case after a round in which who asks ascends, and an ordinary cohort of the rest trains."""
+        lineages = [self._recovering(case, 0, 1) for case in cases]
+        return ascending_round(self.setup, self.federation, cases, lineages, ascent)
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""
