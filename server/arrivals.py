@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget
 
+NOBODY_LEFT = "no client holds a record any more: the released model stands for nobody's data"
+"""Where a deletion empties the federation: the request is done, as it must be, and what that means is said."""
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -29,12 +32,22 @@ def timeline(requests: Sequence[DeletionRequest]) -> list[Arrival]:
 
 
 def union(one: Forget, other: Forget) -> Forget:
-    """Records that are in either."""
+    """Records that are in either.
+
+    Example:
+        >>> union({3: (0, 1)}, {3: (1, 2), 5: (4,)})
+        {3: (0, 1, 2), 5: (4,)}
+    """
     return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}
 
 
 def without(gone: Forget, back: Forget) -> Forget:
-    """Records of ``gone`` that are not in ``back``; no client is left without any."""
+    """Records of ``gone`` that are not in ``back``; no client is left without any.
+
+    Example:
+        >>> without({3: (0, 1), 5: (4,)}, {3: (1,), 5: (4,)})
+        {3: (0,)}
+    """
     left = {client: tuple(r for r in records if r not in back.get(client, ())) for client, records in gone.items()}
     return {client: records for client, records in left.items() if records}
 
