@@ -22,6 +22,7 @@ _COLOURS = {
     "raw-difference": "#009E73",
     "inversion": "#AA4499",
     "fuia": "#6A8F00",
+    "draun": "#BB5566",
     "unmix": "#332288",
     "updates-leak": "#56B4E9",
     "sequence": "#4477AA",
