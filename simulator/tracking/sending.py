@@ -192,7 +192,7 @@ class Upload:
         with tempfile.TemporaryDirectory() as folder:
             tables = write_tables(arm_tables(files, arm), Path(folder))
             self._remote.log_folder(name, Path(folder))
-        found = points.of_rounds(files.rounds(), time)
+        found = points.of_rounds(files.rounds(), time) + points.of_requests(arm.requests, time)
         found += points.of_values(grouped_metrics(arm) | self._headline(arm), time)
         self._remote.log(name, found, {} if self._plan else _old_params(arm), tables | self._tags(arm))
         self._remote.set_status(name, "FINISHED", time)
@@ -227,9 +227,10 @@ class Upload:
         if not shown or self._remote.runs[arm.arm].tags.get(_FIGURES) == content:
             return
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "figures").mkdir()
+            place = Path(folder) / run.directory.figures.name
+            place.mkdir()
             for path in shown:
-                shutil.copyfile(path, Path(folder) / "figures" / path.name)
+                shutil.copyfile(path, place / path.name)
             self._remote.log_folder(arm.arm, Path(folder))
         self._remote.log(arm.arm, tags={_FIGURES: content})
 
@@ -252,7 +253,7 @@ class Upload:
                 if file.is_file():
                     shutil.copyfile(file, Path(folder) / file.name)
             if directory.figures.is_dir():
-                shutil.copytree(directory.figures, Path(folder) / "figures")
+                shutil.copytree(directory.figures, Path(folder) / directory.figures.name)
             self._remote.log_folder(PARENT, Path(folder))
         self._remote.log(PARENT, summary, tags=tags)
         self._remote.log(PARENT, tags={_CONTENT: self._content(PARENT)})

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from palimpsest.simulator.results.arm_files import ArmFiles
+from palimpsest.simulator.results.request_frame import frame
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import label_of
 
@@ -16,10 +17,11 @@ TAG = "mlflow.loggedArtifacts"
 
 
 def arm_tables(files: ArmFiles, arm: ArmResult) -> dict[str, pd.DataFrame]:
-    """Name -> table: each attack's figures, each target's scores, what was measured of the models, each release."""
+    """Name -> table: of requests, attacks, bounds, targets, of what was measured of the models, and of releases."""
     attacks = [{"attack": name, **_flat(attack.to_json())} for name, attack in arm.attacks.items()]
     rounds = [release.to_json() for release in files.rounds()]
     tables = {
+        "requests": frame(arm.requests),
         "attacks": pd.DataFrame(attacks),
         "bounds": pd.DataFrame([_flat(bound.to_json()) for bound in arm.privacy.bounds]),
         "scores": files.scores(),
