@@ -38,10 +38,10 @@ class Observers:
 
     @classmethod
     def of(cls, directory: Path, observer: Observer | None) -> "Observers":
-        """Those of a run: whom the user brings, and the log in the run's directory."""
+        """Those of a run: the log in the run's directory, and then whom the user brings."""
         if isinstance(observer, Observers):
             return observer
-        return cls([*([observer] if observer is not None else []), EventLog.of(directory)])
+        return cls([EventLog.of(directory), *([observer] if observer is not None else [])])
 
     def tell(self, event: Event, but: type[object] | None = None) -> None:
         """Pass an event on to all but the observers of one class."""

@@ -3,20 +3,14 @@
 import json
 from typing import TYPE_CHECKING
 
-from palimpsest.simulator.tracking.metrics import HEADLINE
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _VIEW = "palimpsest"
 """Key of the view that MLflow's page takes over from the experiment's tags, as behind its button Share."""
 _PARAMS = ("unlearning", "coupling", "defense", "noise_multiplier", "variant", "seed")
-_COLUMNS = [
-    "attributes.`Created`",
-    "attributes.`Duration`",
-    *(f"params.`{name}`" for name in _PARAMS),
-    *(f"metrics.`{name}`" for name in HEADLINE if name not in ("success_low", "success_high", "seconds")),
-]
+_METRICS = ("success", "top1", "utility", "utility_cost", "epsilon")
+_COLUMNS = [*(f"metrics.`{name}`" for name in _METRICS), *(f"params.`{name}`" for name in _PARAMS)]
 WHAT_TO_CLICK = (
     "Runs are listed with what each unlearning gives back (success: 0 is what the public mean scores, 1 the deleted "
     "record itself) and what it costs (utility_cost, epsilon).\n"
