@@ -37,6 +37,21 @@ _COLOURS = {
 """After Okabe and Ito 2008 and Tol 2021. Of the shipped attacks no two share a colour."""
 _OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")
 
+_DEFENSES = {
+    "none": INK,
+    "dp-sgd": "#D55E00",
+    "central-dp": "#0072B2",
+    "dp-statistics": "#009E73",
+    "output-perturbation": "#AA4499",
+    "obfuscation": "#882255",
+    "pruning": "#332288",
+    "rounding": "#56B4E9",
+    "finetuning": "#44AA99",
+    "batching": "#E69F00",
+    "stack": "#6A8F00",
+}
+_OTHER_DEFENSES = ("#4477AA", "#CC6677", "#999933")
+
 _LEADING = 1.4 / 72
 
 STYLE: Any = {  # matplotlib's own type lists every key
@@ -59,6 +74,11 @@ STYLE: Any = {  # matplotlib's own type lists every key
 def colour(attack: str) -> str:
     """The colour of an attack, the same in every figure and every run."""
     return _COLOURS.get(attack) or _OTHERS[sum(attack.encode()) % len(_OTHERS)]
+
+
+def defense_colour(kind: str) -> str:
+    """The colour of a defense, the same in every figure and every run; black where there is none."""
+    return _DEFENSES.get(kind) or _OTHER_DEFENSES[sum(kind.encode()) % len(_OTHER_DEFENSES)]
 
 
 def name(attack: str) -> str:

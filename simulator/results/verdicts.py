@@ -4,6 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from palimpsest.simulator.results.attack_results import ReconstructionResult
+from palimpsest.simulator.results.chain_verdicts import (
+    epsilon_clause,
+    inference_clauses,
+    reconstruction_clause,
+    utility_clause,
+)
+from palimpsest.simulator.results.chains import chain_of
 from palimpsest.simulator.results.evidence import FLOORS, Evidence, Grade, together
 from palimpsest.simulator.results.inference_verdicts import inferences, inferred
 from palimpsest.simulator.results.intervals import FEWEST
@@ -61,8 +68,10 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
 
 
 def verdict(arm: ArmResult) -> str:
-    """One sentence: what was got back, against the public mean, at what utility."""
+    """One sentence: what was got back, against the public mean, at what utility; of a chain what it came to."""
     led = _leading([arm])
+    if chain_of(arm):
+        return _of_chain(arm, led)
     if led is None:
         return _sentence("" if inferences(arm) else "no reconstruction was tried", arm)
     name, shown = led
@@ -72,6 +81,15 @@ def verdict(arm: ArmResult) -> str:
     if shown.grade == "unclear":
         return _sentence(reasons(name, attack, floors, shown), arm)
     return _sentence(told(name, attack, floors, shown, noun), arm)
+
+
+def _of_chain(arm: ArmResult, led: tuple[str, Evidence] | None) -> str:
+    """What a chain of requests came to; see ``chain_verdicts``."""
+    back = "" if led is None else reconstruction_clause(arm, *led, _deleted(arm))
+    nobody = "nobody's data are left" if chain_of(arm)[-1].records_left == 0 else ""
+    parts = (utility_clause(arm), nobody, back, *inference_clauses(arm))
+    ends = (epsilon_clause(arm), _refused(arm), _failed(arm))
+    return "; ".join(part for part in (*parts, *ends) if part) + "."
 
 
 def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
