@@ -90,6 +90,10 @@ class RunDirectory:
         """File of a figure of one variant, or of the whole run."""
         return self.figures / (f"{name}-{variant}.png" if variant else f"{name}.png")
 
+    def arm_figure(self, arm: str) -> Path:
+        """File of the figure of one arm alone."""
+        return self.figures / "arms" / f"{arm}.png"
+
     def arm(self, arm: str) -> ArmFiles:
         """The files of the arm with this id."""
         return ArmFiles(self.path, arm)

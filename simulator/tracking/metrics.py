@@ -1,5 +1,6 @@
 """An arm's figures as metrics: a dozen that every arm is compared by, and the rest in groups with names."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,12 +76,11 @@ def headline_metrics(arm: ArmResult, undefended: ArmResult | None) -> dict[str, 
         values["utility_cost"] = _less(_retrained(undefended or arm), utility.unlearned)
     gap = _less(forgetting.membership_auc, forgetting.membership_auc_retrained)
     values["forgetting_gap"] = None if gap is None else abs(gap)
-    if is_private(arm):
-        deleted, retained = privacy.deleted, privacy.retained
-        values["epsilon"] = deleted.after.max if deleted is not None and deleted.after else privacy.epsilon_max
-        values["epsilon_retained"] = retained.after.max if retained is not None and retained.after else None
-    else:
-        values |= {"epsilon": NO_PRIVACY, "epsilon_retained": NO_PRIVACY}
+    stays = privacy.retained
+    values["epsilon"] = _epsilon(arm)
+    values["epsilon_retained"] = stays.after.max if stays is not None and stays.after else None
+    if not is_private(arm):
+        values["epsilon_retained"] = NO_PRIVACY
     values["bound"] = _bound(arm, best)
     return {name: float(value) for name in HEADLINE if (value := values.get(name)) is not None}
 
@@ -107,7 +107,10 @@ def grouped_metrics(arm: ArmResult) -> dict[str, float]:
     for bound in privacy.pop("bounds", ()):
         place = "/".join(("bound", bound["event"], bound["attack"], bound["span"]))
         found |= _numbers({name: bound[name] for name in ("gamma", "success")}, place)  # all of it: the table bounds
-    return found | _numbers(privacy, "privacy")
+    found |= _numbers(privacy, "privacy")
+    if (epsilon := _epsilon(arm)) is not None and epsilon > 0.0:
+        found["privacy/log10_epsilon"] = math.log10(epsilon)  # MLflow's scatter plots have no logarithmic axis
+    return found
 
 
 def metric_name(text: str) -> str:
@@ -137,6 +140,14 @@ def _figure(arm: ArmResult, best: Success | None, name: str) -> float | None:
 
 def _retrained(arm: ArmResult) -> float | None:
     return None if arm.utility is None else arm.utility.retrained
+
+
+def _epsilon(arm: ArmResult) -> float | None:
+    """The highest that a deleted unit has paid; of arms that deleted nothing, that any unit has."""
+    if not is_private(arm):
+        return NO_PRIVACY
+    deleted = arm.privacy.deleted
+    return deleted.after.max if deleted is not None and deleted.after else arm.privacy.epsilon_max
 
 
 def _less(a: float | None, b: float | None) -> float | None:

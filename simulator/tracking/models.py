@@ -111,7 +111,9 @@ class Models:
     def _log(self, run_id: str, arm: ArmResult, spec: ModelSpec, weights: Params) -> "LoggedModel":
         tags = {"palimpsest.run": self._identity, "palimpsest.arm": arm.arm, "transcript.digest": arm.transcript_digest}
         params = {"kind": spec.kind, "task": spec.task, "outputs": str(spec.outputs)}
-        logged = self._client.create_logged_model(self._experiment, alias_of(arm.arm), run_id, tags, params, "federated model")
+        logged = self._client.create_logged_model(
+            self._experiment, alias_of(arm.arm), run_id, tags, params, "federated model"
+        )
         folder = self._written(spec, weights, run_id, str(logged.model_id))
         self._client.log_model_artifacts(logged.model_id, str(folder))
         shutil.rmtree(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
+from palimpsest.simulator.figures.arm import arm_figure
 from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.results.report import attack_table, markdown
@@ -90,7 +91,7 @@ class Upload:
             self._remote.log(PARENT, params=_flat(self._directory.scenario()))
         for entry in self._plan.get("arms", ()):
             if not self._is_sent(entry["arm"]):
-                self._remote.log(entry["arm"], params=entry["params"])
+                self._remote.log(entry["arm"], params=entry["params"] | {"run": self._directory.path.name})
                 self._remote.log_inputs(entry["arm"], dataset_inputs(entry["data"]))
 
     def go_on(self) -> None:
@@ -191,6 +192,9 @@ class Upload:
             self._models.add(sent.run, arm, *model)
         with tempfile.TemporaryDirectory() as folder:
             tables = write_tables(arm_tables(files, arm), Path(folder))
+            drawn = self._directory.arm_figure(name)
+            if drawn.is_file() or arm_figure(files, arm, drawn) is not None:
+                _copy([drawn], Path(folder) / self._directory.figures.name)
             self._remote.log_folder(name, Path(folder))
         found = points.of_rounds(files.rounds(), time) + points.of_requests(arm.requests, time)
         found += points.of_values(grouped_metrics(arm) | self._headline(arm), time)
@@ -223,14 +227,11 @@ class Upload:
         headline_now = headline_metrics(arm, undefended_of(arm, run.arms))
         self._remote.log(arm.arm, points.of_values(headline_now, self._written(arm.arm)))
         shown = _showing(run, arm)
-        content = _digest([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shown])
+        content = _digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in shown])
         if not shown or self._remote.runs[arm.arm].tags.get(_FIGURES) == content:
             return
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / run.directory.figures.name
-            place.mkdir()
-            for path in shown:
-                shutil.copyfile(path, place / path.name)
+            _copy(shown, Path(folder) / run.directory.figures.name)
             self._remote.log_folder(arm.arm, Path(folder))
         self._remote.log(arm.arm, tags={_FIGURES: content})
 
@@ -252,8 +253,7 @@ class Upload:
             for file in (directory.scenario_file, directory.results_file, directory.ledger, directory.added_attacks):
                 if file.is_file():
                     shutil.copyfile(file, Path(folder) / file.name)
-            if directory.figures.is_dir():
-                shutil.copytree(directory.figures, Path(folder) / directory.figures.name)
+            _copy(sorted(directory.figures.glob("*.png")), Path(folder) / directory.figures.name)
             self._remote.log_folder(PARENT, Path(folder))
         self._remote.log(PARENT, summary, tags=tags)
         self._remote.log(PARENT, tags={_CONTENT: self._content(PARENT)})
@@ -285,6 +285,7 @@ class Upload:
         return max(self._began(), int(file.stat().st_mtime * 1000)) if file.is_file() else 0
 
 
+_FEW = 20
 _SOURCE = {"mlflow.source.git.commit": "commit", "mlflow.user": "user"}
 
 
@@ -293,11 +294,17 @@ def _digest(content: Any) -> str:
 
 
 def _showing(run: RunFiles, arm: ArmResult) -> list[Path]:
-    """The figures of an arm's variant; of a run without variants, all."""
-    if not run.directory.figures.is_dir():
+    """The figures of an arm's variant (of a run without variants, all), where there are few arms: they are large."""
+    if len(run.arms) > _FEW:
         return []
     drawn = sorted(run.directory.figures.glob("*.png"))
     return [path for path in drawn if path.stem.endswith(f"-{arm.variant}")] if arm.variant else drawn
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
 
 
 def _old_params(arm: ArmResult) -> dict[str, str]:

@@ -85,7 +85,7 @@ class Connection:
     def go_on(self) -> Exception | None:
         """Send what is new; return the fault of a store that fails."""
         try:
-            with _uploading(self._store):
+            with _uploading():
                 self._connected().go_on()
         except faults() as fault:
             self._drop()
@@ -95,7 +95,7 @@ class Connection:
     def end(self, how: str) -> Tracked:
         """Send all that is left, and how the run ended (FINISHED, FAILED or KILLED)."""
         try:
-            with _uploading(self._store):
+            with _uploading():
                 upload = self._connected()
                 upload.end(how)
                 run_id, page = upload.run_id, runs_page(self._store.rstrip("/"), upload.experiment)
@@ -170,21 +170,18 @@ def _failed(store: str, directory: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _uploading(store: str) -> Iterator[None]:
-    """MLflow at work on a store: no chatter, no long waits, and its global functions pointed at the store."""
-    import mlflow
+def _uploading() -> Iterator[None]:
+    """MLflow at work: no chatter and no long waits. Its global tracking address, an environment variable, stays."""
+    import mlflow  # noqa: F401  # sets its loggers up when it is imported
 
     loggers = {name: logging.getLogger(name) for name in ("mlflow", "alembic")}
     levels = {name: logger.level for name, logger in loggers.items()}
-    before = mlflow.get_tracking_uri()
     for logger in loggers.values():
         logger.setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(store)
     try:
         with warnings.catch_warnings(), environment(_UPLOADING):
             warnings.simplefilter("ignore")
             yield
     finally:
-        mlflow.set_tracking_uri(before)
         for name, logger in loggers.items():
             logger.setLevel(levels[name])
