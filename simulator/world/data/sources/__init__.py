@@ -51,7 +51,7 @@ class SourceCard:
     @property
     def version(self) -> str:
         """Changes where the records may have changed."""
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        return f"{self.package} {_version_of(self.package)}"
 
 
 CARDS: dict[str, SourceCard] = {
@@ -64,6 +64,11 @@ CARDS: dict[str, SourceCard] = {
     ),
     "diabetes": SourceCard(f"{_HERE}.diabetes:load", "442 patients, 10 measurements, regression", "scikit-learn"),
 }
+
+
+@lru_cache(maxsize=32)
+def _version_of(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def cards() -> dict[str, SourceCard]:
