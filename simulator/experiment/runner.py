@@ -20,6 +20,7 @@ from palimpsest.simulator.planning.previews import describe
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
 from palimpsest.simulator.results.schema import RunResults
+from palimpsest.simulator.results.upgrade import VERSION
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
@@ -144,7 +145,7 @@ def simulate(
             observers,
         )
     content = {
-        "schema": 1,
+        "schema": VERSION,
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},

@@ -16,8 +16,8 @@ from typing import IO
 from palimpsest.server.ledger import Ledger
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
+from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.observers import EventLog, Observers, following
-from palimpsest.simulator.experiment.served import ArmInputs
 from palimpsest.simulator.experiment.training import Trained, Trunk
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
@@ -124,8 +124,9 @@ def _run_arm(task: Task, arm: Arm, trunk: Trunk, observers: Observers) -> None:
     if transcript.exists():
         Ledger(task.directory.ledger, arm.id).write("restarted", None)
         shutil.rmtree(transcript)
-    requests = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers).requests
-    observers.arm_done(ArmDone(arm.id, requests.made, requests.completed, time.perf_counter() - began))
+    result = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers)
+    seconds = time.perf_counter() - began
+    observers.arm_done(ArmDone(arm.id, result.requests_made, result.requests_completed, seconds))
 
 
 # --- what a host does by itself --------------------------------------------------------------------------------------

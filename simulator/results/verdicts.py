@@ -204,8 +204,8 @@ def _sentence(found: str, arm: ArmResult) -> str:
 
 
 def _refused(arm: ArmResult) -> str:
-    refused = arm.requests.made - arm.requests.completed
-    return f"{refused} of {arm.requests.made} requests refused, see the ledger" if refused else ""
+    refused = arm.requests_made - arm.requests_completed
+    return f"{refused} of {arm.requests_made} requests refused, see the ledger" if refused else ""
 
 
 def _failed(arm: ArmResult) -> str:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_SETTINGS = ("unlearning", "defense", "seed", "data", "deletion")
-"""Settings of an arm: params, not metrics."""
+_SETTINGS = ("unlearning", "defense", "seed", "data", "deletion", "requests")
+"""Settings of an arm, and the rows of its requests: no metrics."""
 
 
 def flattened(tree: Any, path: str = "") -> dict[str, str]:
