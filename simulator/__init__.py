@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from palimpsest.simulator.experiment.runner import Result, resume, run
+    from palimpsest.simulator.experiment.result import Result
+    from palimpsest.simulator.experiment.runner import resume, run
     from palimpsest.simulator.scenario.load import Scenario, load_scenario
     from palimpsest.simulator.world.data.given import Dataset
 
@@ -16,7 +17,7 @@ __all__ = ["Dataset", "Result", "Scenario", "load_scenario", "resume", "run"]
 
 _HOMES = {
     "Dataset": "palimpsest.simulator.world.data.given",
-    "Result": "palimpsest.simulator.experiment.runner",
+    "Result": "palimpsest.simulator.experiment.result",
     "Scenario": "palimpsest.simulator.scenario.load",
     "load_scenario": "palimpsest.simulator.scenario.load",
     "resume": "palimpsest.simulator.experiment.runner",
