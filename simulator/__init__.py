@@ -4,6 +4,8 @@ The public door: ``from palimpsest.simulator import run, load_scenario, Result``
 name is loaded where it is first used.
 """
 
+import logging
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,4 +30,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with warnings.catch_warnings():  # in a notebook tqdm and Ray ask for ipywidgets, which nothing here shows
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+        return getattr(import_module(_HOMES[name]), name)

@@ -5,6 +5,7 @@ anything: figures are within it.
 """
 
 import base64
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from palimpsest.simulator.results import frames
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.verdicts import headline
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_SMALL = 900
+"""Pixels of the longer side."""
 _SHORT = ("label", "utility_trained", "utility", "utility_retrained", "attack", "centred", "top1", "epsilon", "verdict")
 _WRITTEN = ("variant", *_SHORT[:-1], "cosine", "label_accuracy", "completed", "rounds", "client_updates", "seconds")
 _REQUESTS = (
@@ -45,7 +49,16 @@ class Picture:
     @property
     def data_uri(self) -> str:
         """The file's content."""
-        return f"data:image/png;base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+        return _data_uri(self.path.read_bytes())
+
+    @property
+    def small_data_uri(self) -> str:
+        """The same in fewer pixels and colours: notebooks keep what they show."""
+        with Image.open(self.path) as image:
+            image.thumbnail((_SMALL, _SMALL))
+            small = io.BytesIO()
+            image.convert("RGB").quantize(64).save(small, "png", optimize=True)
+        return _data_uri(small.getvalue())
 
 
 def page(run: RunFiles, pictures: Iterable[Picture]) -> str:
@@ -66,7 +79,7 @@ def page(run: RunFiles, pictures: Iterable[Picture]) -> str:
         f"<ul>{''.join(verdicts)}</ul>",
         *_section("The requests", frames.requests(run), ("arm", *_REQUESTS)),
         "<h2>Figures</h2>",
-        *(_figure(picture) for picture in pictures),
+        *(_figure(picture, picture.data_uri) for picture in pictures),
         *_section("Every attack", frames.attacks(run), None),
         f"<h2>How to read the columns</h2><dl>{_glossary()}</dl>",
         "<h2>How it was made</h2>",
@@ -85,7 +98,8 @@ def page(run: RunFiles, pictures: Iterable[Picture]) -> str:
 def fragment(run: RunFiles, pictures: Sequence[Picture]) -> str:
     """The headline, the table and one figure, for a cell of a notebook; no script in it."""
     parts = [f"<p><b>{escape(headline(run.arms))}.</b></p>", table(frames.arms(run), ("variant", *_SHORT))]
-    return "".join([*parts, *map(_figure, pictures[:1]), f"<p>{escape(str(run.directory.path))}</p>"])
+    shown = [_figure(picture, picture.small_data_uri) for picture in pictures[:1]]
+    return "".join([*parts, *shown, f"<p>{escape(str(run.directory.path))}</p>"])
 
 
 def table(frame: pd.DataFrame, columns: Sequence[str] | None) -> str:
@@ -128,10 +142,14 @@ def _section(title: str, frame: pd.DataFrame, columns: Sequence[str] | None) -> 
     return [f"<h2>{title}</h2>", table(frame, columns)] if len(frame) else []
 
 
-def _figure(picture: Picture) -> str:
+def _data_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _figure(picture: Picture, source: str) -> str:
     text = escape(picture.text, quote=True)
     return (
-        f'<figure><img src="{picture.data_uri}" alt="{text}"><figcaption>{escape(picture.name)}: {text}</figcaption>'
+        f'<figure><img src="{source}" alt="{text}"><figcaption>{escape(picture.name)}: {text}</figcaption>'
         f"</figure>"
     )
 
