@@ -18,6 +18,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
+from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import Shown  # isort: skip
 from palimpsest.simulator.cli.score import score  # isort: skip
 
@@ -47,6 +48,7 @@ Overrides = Annotated[
 
 
 app.command()(audit)
+app.command()(new)
 app.command()(score)
 
 
@@ -206,7 +208,9 @@ def _written_page(run: "RunFiles", file: Path) -> Path:
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="scenarios, datasets, models, unlearning, attacks, defenses, measures or figures."),
+        typer.Argument(
+            help="scenarios, datasets, models, strategies, unlearning, attacks, defenses, measures or figures."
+        ),
     ] = None,
 ) -> None:
     """List what there is to choose from, with what each needs and promises."""

@@ -80,7 +80,7 @@ class EpsilonForecast:
             needs = {need for method in methods for need in method.card.needs}
             history = _rehearsed(ground, needs, Path(scratch))
             noting = self._noting()
-            noting.highest(history.setup.account, [0])
+            noting.highest(history.record.setup.account, [0])
             self._trained[training] = noting.highest_at
             for method in methods:
                 self._unlearned[training, method] = self._after_deletions(ground, history, method, Path(scratch))
@@ -111,14 +111,14 @@ class _NoLedger(Ledger):
 
 def _rehearsed(ground: Groundwork, needs: set[str], scratch: Path) -> History:
     """The trunk's history, without training."""
-    history = History(
+    history = History.of(
         ground.setup,
         SilentClients(),
         updates=UpdateStore(scratch / "updates") if "client updates" in needs else None,
         public=ground.population.public_x,
         drifts=[] if "client drift" in needs else None,
     )
-    for _ in history.run():
+    for _ in history.train():
         pass
     return history
 
@@ -135,7 +135,7 @@ def _unlearned(
     session = Session(
         history=history,
         unlearner=unlearner,
-        federation=history.federation,
+        federation=history.retrainer.federation,
         ledger=_NoLedger(scratch / "rehearsal.jsonl", "rehearsal"),
         publish=unheard,
         sequential=deletion.pattern == "sequential",
@@ -146,4 +146,4 @@ def _unlearned(
         processed = session.serve(ground.requests)
     except RunFailure:  # a method that looks for something in the updates finds nothing in zeros
         return None
-    return float(privacy_entry(history.setup.account, treasurer, processed)["epsilon_max"])
+    return float(privacy_entry(history.record.setup.account, treasurer, processed)["epsilon_max"])

@@ -71,7 +71,7 @@ class _Work:
         """The data of a training."""
         key = prefix.setting.data, prefix.seed
         if key not in self._populations:
-            self._populations[key] = load_population(prefix.setting.data, prefix.seed, self._cache)
+            self._populations[key] = load_population(prefix.setting.data, prefix.entropy, self._cache)
         return self._populations[key]
 
     def pace(self, prefix: Prefix) -> float | None:
@@ -90,7 +90,7 @@ class _Work:
         """The arms of a training; where working models are heard, how many lbfgs will broadcast is unknown."""
         training, population = prefix.setting.training, self.population(prefix)
         rounds = _rounds(training.algorithm, training.rounds)
-        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
+        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
             heard_at_work = arm.setting.adversary.sees == "broadcasts"
@@ -174,7 +174,7 @@ def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -
     at_once = 1 if deletion.pattern == "sequential" else requests
     host = _COPIES * min(scenario.runtime.block_size, clients)
     server = _rounds(training.algorithm, training.rounds) + 1 + _COPIES * at_once
-    size = model_of(model_spec(prefix.setting, population, prefix.seed)).bytes
+    size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
     return (1 + hosts) * _LIBRARIES + size * (hosts * host + server)
 
 
@@ -193,7 +193,7 @@ def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionReq
     work = Workload(drawn, arm.setting.deletion.rounds_between, starts, _clients(training, population))
     forecast = arm.unlearning.forecast(work)
     releases = _rounds(training.algorithm, training.rounds) + starts + forecast.releases
-    size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
+    size = model_of(model_spec(arm.setting, population, arm.entropy)).bytes
     return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
 
@@ -225,11 +225,11 @@ def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float
     """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
     if prefix.setting.training.algorithm != "fedavg":
         return None
-    setup = setup_of(prefix.setting, population, prefix.seed)
+    setup = setup_of(prefix.setting, population, prefix.entropy)
     tried = np.linspace(0, population.clients - 1, num=min(_TRIED, population.clients)).astype(int)
     [block] = cut(replace(setup, block_size=_TRIED), Lineage(branch=0, forget={}), 0, tried.tolist())
-    host = Host(Reader(population), prefix.seed, "estimate", Tombstones())
-    start = model_of(setup.spec).init(generator(prefix.seed, "init"))
+    host = Host(Reader(population), prefix.entropy, "estimate", Tombstones())
+    start = model_of(setup.spec).init(generator(prefix.entropy, "init"))
     took = []
     with one_thread():
         for _ in range(3):

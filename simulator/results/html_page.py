@@ -148,10 +148,7 @@ def _data_uri(content: bytes) -> str:
 
 def _figure(picture: Picture, source: str) -> str:
     text = escape(picture.text, quote=True)
-    return (
-        f'<figure><img src="{source}" alt="{text}"><figcaption>{escape(picture.name)}: {text}</figcaption>'
-        f"</figure>"
-    )
+    return f'<figure><img src="{source}" alt="{text}"><figcaption>{escape(picture.name)}: {text}</figcaption></figure>'
 
 
 def _called(arm: object) -> str:
