@@ -260,10 +260,8 @@ class Session:
 
     def _ordinary_rounds(self, round: int, request: DeletionRequest | None) -> Outcome:
         """The trunk's model after ``rounds_between`` more rounds that nobody outside sees, for one request or all."""
-        release, states = (
-            self.history.record.releases[self.history.record.after(round)],
-            self.history.record.states_after(round),
-        )
+        record = self.history.record
+        release, states = record.releases[record.after(round)], record.states_after(round)
         last = Outcome(release, states=states)
         self.history.record.setup.account.fork(_between(round), round=round)
         start = ChainState(0, release.params, round, {}, None, states=states)

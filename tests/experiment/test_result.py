@@ -130,3 +130,9 @@ def test_a_star_sets_every_entry_of_a_list() -> None:
         load_scenario(small_scenario(), ["training.*=5"])
     with pytest.raises(ScenarioError, match="there is no entry '\\*'"):
         load_scenario(SMALL, ["variant.*.data.clients=5"])
+
+
+def test_the_page_on_python_says_what_every_column_holds() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text()
+    for name, text in ARM_COLUMNS.items():
+        assert f"| `{name}` | {text} |" in page
