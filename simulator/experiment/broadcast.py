@@ -129,7 +129,7 @@ class Broadcast:
             epsilon_leaver=what.spent.get("deleted", {}).get("after", {}).get("max"),
             epsilon_retained=what.spent.get("retained", {}).get("after", {}).get("max"),
             clients_left=self._clients_without(gone),
-            records_left=left(self.history.record.setup.sizes, gone),
+            records_left=left(self.history.record.sizes, gone),
             step=self._step if self._followed else None,
         )
         if self._begun is None:
@@ -150,7 +150,7 @@ class Broadcast:
         return self._known[1]
 
     def _clients_without(self, gone: Forget) -> int:
-        sizes = self.history.record.setup.sizes
+        sizes = self.history.record.sizes
         emptied = sum(len(records) == int(sizes[client]) > 0 for client, records in gone.items())
         return int((sizes > 0).sum()) - emptied
 
