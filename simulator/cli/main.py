@@ -114,12 +114,12 @@ def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
         from palimpsest.simulator.scenario.load import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
-        from palimpsest.simulator.planning import estimate
+        from palimpsest.simulator.planning import cautions, estimate, previews
         from palimpsest.simulator.planning.plan import plan as lay_out
-        from palimpsest.simulator.planning.previews import of_plan
 
         outline = lay_out(loaded)
-        OUT.print("\n".join(of_plan(outline)), markup=False, soft_wrap=True)
+        lines = [*previews.of_plan(outline), *cautions.of_plan(outline, loaded.privacy)]
+        OUT.print("\n".join(lines), markup=False, soft_wrap=True)
         OUT.print(estimate.table(outline, loaded))
 
 

@@ -18,6 +18,7 @@ from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning.cautions import cautions
 from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
@@ -190,6 +191,8 @@ def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Ground
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
     for line in describe((base.setting, base.seed, base.population) for base in ground):
+        observers.noted(Noted(line))
+    for line in cautions(scenario.privacy, ((base.setup.defense.parts(), base.setup.sizes) for base in ground)):
         observers.noted(Noted(line))
     _write_plan(directory, scenario, ground)
     with Live(directory.path, scenario.tracking.uri) as live:

@@ -42,9 +42,15 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
         )
 
     price = TrainingPrice(meter, lambda candidate: training_account(under(candidate)))
-    calibrated = defense.calibrated(price)
-    if calibrated is not defense and price.rehearsed(calibrated) != price(calibrated):
-        calibrated = defense.calibrated(price.rehearsed)  # its charges are not what at_unit_noise says
+    try:
+        calibrated = defense.calibrated(price)
+        if calibrated is not defense and price.rehearsed(calibrated) != price(calibrated):
+            calibrated = defense.calibrated(price.rehearsed)  # its charges are not what at_unit_noise says
+    except ValueError as error:
+        raise DataError(
+            f"target_epsilon of {_kind(defense)!r} at privacy.delta = {privacy.delta:g} {error} (privacy.accountant = "
+            f"{privacy.accountant!r})"
+        ) from error
     found = under(calibrated)
     if privacy.budget and found.private and (spent := price.rehearsed(found.defense)) > privacy.budget:
         raise DataError(
@@ -52,6 +58,11 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
             f"{defense.kind!r}; raise the budget or the noise"
         )
     return found
+
+
+def _kind(defense: Defense) -> str:
+    part = private_part(defense)
+    return part.kind if part else defense.kind
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Meter:
     """
 
     delta: float
-    accountant: Accountant = "rdp"
+    accountant: Accountant = "tightest"
 
     def of(self, spending: Spending) -> float:
         """Epsilon of what one unit has paid."""
@@ -72,7 +83,8 @@ class Meter:
 
     def highest(self, account: Account, branches: Iterable[int], until: int | None = None) -> float:
         """The highest epsilon of any unit that is never deleted."""
-        return max((max(self.retained(account, branch, {}, until), default=0.0) for branch in branches), default=0.0)
+        paid = {tuple(sorted(one.items())) for branch in branches for one in account.of_everybody(branch, until)}
+        return max(map(self.of, _undominated([dict(one) for one in paid])), default=0.0)
 
     def retained(self, account: Account, branch: int, forgotten: Forget, until: int | None = None) -> list[float]:
         """Epsilon of a record that each client keeps (of each client that keeps any, where units are clients)."""
@@ -141,6 +153,17 @@ class TrainingPrice:
     def rehearsed(self, defense: Defense) -> float:
         """By a rehearsal under this very defense."""
         return self._meter.highest(self._rehearsed(defense), [0])
+
+
+def _undominated(spendings: Sequence[Spending]) -> list[Spending]:
+    """Those to which no other has paid as much of everything, and more of something: the rest cannot be highest."""
+    return [
+        paid
+        for paid in spendings
+        if not any(
+            other != paid and all(other.get(how, 0) >= steps for how, steps in paid.items()) for other in spendings
+        )
+    ]
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

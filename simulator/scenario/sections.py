@@ -297,7 +297,8 @@ class PrivacyConfig(Frozen):
     Attributes:
         budget: epsilon that may be spent on a unit (a record or a client, as the defense has it); a request whose
             processing would pass it is refused; 0: no limit.
-        accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
+        accountant: rdp and prv are Opacus', pld is dp-accounting's; each gives an upper bound, and tightest the least
+            of rdp and pld.
         sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
         secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
         secret: whether a secret decides about everything random beside the seed: ``random``, drawn for this run;
@@ -307,7 +308,7 @@ class PrivacyConfig(Frozen):
 
     delta: float = Field(default=1e-5, gt=0, lt=1)
     budget: NotNegative = 0.0
-    accountant: Literal["rdp", "prv"] = "rdp"
+    accountant: Literal["tightest", "rdp", "pld", "prv"] = "tightest"
     sampling_is_secret: bool = False
     secure_noise: bool = False
     secret: Literal["", "random", "given"] = ""

@@ -71,7 +71,7 @@ def test_a_calibration_does_not_believe_a_false_price(tmp_path: Path) -> None:
     honest, flattering = (
         defended(setup, [cls(target_epsilon=3.0)], scenario.privacy).defense for cls in (DpSgd, Flattering)
     )
-    assert honest.at_unit_noise()[1] == flattering._sigma
+    assert honest.at_unit_noise()[1] == flattering.sigma
 
 
 def test_epsilon_has_a_column_only_where_a_defense_is_private_and_a_dash_where_its_arm_has_none() -> None:
