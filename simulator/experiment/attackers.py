@@ -1,5 +1,6 @@
 """A run's attacks, in a process that is handed a copy of the transcript and nothing else."""
 
+import base64
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ from palimpsest.attacks.cost import Cost
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.models.given import carried
 from palimpsest.simulator.world.protocols.attack import Attack
 
 SECONDS = 24 * 3600.0
@@ -77,7 +79,9 @@ def run_attacks(
         for attack in attacks
     ]
     with _copied(transcript) as folder, tempfile.TemporaryDirectory() as out:
+        models = base64.b64encode(carried()).decode()
         request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
+        request |= {"models": models}
         _process().ask(request)
         broken = Path(out) / "error.json"
         if broken.is_file():

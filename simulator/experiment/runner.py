@@ -8,6 +8,7 @@ from typing import Any
 from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
+from palimpsest.simulator.experiment.given_model import check_is_trained, model_again, models_of, with_model
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
@@ -47,7 +48,12 @@ class Result:
 
 
 def run(
-    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
+    scenario: Scenario,
+    out: Path | None = None,
+    observer: Observer | None = None,
+    *,
+    data: Dataset | None = None,
+    model: Any = None,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
@@ -56,30 +62,40 @@ def run(
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
         observer: is told what the data are, and what happens, as it happens.
         data: records in memory, in place of the scenario's source.
+        model: a ``torch.nn.Module``, a class of modules or a function that returns one, or a ``ModelCard``, in place
+            of the scenario's model; see ``world.models.given.remember``.
 
     Raises:
-        ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
+        ScenarioError, DataError, ModelError: the scenario does not fit its data or its model, or ``out`` cannot be
+            used.
     """
     if data is not None:
         scenario = with_data(scenario, data)
+    if model is not None:
+        scenario = with_model(scenario, model)
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
     return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
 
 
-def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
+def resume(
+    directory: Path, observer: Observer | None = None, *, data: Dataset | None = None, model: Any = None
+) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Args:
         directory: of the run.
         observer: is told what the data are, and what happens, as it happens.
         data: those that the run was begun with, where it was begun with ``data``.
+        model: that the run was begun with, where it was begun with ``model``.
 
     Raises:
-        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
+        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU, or
+            with another model.
     """
-    place = RunDirectory(directory)
+    place, kind = RunDirectory(directory), model_again(model)
     scenario = load_scenario(str(place.scenario_file))
+    check_is_trained(scenario, kind)
     asked_again(scenario, data)
     _check_provenance(place, scenario)
     return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
@@ -243,7 +259,8 @@ def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
 def _provenance(scenario: Scenario) -> dict[str, Any]:
     """What bits depend on beside the scenario: a run resumed with other data or libraries would mix two results."""
     sources = {setting.data.source: version_of(setting.data.source) for setting in scenario.settings()}
-    return {"versions": versions(), "machine": machine(), "sources": sources}
+    models = models_of(scenario)
+    return {"versions": versions(), "machine": machine(), "sources": sources} | ({"models": models} if models else {})
 
 
 def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
