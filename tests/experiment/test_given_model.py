@@ -91,7 +91,7 @@ def test_a_module_is_where_every_training_begins(tmp_path: Path) -> None:
     run(few, tmp_path / "out", model=module)
     for transcript in (tmp_path / "out/transcripts").iterdir():
         opened = Transcript.open(transcript)
-        first = opened.read(next(line for line in opened.heard if line.round == 0 and line.branch == 0))
+        first = opened.load(next(n for n, line in enumerate(opened.heard) if line.round == 0 and line.branch == 0))
         assert all(np.array_equal(first[name], value) for name, value in before.items())
     assert all(np.array_equal(value.detach().numpy(), before[name]) for name, value in module.named_parameters())
 
