@@ -165,6 +165,18 @@ CARDS: dict[str, ModelCard] = {
         initialisation="uniform",
         gradients=f"{_HERE}.linear:gradients",
     ),
+    "text-linear": ModelCard(
+        f"{_HERE}.linear:build",
+        "softmax on bags of words of unit length: data.columns.text says which columns are text",
+        tasks=("classification",),
+        records="flat",
+        default_l2=1e-3,
+        linear=True,
+        features=f"{_HERE}.text_linear:features",
+        head="",
+        initialisation="uniform",
+        gradients=f"{_HERE}.linear:gradients",
+    ),
     "vit-tiny": ModelCard(
         f"{_HERE}.vit_tiny:build",
         "a small vision transformer with LayerNorm and no dropout; images only",
