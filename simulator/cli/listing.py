@@ -93,18 +93,20 @@ def _of_a_package(card: "SourceCard") -> str:
 
 def _models(found: Table) -> None:
     from palimpsest.simulator.world.models.kinds import model_card, names
+    from palimpsest.simulator.world.models.stepping import stepping_of
 
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
     found.add_column("its options")
+    found.add_column("clients are stepped")
     for name in names():
         try:
             card = model_card(name)
         except ModelError as error:  # what another package breaks hides nothing else
-            found.add_row(name, f"cannot be used: {error}", "-")
+            found.add_row(name, f"cannot be used: {error}", "-", "-")
             continue
         options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
-        found.add_row(name, card.summary, ", ".join(options) or "-")
+        found.add_row(name, card.summary, ", ".join(options) or "-", stepping_of(name))
 
 
 def _methods(group: "Group", found: Table) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
+from palimpsest.simulator.experiment.given_model import check_is_trained, model_again, models_of, with_model
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.progress import shown
 from palimpsest.simulator.experiment.result import Result
@@ -43,6 +44,7 @@ def run(
     *,
     set: Mapping[str, Any] | Sequence[str] = (),
     data: Dataset | None = None,
+    model: Any = None,
     progress: bool | None = None,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
@@ -54,15 +56,20 @@ def run(
         observer: is told what the data are, and what happens, as it happens.
         set: changes to it, ``{"data.clients": 50}``, see ``load_scenario``.
         data: records in memory, in place of the scenario's source.
+        model: a ``torch.nn.Module``, a class of modules or a function that returns one, or a ``ModelCard``, in place
+            of the scenario's model; see ``world.models.given.remember``.
         progress: whether stages and what is left of them are shown; None: in a terminal or a notebook, unless there is
             an observer.
 
     Raises:
-        ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
+        ScenarioError, DataError, ModelError: the scenario does not fit its data or its model, or ``out`` cannot be
+            used.
     """
     loaded = load_scenario(scenario, set)
     if data is not None:
         loaded = with_data(loaded, data)
+    if model is not None:
+        loaded = with_model(loaded, model)
     with _watched(progress, observer) as watching:
         ground = prepare(loaded)
         directory = _new_directory(loaded, None if out is None else Path(out))
@@ -74,6 +81,7 @@ def resume(
     observer: Observer | None = None,
     *,
     data: Dataset | None = None,
+    model: Any = None,
     progress: bool | None = None,
 ) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
@@ -82,14 +90,17 @@ def resume(
         directory: of the run.
         observer: is told what the data are, and what happens, as it happens.
         data: those that the run was begun with, where it was begun with ``data``.
+        model: that the run was begun with, where it was begun with ``model``.
         progress: as for ``run``.
 
     Raises:
-        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
+        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU, or
+            with another model.
     """
-    place = RunDirectory(Path(directory))
+    place, kind = RunDirectory(Path(directory)), model_again(model)
     check_kept(place)
     scenario = load_scenario(place.scenario_file)
+    check_is_trained(scenario, kind)
     asked_again(scenario, data)
     _check_provenance(place, scenario)
     with _watched(progress, observer) as watching:
@@ -275,7 +286,8 @@ def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
 def _provenance(scenario: Scenario) -> dict[str, Any]:
     """What bits depend on beside the scenario: a run resumed with other data or libraries would mix two results."""
     sources = {setting.data.source: version_of(setting.data.source) for setting in scenario.settings()}
-    return {"versions": versions(), "machine": machine(), "sources": sources}
+    models = models_of(scenario)
+    return {"versions": versions(), "machine": machine(), "sources": sources} | ({"models": models} if models else {})
 
 
 def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
