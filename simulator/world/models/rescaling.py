@@ -1,7 +1,7 @@
 """The rescaling symmetry of networks whose hidden layers are followed by a ReLU.
 
-A hidden unit or channel whose weights and bias are multiplied by d > 0, and whose output the next layer takes 1/d
-as much of, leaves what the network computes as it is. Layers are those whose parameters are called ``<position>.weight``.
+A hidden unit or channel whose weights and bias are multiplied by d > 0, and whose output the next layer takes 1/d as
+much of, leaves what the network computes as it is. Layers are those whose parameters are ``<position>.weight``.
 """
 
 from collections.abc import Sequence
