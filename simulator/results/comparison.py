@@ -107,7 +107,7 @@ def markdown(run: RunFiles) -> str:
 _LEGEND = (
     "Medians or means over requests, then means over seeds. `apart`: distance to retraining over the distance between "
     "two retrainings (symmetric KL divergence on the test records; of parameters where scores are no probabilities): 1 "
-    "is as near as a retraining is; of six seeds or more with its 95 % interval, by bootstrap over seeds, and `rank` is "
+    "is as near as a retraining is; of six seeds or more with its 95 % interval, by bootstrap over them, and `rank` is "
     "one more than the ways whose whole interval lies below it: equal ranks are not told apart, and where there are no "
     "intervals nothing is ranked, whatever the order of lines; `L2`: the same of parameters. As differences to "
     "retraining: accuracy on `test` "
