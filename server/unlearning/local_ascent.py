@@ -39,10 +39,10 @@ class LocalAscent(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model of the round of ascent and of every round of recovery, all cases together."""
-        models = history.ascending_round(cases, Ascent(epochs=self.epochs, learning_rate=self.learning_rate))
+        models = history.retrainer.ascending_round(cases, Ascent(epochs=self.epochs, learning_rate=self.learning_rate))
         for case, model in zip(cases, models, strict=True):
             yield Outcome(Release(case.branch, case.round + 1, "unlearning", model))
-        yield from history.recover(cases, models, self.rounds, done=1)
+        yield from history.retrainer.recover(cases, models, self.rounds, done=1)
 
     def public_rule(self) -> tuple[str, float]:
         """What the leaver adds is close to a gradient of D_f, of unknown length among the cohort's updates."""
