@@ -1,6 +1,7 @@
 """Reconstruction of deleted records by gradient matching, for models of any architecture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from palimpsest.attacks.raw_difference import layered
 from palimpsest.attacks.whitening import PublicGradients
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.rescaling import KINDS, nearest
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
@@ -49,18 +51,24 @@ class Inversion(Search):
         restarts: random starts.
         reads: ``pair``, or the first round in which training and unlearning differ, where there is such; all rounds
             tell a network's eavesdropper no more, as differences do not add up along a bent loss.
+        realigns: whether an mlp or a cnn is first rescaled, unit by unit, to be as near as can be to the model before:
+            undoes ``teleportation``, and changes next to nothing else.
     """
 
     card: ClassVar[Card] = CARDS["inversion"]
     kind: Literal["inversion"] = "inversion"
     restarts: int = Field(default=4, ge=1)
     reads: Reads = "auto"
+    realigns: bool = False
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         unread = [case for case in cases if case.silent or _unrelated(case, knowledge)]
         found = guesses(unread, knowledge, no_signal=True)
-        loud = at_divergence([case for case in cases if case.index not in found], knowledge, self.reads)
+        heard = [case for case in cases if case.index not in found]
+        if self.realigns and knowledge.facts.model.kind in KINDS:
+            heard = [replace(case, after=nearest(case.after, case.before)) for case in heard]
+        loud = at_divergence(heard, knowledge, self.reads)
         direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
