@@ -18,7 +18,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.progress import Shown  # isort: skip
-from palimpsest.simulator.cli.score import score  # isort: skip
+from palimpsest.simulator.cli.score import challenge, score  # isort: skip
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
@@ -34,6 +34,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, s
 
 
 app.command()(audit)
+app.command()(challenge)
 app.command()(score)
 
 
