@@ -97,7 +97,7 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "cost": cost(
             served.costs,
             served.seconds,
-            trunk.history.stored_for(inputs.arm.unlearning.card.needs),
+            trunk.history.record.stored_for(inputs.arm.unlearning.card.needs),
             trunk.reference,
             worth.utilities,
         ),

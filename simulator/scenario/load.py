@@ -134,6 +134,11 @@ def load_scenario(name_or_path: str | None = None, overrides: Sequence[str] = ()
 
     Raises:
         ScenarioError: there is no such scenario, or it cannot be run.
+
+    Example:
+        >>> scenario = load_scenario("mnist-deletions", ["data.clients=20", "seeds=[0, 1]"])
+        >>> scenario.name, scenario.data.clients, scenario.seeds
+        ('mnist-deletions', 20, (0, 1))
     """
     name = DEFAULT if name_or_path is None else name_or_path
     try:

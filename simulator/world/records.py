@@ -32,6 +32,11 @@ class DeletionRequest:
         label: the class that goes, for level ``label``.
         rejoin: training round after which its clients take part again, with a new consent for what they had deleted;
             None: never.
+
+    Example:
+        >>> request = DeletionRequest(index=0, round=10, level="record", forget={3: (0, 4), 7: (2,)})
+        >>> request.size, branch_of(request)
+        (3, 1)
     """
 
     index: int

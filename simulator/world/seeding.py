@@ -59,6 +59,11 @@ def generator(seed: int, purpose: str, *instance: int) -> np.random.Generator:
         seed: non-negative, see ``seed_under``.
         purpose: what the numbers are for; hashed, so that purposes never collide by their position.
         instance: non-negative integers such as (client, round).
+
+    Example:
+        >>> first, again, other = (generator(0, "batches", client).random() for client in (1, 1, 2))
+        >>> first == again, first == other
+        (True, False)
     """
     return np.random.default_rng(np.random.SeedSequence([*_roots(seed, purpose), *instance]))
 

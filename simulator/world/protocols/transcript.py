@@ -205,14 +205,25 @@ def _line(index: Path, number: int, text: str) -> Heard:
 
 
 def rounded(value: Array, bits: int) -> Array:
-    """Keep so many significant binary digits."""
+    """Keep so many significant binary digits.
+
+    Example:
+        >>> rounded(np.array([1.0, 1.3, -100.0]), bits=2).tolist()
+        [1.0, 1.5, -96.0]
+    """
     mantissa, exponent = np.frexp(value)
     kept: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
     return kept
 
 
 def digest_of(models: Iterable[Params]) -> str:
-    """SHA-256 over the models in order; holds no times, so that equal runs have equal digests."""
+    """SHA-256 over the models in order; holds no times, so that equal runs have equal digests.
+
+    Example:
+        >>> models = [{"bias": np.zeros(2)}, {"bias": np.ones(2)}]
+        >>> digest_of(models) == digest_of(models), digest_of(models) == digest_of(models[::-1])
+        (True, False)
+    """
     total = hashlib.sha256()
     for params in models:
         for name in sorted(params):
