@@ -20,7 +20,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
 from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import Shown  # isort: skip
-from palimpsest.simulator.cli.score import score  # isort: skip
+from palimpsest.simulator.cli.score import challenge, score  # isort: skip
 
 if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
@@ -48,6 +48,7 @@ Overrides = Annotated[
 
 
 app.command()(audit)
+app.command()(challenge)
 app.command()(new)
 app.command()(score)
 

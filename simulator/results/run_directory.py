@@ -118,6 +118,11 @@ class RunDirectory:
         return about
 
     @property
+    def handed_out(self) -> Path:
+        """Which arm and which of its deletions a transcript that was handed out is of, by its name; not handed out."""
+        return self.path / "handed-out.json"
+
+    @property
     def added_attacks(self) -> Path:
         """A line for each attack that was added after the run, with its hyper-parameters."""
         return self.path / "added-attacks.jsonl"
