@@ -78,7 +78,7 @@ class ChainState:
 
 
 class Treasurer(Protocol):
-    """Reads the account, and minds the budget."""
+    """Reads the account of privacy, and refuses what would exceed the budget."""
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why its processing cannot be afforded."""
@@ -316,7 +316,7 @@ class Session:
     def _complete(
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
+        """Have clients refuse the deleted records, then complete the requests in the ledger, with their privacy cost."""
         deletes = self.unlearner.card.deletes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
