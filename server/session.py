@@ -316,7 +316,7 @@ class Session:
     def _complete(
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Have clients refuse the deleted records, then complete the requests in the ledger, with their privacy cost."""
+        """Have clients refuse the deleted records, then write into the ledger that requests are done."""
         deletes = self.unlearner.card.deletes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
