@@ -101,7 +101,7 @@ class Broadcast:
         """Publish one release; return its id in the transcript, and the model as broadcast."""
         began, arm = time.perf_counter(), self.inputs.arm
         noise = noise_of(
-            arm.seed, self.history.record.setup.noise(("release-noise",)), next(self._count), release.branch
+            arm.entropy, self.history.record.setup.noise(("release-noise",)), next(self._count), release.branch
         )
         heard = arm.defense.release(release, noise)
         if release.phase == "training" and release.round in self._missed:

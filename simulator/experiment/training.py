@@ -143,7 +143,7 @@ class Trunk:
     def yardstick(self) -> Yardstick:
         """What measures the models of all arms."""
         ground = self.ground
-        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.seed)
+        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.entropy)
 
     def retrain_reference(self, how: EvaluationConfig) -> None:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
