@@ -66,7 +66,7 @@ def group_blow_up(units: Sequence[Spending], kappa: float) -> float:
 
 @lru_cache(maxsize=4096)  # the units of an arm have mostly spent the same, and are asked about the same events
 def _least(sampled: tuple[tuple[float, float, int], ...], mu: float, kappa: float) -> float:
-    """The least of e^epsilon kappa + delta(epsilon), which has one valley.
+    """The least of e^epsilon kappa + delta(epsilon), which has one minimum.
 
     An epsilon above -log kappa gives more than 1; one below -20 could lower gamma by 2e-9 at most.
     """

@@ -1,4 +1,4 @@
-"""What defenses of solved models have in common: records of bounded length, and noise paid once for each solution."""
+"""What defenses of solved models share: records of bounded length, and one charge for each solution."""
 
 import math
 from typing import ClassVar

@@ -71,7 +71,7 @@ class CentralDp(CalibratedNoise):
         return noised, {"clip": clip * math.exp(-self.clip_learning_rate * (share - self.target_quantile))}
 
     def update_noise(self, expected: float) -> float:
-        """Deviation of the noise on the sum over S: z, or more where a count is paid from the same purse."""
+        """Deviation of the noise on the sum over S: z, or more where a noised count shares the budget."""
         if self.target_quantile is None:
             return self.sigma
         return 1.0 / math.sqrt(self.sigma**-2 - (2.0 * self._count_noise(expected)) ** -2)

@@ -79,7 +79,7 @@ class ChainState:
 
 
 class Treasurer(Protocol):
-    """Reads the account, and minds the budget."""
+    """Reads the account of privacy, and refuses what would exceed the budget."""
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why its processing cannot be afforded."""
@@ -324,7 +324,7 @@ class Session:
     def _complete(
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
+        """Have clients refuse the deleted records, then write into the ledger that requests are done."""
         deletes, sizes = self.unlearner.card.deletes, self.history.record.setup.sizes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
