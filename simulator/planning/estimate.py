@@ -76,7 +76,7 @@ def table(plan: Plan, scenario: Scenario) -> Table:
     for prefix in plan.prefixes:
         population = load_population(prefix.setting.data, prefix.seed, cache)
         pace = _seconds_per_update(prefix, population)
-        shared = _shared(prefix, population)
+        shared = _shared(prefix, population, scenario.evaluation.retrainings)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
         spent = epsilons(scenario, prefix, cache)
         found.add_row(
@@ -117,11 +117,11 @@ def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionReq
     return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
 
-def _shared(prefix: Prefix, population: AbstractPopulation) -> Cost:
-    """The training itself, and a hidden retraining for each request."""
+def _shared(prefix: Prefix, population: AbstractPopulation, retrainings: int) -> Cost:
+    """The training itself, and the hidden retrainings of each request."""
     training, deletion = prefix.setting.training, prefix.setting.deletion
     requests = len(deletion.request) or deletion.requests
-    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests)
+    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests * retrainings)
     per_round = _clients(training, population)
     return Cost(rounds, None if per_round is None else rounds * per_round, 0)
 
