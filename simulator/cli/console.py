@@ -75,6 +75,8 @@ def _how_to_go_on(directory: Path) -> str:
 
     if not RunDirectory(directory).scenario_file.is_file():
         return "Nothing has been written yet."
+    if RunDirectory(directory).scenario().get("privacy", {}).get("secret") == "random":
+        return f"What is done so far is in {directory}; its random secret is gone, so that it can only be run anew"
     return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
 
 

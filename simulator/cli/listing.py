@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, get_args
 from rich import box
 from rich.table import Table
 
-from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.records import Level
 
 if TYPE_CHECKING:
     from palimpsest.simulator.scenario.registry import Group
+    from palimpsest.simulator.world.data.sources import SourceCard
 
 
 def listing(kind: str) -> Table:
@@ -46,17 +47,26 @@ def _first_comment(text: str) -> str:
 
 def _datasets(found: Table) -> None:
     from palimpsest.simulator.world.data.datasets import MNIST_LIKE
-    from palimpsest.simulator.world.data.sources import cards
+    from palimpsest.simulator.world.data.sources import CARDS, cards
 
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
     for name, card in cards().items():
-        found.add_row(name, card.summary)
+        found.add_row(name, card.summary if name in CARDS else _of_a_package(card))
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
     found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
     found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
     found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
+
+
+def _of_a_package(card: "SourceCard") -> str:
+    """What another package's data set is; why, of one that cannot be used."""
+    try:
+        card.function()
+    except DataError as error:
+        return f"cannot be used: {error}"
+    return card.summary
 
 
 def _models(found: Table) -> None:
@@ -69,7 +79,7 @@ def _models(found: Table) -> None:
         try:
             card = model_card(name)
         except ModelError as error:  # what another package breaks hides nothing else
-            found.add_row(name, str(error), "-")
+            found.add_row(name, f"cannot be used: {error}", "-")
             continue
         options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
         found.add_row(name, card.summary, ", ".join(options) or "-")

@@ -17,6 +17,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
+from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.cli.progress import Shown  # isort: skip
 from palimpsest.simulator.cli.score import score  # isort: skip
 
@@ -34,6 +35,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, s
 
 
 app.command()(audit)
+app.command()(new)
 app.command()(score)
 
 
@@ -161,7 +163,9 @@ def report(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="scenarios, datasets, models, unlearning, attacks, defenses, measures or figures."),
+        typer.Argument(
+            help="scenarios, datasets, models, strategies, unlearning, attacks, defenses, measures or figures."
+        ),
     ] = None,
 ) -> None:
     """List what there is to choose from, with what each needs and promises."""

@@ -10,6 +10,7 @@ from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.schedule import Task, do_all
+from palimpsest.simulator.experiment.secrecy import check_kept, check_same, remembered
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
@@ -79,6 +80,7 @@ def resume(directory: Path, observer: Observer | None = None, *, data: Dataset |
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
     place = RunDirectory(directory)
+    check_kept(place)
     scenario = load_scenario(str(place.scenario_file))
     asked_again(scenario, data)
     _check_provenance(place, scenario)
@@ -148,6 +150,7 @@ def simulate(
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},
+        **({"secret": scenario.privacy.secret} if scenario.privacy.secret else {}),
         "arms": [place.arm(arm.id).result() for arm in outline.arms],
     }
     results = RunResults.model_validate(content)
@@ -233,7 +236,7 @@ def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise ScenarioError(f"--out {path} holds something already: name a new directory, or resume it")
-        directory.write_provenance(_provenance(scenario))
+        directory.write_provenance(_provenance(scenario) | remembered(scenario))
         directory.write_scenario(dump_toml(scenario))
     except OSError as error:
         raise ScenarioError(f"--out {path} cannot be written to: {error.strerror}; name another place") from None
@@ -250,8 +253,9 @@ def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
     """Refuse to resume what was begun with something else.
 
     Raises:
-        ScenarioError: data, libraries or CPU differ, or the directory does not say.
+        ScenarioError: data, libraries, CPU or secret differ, or the directory does not say.
     """
+    check_same(directory, scenario)
     before, now = directory.provenance(), _provenance(scenario)
     if before is None:
         raise ScenarioError(f"{directory.path} does not say what it was run with (no provenance.json): run it anew")

@@ -100,7 +100,9 @@ class Broadcast:
     def __call__(self, release: Release, parent: int | None) -> tuple[int, Params]:
         """Publish one release; return its id in the transcript, and the model as broadcast."""
         began, arm = time.perf_counter(), self.inputs.arm
-        noise = noise_of(arm.seed, self.history.setup.noise(("release-noise",)), next(self._count), release.branch)
+        noise = noise_of(
+            arm.entropy, self.history.record.setup.noise(("release-noise",)), next(self._count), release.branch
+        )
         heard = arm.defense.release(release, noise)
         if release.phase == "training" and release.round in self._missed:
             number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
@@ -133,7 +135,7 @@ class Broadcast:
     @cached_property
     def _shared(self) -> set[int]:
         """Identities of the shared training's releases, which were told of when they came."""
-        return {id(release) for release in self.inputs.trunk.history.releases}
+        return {id(release) for release in self.inputs.trunk.history.record.releases}
 
     def _round(self, release: Release) -> RoundDone:
         """One release; it is measured where requests are a chain: there is one model at a time then."""
@@ -173,7 +175,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     session = Session(
         history=history,
         unlearner=arm.unlearning,
-        federation=history.federation,
+        federation=history.retrainer.federation,
         ledger=Ledger(ledger, arm.id),
         publish=broadcast,
         sequential=deletion.pattern == "sequential",
@@ -183,7 +185,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     )
     processed = session.serve(trunk.ground.requests)
     seconds = time.perf_counter() - began - broadcast.seconds
-    return Served(tuple(processed), seconds, replace(federation.costs), history.setup.account)
+    return Served(tuple(processed), seconds, replace(federation.costs), history.record.setup.account)
 
 
 def _heard(inputs: ArmInputs, federation: Federation, folder: Path) -> Federation:

@@ -43,7 +43,7 @@ def epsilons(scenario: Scenario, prefix: Prefix, root: Path) -> dict[str, float]
     treasurer = Treasurer(Meter(scenario.privacy.delta, scenario.privacy.accountant), scenario.privacy.budget)
     with TemporaryDirectory() as scratch:
         history = _rehearsed(ground, {need for arm in prefix.arms for need in arm.unlearning.card.needs}, Path(scratch))
-        found = {"": treasurer.meter.highest(history.setup.account, [0])}
+        found = {"": treasurer.meter.highest(history.record.setup.account, [0])}
         of_method: dict[Unlearner, float | None] = {}  # arms of one training differ in what is done to releases, too
         for arm in prefix.arms:
             if arm.unlearning not in of_method:
@@ -59,14 +59,14 @@ def _is_private(prefix: Prefix) -> bool:
 
 def _rehearsed(ground: Groundwork, needs: set[str], scratch: Path) -> History:
     """The trunk's history, without training."""
-    history = History(
+    history = History.of(
         ground.setup,
         SilentClients(),
         updates=UpdateStore(scratch / "updates") if "client updates" in needs else None,
         public=ground.population.public_x,
         drifts=[] if "client drift" in needs else None,
     )
-    for _ in history.run():
+    for _ in history.train():
         pass
     return history
 
@@ -83,7 +83,7 @@ def _unlearned(
     session = Session(
         history=history,
         unlearner=unlearner,
-        federation=history.federation,
+        federation=history.retrainer.federation,
         ledger=Ledger(scratch / "rehearsal.jsonl", "rehearsal"),
         publish=unheard,
         sequential=deletion.pattern == "sequential",
@@ -94,4 +94,4 @@ def _unlearned(
         processed = session.serve(ground.requests)
     except RunFailure:  # a method that looks for something in the updates finds nothing in zeros
         return None
-    return float(privacy_entry(history.setup.account, treasurer, processed)["epsilon_max"])
+    return float(privacy_entry(history.record.setup.account, treasurer, processed)["epsilon_max"])

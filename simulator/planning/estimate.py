@@ -74,7 +74,7 @@ def table(plan: Plan, scenario: Scenario) -> Table:
         found.add_column(header, justify="right", no_wrap=True)
     total, cache = 0, cache_directory() / "populations"
     for prefix in plan.prefixes:
-        population = load_population(prefix.setting.data, prefix.seed, cache)
+        population = load_population(prefix.setting.data, prefix.entropy, cache)
         pace = _seconds_per_update(prefix, population)
         shared = _shared(prefix, population, scenario.evaluation.retrainings)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
@@ -84,7 +84,7 @@ def table(plan: Plan, scenario: Scenario) -> Table:
         )
         training = prefix.setting.training
         rounds = _rounds(training.algorithm, training.rounds)
-        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.seed)
+        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
             heard_at_work = arm.setting.adversary.sees == "broadcasts"
@@ -113,7 +113,7 @@ def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionReq
     work = Workload(drawn, arm.setting.deletion.rounds_between, starts, _clients(training, population))
     forecast = arm.unlearning.forecast(work)
     releases = _rounds(training.algorithm, training.rounds) + starts + forecast.releases
-    size = model_of(model_spec(arm.setting, population, arm.seed)).bytes
+    size = model_of(model_spec(arm.setting, population, arm.entropy)).bytes
     return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
 
@@ -145,11 +145,11 @@ def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float
     """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
     if prefix.setting.training.algorithm != "fedavg":
         return None
-    setup = setup_of(prefix.setting, population, prefix.seed)
+    setup = setup_of(prefix.setting, population, prefix.entropy)
     tried = np.linspace(0, population.clients - 1, num=min(_TRIED, population.clients)).astype(int)
     [block] = cut(replace(setup, block_size=_TRIED), Lineage(branch=0, forget={}), 0, tried.tolist())
-    host = Host(Reader(population), prefix.seed, "estimate", Tombstones())
-    start = model_of(setup.spec).init(generator(prefix.seed, "init"))
+    host = Host(Reader(population), prefix.entropy, "estimate", Tombstones())
+    start = model_of(setup.spec).init(generator(prefix.entropy, "init"))
     took = []
     with one_thread():
         for _ in range(3):

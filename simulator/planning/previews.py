@@ -19,7 +19,7 @@ def of_plan(plan: Plan) -> list[str]:
     """
     cache = cache_directory() / "populations"
     prefixes = plan.prefixes
-    return describe((p.setting, p.seed, load_population(p.setting.data, p.seed, cache)) for p in prefixes)
+    return describe((p.setting, p.seed, load_population(p.setting.data, p.entropy, cache)) for p in prefixes)
 
 
 def describe(trainings: Iterable[tuple[Setting, int, AbstractPopulation]]) -> list[str]:

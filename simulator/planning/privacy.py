@@ -104,7 +104,7 @@ class Treasurer:
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> dict[int, str]:
         """Request -> why it is refused: its processing would have some unit pass the budget."""
-        account = history.setup.account
+        account = history.record.setup.account
         if not self.budget or account.unit is None or not cases:
             return {}
         then, found = unlearning_account(history, unlearner, cases), {}
