@@ -60,7 +60,7 @@ def check_training(name: str, plan: TrainingPlan, directory: Path) -> None:
     for number, hosts in enumerate((1, 1, 2)):
         bench = Bench(digits_population(), _new(directory, str(number)), plan=plan, grid=SerialGrid(hosts))
         try:
-            releases = bench.history().releases
+            releases = bench.history().record.releases
         except KeyError as error:
             raise AssertionError(
                 f"{name}: there is no {error} in what it received; a strategy that reads received.each names the need "
