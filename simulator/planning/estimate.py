@@ -117,13 +117,7 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
     found = CostTable(("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])))
     known, total = Total(), 0.0
     for prefix in plan.prefixes:
-<<<<<<< HEAD
-        population = load_population(prefix.setting.data, prefix.entropy, cache)
-        pace = _seconds_per_update(prefix, population)
-        shared = _shared(prefix, population, scenario.evaluation.retrainings)
-=======
         pace, shared, spent = work.pace(prefix), work.shared(prefix), forecast.of(prefix)
->>>>>>> main
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
         figures = (*_cells(shared, pace), *_epsilon(spent, "", private))
         found.lines.append(Line(f"{name}: training and reference, shared", figures, "dim"))

@@ -128,13 +128,8 @@ class Yardstick:
                 if name in found and number == 0 and portrait.ranks is not None:
                     found[name].append(portrait.ranks)
         frame = pd.DataFrame(rows)
-<<<<<<< HEAD
-        entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances)
-        if found["retrained"]:
-=======
         entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances, chain)
-        if found["trained"]:
->>>>>>> main
+        if found["retrained"]:
             entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
         return entry, frame
 

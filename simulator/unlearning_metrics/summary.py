@@ -48,12 +48,9 @@ def summary(
     forgetting = entry["forgetting"]
     if "membership_auc_retrained" in forgetting:
         forgetting["membership_auc_gap"] = abs(forgetting["membership_auc"] - forgetting["membership_auc_retrained"])
-<<<<<<< HEAD
-    forgetting["retrainings"] = frame.loc[frame["model"] == "retrained", "retraining"].nunique()
-=======
     entry = {kind: {key: value for key, value in of.items() if _defined(value)} for kind, of in entry.items()}
-    entry["forgetting"]["retrainings"] = 1 + int(frame["retraining"].max())
->>>>>>> main
+    retrained = frame.loc[frame["model"] == "retrained", "retraining"]
+    entry["forgetting"]["retrainings"] = retrained.nunique()
     return entry
 
 
