@@ -114,8 +114,9 @@ def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] |
     observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds", arms))
     for done in trunk.train(Meter(privacy.delta, privacy.accountant)):
         observers.round_done(done)
-    observers.stage_began(StageBegan(f"Reference retraining: {ground.label}", arms=arms))
-    trunk.retrain_reference(task.scenario.evaluation)
+    if task.scenario.evaluation.retrainings:
+        observers.stage_began(StageBegan(f"Reference retraining: {ground.label}", arms=arms))
+        trunk.retrain_reference(task.scenario.evaluation)
     observers.training_done(TrainingDone(ground.label, time.perf_counter() - began))
     return trunk
 

@@ -282,13 +282,23 @@ class EvaluationConfig(Frozen):
 
     Attributes:
         retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
-            reported, and from three on a table compares the methods.
+            reported, and from three on a table compares the methods; 0: what needs one is not measured, as befits a
+            large network that is attacked, whose retrainings take most of the time.
         relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
             is given up; 0: not tried; fedavg and fedsgd without shards only.
     """
 
-    retrainings: Count = 1
+    retrainings: int = Field(default=1, ge=0)
     relearning: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _relearning_is_compared(self) -> "EvaluationConfig":
+        if self.relearning and not self.retrainings:
+            raise ValueError(
+                f"relearning = {self.relearning} is compared with a model that never saw the records; "
+                f"it needs retrainings = 1 or more, and retrainings = 0 is given"
+            )
+        return self
 
 
 class PrivacyConfig(Frozen):
