@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget
 
+NOBODY_LEFT = "no client holds a record any more: the released model stands for nobody's data"
+"""Where a deletion empties the federation: the request is done, as it must be, and what that means is said."""
+
 
 @dataclass(frozen=True)
 class Arrival:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from palimpsest.server.algorithms.step import check_finite, states_of
-from palimpsest.server.arrivals import Arrival, common, left, timeline, union, without
+from palimpsest.server.arrivals import NOBODY_LEFT, Arrival, common, left, timeline, union, without
 from palimpsest.server.finetuning import unlearned
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
@@ -21,10 +21,6 @@ from palimpsest.simulator.world.seeding import Key
 
 Publish = Callable[[Release, int | None], tuple[int, Params]]
 """Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""
-
-
-NOBODY_LEFT = "no client holds a record any more: the released model stands for nobody's data"
-"""Where a deletion empties the federation: the request is done, as it must be, and what that means is said."""
 
 
 @dataclass(frozen=True)

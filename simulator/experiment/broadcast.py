@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from palimpsest.server.arrivals import left
+from palimpsest.server.arrivals import NOBODY_LEFT, left
 from palimpsest.server.history import History
-from palimpsest.server.session import NOBODY_LEFT, Processed
+from palimpsest.server.session import Processed
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.federation.federation import Costs
 from palimpsest.simulator.world.privacy.noise import noise_of

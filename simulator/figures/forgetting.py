@@ -14,6 +14,8 @@ from palimpsest.simulator.results.run_directory import RunFiles
 _COLOURS = {"exact": "#0072B2", "approximate": "#D55E00", "baseline": "#777777"}
 _PANEL = 2.5
 """Inches between the left and the right end of a panel's axes."""
+_LEFT = 0.9
+"""Inches left of a panel, for its ticks and their label."""
 _BESIDE = 1.06
 """Where labels start, in panels."""
 _SIZE = 7.5
@@ -32,7 +34,7 @@ def forgetting(run: RunFiles) -> Path | None:
         f"{len({arm.seed for arm in run.arms})} seeds together."
     )
     longest = max(_inches(_text(point)) for points in panels.values() for point in points)
-    column, row = 0.65 + _BESIDE * _PANEL + longest + 0.2, 3.1
+    column, row = _LEFT + _BESIDE * _PANEL + longest + 0.2, 3.1
     width = 2 * column
     head = heading_inches(width, title, detail) + 0.2
     rows = -(-len(panels) // 2)
@@ -40,7 +42,7 @@ def forgetting(run: RunFiles) -> Path | None:
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
     for position, (variant, points) in enumerate(panels.items()):
-        left, bottom = 0.65 + column * (position % 2), (rows - 1 - position // 2) * row + 0.6
+        left, bottom = _LEFT + column * (position % 2), (rows - 1 - position // 2) * row + 0.6
         axes = figure.add_axes((left / width, bottom / height, _PANEL / width, (row - 0.95) / height))
         _panel(axes, points, variant or run.results.scenario)
         if position % 2 == 0:

@@ -17,7 +17,7 @@ INK, PALE, RULE = "#222222", "#8A8A8A", "#DDDDDD"
 _COLOURS = {
     "hrec": "#D55E00",
     "average": "#777777",
-    "public-draw": "#B0A090",
+    "public-draw": "#8C7A68",
     "max-difference": "#0072B2",
     "raw-difference": "#009E73",
     "inversion": "#AA4499",
@@ -44,14 +44,15 @@ _DEFENSES = {
     "dp-sgd": "#D55E00",
     "central-dp": "#0072B2",
     "dp-statistics": "#009E73",
-    "output-perturbation": "#AA4499",
+    "output-perturbation": "#D870B8",
     "obfuscation": "#882255",
     "pruning": "#332288",
-    "rounding": "#56B4E9",
-    "finetuning": "#44AA99",
-    "batching": "#E69F00",
-    "stack": "#6A8F00",
+    "rounding": "#5B8FE0",
+    "finetuning": "#4F7F78",
+    "batching": "#6B5400",
+    "stack": "#55360A",
 }
+"""Of the shipped defenses no two look alike to anybody, red-green blind or not, and all can be read on white."""
 _OTHER_DEFENSES = ("#4477AA", "#CC6677", "#999933")
 
 _LEADING = 1.4 / 72

@@ -193,14 +193,16 @@ def _utility(axes: Axes, lives: Sequence[Life]) -> None:
             if told.retrained is not None:
                 axes.plot([begin, stop], [told.retrained] * 2, ":", color=life.ink, linewidth=1.4)
     trained = [m.utility for life in lives for m in life.models if m.utility is not None and m.round > 0]
+    ends = [value for life in lives for told in life.requests for value in (told.after, told.retrained)]
+    trained += [value for value in ends if value is not None]
     if trained:
         low, high = min(trained), max(trained)
         margin = 0.06 * max(high - low, 0.05)
         axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel(f"test {metric_of([life.arm for life in lives])}")
     after = [(life, life.requests[-1].after) for life in lives]
-    ends = [(f"{life.label}  {value:.2f}", value, life.ink) for life, value in after if value is not None]
-    _beside(axes, ends, _TALL["utility"])
+    labels = [(f"{life.label}  {value:.2f}", value, life.ink) for life, value in after if value is not None]
+    _beside(axes, labels, _TALL["utility"])
 
 
 def _success(axes: Axes, lives: Sequence[Life], attack: str) -> None:

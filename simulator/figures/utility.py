@@ -69,12 +69,12 @@ def utility(run: RunFiles, variant: str) -> Path | None:
 def _curves(run: RunFiles, settings: Sequence[Setting]) -> dict[tuple[str, str], list[list[tuple[int, float]]]]:
     """Distinct trainings: (round, utility) lines by defense and its kind; ways of unlearning share theirs."""
     curves: dict[tuple[str, str], list[list[tuple[int, float]]]] = {}
-    for setting in settings:
+    for setting in sorted(settings, key=lambda one: one.arms[0].defense.kind != "none"):  # its colour, where shared
         for arm in setting.arms:
             releases = takewhile(lambda one: one.phase in ("training", "working"), run.files(arm).rounds())
             line = [(release.round, value) for release in releases if (value := _charted(release)) is not None]
             known = curves.setdefault((defense_of(arm, run.arms), arm.defense.kind), [])
-            if line and line not in known:
+            if line and not any(line in lines for lines in curves.values()):
                 known.append(line)
     return {defense: lines for defense, lines in curves.items() if lines}
 

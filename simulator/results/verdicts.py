@@ -122,7 +122,9 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]], brief: bool = F
 
 def _counted(phrases: Sequence[str], ways: int) -> str:
     """One phrase, or how many there are of so many."""
-    return phrases[0] if len(phrases) == 1 else f"{len(phrases)} of {ways} ways of unlearning"
+    if len(phrases) == 1:
+        return phrases[0]
+    return f"{f'all {ways}' if len(phrases) == ways else f'{len(phrases)} of {ways}'} ways of unlearning"
 
 
 def _few(name: str, shown: Evidence, arms: Sequence[ArmResult]) -> str:

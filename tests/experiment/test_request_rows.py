@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from palimpsest.server.session import NOBODY_LEFT
+from palimpsest.server.arrivals import NOBODY_LEFT
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.results.run_directory import RunDirectory
