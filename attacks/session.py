@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.queries import QueryAttack
+from palimpsest.simulator.world.protocols.streams import each_alone, withheld
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Case, Guess
 
@@ -46,9 +47,29 @@ def attack_transcript(
     """
     known = knowledge if knowledge is not None else PublicKnowledge.open(directory / "knowledge.json")
     check(attacks, known)
-    known, cases, digest = opened(directory, known)
+    if not withheld(known.facts):
+        return _answers(directory, attacks, known)
+    alone = [_answers(folder, attacks) for folder in each_alone(directory, known)]
+    return {attack.kind: joined([of_case[attack.kind] for of_case in alone]) for attack in attacks}
+
+
+def _answers(
+    directory: Path, attacks: Sequence[Attack | QueryAttack], knowledge: PublicKnowledge | None = None
+) -> dict[str, Answer]:
+    """Of what is handed over together."""
+    known, cases, digest = opened(directory, knowledge)
     check_heard(attacks, cases)
     return {attack.kind: answer(attack, cases, known, digest) for attack in attacks}
+
+
+def joined(alone: Sequence[Answer]) -> Answer:
+    """What one attack said of cases that it was handed one by one, case 0 first, as if they had come together."""
+    answers: list[tuple[int, Any]] = [(case, guess) for case, one in enumerate(alone) for guess in one.guesses]
+    costs = [one.cost for one in alone]
+    asked = [cost.queries for cost in costs if cost.queries is not None]
+    seconds, peak = sum(cost.seconds for cost in costs), max(cost.peak_bytes for cost in costs)
+    cost = Cost(seconds, peak, sum(asked) if asked else None)
+    return Answer([replace(guess, case=case) for case, guess in answers], cost)
 
 
 def opened(directory: Path, knowledge: PublicKnowledge | None = None) -> tuple[PublicKnowledge, list[Case], str]:

@@ -29,12 +29,22 @@ def timeline(requests: Sequence[DeletionRequest]) -> list[Arrival]:
 
 
 def union(one: Forget, other: Forget) -> Forget:
-    """Records that are in either."""
+    """Records that are in either.
+
+    Example:
+        >>> union({3: (0, 1)}, {3: (1, 2), 5: (4,)})
+        {3: (0, 1, 2), 5: (4,)}
+    """
     return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}
 
 
 def without(gone: Forget, back: Forget) -> Forget:
-    """Records of ``gone`` that are not in ``back``; no client is left without any."""
+    """Records of ``gone`` that are not in ``back``; no client is left without any.
+
+    Example:
+        >>> without({3: (0, 1), 5: (4,)}, {3: (1,), 5: (4,)})
+        {3: (0,)}
+    """
     left = {client: tuple(r for r in records if r not in back.get(client, ())) for client, records in gone.items()}
     return {client: records for client, records in left.items() if records}
 

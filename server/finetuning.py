@@ -25,7 +25,7 @@ def unlearned(
         if outcome.release.phase != "working":
             last[outcome.release.branch] = outcome
     starts = [last[case.branch].release.params for case in cases]
-    for outcome in history.recover(cases, starts, rounds):
+    for outcome in history.retrainer.recover(cases, starts, rounds):
         last[outcome.release.branch] = outcome
     for case in cases:
         yield replace(last[case.branch], notes=notes[case.branch])

@@ -32,15 +32,15 @@ class SilentClients:
 
 def training_account(setup: Setup) -> Account:
     """The account of a training, without training."""
-    history = History(replace(setup, account=Account(setup.account.unit, setup.sizes)), SilentClients())
-    for _ in history.run():
+    history = History.of(replace(setup, account=Account(setup.account.unit, setup.sizes)), SilentClients())
+    for _ in history.train():
         pass
-    return history.setup.account
+    return history.record.setup.account
 
 
 def unlearning_account(history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Account:
     """The account as it would stand after some cases, without processing them."""
     rehearsed = history.under(SilentClients())
-    for _ in unlearner.unlearn(rehearsed, cases, rehearsed.federation):
+    for _ in unlearner.unlearn(rehearsed, cases, rehearsed.retrainer.federation):
         pass
-    return rehearsed.setup.account
+    return rehearsed.record.setup.account

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from palimpsest.server.algorithms.step import check_finite, states_of
 from palimpsest.server.arrivals import Arrival, common, left, timeline, union, without
-from palimpsest.server.chain import Chain
 from palimpsest.server.finetuning import unlearned
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
@@ -125,23 +124,24 @@ class Session:
 
     def _chained(self, requests: Sequence[DeletionRequest]) -> "Session":
         """With a record that goes on after the first request, where the method needs one."""
-        if "client drift" not in self.unlearner.card.needs and self.history.setup.plan.shards == 1:
+        if "client drift" not in self.unlearner.card.needs and self.history.record.setup.plan.shards == 1:
             return self
-        first = min((request.round for request in requests), default=self.history.setup.rounds)
-        return replace(self, history=Chain.of(self.history, first))
+        first = min((request.round for request in requests), default=self.history.record.setup.rounds)
+        return replace(self, history=self.history.chained(first))
 
     def _as_alternatives(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Process each request on a branch that leaves the trunk after the request's round, all of them together.
 
         The trunk is heard up to the last request: rounds after it are in no branch's past.
         """
-        shown = self.history.after(max((request.round for request in requests), default=self.history.setup.rounds))
-        ids = [self.publish(release, None)[0] for release in self.history.releases[: shown + 1]]
+        record = self.history.record
+        shown = record.after(max((request.round for request in requests), default=record.setup.rounds))
+        ids = [self.publish(release, None)[0] for release in record.releases[: shown + 1]]
         alone = requests[0] if len(requests) == 1 else None
         rounds = sorted({request.round for request in requests})
         moved = {round: self._ordinary_rounds(round, alone) for round in rounds}
         for request in requests:
-            self.history.setup.account.fork(branch_of(request), _between(request.round))
+            self.history.record.setup.account.fork(branch_of(request), _between(request.round))
         asked = [
             UnlearningCase(
                 branch=branch_of(request),
@@ -149,7 +149,7 @@ class Session:
                 forgotten=request.forget,
                 round=request.round + self.rounds_between,
                 before=moved[request.round].release.params,
-                statistics=self.history.statistics,
+                statistics=self.history.record.statistics,
                 states=moved[request.round].states,
             )
             for request in requests
@@ -157,28 +157,28 @@ class Session:
         refusals = self._refusals(asked)
         with self.ledger.together():
             cases = [case for case in asked if self._admit(case.request, {}, refusals.get(case.request.index, ""))]
-        return self._unlearn(cases, [ids[self.history.after(case.request.round)] for case in cases])
+        return self._unlearn(cases, [ids[self.history.record.after(case.request.round)] for case in cases])
 
     def _one_after_the_other(self, requests: Sequence[DeletionRequest]) -> Iterator[Processed]:
         """Process requests in order of arrival on the trunk, training on in between without what is already gone."""
         arrivals = timeline(requests)
-        state = self._begin(arrivals[0].round if arrivals else self.history.setup.rounds)
+        state = self._begin(arrivals[0].round if arrivals else self.history.record.setup.rounds)
         for arrival in arrivals:
             state, processed = self.step(state, arrival)
             if processed is not None:
                 yield processed
-        for outcome in self._training_on(state, self.history.setup.rounds):
+        for outcome in self._training_on(state, self.history.record.setup.rounds):
             self.publish(outcome.release, None)
 
     def _begin(self, first: int) -> ChainState:
         """Publish the trunk up to the round of the first arrival."""
-        self.history.setup.account.rewind(first)
-        shared = self.history.after(first)
-        for release in self.history.releases[: shared + 1]:
+        self.history.record.setup.account.rewind(first)
+        shared = self.history.record.after(first)
+        for release in self.history.record.releases[: shared + 1]:
             newest = self.publish(release, None)[0]
-        start = self.history.releases[shared]
-        states = self.history.states_after(start.round)
-        return ChainState(newest, start.params, start.round, {}, self.history.statistics, states=states)
+        start = self.history.record.releases[shared]
+        states = self.history.record.states_after(start.round)
+        return ChainState(newest, start.params, start.round, {}, self.history.record.statistics, states=states)
 
     def step(self, state: ChainState, arrival: Arrival) -> tuple[ChainState, Processed | None]:
         """Train on until a request or a return of a chain arrives, and act on it.
@@ -225,11 +225,11 @@ class Session:
         if self.witness and len(cases) == 1:
             self.witness.begins(cases[0].request)
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
-        account = self.history.setup.account
+        account = self.history.record.setup.account
         opened = len(account.entries)
         last: dict[int, tuple[int, Params, Params]] = {}
         notes: dict[int, dict[str, float]] = {branch: {} for branch in parents}
-        rounds = self.history.setup.defense.rounds_before_release()
+        rounds = self.history.record.setup.defense.rounds_before_release()
         for outcome in unlearned(self.unlearner, self.history, cases, self.federation, rounds) if cases else ():
             branch = outcome.release.branch
             check_finite(outcome.release.params, f"unlearning by {self.unlearner.method}")
@@ -260,9 +260,10 @@ class Session:
 
     def _ordinary_rounds(self, round: int, request: DeletionRequest | None) -> Outcome:
         """The trunk's model after ``rounds_between`` more rounds that nobody outside sees, for one request or all."""
-        release, states = self.history.releases[self.history.after(round)], self.history.states_after(round)
+        record = self.history.record
+        release, states = record.releases[record.after(round)], record.states_after(round)
         last = Outcome(release, states=states)
-        self.history.setup.account.fork(_between(round), round=round)
+        self.history.record.setup.account.fork(_between(round), round=round)
         start = ChainState(0, release.params, round, {}, None, states=states)
         for outcome in self._training_on(start, round + self.rounds_between, _between(round)):
             last = outcome
@@ -274,9 +275,11 @@ class Session:
         if until <= state.round:
             return
         lineage = Lineage(branch=branch, forget=state.forgotten, first=state.round, last=until, states=state.states)
-        shards = [own] if (own := self.history.newest_shards()) else []
-        for step in train(self.history.setup, [lineage], self.federation, [state.model], shards):
-            self.history.passed(step, state.forgotten)
+        chain = self.history.retrainer.chain
+        shards = [models] if chain and (models := chain.newest_shards()) else []
+        for step in train(self.history.record.setup, [lineage], self.federation, [state.model], shards):
+            if chain:
+                chain.append(step, state.forgotten)
             yield Outcome(Release(0, step.round, step.phase, step.models[0]), states=states_of(step, 0))
 
     def _admit(self, request: DeletionRequest, gone: Forget, unaffordable: str) -> bool:
@@ -322,14 +325,14 @@ class Session:
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        deletes = self.unlearner.card.deletes
+        deletes, sizes = self.unlearner.card.deletes, self.history.record.setup.sizes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
                 about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
-                empty = {"warning": NOBODY_LEFT} if deletes and not left(self.history.sizes, case.forgotten) else {}
+                empty = {"warning": NOBODY_LEFT} if deletes and not left(sizes, case.forgotten) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid, **empty)
 
 

@@ -96,7 +96,7 @@ class Setup:
     plan: TrainingPlan
     sizes: Array
     block_size: int = 32
-    seed: int = 0
+    seed: int = field(default=0, repr=False)
     sites: int = 0
     keep_working: bool = False
     keep_updates: bool = False

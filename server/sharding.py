@@ -49,7 +49,12 @@ def seats(setup: Setup, shard: int) -> int:
 
 
 def merged(models: Sequence[Params]) -> Params:
-    """The mean of the shards' parameters: equal weights, which no deletion changes."""
+    """The mean of the shards' parameters: equal weights, which no deletion changes.
+
+    Example:
+        >>> merged([{"bias": np.array([0.0, 2.0])}, {"bias": np.array([1.0, 4.0])}])["bias"].tolist()
+        [0.5, 3.0]
+    """
     first = models[0]
     return {
         name: np.mean([np.asarray(model[name], np.float64) for model in models], axis=0).astype(value.dtype)

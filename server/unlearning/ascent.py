@@ -45,14 +45,14 @@ class Ascent(Frozen):
                 branch=case.branch,
                 clients=tuple(forget),
                 forget=forget,
-                noise=history.noise_key("ascent", case),
+                noise=history.retrainer.noise_key("ascent", case),
             )
             for position, case in enumerate(cases)
             for forget in [case.request.forget]
         ]
         for step in range(self.steps):
             results = federation.ask(
-                Gradient(history.spec, blocks, models, of="forgotten", private=history.private, step=step)
+                Gradient(history.record.spec, blocks, models, of="forgotten", private=history.record.private, step=step)
             )
             models = [
                 self._step(case.before, model, result.sums)

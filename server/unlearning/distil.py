@@ -45,18 +45,18 @@ class Distil(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the subtraction and after the distillation, for every case."""
-        if history.public is None or len(history.public) == 0:
+        if history.record.public is None or len(history.record.public) == 0:
             raise ValueError("distil needs public records, and there are none")
-        model = model_of(history.spec)
+        model = model_of(history.record.spec)
         with torch.no_grad():
-            features = model.embed(torch.tensor(np.asarray(history.public), dtype=model.dtype))
+            features = model.embed(torch.tensor(np.asarray(history.record.public), dtype=model.dtype))
         for case in cases:
             subtracted = flat(case.before)
             for everyone, staying in cohorts(history, case):
                 subtracted = subtracted - contribution(history, everyone, staying)
             student = unflat(subtracted, case.before)
             yield Outcome(Release(case.branch, case.round, "unlearning", student))
-            taught = self._taught(model, student, case.before, features, history.noise("distil", case))
+            taught = self._taught(model, student, case.before, features, history.retrainer.noise("distil", case))
             yield Outcome(Release(case.branch, case.round, "recovery", taught))
 
     def forecast(self, work: Workload) -> Forecast:

@@ -35,13 +35,13 @@ class Downdate(Frozen):
             Block(model=0, branch=case.branch, clients=tuple(case.request.forget), forget=case.request.forget)
             for case in cases
         ]
-        for case, factor in zip(cases, federation.ask(RidgeFactors(history.spec, blocks)), strict=True):
+        for case, factor in zip(cases, federation.ask(RidgeFactors(history.record.spec, blocks)), strict=True):
             kept = case.statistics
             if kept is None:
                 raise ValueError("downdate needs the statistics that closed-form training keeps")
             if id(kept) not in solvers:
-                solvers[id(kept)] = RidgeSolver(kept, history.spec.regularisation)
-            model = history.private_ridge(case, partial(kept.less, factor))
+                solvers[id(kept)] = RidgeSolver(kept, history.record.spec.regularisation)
+            model = history.retrainer.private_ridge(case, partial(kept.less, factor))
             if model is None:
                 model = linear_params(solvers[id(kept)].without(factor))
             yield Outcome(Release(case.branch, case.round, "unlearning", model), taken=factor)

@@ -45,10 +45,10 @@ class FedEraser(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after every replayed round; the rounds of all cases run together."""
-        kept = history.updates
+        kept = history.record.updates
         if kept is None:
             raise ValueError("federaser needs the updates of single clients, and this history has none")
-        models = [history.released(0) for _ in cases]
+        models = [history.record.released(0) for _ in cases]
         for round in kept.rounds[:: self.interval]:
             moving = [i for i, case in enumerate(cases) if case.request.round > round]
             steps = self._steps(history, kept, round, [cases[i] for i in moving], [models[i] for i in moving])
@@ -75,10 +75,10 @@ class FedEraser(Frozen):
         if round == 0:
             fresh = [{client: stored[client] for client in own} for own in left]
         else:
-            fresh = history.calibrate(cases, models, left, round, self.ratio)
+            fresh = history.retrainer.calibrate(cases, models, left, round, self.ratio)
         return [
-            weighted_mean(((k, _rescaled(u, stored[k])) for k, u in own.items()), history.weights)
-            if any(history.weights[client] for client in own)
+            weighted_mean(((k, _rescaled(u, stored[k])) for k, u in own.items()), history.record.weights)
+            if any(history.record.weights[client] for client in own)
             else None
             for own in fresh
         ]

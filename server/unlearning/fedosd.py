@@ -63,7 +63,7 @@ class FedOsd(Frozen):
             released = Release(case.branch, case.round, "unlearning", model)
             yield Outcome(released, notes={"share_left": float(share)})
         for round in range(self.rounds):
-            outcomes = {o.release.branch: o.release for o in history.recover(cases, models, 1, done=round)}
+            outcomes = {o.release.branch: o.release for o in history.retrainer.recover(cases, models, 1, done=round)}
             for i, case in enumerate(cases):
                 stepped = outcomes[case.branch]
                 models[i] = _without_return(models[i], stepped.params, case.before)
@@ -86,12 +86,12 @@ def _directions(
     staying = [
         Block(i, c.branch, (k,), {k: c.forgotten[k]} if k in c.forgotten else {})
         for i, c in enumerate(cases)
-        for k in history.members(c, step)
+        for k in history.retrainer.members(c, step)
     ]
-    wanted = federation.ask(Gradient(history.spec, leaving, models, of="forgotten", loss="unlearning"))
+    wanted = federation.ask(Gradient(history.record.spec, leaving, models, of="forgotten", loss="unlearning"))
     others: list[list[Array]] = [[] for _ in cases]
     for block, answer in zip(
-        staying, federation.ask(Gradient(history.spec, staying, models)) if staying else [], strict=True
+        staying, federation.ask(Gradient(history.record.spec, staying, models)) if staying else [], strict=True
     ):
         others[block.model].append(mean_gradient(answer))
     return [

@@ -49,7 +49,7 @@ class FedRecovery(Frozen):
             step = self._subtracted(history, case)
             notes = {"sigma": sigma, "residual_norm": float(np.linalg.norm(step))}
             if sigma and step.any():
-                step = step - sigma * history.noise("fedrecovery", case).standard_normal(step.shape)
+                step = step - sigma * history.retrainer.noise("fedrecovery", case).standard_normal(step.shape)
             model = unflat(flat(case.before) - step, case.before) if step.any() else case.before
             yield Outcome(Release(case.branch, case.round, "unlearning", model), notes=notes)
 

@@ -29,7 +29,7 @@ class Finetune(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the release of every round; the rounds of all cases run together."""
-        yield from history.recover(cases, [case.before for case in cases], self.rounds)
+        yield from history.retrainer.recover(cases, [case.before for case in cases], self.rounds)
 
     def forecast(self, work: Workload) -> Forecast:
         """Its own rounds, for each request."""

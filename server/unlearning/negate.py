@@ -34,11 +34,11 @@ class Not(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the negated model and every round of fine-tuning, all cases together."""
-        first = model_of(history.spec).names[0]
+        first = model_of(history.record.spec).names[0]
         models = [{**case.before, first: -case.before[first]} for case in cases]
         for case, model in zip(cases, models, strict=True):
             yield Outcome(Release(case.branch, case.round, "unlearning", model))
-        yield from history.recover(cases, models, self.rounds)
+        yield from history.retrainer.recover(cases, models, self.rounds)
 
     def forecast(self, work: Workload) -> Forecast:
         """The negated model and its rounds of fine-tuning, for each request."""

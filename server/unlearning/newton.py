@@ -54,10 +54,10 @@ class Newton(Frozen):
         """Yield one release a case, or those of a retraining where the budget is spent."""
         leaving = [Block(i, c.branch, tuple(c.request.forget), c.request.forget) for i, c in enumerate(cases)]
         before = [case.before for case in cases]
-        deleted = federation.ask(Gradient(history.spec, leaving, before, of="forgotten"))
+        deleted = federation.ask(Gradient(history.record.spec, leaving, before, of="forgotten"))
         steps = self._newton_steps(history, federation, cases, [flat(answer.sums) for answer in deleted])
         models = [unflat(flat(case.before) + step, case.before) for case, step in zip(cases, steps, strict=True)]
-        budget = history.perturbation * self.epsilon / math.sqrt(2.0 * math.log(1.5 / self.delta))
+        budget = history.record.perturbation * self.epsilon / math.sqrt(2.0 * math.log(1.5 / self.delta))
         residuals = self._residuals(history, federation, cases, models)
         spent = []
         for case, model, residual in zip(cases, models, residuals, strict=True):
@@ -68,7 +68,7 @@ class Newton(Frozen):
             release = Release(case.branch, case.round, "unlearning", model)
             yield Outcome(release, notes=notes, perturbation=case.perturbation)
         notes_of = {case.branch: notes for case, notes in spent}
-        for outcome in history.retrain([case for case, _ in spent], "independent") if spent else ():
+        for outcome in history.retrainer.retrain([case for case, _ in spent], "independent") if spent else ():
             yield Outcome(
                 outcome.release, outcome.statistics, notes_of[outcome.release.branch], perturbation=outcome.perturbation
             )
@@ -102,22 +102,22 @@ class Newton(Frozen):
         if not asked:
             return
         some = [cases[i] for i in asked]
-        models, blocks = [case.before for case in some], history.everyone(some)
+        models, blocks = [case.before for case in some], history.retrainer.everyone(some)
         vectors = [unflat(vector, case.before) for vector, case in zip(asked.values(), some, strict=True)]
-        totals = add_up(blocks, federation.ask(Hessian(history.spec, blocks, models, vectors)), len(some))
+        totals = add_up(blocks, federation.ask(Hessian(history.record.spec, blocks, models, vectors)), len(some))
         for (i, vector), total in zip(asked.items(), totals, strict=True):
             curved = flat(total.sums) if total is not None else np.zeros_like(vector)
-            yield i, curved + history.spec.regularisation * vector
+            yield i, curved + history.record.spec.regularisation * vector
 
     def _residuals(
         self, history: History, federation: Federation, cases: Sequence[UnlearningCase], models: Sequence[Params]
     ) -> list[float]:
         """Length of the gradient of each case's retained objective, perturbation included, at its model."""
-        blocks = history.everyone(cases)
-        totals = add_up(blocks, federation.ask(Gradient(history.spec, blocks, models)), len(cases))
+        blocks = history.retrainer.everyone(cases)
+        totals = add_up(blocks, federation.ask(Gradient(history.record.spec, blocks, models)), len(cases))
         found = []
         for case, model, total in zip(cases, models, totals, strict=True):
             data = flat(total.sums) if total is not None else 0.0
-            gradient = data + history.spec.regularisation * flat(model) + history.slope(case.perturbation)
+            gradient = data + history.record.spec.regularisation * flat(model) + history.record.slope(case.perturbation)
             found.append(float(np.linalg.norm(gradient)))
         return found

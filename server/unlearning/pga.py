@@ -56,18 +56,18 @@ class Pga(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model after the ascent and after every round of recovery, all cases together."""
-        updates = history.leavers_update(cases, [case.before for case in cases])
+        updates = history.retrainer.leavers_update(cases, [case.before for case in cases])
         walks = []
         for case, update in zip(cases, updates, strict=True):
             centre = _reference(history, case, update)
-            order = history.noise("pga-batches", case)
+            order = history.retrainer.noise("pga-batches", case)
             walks.append(_Walk(case, centre, _radius(history, case, centre), order, centre, np.zeros_like(centre)))
         for _ in range(self.epochs):
             self._pass(history, federation, [walk for walk in walks if not walk.gave_up(self.stop_accuracy)])
         for walk in walks:
             notes = {"steps": walk.steps, "projections": walk.projections, "radius": walk.radius}
             yield Outcome(Release(walk.case.branch, walk.case.round, "unlearning", walk.model), notes=notes)
-        yield from history.recover(cases, [walk.model for walk in walks], self.rounds)
+        yield from history.retrainer.recover(cases, [walk.model for walk in walks], self.rounds)
 
     def public_rule(self) -> tuple[str, float]:
         """An ascent in a ball and a few rounds of recovery lead to no optimum."""
@@ -75,12 +75,12 @@ class Pga(Frozen):
 
     def _pass(self, history: History, federation: Federation, walks: Sequence["_Walk"]) -> None:
         """One pass of every walk over its leavers' records, all walks together."""
-        left = [walk.minibatches(history.batch_size) for walk in walks]
+        left = [walk.minibatches(history.record.batch_size) for walk in walks]
         for step in range(max(map(len, left), default=0)):
             asked = [(walk, batches[step]) for walk, batches in zip(walks, left, strict=True) if step < len(batches)]
             blocks = [Block(i, walk.case.branch, tuple(forget), forget) for i, (walk, forget) in enumerate(asked)]
             models = [walk.model for walk, _ in asked]
-            answers = federation.ask(Gradient(history.spec, blocks, models, of="forgotten"))
+            answers = federation.ask(Gradient(history.record.spec, blocks, models, of="forgotten"))
             for (walk, _), answer in zip(asked, answers, strict=True):
                 walk.step(answer, self)
 
@@ -150,14 +150,15 @@ def _by_client(records: Sequence[tuple[int, int]]) -> Forget:
 
 def _reference(history: History, case: UnlearningCase, update: Array) -> Array:
     """The model that the others would average to; theta itself where there are no others."""
-    leaving = float(history.weights[list(case.request.forget)].sum())
-    gone = float(history.weights[[client for client in case.forgotten if client not in case.request.forget]].sum())
-    share = leaving / (float(history.weights.sum()) - gone)
+    weights = history.record.weights
+    leaving = float(weights[list(case.request.forget)].sum())
+    gone = float(weights[[client for client in case.forgotten if client not in case.request.forget]].sum())
+    share = leaving / (float(weights.sum()) - gone)
     theta = flat(case.before)
     others: Array = theta if share == 1.0 else (theta - share * (theta + update)) / (1.0 - share)
     return others
 
 
 def _radius(history: History, case: UnlearningCase, centre: Array) -> float:
-    model, rng = model_of(history.spec), history.noise("pga", case)
+    model, rng = model_of(history.record.spec), history.retrainer.noise("pga", case)
     return float(np.mean([np.linalg.norm(flat(model.init(rng)) - centre) for _ in range(INITIALISATIONS)])) / 3.0

@@ -40,8 +40,8 @@ class Puf(Frozen):
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the model of the unlearning round and of every round of recovery, all cases together."""
         before = [case.before for case in cases]
-        leavers = history.leavers_update(cases, before)
-        ordinary = {outcome.release.branch: outcome.release for outcome in history.recover(cases, before, 1)}
+        leavers = history.retrainer.leavers_update(cases, before)
+        ordinary = {outcome.release.branch: outcome.release for outcome in history.retrainer.recover(cases, before, 1)}
         models = []
         for case, update in zip(cases, leavers, strict=True):
             stepped, start, share = ordinary[case.branch], flat(case.before), _share(history, case)
@@ -49,7 +49,7 @@ class Puf(Frozen):
             moved = start + (1.0 - share) * rest - self.scale * share * update
             models.append(unflat(moved, case.before))
             yield Outcome(Release(case.branch, stepped.round, "unlearning", models[-1]))
-        yield from history.recover(cases, models, self.rounds, done=1)
+        yield from history.retrainer.recover(cases, models, self.rounds, done=1)
 
     def public_rule(self) -> tuple[str, float]:
         """What is subtracted is close to a gradient of the leaver, of unknown length."""
@@ -58,7 +58,7 @@ class Puf(Frozen):
 
 def _share(history: History, case: UnlearningCase) -> float:
     """The leavers' share of the weights of the round: theirs and those of the cohort who stay."""
-    leaving = float(history.weights[list(case.request.forget)].sum())
-    staying = [client for client in history.members(case, 0) if client not in case.forgotten]
-    total = leaving + float(history.weights[staying].sum())
+    leaving = float(history.record.weights[list(case.request.forget)].sum())
+    staying = [client for client in history.retrainer.members(case, 0) if client not in case.forgotten]
+    total = leaving + float(history.record.weights[staying].sum())
     return leaving / total if total > 0.0 else 0.0

@@ -30,7 +30,7 @@ class Retrain(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""
-        yield from history.retrain(cases, self.coupling)
+        yield from history.retrainer.retrain(cases, self.coupling)
 
     def forecast(self, work: Workload) -> Forecast:
         """Rounds of a whole training for each request, and of those between it and its unlearning."""

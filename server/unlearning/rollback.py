@@ -34,7 +34,7 @@ class Rollback(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the restored release and every one after it; the rounds of all cases run together."""
-        yield from history.rollback(cases)
+        yield from history.retrainer.rollback(cases)
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

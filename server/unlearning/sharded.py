@@ -35,7 +35,7 @@ class Sharded(Frozen):
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield the merged model of every case; the rounds of all shards of all cases run together."""
-        yield from history.retrain_shards(cases)
+        yield from history.retrainer.retrain_shards(cases)
 
     def public_rule(self) -> tuple[str, float]:
         """Both models are (near) optima: their difference is the inverse Hessian times a gradient."""

@@ -63,11 +63,11 @@ class Sifu(Frozen):
             if bounds[-1] == 0.0:
                 yield Outcome(Release(case.branch, case.round, "unlearning", case.before), notes=notes[case.branch])
                 continue
-            model = history.released(round)
+            model = history.record.released(round)
             noisy = self._noisy(history, case, model) if round > 0 else model
             moved.append(case)
             restored.append(Release(case.branch, round, "unlearning", noisy))
-        for outcome in history.resume(moved, restored):
+        for outcome in history.retrainer.resume(moved, restored):
             yield Outcome(outcome.release, notes=notes[outcome.release.branch])
 
     def public_rule(self) -> tuple[str, float]:
@@ -76,7 +76,7 @@ class Sifu(Frozen):
 
     def _noisy(self, history: History, case: UnlearningCase, model: Params) -> Params:
         vector = flat(model)
-        return unflat(vector + self.sigma * history.noise("sifu", case).standard_normal(vector.shape), model)
+        return unflat(vector + self.sigma * history.retrainer.noise("sifu", case).standard_normal(vector.shape), model)
 
 
 def drift_bounds(history: History, case: UnlearningCase) -> list[float]:
@@ -84,12 +84,12 @@ def drift_bounds(history: History, case: UnlearningCase) -> list[float]:
 
     Where an earlier request had a release restored, its clients count from there on only: its noise hides the rest.
     """
-    if history.drifts is None:
+    if history.record.drifts is None:
         raise ValueError("sifu needs how far single clients moved the model, and this history has no record of it")
-    drifts, bounds = history.drifts[: case.round], list[float]()
-    marks = sorted({0, *(one.round for one in history.restored)})
+    drifts, bounds = history.record.drifts[: case.round], list[float]()
+    marks = sorted({0, *(one.round for one in history.record.restored)})
     for begin, end in zip(marks, [*marks[1:], len(drifts) + 1], strict=True):
-        hidden = [one for one in history.restored if one.round <= begin]
+        hidden = [one for one in history.record.restored if one.round <= begin]
         since = {k: max((one.round for one in hidden if k in one.clients), default=0) for k in case.forgotten}
         moved = [of.because_of([k for k in since if since[k] <= t]) for t, of in enumerate(drifts[: end - 1])]
         bounds += np.concatenate([[0.0], np.cumsum(moved)])[begin:end].tolist()

@@ -72,10 +72,10 @@ def _work(directory: Path, population: int, cohort: int, rounds: int) -> Work:
 
 def _retrain(own: Palimpsest, work: Work, branches: int) -> float:
     """Seconds to retrain so many branches, each without one record of another client."""
-    history = History(work.setup, own.federation(work))
+    history = History.of(work.setup, own.federation(work))
     requests = [DeletionRequest(i, ROUNDS, "record", {i: (0,)}) for i in range(branches)]
     cases = [UnlearningCase(r.index + 1, r, r.forget, ROUNDS, work.start()) for r in requests]
     began = time.perf_counter()
-    for _ in history.retrain(cases, "independent"):
+    for _ in history.retrainer.retrain(cases, "independent"):
         pass
     return time.perf_counter() - began

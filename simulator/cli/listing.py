@@ -1,5 +1,7 @@
 """What there is to choose from, as tables for ``palimpsest list``; imports neither torch nor ray nor mlflow."""
 
+import itertools
+import re
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -9,21 +11,39 @@ from typing import TYPE_CHECKING, get_args
 from rich import box
 from rich.table import Table
 
-from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.records import Level
 
 if TYPE_CHECKING:
     from palimpsest.simulator.scenario.registry import Group
+    from palimpsest.simulator.world.data.sources import SourceCard
 
 
-def listing(kind: str) -> Table:
+_SHORT = 160
+_WIDE = 120
+"""Columns of a terminal from which on facts have columns of their own; below it they stand under what a thing does."""
+
+
+def listing(kind: str, width: int = _WIDE) -> Table:
     """The table of one kind.
 
     Args:
         kind: one of ``KINDS``.
+        width: of the terminal.
     """
     found = Table(box=box.SIMPLE_HEAD, title=kind, title_justify="left", title_style="bold", pad_edge=False)
-    KINDS[kind](found)
+    rows = Table()
+    KINDS[kind](rows)
+    headers, cells = [str(column.header) for column in rows.columns], [list(column.cells) for column in rows.columns]
+    narrow = width < _WIDE and len(headers) > 2
+    for header in headers[:2] if narrow else headers:
+        found.add_column(header, style="bold" if header == "name" else "", no_wrap=header == "name")
+    for name, text, *facts in zip(*cells, strict=True):
+        if narrow:
+            said = [f"{head}: {fact}" for head, fact in zip(headers[2:], facts, strict=True) if fact != "-"]
+            found.add_row(name, f"{text}\n{'; '.join(said)}" if said else text)
+        else:
+            found.add_row(name, text, *facts)
     return found
 
 
@@ -39,24 +59,36 @@ def _scenarios(found: Table) -> None:
 
 
 def _first_comment(text: str) -> str:
-    """What a scenario's file begins with."""
-    first = text.partition("\n")[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    """The sentences that a scenario's file begins with: one, and more as long as they are short."""
+    lines = itertools.takewhile(lambda line: line.startswith("#") and line.strip("# "), text.split("\n"))
+    sentences = re.split(r"(?<=[.?!]) (?=[A-Z])", " ".join(line.lstrip("# ") for line in lines))
+    lengths = itertools.accumulate(len(sentence) + 1 for sentence in sentences[1:])
+    more = (s for s, length in zip(sentences[1:], lengths, strict=True) if length + len(sentences[0]) <= _SHORT)
+    return " ".join([sentences[0], *more])
 
 
 def _datasets(found: Table) -> None:
     from palimpsest.simulator.world.data.datasets import MNIST_LIKE
-    from palimpsest.simulator.world.data.sources import cards
+    from palimpsest.simulator.world.data.sources import CARDS, cards
 
     found.add_column("name", style="bold", no_wrap=True)
     found.add_column("what it is")
     for name, card in cards().items():
-        found.add_row(name, card.summary)
+        found.add_row(name, card.summary if name in CARDS else _of_a_package(card))
     found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
     found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
     found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
     found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
     found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
+
+
+def _of_a_package(card: "SourceCard") -> str:
+    """What another package's data set is; why, of one that cannot be used."""
+    try:
+        card.function()
+    except DataError as error:
+        return f"cannot be used: {error}"
+    return card.summary
 
 
 def _models(found: Table) -> None:
@@ -69,7 +101,7 @@ def _models(found: Table) -> None:
         try:
             card = model_card(name)
         except ModelError as error:  # what another package breaks hides nothing else
-            found.add_row(name, str(error), "-")
+            found.add_row(name, f"cannot be used: {error}", "-")
             continue
         options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
         found.add_row(name, card.summary, ", ".join(options) or "-")
@@ -103,12 +135,12 @@ def _measures(found: Table) -> None:
     from palimpsest.simulator.unlearning_metrics.measures import cards as of_models
 
     found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("of", no_wrap=True)
     found.add_column("what it measures")
+    found.add_column("of", no_wrap=True)
     for name, card in of_reconstructions().items():
-        found.add_row(name, "reconstructions", card.summary)
+        found.add_row(name, card.summary, "reconstructions")
     for name, measure in of_models().items():
-        found.add_row(name, "unlearned models", measure.summary)
+        found.add_row(name, measure.summary, "unlearned models")
 
 
 def _figures(found: Table) -> None:

@@ -1,5 +1,6 @@
 """The ``palimpsest`` command. What takes time to import is imported by the command that needs it."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,27 +18,53 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
-from palimpsest.simulator.cli.progress import Shown  # isort: skip
+from palimpsest.simulator.cli.new import new  # isort: skip
+from palimpsest.simulator.experiment.progress import Shown  # isort: skip
 from palimpsest.simulator.cli.score import score  # isort: skip
 
 if TYPE_CHECKING:
-    from palimpsest.simulator.results.run_directory import RunDirectory
+    from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
     no_args_is_help=True,
+    suggest_commands=False,  # click does
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 Scenario = Annotated[
-    str | None, typer.Argument(help="A shipped scenario's name, or a path; the default one if left out.")
+    str | None,
+    typer.Argument(help="A name of `palimpsest list scenarios`, or the path of a TOML file; the default if left out."),
 ]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as data.clients=1000; repeatable.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A change, such as data.clients=1000; variant.*.data.clients=1000 in all variants; repeatable.",
+    ),
+]
 
 
 app.command()(audit)
+app.command()(new)
 app.command()(score)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        OUT.print(f"palimpsest {importlib.metadata.version('palimpsest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -135,32 +162,37 @@ def attack(
 def report(
     directory: Annotated[Path | None, typer.Argument(help="Of a run; the newest under runs/ if left out.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Upload to MLflow what is not there yet.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report as one page, figures in it, to send to others."),
+    ] = None,
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with input_errors():
-        from palimpsest.simulator.results.run_directory import RunDirectory, newest_run
+        from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, newest_run
 
         place = directory or newest_run()
         if place is None:
             fail("there is no finished run under runs/; name a run's directory")
         run = RunDirectory(place)
         if not track or run.is_finished:
-            _draw(place)
+            found = RunFiles.open(place)
+            _draw(found)
+            if html is not None:
+                OUT.print(f"written: {_written_page(found, html)}", soft_wrap=True)
         if track:
             _track(run)
 
 
-def _draw(place: Path) -> None:
+def _draw(found: "RunFiles") -> None:
     """Print the table of a finished run, and draw its figures."""
     from palimpsest.simulator.figures.all import draw_all
     from palimpsest.simulator.results.comparison import write
-    from palimpsest.simulator.results.run_directory import RunFiles
 
-    found = RunFiles.open(place)
     OUT.print(result_table(found))
     if (written := write(found)) is not None:
         OUT.print(f"written: {written}", soft_wrap=True)
-    for drawn in draw_all(place):
+    for drawn in draw_all(found.directory.path):
         OUT.print(f"drawn: {drawn}", soft_wrap=True)
 
 
@@ -177,20 +209,35 @@ def _track(run: "RunDirectory") -> None:
         raise typer.Exit(FAILED)
 
 
+def _written_page(run: "RunFiles", file: Path) -> Path:
+    from palimpsest.simulator.figures.pictures import pictures
+    from palimpsest.simulator.results.html_page import page
+
+    try:
+        file.write_text(page(run, pictures(run)), encoding="utf-8")
+    except OSError as error:
+        fail(f"--html {file} cannot be written to: {error.strerror}; name another place")
+    return file
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="scenarios, datasets, models, unlearning, attacks, defenses, measures or figures."),
+        typer.Argument(
+            help="scenarios, datasets, models, strategies, unlearning, attacks, defenses, measures or figures."
+        ),
     ] = None,
 ) -> None:
     """List what there is to choose from, with what each needs and promises."""
     from palimpsest.simulator.cli.listing import KINDS, listing
 
     if kind is not None and kind not in KINDS:
-        fail(f"there is nothing called {kind!r} to list; give one of {', '.join(KINDS)}")
+        from palimpsest.simulator.scenario.errors import closest
+
+        fail(f"there is nothing called {kind!r} to list;{closest(kind, KINDS)} give one of {', '.join(KINDS)}")
     for name in [kind] if kind else KINDS:
-        OUT.print(listing(name))
+        OUT.print(listing(name, OUT.width))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from palimpsest.simulator.attack_metrics.challenge import pose
 from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import attack
 from palimpsest.simulator.experiment.request_rows import with_attack
+from palimpsest.simulator.experiment.secrecy import check_kept, check_same
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm, plan
 from palimpsest.simulator.planning.prepared import Groundwork
@@ -52,10 +53,13 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
 
     Raises:
         RunFilesError: there is no finished run.
-        ScenarioError: the run has this attack already, or cannot be attacked by it; or its data are others now.
+        ScenarioError: the run has this attack already, or cannot be attacked by it; or its data are others now, or its
+            secret is not given.
     """
     run = RunFiles.open(path)
+    check_kept(run.directory)
     scenario = _with_attack(run, resolve("attack", "--attack", entry))
+    check_same(run.directory, scenario)
     kind, added = str(entry["kind"]), 0
     with one_thread():
         for prefix in plan(scenario).prefixes:
@@ -124,7 +128,7 @@ def _material(
     ]
     status = _status(known, result, arm, ground) if "challenge" in method.card.needs else None
     held_out = np.asarray(population.test_x, dtype=np.float64)
-    return Material(truths, whole, held_out, status, arm.seed)
+    return Material(truths, whole, held_out, status, arm.entropy)
 
 
 def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundwork) -> NDArray[np.int64]:
@@ -144,7 +148,7 @@ def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundw
         }
         case = UnlearningCase(branch_of(request), request, forgotten, request.round, {})
         processed.append(Processed(case, 0, 0, {}, {}))
-    posed = pose(processed, ground.population, arm.seed)
+    posed = pose(processed, ground.population, arm.entropy)
     asked = known.challenge
     if asked is None or not _same(posed.challenge.x, asked.x):
         raise ScenarioError(

@@ -101,7 +101,7 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "cost": cost(
             served.costs,
             served.seconds,
-            trunk.history.stored_for(inputs.arm.unlearning.card.needs),
+            trunk.history.record.stored_for(inputs.arm.unlearning.card.needs),
             trunk.reference,
             worth.utilities,
         ),
@@ -162,7 +162,7 @@ def _marks(
         truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
     candidates = np.asarray(inputs.trunk.ground.population.test_x, dtype=np.float64)
     status = None if granted.posed is None else granted.posed.status
-    material = Material(truths, public, candidates, status, inputs.arm.seed)
+    material = Material(truths, public, candidates, status, inputs.arm.entropy)
     return {kind: mark(kind, answer, material) for kind, answer in attacked.answers.items()}
 
 

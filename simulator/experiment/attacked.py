@@ -48,7 +48,7 @@ def grant(inputs: ArmInputs, served: Served) -> Granted:
     labels = [inputs.forgotten(p)[1] for p in processed]
     posed = None
     if processed and any("challenge" in attack.card.needs for attack in arm.attacks):
-        posed = pose(processed, ground.population, arm.seed)
+        posed = pose(processed, ground.population, arm.entropy)
     known = knowledge_of(inputs.scenario.name, arm, ground, processed, labels)
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
 

@@ -18,10 +18,12 @@ from safetensors.numpy import load_file
 import palimpsest
 from palimpsest.attacks import confinement
 from palimpsest.attacks.cost import Cost
-from palimpsest.attacks.session import Answer
+from palimpsest.attacks.session import Answer, joined
 from palimpsest.simulator.attack_metrics.answers import answer_card
-from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.errors import RunFailure, TranscriptError
 from palimpsest.simulator.world.protocols.attack import Attack
+from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
+from palimpsest.simulator.world.protocols.streams import each_alone, withheld
 
 SECONDS = 24 * 3600.0
 """That one attack on one transcript may take."""
@@ -76,21 +78,25 @@ def run_attacks(
         }
         for attack in attacks
     ]
-    with _copied(transcript) as folder, tempfile.TemporaryDirectory() as out:
-        request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
-        _process().ask(request)
-        broken = Path(out) / "error.json"
-        if broken.is_file():
-            raise RunFailure(f"the attacks cannot read {transcript}: {json.loads(broken.read_text())['error']}")
-        answers: dict[str, Answer] = {}
-        failures: dict[str, str] = {}
-        for number, attack in enumerate(attacks):
-            found = _read(Path(out) / str(number))
-            if isinstance(found, Answer):
-                answers[attack.kind] = found
-            else:
-                failures[attack.kind] = found
-        return answers, failures
+    said: dict[str, list[Answer | str]] = {attack.kind: [] for attack in attacks}
+    for folder in _handed(transcript):
+        with tempfile.TemporaryDirectory() as out:
+            request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
+            _process().ask(request)
+            broken = Path(out) / "error.json"
+            if broken.is_file():
+                raise RunFailure(f"the attacks cannot read {transcript}: {json.loads(broken.read_text())['error']}")
+            for number, attack in enumerate(attacks):
+                said[attack.kind].append(_read(Path(out) / str(number)))
+    answers: dict[str, Answer] = {}
+    failures: dict[str, str] = {}
+    for kind, parts in said.items():
+        found = [part for part in parts if isinstance(part, Answer)]
+        if len(found) < len(parts):
+            failures[kind] = next(part for part in parts if isinstance(part, str))
+        else:
+            answers[kind] = found[0] if len(found) == 1 else joined(found)
+    return answers, failures
 
 
 def start() -> None:
@@ -114,6 +120,25 @@ def _read(place: Path) -> Answer | str:
     return Answer(guesses, Cost(**about["cost"]))
 
 
+def _handed(transcript: Path) -> Iterator[Path]:
+    """Folders that attacks are handed one after the other: the transcript, or where brackets are withheld each case.
+
+    Raises:
+        RunFailure: the transcript or what is known beside it cannot be read.
+    """
+    try:
+        known = PublicKnowledge.open(transcript / "knowledge.json")
+        if not withheld(known.facts):
+            with _copied(transcript) as folder:
+                yield folder
+            return
+        for folder in each_alone(transcript, known):
+            _unmark(folder)
+            yield folder
+    except TranscriptError as error:
+        raise RunFailure(f"the attacks cannot read {transcript}: {error}") from None
+
+
 @contextlib.contextmanager
 def _copied(transcript: Path) -> Iterator[Path]:
     """A copy of a transcript whose place, order and times say nothing."""
@@ -126,9 +151,14 @@ def _copied(transcript: Path) -> Iterator[Path]:
                 copy.mkdir()
             else:
                 shutil.copyfile(path, copy)
-        for path in (*folder.rglob("*"), folder):
-            os.utime(path, _TIME)
+        _unmark(folder)
         yield folder
+
+
+def _unmark(folder: Path) -> None:
+    """Give all files the same times."""
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, _TIME)
 
 
 class _Process:

@@ -73,7 +73,9 @@ class Broadcast:
     def __call__(self, release: Release, parent: int | None) -> tuple[int, Params]:
         """Publish one release; return its id in the transcript, and the model as broadcast."""
         began, arm = time.perf_counter(), self.inputs.arm
-        noise = noise_of(arm.seed, self.history.setup.noise(("release-noise",)), next(self._count), release.branch)
+        noise = noise_of(
+            arm.entropy, self.history.record.setup.noise(("release-noise",)), next(self._count), release.branch
+        )
         heard = arm.defense.release(release, noise)
         if release.phase == "training" and release.round in self._missed:
             number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
@@ -127,7 +129,7 @@ class Broadcast:
             epsilon_leaver=what.spent.get("deleted", {}).get("after", {}).get("max"),
             epsilon_retained=what.spent.get("retained", {}).get("after", {}).get("max"),
             clients_left=self._clients_without(gone),
-            records_left=left(self.history.sizes, gone),
+            records_left=left(self.history.record.sizes, gone),
             step=self._step if self._followed else None,
         )
         if self._begun is None:
@@ -148,7 +150,7 @@ class Broadcast:
         return self._known[1]
 
     def _clients_without(self, gone: Forget) -> int:
-        sizes = self.history.sizes
+        sizes = self.history.record.sizes
         emptied = sum(len(records) == int(sizes[client]) > 0 for client, records in gone.items())
         return int((sizes > 0).sum()) - emptied
 
@@ -161,7 +163,7 @@ class Broadcast:
     @cached_property
     def _shared(self) -> set[int]:
         """Identities of the shared training's releases, which were told of when they came."""
-        return {id(release) for release in self.inputs.trunk.history.releases}
+        return {id(release) for release in self.inputs.trunk.history.record.releases}
 
     def _made(self, release: Release, phase: Phase, request: int | None) -> None:
         """Tell of a model of the arm's own; one model is measured at a time, alternatives are not."""
@@ -179,7 +181,7 @@ class Broadcast:
 
     def _epsilon(self, release: Release) -> float | None:
         """The highest epsilon of any unit by now; None without privacy."""
-        account = self.history.setup.account
+        account = self.history.record.setup.account
         return None if account.unit is None else self.inputs.treasurer.meter.highest(account, [release.branch])
 
     def _judged(self, model: Params) -> tuple[float | None, float | None]:

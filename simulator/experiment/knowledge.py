@@ -48,7 +48,7 @@ def knowledge_of(
         round_to=adversary.round_to,
         cases=tuple(_view(arm.setting, p, y) for p, y in zip(processed, labels, strict=True)),
     )
-    x, y = sample(arm.setting, population, arm.seed)
+    x, y = sample(arm.setting, population, arm.entropy)
     return PublicKnowledge(facts, x, y, np.asarray(population.box_low), np.asarray(population.box_high))
 
 

@@ -1,7 +1,8 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.observers import Observers
+from palimpsest.simulator.experiment.progress import shown
+from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.experiment.schedule import Task, do_all
+from palimpsest.simulator.experiment.secrecy import check_kept, check_same, remembered
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
@@ -25,66 +29,78 @@ from palimpsest.simulator.results.upgrade import VERSION
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.live import Live
-from palimpsest.simulator.tracking.upload import Tracked
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run left.
-
-    Attributes:
-        directory: everything is in it.
-        results: content of ``results.json``: figures are attributes, ``results.arms[0].cost.rounds``, and
-            ``results["arms"]`` is the same as plain dictionaries and lists, as the JSON says it.
-        tracked: what became of the upload to MLflow.
-    """
-
-    directory: Path
-    results: RunResults
-    tracked: Tracked
-
-
 def run(
-    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
+    scenario: Scenario | str | Path | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    *,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    data: Dataset | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
-        scenario: what to run.
+        scenario: what to run: a shipped scenario's name, the path of a TOML file, its content as dictionaries, or one
+            that is loaded already; None: the default scenario.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
         observer: is told what the data are, and what happens, as it happens.
+        set: changes to it, ``{"data.clients": 50}``, see ``load_scenario``.
         data: records in memory, in place of the scenario's source.
+        progress: whether stages and what is left of them are shown; None: in a terminal or a notebook, unless there is
+            an observer.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
+    loaded = load_scenario(scenario, set)
     if data is not None:
-        scenario = with_data(scenario, data)
-    ground = prepare(scenario)
-    directory = _new_directory(scenario, out)
-    return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
+        loaded = with_data(loaded, data)
+    with _watched(progress, observer) as watching:
+        ground = prepare(loaded)
+        directory = _new_directory(loaded, None if out is None else Path(out))
+        return _run_in(directory, loaded, ground, Observers.of(directory.path, watching))
 
 
-def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
+def resume(
+    directory: str | Path,
+    observer: Observer | None = None,
+    *,
+    data: Dataset | None = None,
+    progress: bool | None = None,
+) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Args:
         directory: of the run.
         observer: is told what the data are, and what happens, as it happens.
         data: those that the run was begun with, where it was begun with ``data``.
+        progress: as for ``run``.
 
     Raises:
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
-    place = RunDirectory(directory)
-    scenario = load_scenario(str(place.scenario_file))
+    place = RunDirectory(Path(directory))
+    check_kept(place)
+    scenario = load_scenario(place.scenario_file)
     asked_again(scenario, data)
     _check_provenance(place, scenario)
-    return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
+    with _watched(progress, observer) as watching:
+        return _run_in(place, scenario, prepare(scenario), Observers.of(place.path, watching))
+
+
+@contextmanager
+def _watched(progress: bool | None, observer: Observer | None) -> Iterator[Observer | None]:
+    """The observer and what shows progress, as one; None where there is neither."""
+    with shown(False if progress is None and observer is not None else progress) as bars:
+        both = [one for one in (observer, bars) if one is not None]
+        yield both[0] if len(both) == 1 else Observers(both) if both else None
 
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
@@ -152,6 +168,7 @@ def simulate(
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},
+        **({"secret": scenario.privacy.secret} if scenario.privacy.secret else {}),
         "arms": [place.arm(arm.id).result() for arm in outline.arms],
     }
     results = RunResults.model_validate(content)
@@ -245,7 +262,7 @@ def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise ScenarioError(f"--out {path} holds something already: name a new directory, or resume it")
-        directory.write_provenance(_provenance(scenario))
+        directory.write_provenance(_provenance(scenario) | remembered(scenario))
         directory.write_scenario(dump_toml(scenario))
     except OSError as error:
         raise ScenarioError(f"--out {path} cannot be written to: {error.strerror}; name another place") from None
@@ -262,8 +279,9 @@ def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
     """Refuse to resume what was begun with something else.
 
     Raises:
-        ScenarioError: data, libraries or CPU differ, or the directory does not say.
+        ScenarioError: data, libraries, CPU or secret differ, or the directory does not say.
     """
+    check_same(directory, scenario)
     before, now = directory.provenance(), _provenance(scenario)
     if before is None:
         raise ScenarioError(f"{directory.path} does not say what it was run with (no provenance.json): run it anew")

@@ -80,11 +80,13 @@ def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
         with following(tasks[0].directory.path, observers):
             _do_beside(tasks, grid, observers)
         return
+    count, done = sum(len(task.arms) for task in tasks), 0
     for task in tasks:
-        trunk = _train(task, grid, observers)
+        trunk = _train(task, grid, observers, (done, count))
         for arm in task.arms:
-            observers.stage_began(StageBegan(arm.id))
+            observers.stage_began(StageBegan(arm.id, arms=(done, count)))
             _run_arm(task, arm, trunk, observers)
+            done += 1
         shutil.rmtree(task.scratch, ignore_errors=True)
 
 
@@ -103,16 +105,16 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
             shutil.rmtree(piece.task.scratch, ignore_errors=True)
 
 
-def _train(task: Task, grid: Grid, observers: Observers) -> Trunk:
+def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> Trunk:
     """Train, and retrain for comparison."""
     ground, privacy, began = task.ground, task.scenario.privacy, time.perf_counter()
     attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
     trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
-    observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds"))
+    observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds", arms))
     for done in trunk.train(Meter(privacy.delta, privacy.accountant)):
         observers.round_done(done)
-    observers.stage_began(StageBegan(f"Reference retraining: {ground.label}"))
+    observers.stage_began(StageBegan(f"Reference retraining: {ground.label}", arms=arms))
     trunk.retrain_reference(task.scenario.evaluation)
     observers.training_done(TrainingDone(ground.label, time.perf_counter() - began))
     return trunk

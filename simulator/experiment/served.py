@@ -61,7 +61,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     session = Session(
         history=history,
         unlearner=arm.unlearning,
-        federation=history.federation,
+        federation=history.retrainer.federation,
         ledger=Ledger(ledger, arm.id, trunk.ground.population.schema.site_names),
         publish=broadcast,
         sequential=deletion.pattern == "sequential",
@@ -75,7 +75,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
         processed=tuple(processed),
         seconds=seconds,
         costs=replace(federation.costs),
-        account=history.setup.account,
+        account=history.record.setup.account,
         requests=tuple(sorted(broadcast.requests, key=lambda done: done.request)),
         life=tuple(broadcast.life),
     )

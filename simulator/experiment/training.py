@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from palimpsest.server.arrivals import timeline, union, without
 from palimpsest.server.history import History
 from palimpsest.server.overheard import OverheardFederation
 from palimpsest.server.rehearsal import SilentClients
+from palimpsest.server.shard_store import ShardStore
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid
@@ -83,21 +84,21 @@ class Trunk:
         federation = heard_by_server(ground, _clients(ground, grid), _clients(ground, grid), scratch / MESSAGES)
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
-        shards = UpdateStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
+        shards = ShardStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
         public = ground.population.public_x
-        history = History(ground.setup, federation, updates=updates, public=public, drifts=drifts, checkpoints=shards)
+        history = History.of(ground.setup, federation, updates=updates, public=public, drifts=drifts, shards=shards)
         return cls(ground, grid, history, messages=scratch / MESSAGES)
 
     @classmethod
     def taken_up(cls, trained: Trained, grid: Grid) -> "Trunk":
         """A training that is done, before other hosts; nothing is sent yet."""
         ground = trained.ground
-        history = replace(trained.history, federation=_clients(ground, grid), public=ground.population.public_x)
+        history = trained.history.joined(_clients(ground, grid), ground.population.public_x)
         return cls(ground, grid, history, trained.reference, list(trained.rounds), trained.messages)
 
     def leave(self, name: str) -> Trained:
         """What another process needs to take the training up."""
-        history = replace(self.history, federation=SilentClients(), public=None)
+        history = self.history.joined(SilentClients(), None)
         return Trained(name, self.ground, history, self.reference, self.rounds, self.messages)
 
     def train(self, meter: Meter) -> Iterator[RoundDone]:
@@ -107,7 +108,7 @@ class Trunk:
             meter: reads the privacy account in epsilon.
         """
         began, previous = time.perf_counter(), None
-        for release in self.history.run():
+        for release in self.history.train():
             self.rounds.append(self._measured(release, previous, time.perf_counter() - began, meter))
             previous = release.params
             yield self.rounds[-1]
@@ -123,7 +124,7 @@ class Trunk:
     def _measured(self, release: Release, previous: Params | None, seconds: float, meter: Meter) -> RoundDone:
         """Utility, loss, movement and, under privacy, the highest epsilon at one release of the training."""
         judged = None if self.judge is None else self.judge([release.params])
-        account = self.history.setup.account
+        account = self.history.record.setup.account
         private = account.unit is not None and release.phase == "training"
         return RoundDone(
             training=self.ground.label,
@@ -143,7 +144,7 @@ class Trunk:
     def yardstick(self) -> Yardstick:
         """What measures the models of all arms."""
         ground = self.ground
-        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.seed)
+        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.entropy)
 
     def retrain_reference(self, how: EvaluationConfig) -> None:
         """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
@@ -189,7 +190,7 @@ class Trunk:
                 gone = union(gone, request.forget)
                 forgotten, arrives = gone, max(arrives, done)
             done = arrives + self.ground.setting.deletion.rounds_between
-            before = self.history.released(request.round)
+            before = self.history.record.released(request.round)
             cases.append(UnlearningCase(branch_of(request), request, forgotten, done, before))
         return cases
 

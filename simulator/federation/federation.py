@@ -63,7 +63,7 @@ class GridFederation:
     grid: Grid
     population: Mapping[str, Any]
     sizes: Array
-    seed: int
+    seed: int = field(repr=False)
     arm: str
     sites: int = 0
     device: str = "cpu"

@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from palimpsest.simulator.figures.style import INK, PALE, RULE, defense_colour, heading, heading_inches, save, spread
+from palimpsest.simulator.figures.style import (
+    INK,
+    PALE,
+    RULE,
+    defense_colour,
+    describe,
+    heading,
+    heading_inches,
+    save,
+    spread,
+)
 from palimpsest.simulator.figures.titles import metric_of
 from palimpsest.simulator.results.chains import Told, chain_of, followed_attack, story, told_of
 from palimpsest.simulator.results.run_directory import RunFiles
@@ -93,6 +103,7 @@ def draw(way: str, lives: Sequence[Life], variant: str, several: bool) -> Figure
     height = head + _NAMES + sum(_TALL[panel] + _BETWEEN for panel in panels) - _BETWEEN + _FOOT
     figure = Figure(figsize=(_WIDTH, height))
     heading(figure, title, detail)
+    describe(figure, f"{title}. {' '.join(map(_words, lives))}")
     top, last = height - head - _NAMES, max(model.step or 0 for life in lives for model in life.models)
     for panel in panels:
         place = (_LEFT / _WIDTH, (top - _TALL[panel]) / height, 1 - (_LEFT + _RIGHT) / _WIDTH, _TALL[panel] / height)
@@ -111,6 +122,16 @@ def draw(way: str, lives: Sequence[Life], variant: str, several: bool) -> Figure
             axes.tick_params(labelbottom=False)
         top -= _TALL[panel] + _BETWEEN
     return figure
+
+
+def _words(life: Life) -> str:
+    """The same in words: utility after each request, beside a retraining's."""
+    said = []
+    for told in life.requests:
+        worth = "" if told.after is None else f" utility {told.after:.2f}"
+        beside = "" if told.retrained is None else f" (retrained {told.retrained:.2f})"
+        said.append(f"{told.words}:{worth}{beside}" if worth else told.words)
+    return f"With {life.label}: {'; '.join(said)}."
 
 
 def _end(last: int) -> float:
@@ -144,7 +165,9 @@ def _names(axes: Axes, life: Life, last: int) -> None:
         wide = _APART * len(words)
         here = step / _end(last)
         left = min(here, 1.0 + _RIGHT / (_WIDTH - _LEFT - _RIGHT) - wide)
-        line = next((line for line, end in enumerate(ends) if left > end), len(ends) - 1)
+        line = next((line for line, end in enumerate(ends) if left > end), None)
+        if line is None:  # of a long chain not every name has room
+            continue
         ends[line] = left + wide
         axes.annotate(
             words,

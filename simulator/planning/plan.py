@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -29,6 +29,8 @@ class Arm:
         id: slug of what varies, unique in its scenario; a name for files.
         setting: data, model, training and deletion.
         attacks: at most one of each kind, the baselines among them.
+        seed: the scenario's, by which it is called.
+        entropy: what its random streams start from: the seed, or what a secret makes of it.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Arm:
     defense: "Defense"
     attacks: "tuple[Attack, ...]"
     seed: int
+    entropy: int = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class Prefix:
 
     Attributes:
         setting: of its first arm; others may differ in variant and adversary.
+        seed, entropy: as in ``Arm``.
         defenses: these parts, in order.
     """
 
     setting: Setting
     seed: int
+    entropy: int = field(repr=False)
     arms: tuple[Arm, ...]
     defenses: "tuple[Defense, ...]" = ()
 
@@ -102,7 +107,7 @@ def _prefixes(setting: Setting, seed: int, arms: Sequence[Arm]) -> list[Prefix]:
     groups: dict[tuple[Defense, ...], list[Arm]] = {}
     for arm in arms:
         groups.setdefault(in_training(arm.defense), []).append(arm)
-    return [Prefix(setting, seed, tuple(own), defenses) for defenses, own in groups.items()]
+    return [Prefix(setting, seed, own[0].entropy, tuple(own), defenses) for defenses, own in groups.items()]
 
 
 def _shared(prefixes: Sequence[Prefix]) -> tuple[Prefix, ...]:
@@ -119,8 +124,9 @@ def _arms(scenario: Scenario, setting: Setting, seed: int, unlearning: _Named, d
     attacks = [
         attack for entry in scenario.attack if applies(entry, setting.variant) for attack in expand("attack", entry)
     ]
+    entropy = scenario.entropy(seed)
     return [
-        Arm(_arm_id(setting.variant, how, guard, seed), setting, unlearner, protection, tuple(attacks), seed)
+        Arm(_arm_id(setting.variant, how, guard, seed), setting, unlearner, protection, tuple(attacks), seed, entropy)
         for how, entry, unlearner in unlearning
         if applies(entry, setting.variant)
         for guard, shield, protection in defense

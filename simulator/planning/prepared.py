@@ -1,12 +1,10 @@
 """Everything that a training needs and that can be wrong, before anything starts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palimpsest.server.setup import Setup
-from palimpsest.simulator.federation.federation import GridFederation
-from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.plan import Prefix, Setting
 from palimpsest.simulator.planning.privacy import defended
 from palimpsest.simulator.planning.public_sample import sample
@@ -20,6 +18,10 @@ from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import DeletionRequest
 
+if TYPE_CHECKING:
+    from palimpsest.simulator.federation.federation import GridFederation
+    from palimpsest.simulator.federation.grids import Grid
+
 
 @dataclass(frozen=True)
 class Groundwork:
@@ -27,7 +29,7 @@ class Groundwork:
 
     Attributes:
         setting: data, model, training and deletion of the variant.
-        seed: the scenario's seed.
+        seed, entropy: of the training.
         population: the data.
         directory: where hosts find the population.
         setup: the training.
@@ -37,6 +39,7 @@ class Groundwork:
 
     setting: Setting
     seed: int
+    entropy: int = field(repr=False)
     population: AbstractPopulation
     directory: Path
     setup: Setup
@@ -52,7 +55,7 @@ class Groundwork:
             ModelError: the model cannot be built or trained, or has no layer that an attack reads.
             ScenarioError: the deletions do not fit the data.
         """
-        setting, seed = prefix.setting, prefix.seed
+        setting, seed = prefix.setting, prefix.entropy
         population = load_population(setting.data, seed, root)
         _check_classes(prefix, population)
         for granted in {arm.setting.variant: arm.setting for arm in prefix.arms}.values():
@@ -69,7 +72,8 @@ class Groundwork:
         setup = replace(setup, start=public_start(setting, population, setup, seed))
         setup = defended(setup, prefix.defenses, scenario.privacy)
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
-        return cls(setting, seed, population, population_directory(setting.data, seed, root), setup, requests)
+        directory = population_directory(setting.data, seed, root)
+        return cls(setting, prefix.seed, seed, population, directory, setup, requests)
 
     @property
     def label(self) -> str:
@@ -79,16 +83,18 @@ class Groundwork:
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the population out, in a message to a host: every process maps it into memory for itself."""
         directory = self.directory.resolve()
-        return _mapped, (self.setting, self.seed, directory, self.setup, self.requests, self.device)
+        return _mapped, (self.setting, self.seed, self.entropy, directory, self.setup, self.requests, self.device)
 
-    def federation(self, grid: Grid, arm: str) -> GridFederation:
+    def federation(self, grid: "Grid", arm: str) -> "GridFederation":
         """The clients under one arm's tombstones, with costs of its own."""
+        from palimpsest.simulator.federation.federation import GridFederation  # with Flower and Ray: a second
+
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.seed, arm, self.setup.sites, self.device)
+        return GridFederation(grid, about, self.population.sizes, self.entropy, arm, self.setup.sites, self.device)
 
 
-def _mapped(setting: Setting, seed: int, directory: Path, *rest: Any) -> Groundwork:
-    return Groundwork(setting, seed, open_population(setting.data, directory), directory, *rest)
+def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> Groundwork:
+    return Groundwork(setting, seed, entropy, open_population(setting.data, directory), directory, *rest)
 
 
 def _check_model(prefix: Prefix, model: Model) -> None:

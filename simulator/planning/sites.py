@@ -21,14 +21,19 @@ def split(scenario: Scenario, out: Path) -> Iterator[Path]:
     sites = scenario.runtime.sites
     if not sites:
         raise ScenarioError("runtime.sites = 0 leaves nothing to split: give the number of sites")
+    if scenario.privacy.secret == "random":
+        raise ScenarioError(
+            "privacy.secret = 'random' gives the run other sites than those that are written here: take 'given', and "
+            "the same PALIMPSEST_SECRET for both"
+        )
     if out.exists() and any(out.iterdir()):
         raise ScenarioError(f"--out {out} holds something already: name a new directory")
     for prefix in plan(scenario).prefixes:
         cache = cache_directory() / "populations"
-        population = load_population(prefix.setting.data, prefix.seed, cache)
+        population = load_population(prefix.setting.data, prefix.entropy, cache)
         if population.clients < sites:
             raise ScenarioError(f"runtime.sites = {sites}: there are only {population.clients} clients")
-        name = population_directory(prefix.setting.data, prefix.seed, cache).name
+        name = population_directory(prefix.setting.data, prefix.entropy, cache).name
         for site in range(sites):
             save_site(population, name, site, sites, out / f"site-{site}")
     yield from (out / f"site-{site}" for site in range(sites))

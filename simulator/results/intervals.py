@@ -12,6 +12,11 @@ def share_interval(share: float, trials: float, error: float = 0.05) -> tuple[fl
             vary less than successes and failures of the same mean do.
         trials: independent ones, at least 1.
         error: in (0, 1).
+
+    Example:
+        >>> low, high = share_interval(0.5, trials=10)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.187 to 0.813'
     """
     from scipy.special import betaincinv  # takes a while to import, and not every reader needs it
 

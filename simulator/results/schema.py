@@ -291,6 +291,7 @@ class RunResults(Entry):
     scenario: str
     versions: dict[str, str]
     machine: dict[str, Measure]
+    secret: Literal["random", "given"] | None = None
     arms: tuple[ArmResult, ...]
 
     @classmethod

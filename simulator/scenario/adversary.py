@@ -21,8 +21,8 @@ class AdversaryConfig(Frozen):
         sees: releases, or all broadcasts (the working models of lbfgs too); or what an honest but curious server
             sees: ``updates``, every client's message, or under secure aggregation ``aggregate``, sums of cohorts.
         knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others.
-        knows_bracket: whether it is told which releases enclose an unlearning; where not, it takes the last two that it
-            heard.
+        knows_bracket: whether it is told which releases enclose an unlearning; where not, it is handed each deletion's
+            stream by itself, and looks for the place where it begins.
         missed_rounds: rounds of training, up to the last request, whose releases it did not hear.
         public_records: a subsample of the public sample for the attack alone; 0: all of it.
         public_classes: the classes that its sample has; empty: all.

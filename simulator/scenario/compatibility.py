@@ -109,6 +109,7 @@ def _nothing_held_out(setting: Setting) -> Obstacle | None:
 _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "memoryless server": _server_momentum,
     "leaver": _leaver_gone,
+    "leaver in a cohort": _leaver_gone,
     "client updates": _no_history,
     "client drift": _no_drift,
     "plain SGD": _local_momentum,

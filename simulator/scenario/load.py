@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.compatibility import check
@@ -20,6 +20,7 @@ from palimpsest.simulator.scenario.overrides import filled, merged, overridden, 
 from palimpsest.simulator.scenario.private_methods import check_privacy
 from palimpsest.simulator.scenario.registry import Group
 from palimpsest.simulator.scenario.runtime import RuntimeConfig, TrackingConfig
+from palimpsest.simulator.scenario.secret import taken
 from palimpsest.simulator.scenario.sections import (
     DeletionConfig,
     EvaluationConfig,
@@ -30,6 +31,7 @@ from palimpsest.simulator.scenario.sections import (
 )
 from palimpsest.simulator.scenario.tiers import check_secrecy
 from palimpsest.simulator.world.data.build import DataConfig
+from palimpsest.simulator.world.seeding import LARGEST, seed_under
 from palimpsest.simulator.world.specs import Frozen
 
 __all__ = ["Scenario", "ScenarioError", "dump_toml", "load_scenario", "scenario_from_dict", "shipped"]
@@ -71,7 +73,7 @@ class Scenario(Frozen):
     """
 
     name: str
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...] = Field(default=(0,), min_length=1)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -86,6 +88,7 @@ class Scenario(Frozen):
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
     variant: tuple[VariantConfig, ...] = ()
+    _secret: str = PrivateAttr(default="")
 
     @field_validator("name")
     @classmethod
@@ -93,6 +96,20 @@ class Scenario(Frozen):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ValueError("must be letters, digits, dots, hyphens and underscores, a letter or digit first")
         return name
+
+    def entropy(self, seed: int) -> int:
+        """What the random streams of one of its seeds start from; as secret as its secret."""
+        return seed_under(self._secret, seed)
+
+    def secret(self) -> str:
+        """The run's secret; empty: it has none. It is in nothing that is printed or written."""
+        return self._secret
+
+    def under(self, secret: str) -> "Scenario":
+        """The same scenario with this secret."""
+        copy = self.model_copy()
+        copy._secret = secret
+        return copy
 
     def settings(self) -> tuple[Setting, ...]:
         """The variants, or the one setting of a scenario that has none."""
@@ -107,18 +124,35 @@ def shipped() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def load_scenario(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(
+    scenario: "str | Path | Mapping[str, Any] | Scenario | None" = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> Scenario:
     """Load a scenario.
 
     Args:
-        name_or_path: a shipped scenario's name, or the path of a TOML file; None: the default scenario.
-        overrides: ``path.to.key=value`` each, value in TOML (a bare word is text); an entry of a list is named by its
-            position, ``unlearning.0.coupling=same-order``.
+        scenario: a shipped scenario's name, the path of a TOML file, its content as nested dicts and lists, or one that
+            is loaded already; None: the default scenario.
+        overrides: values by the paths of their keys, ``{"data.clients": 50}``; or ``path.to.key=value`` each, value in
+            TOML (a bare word is text). An entry of a list is named by its position, ``unlearning.0.coupling``; ``*``
+            is every entry, ``variant.*.data.clients``.
 
     Raises:
         ScenarioError: there is no such scenario, or it cannot be run.
+
+    Example:
+        >>> scenario = load_scenario("mnist-deletions", ["data.clients=20", "seeds=[0, 1]"])
+        >>> scenario.name, scenario.data.clients, scenario.seeds
+        ('mnist-deletions', 20, (0, 1))
     """
-    name = DEFAULT if name_or_path is None else name_or_path
+    if isinstance(scenario, Scenario):
+        if not overrides:
+            return scenario
+        changed = scenario_from_dict(overridden(_tables(scenario), overrides))
+        return changed.under(changed.secret() or scenario.secret())
+    if isinstance(scenario, Mapping):
+        return scenario_from_dict(overridden(plain(scenario, ""), overrides))
+    name = DEFAULT if scenario is None else str(scenario)
     try:
         content = tomllib.loads(_read(name))
     except tomllib.TOMLDecodeError as error:
@@ -133,6 +167,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
         ScenarioError: it cannot be run.
     """
     raw = plain(content, "")
+    raw["privacy"], secret = _privacy(raw.get("privacy", {}))
     base = filled({key: value for key, value in raw.items() if key != "variant"})
     patches = _variants(raw.get("variant", []))
     variants = [
@@ -151,12 +186,21 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
     check_secrecy(scenario.settings(), scenario.privacy, entries["defense"])
-    return scenario
+    return scenario.under(secret)
 
 
 def dump_toml(scenario: Scenario) -> str:
     """The scenario with every default, as TOML; loading it gives an equal one."""
-    return tomli_w.dumps(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return tomli_w.dumps(_tables(scenario))
+
+
+def _tables(scenario: Scenario) -> dict[str, Any]:
+    return scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _privacy(section: Any) -> tuple[Any, str]:
+    """The section without the secret, and the secret; what is no section is refused later."""
+    return taken(section) if isinstance(section, Mapping) else (section, "")
 
 
 def _read(name: str) -> str:

@@ -1,6 +1,5 @@
 """The methods that a scenario may name, and what its entries for them mean."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -12,7 +11,8 @@ from palimpsest import attacks, defenses
 from palimpsest.server import strategies, unlearning
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.cards import Card
-from palimpsest.simulator.world.plugins import announced
+from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.plugins import announced, imported
 from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.strategy import Strategy
 
@@ -61,21 +61,15 @@ def method_class(group: Group, name: str) -> type[BaseModel]:
     """
     built_in = _BUILT_IN[group].get(name)
     target = built_in.target if built_in else _third_parties(group)[name]
-    module, _, attribute = target.partition(":")
     try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module of somebody else's
-        raise ScenarioError(f"{group} method {name!r} ({target}) cannot be imported: {_first_line(error)}") from error
+        cls = imported(target, f"{group} method {name!r}", object)
+    except RunFailure as error:
+        raise ScenarioError(str(error)) from error
     if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
         raise ScenarioError(f"{group} method {name!r} ({target}) is no pydantic model, as every method has to be")
     if built_in is None:
         _card_of(group, name, cls, target)
     return cls
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _card_of(group: Group, name: str, cls: type[BaseModel], target: str) -> Card:

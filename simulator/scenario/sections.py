@@ -300,6 +300,9 @@ class PrivacyConfig(Frozen):
         accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
         sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
         secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
+        secret: whether a secret decides about everything random beside the seed: ``random``, drawn for this run;
+            ``given``, by the environment variable PALIMPSEST_SECRET or here; empty: none. Of a loaded scenario it says
+            where the secret came from.
     """
 
     delta: float = Field(default=1e-5, gt=0, lt=1)
@@ -307,6 +310,7 @@ class PrivacyConfig(Frozen):
     accountant: Literal["rdp", "prv"] = "rdp"
     sampling_is_secret: bool = False
     secure_noise: bool = False
+    secret: Literal["", "random", "given"] = ""
 
 
 class FederationConfig(Frozen):

@@ -64,6 +64,11 @@ def check_secrecy(settings: Sequence[Setting], privacy: PrivacyConfig, defense: 
         ScenarioError: names the keys, and what would do.
     """
     for setting in settings:
+        if privacy.secret and "seeds" in setting.adversary.knows:
+            raise ScenarioError(
+                f"privacy.secret with 'seeds' in adversary.knows{at(setting)}: a secret that the adversary is told is "
+                f"none; remove one of them"
+            )
         sees = setting.adversary.sees
         if sees not in SERVER_TIERS:
             continue

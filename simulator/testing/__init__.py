@@ -1,20 +1,33 @@
-"""The contract suites: what every unlearning method, attack and defense must do, for its author's own tests.
+"""The contract suites: what every plug-in must do, for its author's own tests.
 
 A plug-in that is installed, so that its entry point announces it, is checked in one line each::
 
-    from palimpsest.simulator.testing import check_attack, check_defense, check_unlearner
+    from palimpsest.simulator.testing import check_attack, check_model, check_unlearner
 
     def test_my_method_keeps_the_contract(tmp_path):
         check_unlearner("my-method", tmp_path)
 
 A broken contract is an ``AssertionError`` that says in one sentence what is missing. The same checks run over the
-built-in methods in this project's tests. ``servers`` and ``transcripts`` hold the small servers and the transcripts
+built-in plug-ins in this project's tests. ``servers`` and ``transcripts`` hold the small servers and the transcripts
 that the checks work on, for tests of one's own.
 """
 
 from palimpsest.simulator.testing.attacks import check_attack
 from palimpsest.simulator.testing.chance import check_chance
 from palimpsest.simulator.testing.defenses import check_defense
+from palimpsest.simulator.testing.measures import check_measure
+from palimpsest.simulator.testing.models import check_model
+from palimpsest.simulator.testing.sources import check_source
+from palimpsest.simulator.testing.strategies import check_strategy
 from palimpsest.simulator.testing.unlearners import check_unlearner
 
-__all__ = ["check_attack", "check_chance", "check_defense", "check_unlearner"]
+__all__ = [
+    "check_attack",
+    "check_chance",
+    "check_defense",
+    "check_measure",
+    "check_model",
+    "check_source",
+    "check_strategy",
+    "check_unlearner",
+]

@@ -10,6 +10,7 @@ from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
 from palimpsest.server.session import Processed, Session, Treasurer
 from palimpsest.server.setup import Setup, TrainingPlan
+from palimpsest.server.shard_store import ShardStore
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.local_grid import LocalGrid, SerialGrid
@@ -70,9 +71,9 @@ class Bench:
         store = UpdateStore(self.directory / "updates") if updates else None
         lengths: list[Drift] | None = [] if drifts else None
         public = self.population.public_x
-        history = History(setup, self.federation(), updates=store, public=public, drifts=lengths)
-        history.checkpoints = UpdateStore(self.directory / "shards") if shards else None
-        list(history.run())
+        models = ShardStore(self.directory / "shards") if shards else None
+        history = History.of(setup, self.federation(), updates=store, public=public, drifts=lengths, shards=models)
+        list(history.train())
         return history
 
     def serve(
@@ -88,10 +89,17 @@ class Bench:
         wanted = ("client updates", "client drift", "shard checkpoints")
         updates, drifts, shards = (need in unlearner.card.needs for need in wanted)
         history = self.history(updates, drifts, shards or self.plan.shards > 1)
-        self.account = history.setup.account
+        self.account = history.record.setup.account
         ledger = Ledger(RunDirectory(self.directory).ledger, self.arm)
         session = Session(
-            history, unlearner, history.federation, ledger, publish, sequential, rounds_between, self.treasurer
+            history,
+            unlearner,
+            history.retrainer.federation,
+            ledger,
+            publish,
+            sequential,
+            rounds_between,
+            self.treasurer,
         )
         return session.serve(requests)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def retrained(
         clients, curves, began = federation(stream), _Curves(on_test), time.perf_counter()
         models: dict[int, Params] = {}
         # Nobody sees it: what it would spend of anybody's privacy is dropped with it.
-        for outcome in replace(history.under(clients), stream=stream).retrain(cases, "independent"):
+        for outcome in history.under(clients).on_stream(stream).retrainer.retrain(cases, "independent"):
             release = outcome.release
             if release.phase == "unlearning":
                 models[release.branch - 1] = release.params

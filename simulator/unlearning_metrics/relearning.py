@@ -48,7 +48,9 @@ def relearn(
         if not left or done == most:
             break
         lineages = [replace(_taken_back(cases[i], done), states=states[i]) for i in left]
-        for step in train(history.setup, lineages, history.federation, starts=[models[i] for i in left]):
+        for step in train(
+            history.record.setup, lineages, history.retrainer.federation, starts=[models[i] for i in left]
+        ):
             for at, (position, model) in enumerate(zip(step.lineages, step.models, strict=True)):
                 models[left[position]], states[left[position]] = model, states_of(step, at)
     return needed

@@ -17,10 +17,12 @@ class Announced:
     Attributes:
         target: ``"package.module:name"``.
         package: the installed package and its version.
+        distribution: the package's name, as it is called where it is installed.
     """
 
     target: str
     package: str
+    distribution: str
 
 
 def announced(group: str) -> Mapping[str, Announced]:
@@ -33,8 +35,9 @@ def _announced(group: str, path: tuple[str, ...]) -> Mapping[str, Announced]:
     """Looked up once for each ``path``: it reads a file of every package."""
     points = sorted(importlib.metadata.entry_points(group=group), key=lambda point: point.name)
     return {
-        point.name: Announced(point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "this project")
+        point.name: Announced(point.value, f"{point.dist.name} {point.dist.version}", point.dist.name)
         for point in points
+        if point.dist is not None
     }
 
 
@@ -47,13 +50,14 @@ def imported(target: str, what: str, kind: type | None = None) -> object:
         kind: that it has to be; None: anything that can be called.
 
     Raises:
-        RunFailure: it cannot be imported, or is something else.
+        RunFailure: it cannot be imported, whatever its module raises, or is something else.
     """
     module, _, name = target.partition(":")
     try:
         found: object = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise RunFailure(f"{what} ({target}) cannot be imported: {error}") from error
+    except Exception as error:  # a module of somebody else's
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunFailure(f"{what} ({target}) cannot be imported: {said}") from error
     if not (callable(found) if kind is None else isinstance(found, kind)):
         wanted = "a function" if kind is None else f"of the type {kind.__name__}"
         raise RunFailure(f"{what} ({target}) is {type(found).__name__}; it must be {wanted}")

@@ -32,6 +32,11 @@ class DeletionRequest:
         label: the class that goes, for level ``label``.
         rejoin: training round after which its clients take part again, with a new consent for what they had deleted;
             None: never.
+
+    Example:
+        >>> request = DeletionRequest(index=0, round=10, level="record", forget={3: (0, 4), 7: (2,)})
+        >>> request.size, branch_of(request)
+        (3, 1)
     """
 
     index: int
@@ -102,11 +107,13 @@ class Case:
     Attributes:
         index: number of the case, the only link to ground truth (which joins in scoring).
         size: how many records were deleted (k).
-        before: the last model seen before the unlearning.
+        before: the last model seen before the unlearning, as it was told or as the models tell.
         after: the last model of the unlearning.
         between: the models seen in between, oldest first.
         trunk, branch: what was heard at the same rounds before the unlearning and in it, oldest first: releases of one
             position have as many rounds behind them. Of equal length; empty where rounds cannot be aligned.
+        stream: all that was heard until the unlearning was over, oldest first, where nobody told when it began; empty
+            where somebody did.
         labels: labels of the deleted records, ascending, where granted.
         clients: who asked, where granted.
         messages: what clients sent until the unlearning was over, oldest first, where the adversary is the server.
@@ -119,6 +126,7 @@ class Case:
     between: Sequence[Params] = ()
     trunk: Sequence[Params] = ()
     branch: Sequence[Params] = ()
+    stream: Sequence[Params] = ()
     labels: tuple[float, ...] | None = None
     clients: tuple[int, ...] | None = None
     messages: Sequence[Message] = ()

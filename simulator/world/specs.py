@@ -139,6 +139,18 @@ class PrivateSteps(Frozen):
     noise_multiplier: float
 
 
+class Ascent(Frozen):
+    """How a client that asks for a deletion unlearns by itself: SGD up the mean loss of what it deletes.
+
+    Attributes:
+        epochs: passes over these records, in minibatches of the training's size.
+        learning_rate: of each step.
+    """
+
+    epochs: int
+    learning_rate: float
+
+
 class Recipe(Frozen):
     """How a client trains locally: on the mean of the batch's losses + l2/2 ||theta||^2.
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from palimpsest.simulator.attack_metrics.measures import CARDS, measures
-from palimpsest.simulator.attack_metrics.measures.measure import Background, Pairs
+from palimpsest.simulator.attack_metrics.measures.measure import Background, Measure, Pairs
+from palimpsest.simulator.testing import check_measure
 from palimpsest.simulator.world.specs import Schema
 
 IMAGES = Schema.model_validate(
@@ -76,3 +77,25 @@ def test_figures_of_its_own_are_read_from_its_column_alone(name: str) -> None:
     figures = measures()[name].figures
     assert figures is not None
     assert figures(pd.DataFrame({name: [1, 1, 1]}))
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_it_keeps_the_contract(name: str) -> None:
+    check_measure(name)
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (Measure(lambda pairs, background: np.zeros((2, 3))), r"an array of shape \(2, 3\) for 6 records"),
+        (Measure(lambda pairs, background: np.full(6, np.nan)), "a value is not finite, on images"),
+        (Measure(lambda pairs, background: np.random.default_rng().random(6)), "draw from background.rng"),
+        (Measure(lambda pairs, background: np.multiply(pairs.x, 2.0, out=pairs.x).sum(1)), "same records|it changes"),
+        (Measure(lambda pairs, background: np.zeros(6), figures=lambda frame: {"a": {1}}), "are no JSON"),
+        (Measure(lambda pairs, background: np.zeros(6), lambda background: False), "neither to images nor to tables"),
+    ],
+)
+def test_one_that_breaks_it_is_told_why(measure: Measure, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("palimpsest.simulator.testing.measures.measures", lambda: {"mine": measure})
+    with pytest.raises(AssertionError, match=said):
+        check_measure("mine")

@@ -10,7 +10,7 @@ from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
-from tests.support.packaged_models import install, uninstall
+from tests.support.packaged_models import install
 from tests.support.scenarios import small_scenario
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,6 @@ METHODS = ["retrain", "ascent", "finetune"]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     install(tmp_path, monkeypatch)
     yield
-    uninstall()
     model_of.cache_clear()
 
 

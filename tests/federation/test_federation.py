@@ -88,9 +88,9 @@ def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     os.kill(process, signal.SIGKILL)
     history = bench.history()  # the trunk reads everything, on branch 0: allowed
     assert grid.replaced == 1
-    blocks = everyone(history.setup, [Lineage(branch=request.index + 1, forget={})])
+    blocks = everyone(history.record.setup, [Lineage(branch=request.index + 1, forget={})])
     with pytest.raises(FederationError, match="has deleted its records"):
-        history.federation.ask(Gradient(bench.spec, blocks, [history.releases[-1].params]))
+        history.retrainer.federation.ask(Gradient(bench.spec, blocks, [history.record.releases[-1].params]))
     grid.close()
 
 

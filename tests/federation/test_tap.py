@@ -19,7 +19,6 @@ from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.federation import local_grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.world.errors import TranscriptError
-from palimpsest.simulator.world.models import kinds
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from tests.support.superlink import superlink
@@ -37,19 +36,12 @@ def install(place: Path) -> Path:
     return place
 
 
-def forget_models() -> None:
-    for cached in (kinds._announced, kinds._imported):
-        cached.cache_clear()
-
-
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     place = install(tmp_path / "app")
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.setattr(local_grid, "CLIENT_APP", "quickstart.client_app:app")
-    forget_models()
     yield place
-    forget_models()
     for name in [name for name in sys.modules if name.partition(".")[0] == "quickstart"]:
         del sys.modules[name]
 

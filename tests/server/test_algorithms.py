@@ -27,7 +27,7 @@ def test_lbfgs_reaches_the_optimum(tmp_path: Path, kind: str) -> None:
     spec = CONVERGED.model_copy(update={"kind": kind})
     model = model_of(spec)
     plan = TrainingPlan(algorithm="lbfgs", gradient_norm=1e-6)
-    released = Bench(population, tmp_path, spec=spec, plan=plan).history().releases[-1].params
+    released = Bench(population, tmp_path, spec=spec, plan=plan).history().record.releases[-1].params
     x, y = torch.from_numpy(population.train_x).double(), torch.from_numpy(population.train_y)
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -68,10 +68,10 @@ def test_fedavg_weighs_clients_by_their_records(tmp_path: Path) -> None:
     pooled = TrainingPlan(algorithm="fedsgd", rounds=1, recipe=Recipe(learning_rate=0.1, l2=0.01))
     for plan in (everyone, pooled):
         (tmp_path / plan.algorithm).mkdir()
-    averaged = Bench(population, tmp_path / "fedavg", plan=everyone).history().releases[-1].params
-    stepped = Bench(population, tmp_path / "fedsgd", plan=pooled).history().releases[-1].params
+    averaged = Bench(population, tmp_path / "fedavg", plan=everyone).history().record.releases[-1].params
+    stepped = Bench(population, tmp_path / "fedsgd", plan=pooled).history().record.releases[-1].params
     model = model_of(SOFTMAX)
-    start = Bench(population, tmp_path / "fedsgd", plan=pooled).history().releases[0].params
+    start = Bench(population, tmp_path / "fedsgd", plan=pooled).history().record.releases[0].params
     leaves = {name: value.requires_grad_() for name, value in model.tensors(start).items()}
     x, y = torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
     (model.losses(model.scores(leaves, x), y).mean() + 0.005 * sum((v**2).sum() for v in leaves.values())).backward()
@@ -85,13 +85,13 @@ def test_poisson_sampling_draws_cohorts_of_the_right_size(tmp_path: Path) -> Non
     plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 0.3, "rounds": 40})
     bench = Bench(digits_population(), tmp_path, plan=plan)
     history = bench.history()
-    taken = history.federation.costs.client_updates
+    taken = history.retrainer.federation.costs.client_updates
     assert abs(taken - 40 * 12 * 0.3) < 4 * np.sqrt(40 * 12 * 0.3 * 0.7)
 
 
 def test_rounds_without_anybody_leave_the_model_as_it_is(tmp_path: Path) -> None:
     plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 1e-9})
-    releases = Bench(digits_population(), tmp_path, plan=plan).history().releases
+    releases = Bench(digits_population(), tmp_path, plan=plan).history().record.releases
     assert all(np.array_equal(flat(releases[0].params), flat(release.params)) for release in releases)
 
 

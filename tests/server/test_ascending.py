@@ -129,7 +129,7 @@ def test_the_orthogonal_part_is_orthogonal_and_the_rest_is_in_the_span() -> None
 
 def test_the_unlearning_loss_has_its_gradient(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
-    model, params = model_of(SOFTMAX), bench.history().releases[-1].params
+    model, params = model_of(SOFTMAX), bench.history().record.releases[-1].params
     forget = _leave(bench).forget
     block = Block(0, 1, (LEAVER,), forget)
     [answer] = bench.federation().ask(Gradient(SOFTMAX, [block], [params], of="forgotten", loss="unlearning"))

@@ -79,7 +79,7 @@ def test_on_least_squares_newton_is_downdate(tmp_path: Path) -> None:
 
 def test_training_minimises_the_perturbed_objective(tmp_path: Path) -> None:
     bench = _bench(tmp_path, plan=LBFGS, spec=FLOAT64)
-    released = bench.history().releases[-1].params
+    released = bench.history().record.releases[-1].params
     assert _residual(bench, released, None, PERTURBATION) <= 1e-7 + 1e-9
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Ascent as Climb
 from tests.support.noise import assert_deviation
 
 DEFENSES: dict[str, Defense] = {"dp-sgd": DpSgd(noise_multiplier=1.0, clip=0.5), "central-dp": CentralDp(clip=0.5)}
@@ -40,7 +42,7 @@ def _bench(directory: Path, kind: str = "dp-sgd", **settings: object) -> Bench:
 
 
 def _participation(history: History, lineage: Lineage, rounds: int) -> Counter[int]:
-    return Counter(client for round in range(rounds) for client in cohort(history.setup, lineage, round))
+    return Counter(client for round in range(rounds) for client in cohort(history.record.setup, lineage, round))
 
 
 def test_records_pay_for_the_rounds_that_their_client_took_part_in_and_for_every_retraining(tmp_path: Path) -> None:
@@ -84,14 +86,20 @@ def test_a_retraining_has_noise_of_its_own_however_it_is_coupled(tmp_path: Path,
     found = []
     for lineage in lineages:
         block = Block(0, lineage.branch, (0,), everything, noise=lineage.noise)
-        start = {name: np.zeros_like(value) for name, value in history.releases[0].params.items()}
-        found.append(flat(history.federation.ask(Train(bench.spec, [block], [start], 0, history.setup.recipe))[0].sums))
+        start = {name: np.zeros_like(value) for name, value in history.record.releases[0].params.items()}
+        found.append(
+            flat(
+                history.retrainer.federation.ask(Train(bench.spec, [block], [start], 0, history.record.setup.recipe))[
+                    0
+                ].sums
+            )
+        )
     assert float(np.abs(np.corrcoef(*found)[0, 1])) < 0.2
     if coupling == "same-order":
         size = int(population.sizes[0])
-        one_step = history.setup.recipe.model_copy(update={"local_epochs": 1, "batch_size": size, "l2": 0.0})
+        one_step = history.record.setup.recipe.model_copy(update={"local_epochs": 1, "batch_size": size, "l2": 0.0})
         block = Block(0, 1, (0,), everything, noise=("alone",))
-        sums = history.federation.ask(Train(bench.spec, [block], [start], 0, one_step))[0].sums
+        sums = history.retrainer.federation.ask(Train(bench.spec, [block], [start], 0, one_step))[0].sums
         assert_deviation(flat(sums), one_step.learning_rate * 0.5)  # n lr sigma C / n
 
 
@@ -102,14 +110,14 @@ def test_a_deletion_moves_no_weight_and_nobody_out_of_a_cohort(tmp_path: Path, k
     gone = {3: tuple(range(int(bench.population.sizes[3])))}
     for round in range(4):
         draws = {
-            cohort(history.setup, Lineage(branch=1, forget=forget, cohorts_of_rest=True), round)
+            cohort(history.record.setup, Lineage(branch=1, forget=forget, cohorts_of_rest=True), round)
             for forget in ({}, gone)
         }
         assert len(draws) == 1
     clip = 0.5 if kind == "central-dp" else 0.0
     blocks = [Block(0, 1, (2, 3), forget, update_clip=clip) for forget in ({}, gone)]
-    params, recipe = history.releases[-1].params, history.setup.recipe
-    one, other = history.federation.ask(Train(bench.spec, blocks, [params, params], 0, recipe))
+    params, recipe = history.record.releases[-1].params, history.record.setup.recipe
+    one, other = history.retrainer.federation.ask(Train(bench.spec, blocks, [params, params], 0, recipe))
     assert one.weight == other.weight == (2.0 if clip else float(bench.population.sizes[[2, 3]].sum()))
 
 
@@ -140,20 +148,23 @@ def test_fedsgd_steps_by_private_gradients(tmp_path: Path) -> None:
     history = bench.history()
     rounds = _participation(history, Lineage(branch=0, forget={}), 2)
     for client in range(bench.population.clients):
-        assert history.setup.account.spent(0, client) == ({(1.0, 1.0): rounds[client]} if rounds[client] else {})
+        assert history.record.setup.account.spent(0, client) == ({(1.0, 1.0): rounds[client]} if rounds[client] else {})
 
 
 def test_nothing_is_read_in_the_clear(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     history = bench.history()
-    params, blocks = history.releases[-1].params, [Block(0, 1, (3,), {3: (0,)})]
-    raw = bench.plan.recipe
+    params, blocks = history.record.releases[-1].params, [Block(0, 1, (3,), {3: (0,)})]
+    raw, noised = bench.plan.recipe, history.record.setup.recipe
+    assert noised.private is not None
+    climbing = [replace(blocks[0], ascent=Climb(epochs=1, learning_rate=0.1))]
     for ask in (
-        lambda: history.federation.ask(Train(bench.spec, blocks, [params], 0, raw)),
-        lambda: history.federation.ask(Gradient(bench.spec, blocks, [params])),
-        lambda: history.federation.ask(Hessian(bench.spec, blocks, [params], [params])),
-        lambda: history.federation.ask(RidgeFactors(bench.spec, blocks)),
-        lambda: history.federation.ask(RidgeStatistics(bench.spec, blocks)),
+        lambda: history.retrainer.federation.ask(Train(bench.spec, climbing, [params], 0, noised)),
+        lambda: history.retrainer.federation.ask(Train(bench.spec, blocks, [params], 0, raw)),
+        lambda: history.retrainer.federation.ask(Gradient(bench.spec, blocks, [params])),
+        lambda: history.retrainer.federation.ask(Hessian(bench.spec, blocks, [params], [params])),
+        lambda: history.retrainer.federation.ask(RidgeFactors(bench.spec, blocks)),
+        lambda: history.retrainer.federation.ask(RidgeStatistics(bench.spec, blocks)),
     ):
         with pytest.raises(UnprotectedError, match="in the clear"):
             ask()

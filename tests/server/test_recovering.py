@@ -38,7 +38,7 @@ def test_puf_subtracts_the_leavers_ordinary_update_by_their_share(tmp_path: Path
     before = once.case.before
     [result] = bench.but(arm="other").federation().ask(Gradient(SOFTMAX, [Block(0, 1, (3, 5), {})], [before]))
     step = -0.1 * (flat(result.sums) / result.weight + 0.01 * flat(before))
-    sizes, cohort = bench.population.sizes, bench.history().members(once.case, 0)
+    sizes, cohort = bench.population.sizes, bench.history().retrainer.members(once.case, 0)
     assert not {3, 5}.intersection(cohort)
     share = sizes[[3, 5]].sum() / (sizes[[3, 5]].sum() + sizes[list(cohort)].sum())
     assert np.abs((flat(once.released) - flat(thrice.released)) - 2.0 * share * step).max() < 1e-5

@@ -178,8 +178,8 @@ def test_a_state_of_a_chain_is_not_changed_by_a_step_from_it(tmp_path: Path) -> 
         return len(published) - 1, release.params
 
     [request] = record_requests(bench.population, 1, 2)
-    session = Session(history, Ignore(), history.federation, Ledger(tmp_path / "l", "arm"), publish, True, 0)
-    start = ChainState(0, history.releases[1].params, 1, {}, history.statistics)
+    session = Session(history, Ignore(), history.retrainer.federation, Ledger(tmp_path / "l", "arm"), publish, True, 0)
+    start = ChainState(0, history.record.releases[1].params, 1, {}, history.record.statistics)
     (one, first), (other, second) = (session.step(start, Arrival(2, request, False)) for _ in range(2))
     assert first is not None
     assert second is not None

@@ -30,7 +30,7 @@ def _bench(directory: Path, **settings: Any) -> Bench:
 
 def _first_rounds(bench: Bench) -> dict[int, int]:
     """Client -> first round that it takes part in; absent if it never does."""
-    setup = bench.history().setup
+    setup = bench.history().record.setup
     found: dict[int, int] = {}
     for round in reversed(range(bench.plan.rounds)):
         found |= dict.fromkeys(cohort(setup, Lineage(0, {}), round), round)
@@ -84,7 +84,7 @@ def test_with_local_steps_a_record_is_first_used_when_it_is_first_drawn(tmp_path
 
 def _first_drawn(bench: Bench, client: int, record: int) -> int:
     """The first round whose batches hold a record, from the batches of a client that trains on them."""
-    setup = bench.history().setup
+    setup = bench.history().record.setup
     for round in range(bench.plan.rounds):
         if client in cohort(setup, Lineage(0, {}), round):
             key = ("batches", client, round)
@@ -96,9 +96,9 @@ def _first_drawn(bench: Bench, client: int, record: int) -> int:
 def test_clients_count_equally_with_local_steps(tmp_path: Path) -> None:
     plan = FEDAVG.model_copy(update={"recipe": STEPS, "rounds": 1, "clients_per_round": 0})
     history = _bench(tmp_path, plan=plan).history(updates=True)
-    assert history.updates is not None
-    _, rows = history.updates.read(0)
-    moved = flat(history.releases[1].params) - flat(history.releases[0].params)
+    assert history.record.updates is not None
+    _, rows = history.record.updates.read(0)
+    moved = flat(history.record.releases[1].params) - flat(history.record.releases[0].params)
     assert np.abs(moved - rows.astype(np.float64).mean(0)).max() < 1e-7
 
 
@@ -107,13 +107,13 @@ def test_what_was_never_used_costs_nothing(tmp_path: Path) -> None:
     bench = _bench(tmp_path, plan=plan)
     idle = next(c for c in range(12) if c not in _first_rounds(bench))
     history = bench.history()
-    before = vars(history.federation.costs).copy()
+    before = vars(history.retrainer.federation.costs).copy()
     request = _leave(bench, 0, idle)
     [processed] = bench.serve(Rollback(), [request])
     assert np.array_equal(flat(processed.released), flat(processed.case.before))
-    outcomes = list(Rollback().unlearn(history, [processed.case], history.federation))
+    outcomes = list(Rollback().unlearn(history, [processed.case], history.retrainer.federation))
     assert len(outcomes) == 1
-    assert vars(history.federation.costs) == before
+    assert vars(history.retrainer.federation.costs) == before
 
 
 def test_a_chain_of_rollbacks_forgets_all_of_it(tmp_path: Path) -> None:
@@ -148,6 +148,6 @@ def test_finetuning_trains_on_the_rest_alone(tmp_path: Path) -> None:
     assert [(release.round, release.phase) for release in tail] == [(r, "recovery") for r in (5, 6, 7)]
     assert not np.array_equal(flat(processed.released), flat(processed.case.before))
     history = bench.history()
-    before = history.federation.costs.client_updates
-    list(Finetune(rounds=3).unlearn(history, [processed.case], history.federation))
-    assert history.federation.costs.client_updates - before == 3 * FEDAVG.clients_per_round
+    before = history.retrainer.federation.costs.client_updates
+    list(Finetune(rounds=3).unlearn(history, [processed.case], history.retrainer.federation))
+    assert history.retrainer.federation.costs.client_updates - before == 3 * FEDAVG.clients_per_round

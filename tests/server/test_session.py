@@ -127,7 +127,7 @@ def test_rounds_between_are_not_seen(tmp_path: Path) -> None:
     assert processed.before == ROUNDS
     assert len(bench.broadcast) == ROUNDS + 2
     longer = _bench(tmp_path / "longer", plan=FEDAVG.model_copy(update={"rounds": ROUNDS + 3}))
-    assert np.array_equal(flat(processed.released), flat(longer.history().releases[-1].params))
+    assert np.array_equal(flat(processed.released), flat(longer.history().record.releases[-1].params))
 
 
 def test_tombstones_bind_after_completion_on_their_branch(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_couplings_share_what_they_say(tmp_path: Path) -> None:
     """A retraining that forgets nothing it had used shows which streams it shares with the first training."""
     plan = FEDAVG.model_copy(update={"clients_per_round": 3, "rounds": 2})
     trunk = _bench(tmp_path / "trunk", plan=plan).history()
-    first = [release.params for release in trunk.releases]
+    first = [release.params for release in trunk.record.releases]
     taken = _clients_seen(tmp_path, plan)
     idle = next(c for c in range(12) if c not in taken)
     request = DeletionRequest(0, 2, "client", {idle: tuple(range(int(digits_population().sizes[idle])))})
@@ -162,5 +162,5 @@ def test_couplings_share_what_they_say(tmp_path: Path) -> None:
 
 
 def _clients_seen(directory: Path, plan: Any) -> set[int]:
-    setup = _bench(directory / "cohorts", plan=plan).history().setup
+    setup = _bench(directory / "cohorts", plan=plan).history().record.setup
     return {client for round in range(plan.rounds) for client in cohort(setup, Lineage(0, {}), round)}

@@ -38,7 +38,7 @@ def _bench(directory: Path, plan: TrainingPlan = PLAN, **settings: Any) -> Bench
 
 def _requests(bench: Bench) -> list[DeletionRequest]:
     """A record of one client; clients of one shard and of two, in the middle of training and at its end."""
-    setup, sizes = bench.history().setup, bench.population.sizes
+    setup, sizes = bench.history().record.setup, bench.population.sizes
     one, other = members(setup, 0)[:2], members(setup, 2)[:1]
     wanted: list[tuple[int, Forget]] = [
         (bench.plan.rounds, {int(one[0]): (0,)}),
@@ -49,7 +49,7 @@ def _requests(bench: Bench) -> list[DeletionRequest]:
 
 
 def test_shards_share_no_client_and_leave_none_out(tmp_path: Path) -> None:
-    setup = _bench(tmp_path).history().setup
+    setup = _bench(tmp_path).history().record.setup
     shards = [members(setup, shard) for shard in range(SHARDS)]
     assert sorted(np.concatenate(shards)) == list(range(12))
     assert all(shard_of(setup, int(client)) == shard for shard, own in enumerate(shards) for client in own)
@@ -66,10 +66,10 @@ def test_a_shard_is_trained_as_if_it_were_alone(tmp_path: Path, plan: TrainingPl
     history = bench.history()
     alone = []
     for shard in range(SHARDS):
-        steps = list(train(history.setup, [Lineage(0, {}, shard=shard)], bench.federation()))
+        steps = list(train(history.record.setup, [Lineage(0, {}, shard=shard)], bench.federation()))
         alone.append(flat(steps[-1].models[0]))
     mean = np.mean(alone, axis=0).astype(np.float32)
-    assert np.array_equal(flat(history.releases[-1].params), mean.astype(np.float64))
+    assert np.array_equal(flat(history.record.releases[-1].params), mean.astype(np.float64))
 
 
 @PLANS
@@ -101,24 +101,24 @@ def test_only_the_shards_that_are_touched_are_trained_again(tmp_path: Path) -> N
     [_, _, two] = _requests(bench)
     history = bench.history(shards=True)
     [processed] = bench.serve(Sharded(), [two])
-    before = history.federation.costs.client_updates
-    list(Sharded().unlearn(history, [processed.case], history.federation))
-    asked = history.federation.costs.client_updates - before
-    by_shard = {shard_of(history.setup, client): {client: records} for client, records in two.forget.items()}
-    first = {shard: first_use(history.setup, forget, PLAN.rounds, shard) for shard, forget in by_shard.items()}
+    before = history.retrainer.federation.costs.client_updates
+    list(Sharded().unlearn(history, [processed.case], history.retrainer.federation))
+    asked = history.retrainer.federation.costs.client_updates - before
+    by_shard = {shard_of(history.record.setup, client): {client: records} for client, records in two.forget.items()}
+    first = {shard: first_use(history.record.setup, forget, PLAN.rounds, shard) for shard, forget in by_shard.items()}
     assert asked == sum((PLAN.rounds - round) * (1 if shard == 2 else 2) for shard, round in first.items())
 
 
 def test_what_no_shard_used_costs_nothing(tmp_path: Path) -> None:
     bench = _bench(tmp_path, PLAN.model_copy(update={"rounds": 1}))
     history = bench.history(shards=True)
-    drawn = {c for shard in range(SHARDS) for c in cohort(history.setup, Lineage(0, {}, shard=shard), 0)}
+    drawn = {c for shard in range(SHARDS) for c in cohort(history.record.setup, Lineage(0, {}, shard=shard), 0)}
     idle = next(client for client in range(12) if client not in drawn)
     [processed] = bench.serve(Sharded(), [DeletionRequest(0, 1, "client", {idle: (0,)})])
     assert np.array_equal(flat(processed.released), flat(processed.case.before))
-    before = vars(history.federation.costs).copy()
-    list(Sharded().unlearn(history, [processed.case], history.federation))
-    assert vars(history.federation.costs) == before
+    before = vars(history.retrainer.federation.costs).copy()
+    list(Sharded().unlearn(history, [processed.case], history.retrainer.federation))
+    assert vars(history.retrainer.federation.costs) == before
 
 
 def test_shard_models_are_heard_where_working_models_are(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_nothing_goes_on_from_a_merged_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not from a merged one"):
         bench.serve(Finetune(), _requests(bench)[:1])
     with pytest.raises(ValueError, match="models of single shards"):
-        bench.history().shard_models(0)
+        bench.history().record.shard_models(0)
 
 
 def test_bytes_of_the_checkpoints_are_reported(tmp_path: Path) -> None:
     history = _bench(tmp_path).history(shards=True)
     values = SHARDS * (PLAN.rounds + 1) * 650
-    assert values * 8 <= history.stored_for(Sharded.card.needs) < values * 8 + 200 * (PLAN.rounds + 1)
+    assert values * 8 <= history.record.stored_for(Sharded.card.needs) < values * 8 + 200 * (PLAN.rounds + 1)

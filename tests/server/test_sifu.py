@@ -55,9 +55,11 @@ def _distances(directory: Path, requests: list[DeletionRequest]) -> tuple[list[l
     distances, bounds = [], []
     for request in requests:
         without = [release.params for release in bench.broadcast if release.branch == request.index + 1]
-        kept = zip(history.releases, without, strict=True)
+        kept = zip(history.record.releases, without, strict=True)
         distances.append([float(np.linalg.norm(flat(one.params) - flat(other))) for one, other in kept])
-        case = UnlearningCase(request.index + 1, request, request.forget, GENTLE.rounds, history.releases[-1].params)
+        case = UnlearningCase(
+            request.index + 1, request, request.forget, GENTLE.rounds, history.record.releases[-1].params
+        )
         bounds.append(drift_bounds(history, case))
     return distances, bounds
 
@@ -82,10 +84,10 @@ def test_it_restores_the_last_release_within_its_limit_and_hides_it(tmp_path: Pa
     """sigma is chosen such that the limit lies between the bounds after two rounds and after three."""
     bench = _bench(tmp_path)
     history = bench.history(drifts=True)
-    assert history.drifts is not None
-    used = [client for client in range(12) if all(client in history.drifts[round].shares for round in (0, 2))]
+    assert history.record.drifts is not None
+    used = [client for client in range(12) if all(client in history.record.drifts[round].shares for round in (0, 2))]
     request = _leave(0, used[0])
-    case = UnlearningCase(1, request, request.forget, GENTLE.rounds, history.releases[-1].params)
+    case = UnlearningCase(1, request, request.forget, GENTLE.rounds, history.record.releases[-1].params)
     bounds = drift_bounds(history, case)
     unit = Sifu(sigma=1.0)
     [probe] = bench.serve(unit, [request])
@@ -98,7 +100,7 @@ def test_it_restores_the_last_release_within_its_limit_and_hides_it(tmp_path: Pa
     assert processed.notes["psi"] == pytest.approx(bounds[2])
     branch = [release for release in fresh.broadcast if release.branch == 1]
     assert [release.round for release in branch] == [2, 3, 4, 5, 6]
-    noise = flat(branch[0].params) - flat(history.released(2))
+    noise = flat(branch[0].params) - flat(history.record.released(2))
     # The standard error of a deviation of 650 draws is sigma / sqrt(2 * 650); five of them.
     assert abs(noise.std() - sifu.sigma) < 5 * sifu.sigma / np.sqrt(2 * len(noise))
 
@@ -107,7 +109,7 @@ def test_it_goes_back_to_the_start_where_nothing_can_be_hidden(tmp_path: Path) -
     """Then it is retraining in the same order, without noise."""
     bench = _bench(tmp_path / "a")
     history = bench.history(drifts=True)
-    request = _leave(0, *(history.drifts or [])[0].shares)
+    request = _leave(0, *(history.record.drifts or [])[0].shares)
     [processed] = bench.serve(Sifu(sigma=1e-9), [request])
     [retrained] = _bench(tmp_path / "b").serve(Retrain(coupling="same-order"), [request])
     assert processed.notes["restored_round"] == 0
@@ -117,7 +119,7 @@ def test_it_goes_back_to_the_start_where_nothing_can_be_hidden(tmp_path: Path) -
 def test_a_client_that_never_took_part_changes_nothing(tmp_path: Path) -> None:
     plan = GENTLE.model_copy(update={"clients_per_round": 2, "rounds": 2})
     bench = Bench(digits_population(), tmp_path, plan=plan)
-    seen = {client for of in bench.history(drifts=True).drifts or [] for client in of.shares}
+    seen = {client for of in bench.history(drifts=True).record.drifts or [] for client in of.shares}
     idle = next(client for client in range(12) if client not in seen)
     request = DeletionRequest(0, 2, "client", _leave(0, idle).forget)
     [processed] = bench.serve(Sifu(), [request])
@@ -129,7 +131,7 @@ def test_a_chain_without_noise_is_a_chain_of_retrainings(tmp_path: Path, turn: i
     """Whoever of the two took part first: the second request goes back before or after what the first restored."""
     plan = GENTLE.model_copy(update={"clients_per_round": 2})
     bench = Bench(digits_population(), tmp_path, plan=plan)
-    shares = [of.shares for of in bench.history(drifts=True).drifts or []]
+    shares = [of.shares for of in bench.history(drifts=True).record.drifts or []]
     early = next(iter(shares[1]))
     late = next(client for client in shares[4] if all(client not in of for of in shares[:4]))
     chain = [_leave(i, client) for i, client in enumerate((early, late)[::turn])]
@@ -146,8 +148,8 @@ def test_a_chain_counts_what_its_noise_does_not_hide(tmp_path: Path) -> None:
     """Before what the first request restored both its client and the second's count, from there on the second's."""
     bench = _bench(tmp_path)
     history = bench.history(drifts=True)
-    assert history.drifts is not None
-    drifts = history.drifts
+    assert history.record.drifts is not None
+    drifts = history.record.drifts
     one, two = [client for client in range(12) if all(client in drifts[round].shares for round in (0, 2))][:2]
     requests = [replace(_leave(0, one), round=4), _leave(1, two)]
     alone = np.cumsum([drifts[t].because_of([one]) for t in range(3)])
@@ -164,10 +166,10 @@ def test_a_chain_counts_what_its_noise_does_not_hide(tmp_path: Path) -> None:
     begins = next(i for i, release in enumerate(bench.broadcast) if release.phase == "unlearning")
     path = [flat(release.params) for release in bench.broadcast[begins : begins + 5]]
     assert [release.round for release in bench.broadcast[begins : begins + 5]] == [2, 3, 4, 5, 6]
-    noise = path[0] - flat(history.released(2))
+    noise = path[0] - flat(history.record.released(2))
     start = flat(_trained(bench, requests[1].forget, last=2)[-1]) + noise
     others = requests[0].forget | requests[1].forget
-    elsewhere = _trained(bench, others, start=unflat(start, history.released(2)), first=2)
+    elsewhere = _trained(bench, others, start=unflat(start, history.record.released(2)), first=2)
     there = [start, *map(flat, elsewhere)]
     distances = [float(np.linalg.norm(here - other)) for here, other in zip(path, there, strict=True)]
     assert all(distance <= bound * (1 + 1e-5) + 1e-6 for distance, bound in zip(distances, bounds[2:], strict=True))
@@ -177,5 +179,5 @@ def test_a_chain_counts_what_its_noise_does_not_hide(tmp_path: Path) -> None:
 def _trained(bench: Bench, gone: Forget, start: Params | None = None, first: int = 0, last: int = 6) -> list[Params]:
     """Models of an ordinary training in the trunk's streams, by clients that have deleted nothing."""
     lineage, other = Lineage(0, gone, first=first, last=last), bench.but(arm="oracle")
-    steps = train(other.history().setup, [lineage], other.federation(), None if start is None else [start])
+    steps = train(other.history().record.setup, [lineage], other.federation(), None if start is None else [start])
     return [step.models[0] for step in steps]

@@ -35,15 +35,15 @@ def _leaves(bench: Bench, client: int = LEAVER) -> DeletionRequest:
 
 
 def _idle(bench: Bench) -> int:
-    kept = bench.history(updates=True).updates
+    kept = bench.history(updates=True).record.updates
     assert kept is not None
     seen = {client for round in kept.rounds for client in kept.read(round)[0]}
     return next(client for client in range(bench.population.clients) if client not in seen)
 
 
 def test_keeping_updates_changes_no_bit_and_they_add_up_to_the_training(tmp_path: Path) -> None:
-    plain = _bench(tmp_path / "plain").history()
-    kept = _bench(tmp_path / "kept").history(updates=True)
+    plain = _bench(tmp_path / "plain").history().record
+    kept = _bench(tmp_path / "kept").history(updates=True).record
     assert digest_of(r.params for r in plain.releases) == digest_of(r.params for r in kept.releases)
     assert kept.updates is not None
     assert list(kept.updates.rounds) == list(range(FEDAVG.rounds))
@@ -74,12 +74,12 @@ def test_federaser_steps_as_far_as_the_update_of_the_same_round(tmp_path: Path) 
     plan = FEDAVG.model_copy(update={"clients_per_round": 1, "rounds": 6})
     bench = _bench(tmp_path, plan=plan)
     history = bench.history(updates=True)
-    assert history.updates is not None
-    drawn = [history.updates.read(round)[0][0] for round in range(6)]
+    assert history.record.updates is not None
+    drawn = [history.record.updates.read(round)[0][0] for round in range(6)]
     bench.serve(FedEraser(interval=2), [_leaves(bench, drawn[2])])
     path = [flat(release.params) for release in bench.broadcast if release.branch == 1]
-    path.insert(0, flat(history.released(0)))
-    lengths = [float(np.linalg.norm(history.updates.read(round)[1][0])) for round in (0, 2, 4)]
+    path.insert(0, flat(history.record.released(0)))
+    lengths = [float(np.linalg.norm(history.record.updates.read(round)[1][0])) for round in (0, 2, 4)]
     expected = [0.0 if drawn[round] == drawn[2] else length for round, length in zip((0, 2, 4), lengths, strict=True)]
     steps = [float(np.linalg.norm(b - a)) for a, b in pairwise(path)]
     assert steps == pytest.approx(expected, rel=1e-4)
@@ -99,7 +99,7 @@ def test_fedrecovery_after_one_round_is_retraining(tmp_path: Path) -> None:
 def test_fedrecovery_weighs_rounds_by_their_squared_residuals(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     [processed] = bench.serve(FedRecovery(), [_leaves(bench)])
-    kept = bench.history(updates=True).updates
+    kept = bench.history(updates=True).record.updates
     assert kept is not None
     residuals = []
     for clients, rows in map(kept.read, kept.rounds):
@@ -158,7 +158,7 @@ def test_rounds_without_anybody_leave_no_trace_in_the_history(tmp_path: Path, un
     """Poisson sampling of one client in thirty: of 12 clients most rounds have nobody."""
     plan = FEDAVG.model_copy(update={"clients_per_round": 0, "sampling_rate": 1 / 30, "rounds": 8})
     bench = _bench(tmp_path, plan=plan)
-    kept = bench.history(updates=True, drifts=True).updates
+    kept = bench.history(updates=True, drifts=True).record.updates
     assert kept is not None
     cohorts = [kept.read(round)[0] for round in kept.rounds]
     assert any(cohorts)

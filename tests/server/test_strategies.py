@@ -206,11 +206,11 @@ def test_scaffold_is_the_papers_algorithm(tmp_path: Path) -> None:
     bench = Bench(digits_population(), tmp_path, plan=FEDAVG.model_copy(update={"strategy": strategy}))
     history, population, model = bench.history(), bench.population, model_of(SOFTMAX)
     x, y = torch.from_numpy(population.train_x).double(), torch.from_numpy(population.train_y)
-    server = {name: torch.tensor(v).double() for name, v in history.released(0).items()}
+    server = {name: torch.tensor(v).double() for name, v in history.record.released(0).items()}
     zero = {name: torch.zeros_like(v) for name, v in server.items()}
     common, own = dict(zero), {k: dict(zero) for k in range(population.clients)}
     for round in range(FEDAVG.rounds):
-        moved, changed, clients = dict(zero), dict(zero), cohort(history.setup, Lineage(0, {}), round)
+        moved, changed, clients = dict(zero), dict(zero), cohort(history.record.setup, Lineage(0, {}), round)
         for k in clients:
             local, steps = {name: v.clone().requires_grad_() for name, v in server.items()}, 0
             rows = np.arange(population.offsets[k], population.offsets[k + 1])
@@ -231,7 +231,7 @@ def test_scaffold_is_the_papers_algorithm(tmp_path: Path) -> None:
                 own[k][name] = new
         server = {name: v + 0.7 * moved[name] for name, v in server.items()}
         common = {name: v + changed[name] for name, v in common.items()}
-        released = history.released(round + 1)
+        released = history.record.released(round + 1)
         assert all(np.abs(released[name] - server[name].numpy()).max() < 1e-5 for name in server)
 
 
@@ -239,9 +239,9 @@ def test_the_variate_of_scaffolds_server_is_broadcast_where_broadcasts_are_heard
     plan = plan_of("scaffold")
     bench = Bench(digits_population(), tmp_path, plan=plan, keep_working=True)
     history = bench.history()
-    heard = [release for release in history.releases if release.phase == "working"]
+    heard = [release for release in history.record.releases if release.phase == "working"]
     assert [release.round for release in heard] == [1, 2, 3]  # the first round's is 0
-    [state] = history.states_after(2)
+    [state] = history.record.states_after(2)
     assert all(np.allclose(heard[1].params[name], state.arrays["variate"][name]) for name in heard[1].params)
 
 
@@ -255,11 +255,13 @@ def test_a_schedule_sets_the_rate_of_each_round(tmp_path: Path, schedule: Schedu
     assert factors[3] == pytest.approx(0.125 if schedule == "exponential" else (1 + np.cos(3 * np.pi / 4)) / 2)
     assert factors[4] == factors[5] == factors[3]  # recovery goes on at the last rate
     history = Bench(digits_population(), tmp_path, plan=plan).history()
-    at = history.released(2)
-    constant = replace(history.setup, plan=plan.model_copy(update={"schedule": "constant"}))
-    [step] = train(constant, [Lineage(0, {}, first=2, last=3)], history.federation, [at])
+    at = history.record.released(2)
+    constant = replace(history.record.setup, plan=plan.model_copy(update={"schedule": "constant"}))
+    [step] = train(constant, [Lineage(0, {}, first=2, last=3)], history.retrainer.federation, [at])
     for name, value in at.items():
-        assert np.allclose(history.released(3)[name] - value, factors[2] * (step.models[0][name] - value), atol=1e-6)
+        assert np.allclose(
+            history.record.released(3)[name] - value, factors[2] * (step.models[0][name] - value), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

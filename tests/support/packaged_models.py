@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.simulator.world.models import kinds
-
 CODE = '''
 import numpy as np
 import torch
@@ -36,7 +34,7 @@ class Net(nn.Module):
 
 class InPlace(Net):
     def forward(self, x):
-        y = torch.zeros(len(x), 10, dtype=x.dtype)
+        y = torch.zeros(len(x), self.readout.out_features, dtype=x.dtype)
         y.add_(super().forward(x))
         return y
 
@@ -124,11 +122,3 @@ def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "elsewhere_models.py").write_text(CODE)
     (place / "elsewhere_broken.py").write_text("raise RuntimeError('no such driver')\n")
     monkeypatch.syspath_prepend(str(place))
-    for cached in (kinds._announced, kinds._imported):
-        cached.cache_clear()
-
-
-def uninstall() -> None:
-    """Forget what was announced."""
-    for cached in (kinds._announced, kinds._imported):
-        cached.cache_clear()

@@ -144,7 +144,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, History]:
 def test_relearning_stops_at_the_level_of_the_trained_model(trained: tuple[Bench, History]) -> None:
     """The trained model is there already; a fresh one takes as many rounds as training on from it shows."""
     bench, history = trained
-    before, start = history.released(6), history.released(0)
+    before, start = history.record.released(6), history.record.released(0)
     yardstick = Yardstick(model_of(SOFTMAX), bench.population, None, 0)
     cases = [_case(before, 0), _case(before, 1), _case(before, 2)]
     losses = [yardstick.loss_of(FORGET)] * 3
@@ -169,7 +169,7 @@ def test_retrainings_differ_and_the_first_is_charged(trained: tuple[Bench, Histo
     bench, history = trained
     yardstick = Yardstick(model_of(SOFTMAX), bench.population, None, 0)
     found = retrained(
-        history, lambda arm: bench.but(arm=arm).federation(), [_case(history.released(6))], 2, yardstick.on_test
+        history, lambda arm: bench.but(arm=arm).federation(), [_case(history.record.released(6))], 2, yardstick.on_test
     )
     one, other = found.of(0)
     assert not np.array_equal(flat(one), flat(other))

@@ -1,6 +1,5 @@
 """A torch.nn.Module of an installed package is a model like any other, or is refused with the remedy."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,12 @@ from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
-from tests.support.packaged_models import install, uninstall
+from tests.support.packaged_models import install
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch)
-    yield
-    uninstall()
 
 
 def build(kind: str, **changes: object) -> Model:

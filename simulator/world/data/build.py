@@ -19,6 +19,7 @@ from palimpsest.simulator.world.data.raw import Raw
 from palimpsest.simulator.world.data.synthetic import SyntheticPopulation, synthetic_population
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.seeding import seed_apart
 from palimpsest.simulator.world.specs import Schema
 
 __all__ = [
@@ -44,8 +45,9 @@ def build_population(data: DataConfig, seed: int) -> AbstractPopulation:
         DataError: the source is unusable, or the records do not suffice.
     """
     if data.is_synthetic:
+        kept = seed_apart(seed, "synthetic")  # it lies beside the population, which draws records as they are asked for
         made = synthetic_population(
-            data.clients, data.records_per_client, data.partition, data.test_fraction, data.public_fraction, seed
+            data.clients, data.records_per_client, data.partition, data.test_fraction, data.public_fraction, kept
         )
         return replace(made, schema=made.schema.model_copy(update={"site_names": data.client_names}))
     raw = load_source(data.source, data.reading)

@@ -61,6 +61,11 @@ class Dataset:
 
         Raises:
             DataError: they hold what is neither number nor text, or a column of the data frame is no input.
+
+        Example:
+            >>> data = Dataset.from_arrays([[1.0, 2.0], [3.0, 4.0]], ["no", "yes"], client=["north", "south"])
+            >>> data.raw.x.shape, data.raw.y.tolist(), data.raw.class_names
+            ((2, 2), ['no', 'yes'], ())
         """
         if hasattr(x, "columns"):
             return cls(replace(_frame(x), **_roles(y, client, split), class_names=tuple(class_names)))

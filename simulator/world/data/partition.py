@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from palimpsest.simulator.world.data.reading import Note
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.seeding import generator
+from palimpsest.simulator.world.seeding import generator, seed_for_others
 from palimpsest.simulator.world.specs import Frozen
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _shuffled(n: int, seed: int) -> Array:
 def _partitioner(config: PartitionConfig, clients: int, seed: int) -> "Partitioner":
     from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, PathologicalPartitioner
 
-    drawn = int(generator(seed, "partition").integers(2**31))
+    drawn = seed_for_others(seed, "partition")
     if config.scheme == "iid":
         return IidPartitioner(num_partitions=clients)
     if config.scheme == "dirichlet":

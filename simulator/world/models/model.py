@@ -317,7 +317,12 @@ def linear_params(matrix: np.ndarray, dtype: str = "float64") -> Params:
 
 
 def flat(params: Params) -> np.ndarray:
-    """All parameters as one float64 vector, in the order of their sorted names."""
+    """All parameters as one float64 vector, in the order of their sorted names.
+
+    Example:
+        >>> flat({"weight": np.ones((1, 2)), "bias": np.zeros(1)}).tolist()
+        [0.0, 1.0, 1.0]
+    """
     return np.concatenate([np.asarray(params[name], np.float64).ravel() for name in sorted(params)])
 
 

@@ -25,6 +25,11 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
         epsilon: above 0.
         delta: between 0 and 1.
         sensitivity: above 0, in the Euclidean norm.
+
+    Example:
+        >>> sigma = gaussian_sigma(epsilon=1.0, delta=1e-5, sensitivity=1.0)
+        >>> round(sigma, 3), f"{gaussian_delta(1.0, sigma, 1.0):.1e}"
+        (3.731, '1.0e-05')
     """
     if epsilon <= 0.0 or not 0.0 < delta < 1.0 or sensitivity <= 0.0:
         raise ValueError(

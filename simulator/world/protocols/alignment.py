@@ -1,10 +1,16 @@
-"""Which releases of a training and of an unlearning belong together: those with as many rounds behind them."""
+"""Where an unlearning begins, and which releases of it and of the training have as many rounds behind them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import overload
+
+import numpy as np
 
 from palimpsest.simulator.world.protocols.transcript import Heard, Transcript
 from palimpsest.simulator.world.records import Params
+
+_LEAP = 3.0
+"""How many times as long as the step before it one must be to be taken for the leap back to a start."""
 
 
 class Releases(Sequence[Params]):
@@ -43,7 +49,7 @@ def aligned(transcript: Transcript, before: int, unlearning: Sequence[int]) -> t
     Returns:
         ids of the training and of the unlearning, equally many, oldest first.
     """
-    past = [line for line in _ancestors(transcript, before) if line.phase != "working"][::-1]
+    past = [line for line in transcript.until(before) if line.phase != "working"]
     future = [line for number in unlearning if (line := transcript.heard[number]).phase != "working"]
     if any(line.round is None for line in (*past, *future)):
         return _by_content(past, future)
@@ -53,13 +59,35 @@ def aligned(transcript: Transcript, before: int, unlearning: Sequence[int]) -> t
     return [newest[number] for number in rounds], [latest[number] for number in rounds]
 
 
-def _ancestors(transcript: Transcript, number: int) -> Iterator[Heard]:
-    """A release and all before it, newest first."""
-    at: int | None = number
-    while at is not None:
-        line = transcript.heard[at]
-        yield line
-        at = line.parent
+def located(stream: Sequence[Heard], load: Callable[[int], Params]) -> int:
+    """Tell where an unlearning begins by the models alone; return the position of the last one before it.
+
+    A retraining begins where a model comes again that had been left, bit for bit; or, where it starts afresh, with a
+    step more than three times as long as the one before it. Where there is neither, the last release is taken for all
+    of it.
+
+    Args:
+        stream: all that was heard, at least two releases, oldest first.
+        load: a model by its id.
+    """
+    seen = {stream[0].sha256}
+    for position in range(1, len(stream)):
+        if stream[position].sha256 in seen and stream[position].sha256 != stream[position - 1].sha256:
+            return position - 1
+        seen.add(stream[position].sha256)
+    steps = list(_steps(stream, load))
+    leaps = [(step / last, position) for position, (last, step) in enumerate(pairwise(steps), 1) if last > 0]
+    leap, position = max(leaps, default=(0.0, 0))
+    return position if leap > _LEAP else len(stream) - 2
+
+
+def _steps(stream: Sequence[Heard], load: Callable[[int], Params]) -> Iterator[float]:
+    """How far each model is from the one before it."""
+    last = load(stream[0].id)
+    for line in stream[1:]:
+        model = load(line.id)
+        yield float(np.sqrt(sum(((model[name].astype(np.float64) - last[name]) ** 2).sum() for name in last)))
+        last = model
 
 
 def _by_content(past: Sequence[Heard], future: Sequence[Heard]) -> tuple[list[int], list[int]]:

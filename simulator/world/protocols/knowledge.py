@@ -4,6 +4,7 @@
 where the scenario asks which of given records were deleted. No ground truth is among it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.numpy import save
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
-from palimpsest.simulator.world.protocols.alignment import Releases, aligned
+from palimpsest.simulator.world.protocols.alignment import Releases, aligned, located
 from palimpsest.simulator.world.protocols.architecture import (
     MOST_NUMBERS,
     Algorithm,
@@ -34,7 +35,7 @@ from palimpsest.simulator.world.protocols.strict import (
     said,
 )
 from palimpsest.simulator.world.protocols.transcript import Transcript
-from palimpsest.simulator.world.records import Array, Case, Challenge
+from palimpsest.simulator.world.records import Array, Case, Challenge, Params
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
 
 FIELDS: dict[str, frozenset[str]] = {
@@ -64,8 +65,8 @@ class CaseView(Frozen):
     """Which releases enclose one deletion, by id, and what else was granted about it.
 
     Attributes:
-        before: the last release before the unlearning; None where the brackets are not known: the eavesdropper then
-            takes the last two releases that it heard.
+        before: the last release before the unlearning; None where that is not known: it is then looked for in the
+            models.
         after: the last release.
         size: number of deleted records.
         labels: of the deleted records, ascending, where granted.
@@ -240,10 +241,11 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     """
     transcript.check(shapes_of(facts.model), facts.model.dtype)
     cases, messages = [], Messages(transcript.directory)
+    messages.check(shapes_of(facts.model))
     load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
-        before, chain = _bracket(transcript, index, view)
-        trunk, branch = ([], []) if view.before is None else aligned(transcript, before, [*chain, view.after])
+        before, chain = _bracket(transcript, index, view, load)
+        trunk, branch = aligned(transcript, before, [*chain, view.after])
         cases.append(
             Case(
                 index=index,
@@ -253,6 +255,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
                 between=Releases(load, chain),
                 trunk=Releases(load, trunk),
                 branch=Releases(load, branch),
+                stream=Releases(load, _unmarked(transcript, view)),
                 labels=view.labels,
                 clients=view.clients,
                 messages=messages.of_branch(transcript.heard[view.after].branch, transcript.heard[before].round or 0),
@@ -261,7 +264,14 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     return cases
 
 
-def _bracket(transcript: Transcript, index: int, view: CaseView) -> tuple[int, list[int]]:
+def _unmarked(transcript: Transcript, view: CaseView) -> list[int]:
+    """Ids of all that was heard until a deletion was over, oldest first, where nobody says when it began."""
+    return [line.id for line in transcript.until(view.after)] if view.before is None else []
+
+
+def _bracket(
+    transcript: Transcript, index: int, view: CaseView, load: Callable[[int], Params]
+) -> tuple[int, list[int]]:
     """Return the last release before a deletion, and the ids on the way from there to its last one, oldest first.
 
     Raises:
@@ -272,10 +282,12 @@ def _bracket(transcript: Transcript, index: int, view: CaseView) -> tuple[int, l
         number = getattr(view, name)
         if number is not None and number >= len(heard):
             raise TranscriptError(f"case {index} has {name} = {number}; there are {len(heard)} releases, from 0")
-    parent = heard[view.after].parent
-    before = parent if view.before is None else view.before
+    parent, before = heard[view.after].parent, view.before
     if before is None:
-        raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
+        if parent is None:
+            raise TranscriptError(f"deletion {index} ends in release {view.after}, which has none before it")
+        stream = transcript.until(view.after)
+        before = stream[located(stream, load)].id
     chain: list[int] = []
     while parent is not None and parent != before:
         chain.append(parent)

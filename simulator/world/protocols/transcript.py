@@ -21,7 +21,7 @@ from palimpsest.simulator.world.protocols.strict import check_form, check_plain,
 from palimpsest.simulator.world.records import Array, Params, Phase, Release
 from palimpsest.simulator.world.specs import Frozen
 
-_INDEX = "releases.jsonl"
+INDEX = "releases.jsonl"
 _MOST = 1 << 26
 """Bytes of an index, at most."""
 _Number = Annotated[int, Field(ge=0)]
@@ -88,7 +88,7 @@ class TranscriptWriter:
             file=file,
             sha256=hashlib.sha256(payload).hexdigest(),
         )
-        with (self.directory / _INDEX).open("a") as index:
+        with (self.directory / INDEX).open("a") as index:
             index.write(json.dumps(line.model_dump()) + "\n")
         self.heard.append(line)
         self._last[release.branch] = number
@@ -113,11 +113,11 @@ class Transcript:
         Raises:
             TranscriptError: there is no index, or a line of it is broken.
         """
-        index = directory / _INDEX
+        index = directory / INDEX
         if not index.is_symlink() and not index.exists():
-            raise TranscriptError(f"{directory} is no transcript: it has no {_INDEX}")
+            raise TranscriptError(f"{directory} is no transcript: it has no {INDEX}")
         try:
-            lines = read_file(directory, _INDEX, _MOST).decode().removesuffix("\n").split("\n")
+            lines = read_file(directory, INDEX, _MOST).decode().removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise TranscriptError(f"{index} is no text: {error}") from None
         heard = [] if lines == [""] else [_line(index, number, line) for number, line in enumerate(lines)]
@@ -146,6 +146,24 @@ class Transcript:
         """
         line = self.heard[number]
         return read_arrays(self.directory, line.file, sha256=line.sha256)
+
+    def until(self, number: int) -> list[Heard]:
+        """A release and all on the way to it, oldest first."""
+        lines, at = [], number if number < len(self.heard) else None
+        while at is not None:
+            lines.append(self.heard[at])
+            at = self.heard[at].parent
+        return lines[::-1]
+
+    def place(self, number: int) -> Path:
+        """The file of a release.
+
+        Raises:
+            TranscriptError: it is no regular file in the directory.
+        """
+        file = self.heard[number].file
+        form_of(self.directory, file)
+        return self.directory / file
 
     def branches(self) -> list[int]:
         """Branches in ascending order, the trunk included."""
@@ -187,14 +205,25 @@ def _line(index: Path, number: int, text: str) -> Heard:
 
 
 def rounded(value: Array, bits: int) -> Array:
-    """Keep so many significant binary digits."""
+    """Keep so many significant binary digits.
+
+    Example:
+        >>> rounded(np.array([1.0, 1.3, -100.0]), bits=2).tolist()
+        [1.0, 1.5, -96.0]
+    """
     mantissa, exponent = np.frexp(value)
     kept: Array = np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(value.dtype)
     return kept
 
 
 def digest_of(models: Iterable[Params]) -> str:
-    """SHA-256 over the models in order; holds no times, so that equal runs have equal digests."""
+    """SHA-256 over the models in order; holds no times, so that equal runs have equal digests.
+
+    Example:
+        >>> models = [{"bias": np.zeros(2)}, {"bias": np.ones(2)}]
+        >>> digest_of(models) == digest_of(models), digest_of(models) == digest_of(models[::-1])
+        (True, False)
+    """
     total = hashlib.sha256()
     for params in models:
         for name in sorted(params):

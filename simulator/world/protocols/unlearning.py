@@ -1,7 +1,4 @@
-"""The protocols between the parts. Four, and no more without a reason: Federation, Unlearner, Attack, Defense.
-
-The fourth has defaults that do nothing, and a file of its own: ``world.defense``.
-"""
+"""What an unlearning method is given, what it yields, and what it must be."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +12,7 @@ from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block,
 from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
-
-# --- what the server asks of the clients -------------------------------------------------------------------------
-
-
-# --- unlearning --------------------------------------------------------------------------------------------------
+from palimpsest.simulator.world.specs import Ascent, ModelSpec, PrivateSteps
 
 
 @dataclass(frozen=True)
@@ -91,6 +83,11 @@ class Drift:
         shares: client -> p_k, its share of the cohort's weights.
         pulls: client -> p_k ||u_k - mean||.
         step: ||mean||.
+
+    Example:
+        >>> moved = Drift(shares={1: 0.25, 2: 0.75}, pulls={1: 0.3, 2: 0.3}, step=1.0)
+        >>> round(moved.because_of([1]), 3), moved.because_of([1, 2]), moved.because_of([9])
+        (0.4, 1.0, 0.0)
     """
 
     shares: Mapping[int, float]
@@ -123,8 +120,8 @@ class Restoration:
     clients: frozenset[int]
 
 
-class History(Protocol):
-    """What the server kept of the training: enough to train again, and no data."""
+class Record(Protocol):
+    """What the server kept of the training: no data of clients."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -147,6 +144,20 @@ class History(Protocol):
         ...
 
     @property
+    def private(self) -> PrivateSteps | None:
+        """How clients have to hide single records in a gradient; None: they need not."""
+        ...
+
+    @property
+    def perturbation(self) -> float:
+        """The deviation sigma of b."""
+        ...
+
+    def slope(self, key: Key) -> Array:
+        """The perturbation b of the objective, in the order of ``flat``."""
+        ...
+
+    @property
     def public(self) -> Array | None:
         """``[n, d]`` the public sample, without labels; None where there is none."""
         ...
@@ -156,17 +167,26 @@ class History(Protocol):
         """What single clients sent in training; None unless the method declares that it needs ``client updates``."""
         ...
 
+    @property
+    def drifts(self) -> Sequence[Drift] | None:
+        """What single clients moved in every round of training; None unless the method needs ``client drift``."""
+        ...
+
+    @property
+    def restored(self) -> Sequence[Restoration]:
+        """Of a chain whose method needs ``client drift``: what was restored on the way to its newest model."""
+        ...
+
     def released(self, round: int) -> Params:
         """The model after so many rounds of training."""
         ...
 
+
+class Retrainer(Protocol):
+    """Trains again without what cases forget; all cases of a call run together."""
+
     def noise(self, purpose: str, case: UnlearningCase) -> np.random.Generator:
         """Randomness of the server's own for one case."""
-        ...
-
-    @property
-    def private(self) -> PrivateSteps | None:
-        """How clients have to hide single records in a gradient; None: they need not."""
         ...
 
     def noise_key(self, purpose: str, case: UnlearningCase) -> Key:
@@ -211,17 +231,12 @@ class History(Protocol):
         """Blocks over what all clients retain, for every case: model i is case i's."""
         ...
 
-    def slope(self, key: Key) -> Array:
-        """The perturbation b of the objective, in the order of ``flat``."""
-        ...
-
-    @property
-    def perturbation(self) -> float:
-        """The deviation sigma of b."""
-        ...
-
     def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
         """The cohort that the round of recovery after ``done`` others would draw."""
+        ...
+
+    def ascending_round(self, cases: Sequence[UnlearningCase], ascent: Ascent) -> list[Params]:
+        """The model of each case after a round in which who asks ascends, and an ordinary cohort of the rest trains."""
         ...
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
@@ -234,16 +249,6 @@ class History(Protocol):
 
     def retrain_shards(self, cases: Sequence[UnlearningCase]) -> Iterator[Outcome]:
         """Train the shards that a request touches again, each from its last clean checkpoint, and merge all shards."""
-        ...
-
-    @property
-    def drifts(self) -> Sequence[Drift] | None:
-        """What single clients moved in every round of training; None unless the method needs ``client drift``."""
-        ...
-
-    @property
-    def restored(self) -> Sequence[Restoration]:
-        """Of a chain whose method needs ``client drift``: what was restored on the way to its newest model."""
         ...
 
     def resume(self, cases: Sequence[UnlearningCase], restored: Sequence[Release]) -> Iterator[Outcome]:
@@ -261,6 +266,20 @@ class History(Protocol):
             rounds: how many, for each.
             done: rounds of recovery behind ``starts``: equal calls would draw equal cohorts and batches.
         """
+        ...
+
+
+class History(Protocol):
+    """What an unlearning method works with."""
+
+    @property
+    def record(self) -> Record:
+        """What the server kept of the training."""
+        ...
+
+    @property
+    def retrainer(self) -> Retrainer:
+        """Who can train again."""
         ...
 
 
@@ -289,6 +308,3 @@ class Unlearner(Config, Protocol):
         attack has to choose by what the difference itself shows.
         """
         ...
-
-
-# --- the adversary -----------------------------------------------------------------------------------------------

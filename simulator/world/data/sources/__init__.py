@@ -5,14 +5,15 @@ the function takes nothing and returns a ``Raw``. ``palimpsest list`` shows it w
 the package's version stands for the content.
 """
 
-import importlib
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from typing import cast
 
 from palimpsest.simulator.world.data.raw import Raw
-from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.errors import DataError, RunFailure
+from palimpsest.simulator.world.plugins import announced, imported
 
 _HERE = "palimpsest.simulator.world.data.sources"
 _ENTRY_POINTS = "palimpsest.sources"
@@ -38,20 +39,26 @@ class SourceCard:
         Raises:
             DataError: the function cannot be imported, or returns something else.
         """
-        module, _, name = self.target.partition(":")
-        try:
-            function: Callable[[], object] = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise DataError(f"the data set {self.target} cannot be imported: {error}") from error
-        found = function()
+        found = self.function()()
         if not isinstance(found, Raw):
             raise DataError(f"the data set {self.target} returned a {type(found).__name__}; it must return a Raw")
         return found
 
+    def function(self) -> Callable[[], object]:
+        """The function that returns all records.
+
+        Raises:
+            DataError: it cannot be imported.
+        """
+        try:
+            return cast(Callable[[], object], imported(self.target, f"the data set of {self.package}"))
+        except RunFailure as error:
+            raise DataError(str(error)) from error
+
     @property
     def version(self) -> str:
         """Changes where the records may have changed."""
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        return f"{self.package} {_version_of(self.package)}"
 
 
 CARDS: dict[str, SourceCard] = {
@@ -66,15 +73,15 @@ CARDS: dict[str, SourceCard] = {
 }
 
 
+@cache
+def _version_of(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
 def cards() -> dict[str, SourceCard]:
     """The data sets there are: built-in ones, then those of other packages."""
-    return {**_announced(), **CARDS}
-
-
-@lru_cache(maxsize=1)
-def _announced() -> dict[str, SourceCard]:
-    found = {}
-    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS):
-        package = point.dist.name if point.dist is not None else "palimpsest"
-        found[point.name] = SourceCard(point.value, f"of the package {package}", package)
-    return found
+    others = {
+        name: SourceCard(point.target, f"of the package {point.package}", point.distribution)
+        for name, point in announced(_ENTRY_POINTS).items()
+    }
+    return {**others, **CARDS}

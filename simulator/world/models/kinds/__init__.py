@@ -5,16 +5,14 @@ object is a ``ModelCard``, or a function of the schema that returns a ``torch.nn
 by which a scenario names code: one from a stranger must not choose what is imported.
 """
 
-import importlib.metadata
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 
 from pydantic import Field
 
 from palimpsest.simulator.world.cards import Card
-from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.errors import ModelError, RunFailure
 from palimpsest.simulator.world.models.card import ModelCard
+from palimpsest.simulator.world.plugins import announced, imported
 from palimpsest.simulator.world.specs import Frozen
 
 _HERE = "palimpsest.simulator.world.models.kinds"
@@ -177,7 +175,7 @@ CARDS: dict[str, ModelCard] = {
 
 def names() -> list[str]:
     """The models there are: built-in ones, then those of other packages. Imports none of them."""
-    return [*CARDS, *(name for name in _announced() if name not in CARDS)]
+    return [*CARDS, *(name for name in announced(_ENTRY_POINTS) if name not in CARDS)]
 
 
 def model_card(name: str) -> ModelCard:
@@ -188,15 +186,14 @@ def model_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
-    if name not in _announced():
+    if name not in announced(_ENTRY_POINTS):
         raise ModelError(f"there is no model {name!r} here; it must be one of: {', '.join(names())}")
-    return _imported(name)
+    return _card_of(name)
 
 
 def package_of(name: str) -> str:
     """Name and version of the package that announces a model; nothing for a built-in one."""
-    point = None if name in CARDS else _announced()[name]
-    return "" if point is None or point.dist is None else f"{point.dist.name} {point.dist.version}"
+    return "" if name in CARDS else announced(_ENTRY_POINTS)[name].package
 
 
 def suits(method: Card, kind: str) -> bool:
@@ -213,25 +210,17 @@ def suited(method: Card) -> list[str]:
     return [name for name in CARDS if suits(method, name)]
 
 
-@lru_cache(maxsize=64)
-def _imported(name: str) -> ModelCard:
-    point = _announced()[name]
+def _card_of(name: str) -> ModelCard:
+    point = announced(_ENTRY_POINTS)[name]
     try:
-        found = point.load()
-    except Exception as error:  # whatever a package does when it is imported, the run that names it is refused
-        raise ModelError(
-            f"the model {name!r} of {package_of(name)} cannot be imported ({point.value}): {error}"
-        ) from error
+        found = imported(point.target, f"the model {name!r} of {point.package}", object)
+    except RunFailure as error:
+        raise ModelError(str(error)) from error
     if isinstance(found, ModelCard):
-        return found if found.summary else replace(found, summary=f"of {package_of(name)}")
+        return found if found.summary else replace(found, summary=f"of the package {point.package}")
     if not callable(found):
         raise ModelError(
-            f"the model {name!r} ({point.value}) is a {type(found).__name__}; its entry point must name a ModelCard, "
+            f"the model {name!r} ({point.target}) is a {type(found).__name__}; its entry point must name a ModelCard, "
             f"or a function of the schema that returns a torch.nn.Module"
         )
-    return ModelCard(lambda schema, options: found(schema), f"of {package_of(name)}")
-
-
-@lru_cache(maxsize=1)
-def _announced() -> Mapping[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
+    return ModelCard(lambda schema, options: found(schema), f"of the package {point.package}")

@@ -1,0 +1,163 @@
+"""``palimpsest new``: what it writes is installed, listed, keeps its contract and takes part in a run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.cli.listing import listing
+from palimpsest.simulator.cli.new import PLUG_INS
+from palimpsest.simulator.experiment.runner import prepare, simulate
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from tests.support.packages import installed
+from tests.support.scenarios import small_scenario
+
+PROJECT = Path(__file__).parents[2]
+
+
+def new(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["new", *arguments])
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of each kind, side by side."""
+    place = tmp_path_factory.mktemp("packages")
+    for kind in PLUG_INS:
+        made = new(kind, f"my-{kind}", "--out", str(place / f"my-{kind}"))
+        assert made.exit_code == 0, made.output
+    return place
+
+
+@pytest.fixture(scope="module")
+def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all of them are installed."""
+    place = tmp_path_factory.mktemp("site")
+    for package in sorted(packages.iterdir()):
+        installed(place, package)
+    return place
+
+
+@pytest.fixture
+def importable(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]
+
+
+def test_a_package_is_four_files(packages: Path) -> None:
+    for kind in PLUG_INS:
+        written = {file.name for file in (packages / f"my-{kind}").iterdir()}
+        assert written == {"pyproject.toml", "README.md", f"my_{kind}.py", f"test_my_{kind}.py"}
+        assert len((packages / f"my-{kind}/README.md").read_text().splitlines()) == 5
+        assert "$" not in "".join(file.read_text() for file in (packages / f"my-{kind}").iterdir())
+
+
+def test_what_is_written_is_in_order(packages: Path) -> None:
+    for command in (["check", "--select", "E,F,W,I,B,UP,N,D101,D102"], ["format", "--check"]):
+        ruff = ["ruff", *command, "--isolated", str(packages)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_what_is_written_has_sound_types(packages: Path, tmp_path: Path) -> None:
+    (tmp_path / "palimpsest").mkdir()
+    for folder in ("attacks", "clients", "defenses", "server", "simulator"):
+        (tmp_path / "palimpsest" / folder).symlink_to(PROJECT / folder)
+    options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(tmp_path / "cache")]
+    files = sorted(str(file) for file in packages.glob("*/*.py"))
+    (tmp_path / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
+    command = [sys.executable, "-m", "mypy", *options, "--config-file", str(tmp_path / "mypy.ini"), *files]
+    environment = os.environ | {"MYPYPATH": os.pathsep.join([str(tmp_path), *map(str, packages.iterdir())])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_its_own_test_checks_its_contract(packages: Path, site: Path) -> None:
+    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", str(packages)]
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=packages, env=environment, capture_output=True, text=True, check=False)
+    assert f"{len(PLUG_INS)} passed" in done.stdout, done.stdout
+
+
+@pytest.mark.usefixtures("importable")
+def test_it_is_listed() -> None:
+    for kind, plug_in in PLUG_INS.items():
+        console = Console(width=200, record=True)
+        console.print(listing(plug_in.table))
+        name = "my_measure" if kind == "measure" else f"my-{kind}"
+        [line] = [line for line in console.export_text().splitlines() if line.split()[:1] == [name]]
+        assert "cannot" not in line
+
+
+@pytest.mark.usefixtures("importable")
+def test_methods_measure_and_source_take_part_in_a_run(tmp_path: Path) -> None:
+    scenario = small_scenario(
+        data={"source": "my-source", "clients": 4, "public_fraction": 0.4},
+        unlearning=[{"method": "my-unlearner"}, {"method": "retrain"}],
+        defense=[{"kind": "none"}, {"kind": "my-defense", "step": 0.01}],
+        attack=[{"kind": "my-attack", "strength": 0.5}],
+    )
+    results = simulate(scenario, prepare(scenario), tmp_path, SerialGrid(1))
+    assert len(results["arms"]) == 4
+    for arm in results["arms"]:
+        assert {"my_measure_median", "cosine_median"} <= set(arm["attacks"]["my-attack"])
+        rows = pd.read_parquet(tmp_path / "scores" / f"{arm['arm']}.parquet")
+        assert rows[rows["attack"] == "my-attack"]["my_measure"].notna().all()
+
+
+@pytest.mark.usefixtures("importable")
+def test_model_and_strategy_take_part_in_a_run(tmp_path: Path) -> None:
+    scenario = small_scenario(
+        model={"kind": "my-model", "width": 8},
+        training={"rounds": 2, "clients_per_round": 3, "strategy": "my-strategy", "share": 0.25},
+        unlearning=[{"method": "retrain", "coupling": "same-order"}],
+        attack=[{"kind": "class-score"}],
+    )
+    [arm] = simulate(scenario, prepare(scenario), tmp_path, SerialGrid(1))["arms"]
+    assert (arm["requests_made"], arm["requests_completed"]) == (2, 2)
+    assert "class-score" in arm["attacks"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    place = tmp_path / "there"
+    place.mkdir()
+    (place / "mine.txt").write_text("mine")
+    refused = new("attack", "my-attack", "--out", str(place))
+    assert refused.exit_code == 2
+    assert "exists already, and nothing is overwritten" in refused.stderr
+    assert [file.name for file in place.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("attacks", "mine", "no plug-in of the kind 'attacks'; give one of model, source, attack"),
+        ("attack", "My Attack", "small letters and digits that begin with a letter"),
+        ("attack", "../up", "'../up' cannot be the name of a plug-in"),
+        ("attack", "a-", "cannot be the name of a plug-in"),
+        ("attack", "hrec", "there is an attack called 'hrec' already"),
+        ("source", "digits", "already"),
+        ("measure", "cosine-centred", "already"),
+        ("model", "json", "Python has a module or a word 'json' already"),
+        ("model", "class", "Python has a module or a word 'class' already"),
+        ("model", "torch", "Python has a module or a word 'torch' already"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_one_sentence(kind: str, name: str, said: str, tmp_path: Path) -> None:
+    refused = new(kind, name, "--out", str(tmp_path / "new"))
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "new").exists()
