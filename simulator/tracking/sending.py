@@ -318,6 +318,8 @@ def _flat(tree: Any, path: str = "") -> dict[str, str]:
     if isinstance(tree, list) and any(isinstance(item, Mapping) for item in tree):
         tree = {str(item.get("name", number)) if isinstance(item, Mapping) else str(number): item
                 for number, item in enumerate(tree)}  # fmt: skip
+    if tree == []:  # as if it were not there: children have a param of that name
+        return {}
     if not isinstance(tree, Mapping):
         return {path: tree if isinstance(tree, str) else json.dumps(tree)}
     found: dict[str, str] = {}

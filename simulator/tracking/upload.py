@@ -2,10 +2,11 @@
 
 import fcntl
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -14,7 +15,7 @@ import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import RunFilesError
 from palimpsest.simulator.tracking.page import runs_page
-from palimpsest.simulator.tracking.store import environment, make_room, masked, store_of
+from palimpsest.simulator.tracking.store import environment, make_room, masked, store_file, store_of
 
 if TYPE_CHECKING:
     from palimpsest.simulator.tracking.sending import Upload
@@ -85,7 +86,7 @@ class Connection:
     def go_on(self) -> Exception | None:
         """Send what is new; return the fault of a store that fails."""
         try:
-            with _uploading():
+            with _uploading(self._store):
                 self._connected().go_on()
         except faults() as fault:
             self._drop()
@@ -95,7 +96,7 @@ class Connection:
     def end(self, how: str) -> Tracked:
         """Send all that is left, and how the run ended (FINISHED, FAILED or KILLED)."""
         try:
-            with _uploading():
+            with _uploading(self._store):
                 upload = self._connected()
                 upload.end(how)
                 run_id, page = upload.run_id, runs_page(self._store.rstrip("/"), upload.experiment)
@@ -115,6 +116,7 @@ class Connection:
 
         if self._upload is None:
             make_room(self._store)
+            _create(self._store)
             client = MlflowClient(self._store)
             with environment(_PROBING):
                 client.search_experiments(max_results=1)
@@ -128,13 +130,29 @@ class Connection:
         self._upload = None
 
 
+def _create(store: str) -> None:
+    """Create a SQLite store that is not there yet: it appears whole, whoever is killed meanwhile, or not at all."""
+    from mlflow import MlflowClient
+
+    file = store_file(store)
+    if file is None or file.exists():
+        return
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    try:
+        MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def faults() -> tuple[type[Exception], ...]:
     """What a store raises that fails."""
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, requests.RequestException, OSError
+    return MlflowException, SQLAlchemyError, requests.RequestException, OSError, ImportError  # a database's driver
 
 
 @contextmanager
@@ -170,18 +188,21 @@ def _failed(store: str, directory: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _uploading() -> Iterator[None]:
-    """MLflow at work: no chatter and no long waits. Its global tracking address, an environment variable, stays."""
-    import mlflow  # noqa: F401  # sets its loggers up when it is imported
+def _uploading(store: str) -> Iterator[None]:
+    """MLflow at work: no chatter, no long waits, and its global address, an environment variable, for a while ours."""
+    import mlflow
 
     loggers = {name: logging.getLogger(name) for name in ("mlflow", "alembic")}
     levels = {name: logger.level for name, logger in loggers.items()}
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     for logger in loggers.values():
         logger.setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(store)  # a version's model is looked for there, whatever the client
     try:
         with warnings.catch_warnings(), environment(_UPLOADING):
             warnings.simplefilter("ignore")
             yield
     finally:
+        mlflow.set_tracking_uri(named)  # type: ignore[arg-type]  # None: nowhere in particular
         for name, logger in loggers.items():
             logger.setLevel(levels[name])

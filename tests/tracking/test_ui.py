@@ -41,7 +41,8 @@ def test_a_busy_port_is_an_error_that_names_a_way_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_busy_port_ends_the_command_with_2(place: Path) -> None:
+def test_a_busy_port_ends_the_command_with_2(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as busy:
         command = [sys.executable, "-m", "palimpsest.simulator", "ui", "--port", str(busy.getsockname()[1])]
         ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
@@ -52,8 +53,9 @@ def test_a_busy_port_ends_the_command_with_2(place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_it_opens_the_newest_runs_on_loopback_and_whatever_ends_it_ends_its_server(
-    place: Path, ending: signal.Signals
+    place: Path, ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "palimpsest.simulator", "ui", "--port", str(port)]
