@@ -41,6 +41,14 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Zhou and Zhu 2025, arXiv 2502.14558",
     ),
+    "draun": Card(
+        target="palimpsest.attacks.draun:Draun",
+        summary="the server's: records whose own local unlearning steps would give the update that the leaver sent",
+        traits=("network", "last layer"),
+        needs=("messages", "public sample", "n", "training", "unlearning rule"),
+        promises="reconstruction",
+        source="Lamri et al. 2025, arXiv 2506.01777",
+    ),
     "class-score": Card(
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",

@@ -53,7 +53,7 @@ class Fuia(Search):
             ground = Ground.of(knowledge)
             starts = ground.components.drawn((max(one.size for one in told.values()), self.restarts), rng)
             for together in alike(list(told.values()), together_of(knowledge, self.restarts)):
-                for some in _of_one_path([told[case.index] for case in together]):
+                for some in of_one_path([told[case.index] for case in together]):
                     same = starts[: some[0].size].transpose(1, 0, 2)
                     answers = invert(self, some, knowledge, ground, np.stack([same] * len(some)))
                     found |= self._at_length(some, answers, knowledge, ground)
@@ -91,9 +91,11 @@ class ToldCase(DivergingCase):
 
     Attributes:
         factor: the change of the model is so many times the forgotten records' gradient; 0 where it is not known.
+        alone: whether nobody else's training is in the change.
     """
 
     factor: float = 0.0
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,21 +121,29 @@ def as_told(case: Case, knowledge: PublicKnowledge) -> ToldCase | None:
     alone = next((message for message in after if message.kind == "gradient" and message.about == "forgotten"), None)
     if alone is not None:
         step = knowledge.facts.step
-        return _moved(case, alone.start, _combined([(step, alone)]), factor=step)
+        return moved(case, alone.start, combined([(step, alone)]), factor=step)
+    if ascents := ascents_of(case):  # to first order; for its steps see draun
+        return moved(case, ascents[0].start, combined([(1.0, update) for update in ascents]))
     pair = _nearest(case, after)
     if pair is None:
         return None
     u, v = pair.with_them, pair.without
     if u.kind == "gradient":
-        return _moved(case, u.start, _combined([(1.0, u), (-1.0, v)]), factor=1.0)
-    change = _combined([(v.weight / u.weight, v), (-1.0, u)])
+        return moved(case, u.start, combined([(1.0, u), (-1.0, v)]), factor=1.0)
+    change = combined([(v.weight / u.weight, v), (-1.0, u)])
     if single_step(knowledge):
-        return _moved(case, u.start, change, factor=knowledge.facts.training["learning_rate"] / u.weight)
+        return moved(case, u.start, change, factor=knowledge.facts.training["learning_rate"] / u.weight)
     end = {name: np.asarray(value, np.float64) + u.sent[name] for name, value in u.start.items()}
-    return _moved(case, u.start, change, toward=end)
+    return moved(case, u.start, change, toward=end)
 
 
-def _combined(parts: Sequence[tuple[float, Message]]) -> Params:
+def ascents_of(case: Case) -> list[Message]:
+    """The updates of leavers that ascend by themselves, of the first round in which any does."""
+    ascents = [m for m in case.messages if m.phase == "unlearning" and m.kind == "update" and m.about == "forgotten"]
+    return [message for message in ascents if message.round == ascents[0].round]
+
+
+def combined(parts: Sequence[tuple[float, Message]]) -> Params:
     """A weighted sum of messages, in float64."""
     return {
         name: np.sum([weight * np.asarray(message.sent[name], np.float64) for weight, message in parts], axis=0)
@@ -156,7 +166,8 @@ def _nearest(case: Case, after: Sequence[Message]) -> _Pair | None:
     return best
 
 
-def _moved(case: Case, start: Params, change: Params, factor: float = 0.0, toward: Params | None = None) -> ToldCase:
+def moved(case: Case, start: Params, change: Params, factor: float = 0.0, toward: Params | None = None) -> ToldCase:
+    """The case at a model that was sent, and that model moved by a change along the forgotten records' gradient."""
     before = {name: np.asarray(value, np.float64) for name, value in start.items()}
     after = {name: value + change[name] for name, value in before.items()}
     return ToldCase(
@@ -171,7 +182,7 @@ def _moved(case: Case, start: Params, change: Params, factor: float = 0.0, towar
     )
 
 
-def _of_one_path(cases: Sequence[ToldCase]) -> list[list[ToldCase]]:
+def of_one_path(cases: Sequence[ToldCase]) -> list[list[ToldCase]]:
     """Cases whose gradients were taken at the same models: in several local steps each client goes its own way."""
     plain = [case for case in cases if case.toward is None]
     return ([plain] if plain else []) + [[case] for case in cases if case.toward is not None]

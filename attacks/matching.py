@@ -85,6 +85,32 @@ def gradients_apart(model: Model, at: dict[str, Tensor]) -> Match:
     return matched
 
 
+def steps_apart(model: Model, start: dict[str, Tensor], steps: int, rate: float) -> Match:
+    """The squared distance of where steps up the records' mean loss lead and a target, over the target's square.
+
+    Args:
+        model: the architecture, of classes.
+        start: the parameters before the first step.
+        steps: how many, each over all records.
+        rate: of a step.
+    """
+
+    def mean_loss(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return model.losses(model.scores(params, x), y).mean()
+
+    def misfit(x: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        here = start
+        for _ in range(steps):
+            slopes = grad(mean_loss)(here, x, y)
+            here = {name: value + rate * slopes[name] for name, value in here.items()}
+        gone = flat(here, model) - flat(start, model)
+        apart: Tensor = ((gone - target) ** 2).sum() / (target**2).sum().clamp(min=_TINY)
+        return apart
+
+    matched: Match = over_records(model, grad_and_value(misfit), (0, 0, 0))
+    return matched
+
+
 def flat(params: dict[str, Tensor], model: Model) -> Tensor:
     """All parameters as one vector, in the order in which targets have them."""
     return torch.cat([params[name].reshape(-1) for name in model.names])

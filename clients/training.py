@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palimpsest.clients.ascending import ascend
 from palimpsest.clients.clipping import clipped_sum
 from palimpsest.clients.local_data import LocalData
 from palimpsest.clients.parameters import stack
@@ -32,9 +33,10 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
     recipe = question.recipe
     model = model_of(question.spec, data.device)
     starts = stack(model, question.models)
-    fit_slots = _fit_privately if recipe.private else _fit
+    ordinary = _fit_privately if recipe.private else _fit
     results: list[BlockResult] = []
     for group in _in_memory(model, question.blocks):
+        fit_slots = ordinary if group[0].ascent is None else ascend
         trained = fit_slots(data, model, starts, group, question)
         begin = 0
         for block in group:
@@ -98,18 +100,20 @@ def _slots(data: LocalData, blocks: Sequence[Block], begins: Mapping[int, int], 
 
 
 def _weights(data: LocalData, block: Block, recipe: Recipe) -> Array:
-    """``[clients of the block]`` what each counts for, by what it retains; under privacy no deletion changes it."""
+    """``[clients of the block]`` what each counts for, by what it retains; if private or ascending, by what it had."""
     sizes = data.population.sizes[list(block.clients)]
-    gone = [0 if recipe.private else len(block.forget.get(client, ())) for client in block.clients]
+    counted = recipe.private or block.ascent is not None
+    gone = [0 if counted else len(block.forget.get(client, ())) for client in block.clients]
     return weigh(sizes - np.array(gone), recipe)
 
 
 def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Cut blocks, in order, into groups whose trained models fit into ``GROUP_BYTES``; at least one block each."""
+    """Cut blocks, in order, into groups that do the same and whose trained models fit into ``GROUP_BYTES``."""
     group: list[Block] = []
     clients = 0
     for block in blocks:
-        if group and (clients + len(block.clients)) * model.bytes > GROUP_BYTES:
+        full = (clients + len(block.clients)) * model.bytes > GROUP_BYTES
+        if group and (full or group[0].ascent != block.ascent):
             yield group
             group, clients = [], 0
         group.append(block)

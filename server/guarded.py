@@ -59,7 +59,7 @@ class GuardedFederation:
         self.inner.readmit(branch, forget)
 
     def _charge(self, question: Question[Any]) -> None:
-        if isinstance(question, Train) and self._protected(question.recipe.private):
+        if isinstance(question, Train) and self._noised(question):
             for block in question.blocks:
                 for price, clients in self._prices(block, question.recipe).items():
                     self.setup.account.charge(block.branch, clients, block.forget, price)
@@ -79,6 +79,11 @@ class GuardedFederation:
         for client in block.clients:
             found.setdefault(self.defense.charge(recipe, int(self.setup.sizes[client])), []).append(client)
         return found
+
+    def _noised(self, question: Train) -> bool:
+        """Whether all clients of a local training add noise: who ascends does not."""
+        ascending = any(block.ascent is not None for block in question.blocks)
+        return self._protected(question.recipe.private) and not ascending
 
     def _protected(self, private: PrivateSteps | None) -> bool:
         return private is not None and private == self.setup.recipe.private

@@ -44,8 +44,8 @@ class OverheardFederation:
             results: Sequence[Any] = answers
             for model in range(len(question.models)):
                 own = [i for i, block in enumerate(question.blocks) if block.model == model]
-                if own:
-                    self._keep(question, model, [question.blocks[i] for i in own], [results[i] for i in own])
+                for some in self._apart(question, own):
+                    self._keep(question, model, [question.blocks[i] for i in some], [results[i] for i in some])
         return answers
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
@@ -55,6 +55,11 @@ class OverheardFederation:
     def readmit(self, branch: int, forget: Forget) -> None:
         """Let the clients read these records for this branch again."""
         self.inner.readmit(branch, forget)
+
+    def _apart(self, question: Train | Gradient, own: Sequence[int]) -> list[list[int]]:
+        """The blocks of one model, without the empty: who ascends apart, as far as single messages are heard."""
+        ascending = [i for i in own if self.singly and question.blocks[i].ascent is not None]
+        return [some for some in ([i for i in own if i not in ascending], ascending) if some]
 
     def _keep(
         self, question: Train | Gradient, model: int, blocks: Sequence[Block], results: Sequence[BlockResult]
@@ -71,12 +76,18 @@ class OverheardFederation:
             branch=blocks[0].branch,
             round=question.round if isinstance(question, Train) else question.step,
             kind="update" if trains else "gradient",
-            about="forgotten" if isinstance(question, Gradient) and question.of == "forgotten" else "retained",
+            about="forgotten" if self._of_forgotten(question, blocks) else "retained",
             clients=groups,
             weights=weights,
             start=question.models[model],
             sent=sent,
         )
+
+    def _of_forgotten(self, question: Train | Gradient, blocks: Sequence[Block]) -> bool:
+        """Whether exactly the forgotten records were read."""
+        if isinstance(question, Gradient):
+            return question.of == "forgotten"
+        return all(block.ascent is not None for block in blocks)
 
     def _updates(self, question: Train, blocks: Sequence[Block], results: Sequence[BlockResult]) -> "_Heard":
         """Every client's update, cut to the defense's length where clients cut it."""
@@ -93,7 +104,8 @@ class OverheardFederation:
         return groups, list(weights), rows
 
     def _left(self, block: Block, client: int, question: Train) -> int:
-        gone = 0 if question.recipe.private else len(block.forget.get(client, ()))
+        counted = question.recipe.private or block.ascent is not None
+        gone = 0 if counted else len(block.forget.get(client, ()))
         return int(self.setup.sizes[client]) - gone
 
     def _gradients(self, question: Gradient, blocks: Sequence[Block], results: Sequence[BlockResult]) -> "_Heard":

@@ -9,6 +9,7 @@ import numpy as np
 from palimpsest.server import lineages as lineage_of
 from palimpsest.server.aggregation import solved_ridge
 from palimpsest.server.algorithms.step import states_of
+from palimpsest.server.ascending import ascending_round
 from palimpsest.server.blocks import cohort, everyone, local_updates, weighted_mean
 from palimpsest.server.chain import Chain
 from palimpsest.server.guarded import guarded
@@ -22,6 +23,7 @@ from palimpsest.simulator.world.protocols.federation import Block, Federation, S
 from palimpsest.simulator.world.protocols.unlearning import Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
+from palimpsest.simulator.world.specs import Ascent
 
 
 @dataclass
@@ -92,6 +94,11 @@ class Retrainer:
         leavers = [list(case.request.forget) for case in cases]
         updates_of = local_updates(setup, self.federation, lineages, models, leavers, 0, setup.recipe)
         return [weighted_mean(updates.items(), setup.weights) for updates in updates_of]
+
+    def ascending_round(self, cases: Sequence[UnlearningCase], ascent: Ascent) -> list[Params]:
+        """The model of each case after a round in which who asks ascends, and an ordinary cohort of the rest trains."""
+        lineages = [self._recovery(case, 0, 1) for case in cases]
+        return ascending_round(self.record.setup, self.federation, cases, lineages, ascent)
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""

@@ -325,16 +325,14 @@ class Session:
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        deletes = self.unlearner.card.deletes
+        deletes, sizes = self.unlearner.card.deletes, self.history.record.setup.sizes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
                 about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
-                empty = (
-                    {"warning": NOBODY_LEFT} if deletes and not left(self.history.record.sizes, case.forgotten) else {}
-                )
+                empty = {"warning": NOBODY_LEFT} if deletes and not left(sizes, case.forgotten) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid, **empty)
 
 

@@ -74,6 +74,14 @@ CARDS: dict[str, Card] = {
         source="Hu et al., IEEE S&P 2024",
         under=("local training",),
     ),
+    "local-ascent": Card(
+        target="palimpsest.server.unlearning.local_ascent:LocalAscent",
+        summary="the leaver takes several steps up its deleted records' losses by itself, while others train",
+        levels=("record", "label", "client"),
+        algorithms=("fedavg",),
+        needs=("leaver in a cohort",),
+        source="the methods that Lamri et al. 2025, arXiv 2506.01777, attack",
+    ),
     "finetune": Card(
         target="palimpsest.server.unlearning.finetune:Finetune",
         summary="ordinary rounds without the deleted records: the baseline that approximate methods must beat",

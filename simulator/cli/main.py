@@ -23,7 +23,7 @@ from palimpsest.simulator.experiment.progress import Shown  # isort: skip
 from palimpsest.simulator.cli.score import score  # isort: skip
 
 if TYPE_CHECKING:
-    from palimpsest.simulator.results.run_directory import RunFiles
+    from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
@@ -169,28 +169,44 @@ def report(
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with input_errors():
-        from palimpsest.simulator.figures.all import draw_all
-        from palimpsest.simulator.results.comparison import write
-        from palimpsest.simulator.results.run_directory import RunFiles, newest_run
+        from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, newest_run
 
         place = directory or newest_run()
         if place is None:
             fail("there is no finished run under runs/; name a run's directory")
-        found = RunFiles.open(place)
-        OUT.print(result_table(found))
-        if (written := write(found)) is not None:
-            OUT.print(f"written: {written}", soft_wrap=True)
-        for drawn in draw_all(place):
-            OUT.print(f"drawn: {drawn}", soft_wrap=True)
-        if html is not None:
-            OUT.print(f"written: {_written_page(found, html)}", soft_wrap=True)
+        run = RunDirectory(place)
+        if not track or run.is_finished:
+            found = RunFiles.open(place)
+            _draw(found)
+            if html is not None:
+                OUT.print(f"written: {_written_page(found, html)}", soft_wrap=True)
         if track:
-            from palimpsest.simulator.tracking.upload import track as upload
+            _track(run)
 
-            tracked = upload(place, str(found.directory.scenario().get("tracking", {}).get("uri", "")))
-            OUT.print(tracked.message, soft_wrap=True)
-            if not tracked.ok:
-                raise typer.Exit(FAILED)
+
+def _draw(found: "RunFiles") -> None:
+    """Print the table of a finished run, and draw its figures."""
+    from palimpsest.simulator.figures.all import draw_all
+    from palimpsest.simulator.results.comparison import write
+
+    OUT.print(result_table(found))
+    if (written := write(found)) is not None:
+        OUT.print(f"written: {written}", soft_wrap=True)
+    for drawn in draw_all(found.directory.path):
+        OUT.print(f"drawn: {drawn}", soft_wrap=True)
+
+
+def _track(run: "RunDirectory") -> None:
+    """Upload what is not there yet; of a run that was interrupted, what it has got so far."""
+    from palimpsest.simulator.tracking.upload import track
+
+    uri = run.scenario().get("tracking", {}).get("uri", "") if run.scenario_file.is_file() else ""
+    tracked = track(run.path, str(uri))
+    if not run.is_finished:
+        OUT.print(f"{run.path} is not finished; go on with: palimpsest resume {run.path}", soft_wrap=True)
+    OUT.print(tracked.message, markup=False, soft_wrap=True)
+    if not tracked.ok:
+        raise typer.Exit(FAILED)
 
 
 def _written_page(run: "RunFiles", file: Path) -> Path:
@@ -228,19 +244,30 @@ def list_(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
     uri: Annotated[
-        str, typer.Option(help="Of the tracking store; mlflow.db in the working directory if left out.")
+        str,
+        typer.Option(help="Of the tracking store; MLFLOW_TRACKING_URI, else mlflow.db here, if left out."),
     ] = "",
 ) -> None:
-    """Open MLflow's user interface on the tracking store, for this machine only."""
-    from palimpsest.simulator.tracking.store import serve, store_file
+    """Open MLflow's user interface on the runs of the newest experiment, for this machine only."""
+    from palimpsest.simulator.tracking.page import WHAT_TO_CLICK
+    from palimpsest.simulator.tracking.store import masked, store_file
+    from palimpsest.simulator.tracking.ui import PortBusyError, check_port, page_of, serve
 
     file = store_file(uri)
     if file is not None and not file.is_file():
         fail(
             f"there is no tracking store {file} yet: start in the directory where you ran a scenario, or run one first"
         )
-    ERR.print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)", soft_wrap=True)
-    raise typer.Exit(serve(uri, port))
+    try:
+        check_port(port)
+    except PortBusyError as busy:
+        fail(str(busy))
+    page = page_of(uri, port)
+
+    def ready() -> None:
+        ERR.print(f"open {masked(page)}   (Ctrl-C ends it)\n{WHAT_TO_CLICK}", markup=False, soft_wrap=True)
+
+    raise typer.Exit(serve(uri, port, ready))
 
 
 @app.command()

@@ -18,17 +18,17 @@ from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.previews import describe
-from palimpsest.simulator.results.provenance import machine, versions
+from palimpsest.simulator.results.provenance import git_commit, machine, user, versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
 from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.results.upgrade import VERSION
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.scenario.registry import card
-from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
-from palimpsest.simulator.tracking.upload import track
+from palimpsest.simulator.tracking.live import Live
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
@@ -108,7 +108,9 @@ def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observe
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)
-    return _finish(directory, scenario, simulate(scenario, ground, directory.path, grid, observers), observers)
+    _write_plan(directory, scenario, ground)
+    with Live(directory.path, scenario.tracking.uri) as live:
+        return _finish(directory, simulate(scenario, ground, directory.path, grid, observers), observers, live)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -189,20 +191,28 @@ def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Ground
     how = scenario.runtime
     for line in describe((base.setting, base.seed, base.population) for base in ground):
         observers.noted(Noted(line))
-    observers.stage_began(StageBegan("Starting hosts"))
-    with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
-        _make_ready(scenario)
-        results = simulate(scenario, ground, directory.path, grid, observers)
-    return _finish(directory, scenario, results, observers)
+    _write_plan(directory, scenario, ground)
+    with Live(directory.path, scenario.tracking.uri) as live:
+        observers.stage_began(StageBegan("Starting hosts"))
+        with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
+            _make_ready()
+            results = simulate(scenario, ground, directory.path, grid, observers)
+        return _finish(directory, results, observers, live)
 
 
-def _make_ready(scenario: Scenario) -> None:
-    """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
+def _write_plan(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork]) -> None:
+    """Write down what is known before anything starts; a run that is resumed keeps what it was begun with."""
+    if not directory.plan_file.is_file():
+        about = outline(plan(scenario).prefixes, ground)
+        directory.write_plan({**about, "commit": git_commit(), "user": user()})
+
+
+def _make_ready() -> None:
+    """Import what the end of a run needs and what takes seconds, while hosts start by themselves."""
     import palimpsest.simulator.results.comparison  # noqa: F401
     from palimpsest.simulator.figures import all as figures
 
     figures.functions()
-    prepare_tracking(scenario.tracking.uri)
 
 
 def _device(scenario: Scenario, federation: GridFederation, directory: RunDirectory, observers: Observers) -> str:
@@ -228,8 +238,8 @@ def _device(scenario: Scenario, federation: GridFederation, directory: RunDirect
     return device
 
 
-def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, observers: Observers) -> Result:
-    """Draw and track what a run has left on disk."""
+def _finish(directory: RunDirectory, results: RunResults, observers: Observers, live: Live) -> Result:
+    """Draw what a run has left on disk, and wait until all of it is tracked."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
@@ -237,7 +247,7 @@ def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, ob
     figures.draw_all(directory.path)
     comparison.write(RunFiles(directory, results))
     observers.stage_began(StageBegan("Tracking in MLflow"))
-    return Result(directory.path, results, track(directory.path, scenario.tracking.uri))
+    return Result(directory.path, results, live.finish())
 
 
 def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:

@@ -17,7 +17,7 @@ from palimpsest.server.ledger import Ledger
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
 from palimpsest.simulator.experiment.inputs import ArmInputs
-from palimpsest.simulator.experiment.observers import EventLog, Observers, following
+from palimpsest.simulator.experiment.observers import Observers, following
 from palimpsest.simulator.experiment.training import Trained, Trunk
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
@@ -26,6 +26,7 @@ from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.protocols.events import ArmDone, StageBegan, TrainingDone

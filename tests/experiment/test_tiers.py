@@ -20,10 +20,14 @@ TIERS = ("releases", "aggregate", "updates")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFiles]:
-    """The same two deletions, as each adversary sees them; the ascent where single messages are."""
+    """The same two deletions, as each adversary sees them; the ascent by the server where single messages are."""
     found = {}
     for tier in TIERS:
-        methods: list[dict[str, Any]] = [SAME_ORDER, *([] if tier == "aggregate" else [{"method": "ascent"}])]
+        methods: list[dict[str, Any]] = [
+            SAME_ORDER,
+            {"method": "local-ascent"},
+            *([] if tier == "aggregate" else [{"method": "ascent"}]),
+        ]
         directory = tmp_path_factory.mktemp(tier) / "run"
         run(small_scenario(adversary={"sees": tier}, unlearning=methods), directory)
         found[tier] = RunFiles.open(directory)
@@ -72,6 +76,19 @@ def test_an_ascent_is_the_leavers_own_gradient(runs: dict[str, RunFiles]) -> Non
         assert (heard.kind, heard.about, heard.clients, heard.weight) == ("gradient", "forgotten", case.clients, 1.0)
         for name, value in case.after.items():
             assert np.allclose(heard.start[name] + 0.05 * heard.sent[name], value, atol=1e-6)
+
+
+def test_a_leaver_that_ascends_by_itself_is_one_message_among_the_rounds(runs: dict[str, RunFiles]) -> None:
+    for single, whole in zip(*(cases(runs[tier], "local-ascent") for tier in ("updates", "aggregate")), strict=True):
+        heard = [m for m in single.messages if m.phase == "unlearning"]
+        [alone] = [m for m in heard if m.about == "forgotten"]
+        assert (alone.kind, alone.clients) == ("update", single.clients)
+        [total] = [m for m in whole.messages if m.phase == "unlearning"]
+        assert set(total.clients) == {client for message in heard for client in message.clients}
+        for name, value in single.after.items():
+            mean = sum(m.weight * m.sent[name].astype(float) for m in heard) / total.weight
+            assert np.allclose(alone.start[name] + mean, value, atol=1e-6)
+            assert np.allclose(total.sent[name], mean, atol=1e-6)
 
 
 def test_gradients_of_single_clients_add_up_to_the_round(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Ascent as Climb
 from tests.support.noise import assert_deviation
 
 DEFENSES: dict[str, Defense] = {"dp-sgd": DpSgd(noise_multiplier=1.0, clip=0.5), "central-dp": CentralDp(clip=0.5)}
@@ -153,8 +155,11 @@ def test_nothing_is_read_in_the_clear(tmp_path: Path) -> None:
     bench = _bench(tmp_path)
     history = bench.history()
     params, blocks = history.record.releases[-1].params, [Block(0, 1, (3,), {3: (0,)})]
-    raw = bench.plan.recipe
+    raw, noised = bench.plan.recipe, history.record.setup.recipe
+    assert noised.private is not None
+    climbing = [replace(blocks[0], ascent=Climb(epochs=1, learning_rate=0.1))]
     for ask in (
+        lambda: history.retrainer.federation.ask(Train(bench.spec, climbing, [params], 0, noised)),
         lambda: history.retrainer.federation.ask(Train(bench.spec, blocks, [params], 0, raw)),
         lambda: history.retrainer.federation.ask(Gradient(bench.spec, blocks, [params])),
         lambda: history.retrainer.federation.ask(Hessian(bench.spec, blocks, [params], [params])),

@@ -7,6 +7,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "sequence": {"components": 10, "exchanges": 0, "refinements": 1, "iterations": 10},
     "compound": {"iterations": 8, "candidates": 1, "polish": 3},
     "inversion": {"iterations": 10, "restarts": 2, "polish": 5},
+    "draun": {"iterations": 10, "restarts": 2, "polish": 5, "resteps": 5},
     "fuia": {"iterations": 10, "restarts": 2, "polish": 5},
     "probing-label": {"borders": 60},
     "deletion-inference": {"shadows": 1, "deletions": 8},

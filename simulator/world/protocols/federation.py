@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from palimpsest.simulator.world.records import Array, Forget, Params
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import ModelSpec
+from palimpsest.simulator.world.specs import Ascent, ModelSpec
 
 Loss = Literal["training", "unlearning"]
 
@@ -31,6 +31,8 @@ class Block:
             appended.
         update_clip: bound on the length of each client's update, where all clients weigh the same; 0: none.
         shift: name -> ``[clients of the block, ...]`` what each client adds to its gradients; empty: nothing.
+        ascent: how these clients unlearn exactly what ``forget`` names, in place of training; they weigh as before the
+            deletion. None: they train.
     """
 
     model: int
@@ -42,6 +44,7 @@ class Block:
     noise: Key = ("noise",)
     update_clip: float = 0.0
     shift: Params = field(default_factory=dict)
+    ascent: Ascent | None = None
 
 
 @dataclass(frozen=True)

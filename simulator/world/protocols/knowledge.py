@@ -241,6 +241,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
     """
     transcript.check(shapes_of(facts.model), facts.model.dtype)
     cases, messages = [], Messages(transcript.directory)
+    messages.check(shapes_of(facts.model))
     load = lru_cache(maxsize=_KEPT)(transcript.load)  # many cases begin at one release
     for index, view in enumerate(facts.cases):
         before, chain = _bracket(transcript, index, view, load)

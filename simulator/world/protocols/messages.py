@@ -8,28 +8,31 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
+from pydantic import Field, ValidationError
 from safetensors.numpy import save as save_safetensors
 
 from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.protocols.strict import check_form, check_plain, form_of, read_arrays, read_file, said
 from palimpsest.simulator.world.records import Array, Message, Params, Phase
+from palimpsest.simulator.world.specs import Frozen
 
 MESSAGES = "messages"
 """Name of the folder beside a transcript."""
 _INDEX = "messages.jsonl"
 _KEPT = 16
 """Files held in memory at once."""
+_MOST = 1 << 28
+"""Bytes of an index, at most."""
+_FLOATS = ("float32", "float64")
+_Number = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(Frozen):
     """One line: what one question about one model was answered with.
 
     Attributes:
@@ -43,15 +46,15 @@ class Sent:
         file: of model and messages, relative to the folder.
     """
 
-    id: int
+    id: _Number
     branch: int
-    round: int
+    round: _Number
     kind: Literal["update", "gradient"]
     about: Literal["retained", "forgotten"]
-    clients: Sequence[Sequence[int]]
-    weights: Sequence[float]
+    clients: tuple[tuple[_Number, ...], ...]
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
     file: str
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
     @property
     def phase(self) -> Phase:
@@ -93,8 +96,19 @@ class MessageWriter:
         payload, file = save_safetensors(arrays), f"{self._count:06d}.safetensors"
         (self.folder / file).write_bytes(payload)
         digest = hashlib.sha256(payload).hexdigest()
-        groups, counts = [list(group) for group in clients], [float(weight) for weight in weights]
-        self._write(Sent(self._count, branch, round, kind, about, groups, counts, file, digest))
+        self._write(
+            Sent(
+                id=self._count,
+                branch=branch,
+                round=round,
+                kind=kind,
+                about=about,
+                clients=tuple(tuple(int(client) for client in group) for group in clients),
+                weights=tuple(float(weight) for weight in weights),
+                file=file,
+                sha256=digest,
+            )
+        )
 
     def begin_with(self, folder: Path, rounds: int) -> None:
         """Take over what another folder holds of the first so many rounds of training; files are shared, not copied."""
@@ -102,11 +116,11 @@ class MessageWriter:
             if line.branch == 0 and line.round < rounds:
                 file = f"{self._count:06d}.safetensors"
                 os.link(folder / line.file, self.folder / file)
-                self._write(Sent(**{**asdict(line), "id": self._count, "file": file}))
+                self._write(line.model_copy(update={"id": self._count, "file": file}))
 
     def _write(self, line: Sent) -> None:
         with (self.folder / _INDEX).open("a") as index:
-            index.write(json.dumps(asdict(line)) + "\n")
+            index.write(json.dumps(line.model_dump()) + "\n")
         self._count += 1
 
 
@@ -124,6 +138,20 @@ class Messages:
         self._folder = transcript / MESSAGES
         self._lines = _lines(self._folder)
         self._load = lru_cache(maxsize=_KEPT)(self._read)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Compare what every file claims to hold with an architecture, before any is loaded.
+
+        Args:
+            shapes: of its parameters, by name.
+
+        Raises:
+            TranscriptError: a file is missing, is no safetensors file, or holds something else.
+        """
+        for line in self._lines:
+            wanted = {f"start/{name}": (_FLOATS, shape) for name, shape in shapes.items()}
+            wanted |= {f"sent/{name}": (_FLOATS, (len(line.clients), *shape)) for name, shape in shapes.items()}
+            check_form(f"messages {line.id} ({line.file})", form_of(self._folder, line.file), wanted)
 
     def of_branch(self, branch: int, rounds: int) -> list[Message]:
         """Messages of the first so many rounds of training, of the rounds after them, and of one branch, in order.
@@ -162,20 +190,7 @@ class Messages:
 
     def _read(self, number: int) -> Mapping[str, Array]:
         line = self._lines[number]
-        path = (self._folder / line.file).resolve()
-        if path.parent != self._folder.resolve():
-            raise TranscriptError(f"messages {line.id} point outside their folder: {line.file}")
-        try:
-            payload = path.read_bytes()
-        except OSError as error:
-            raise TranscriptError(f"messages {line.id} cannot be read: {error}") from None
-        if hashlib.sha256(payload).hexdigest() != line.sha256:
-            raise TranscriptError(f"messages {line.id} ({path}) are not what was recorded: their SHA-256 differs")
-        try:
-            arrays: Mapping[str, Array] = load_safetensors(payload)
-        except SafetensorError as error:
-            raise TranscriptError(f"messages {line.id} ({path}) are no safetensors file: {error}") from None
-        return arrays
+        return read_arrays(self._folder, line.file, sha256=line.sha256)
 
 
 class _Stored(Mapping[str, Array]):
@@ -196,10 +211,32 @@ class _Stored(Mapping[str, Array]):
 
 
 def _lines(folder: Path) -> list[Sent]:
+    """The index, line by line; none where there is no folder.
+
+    Raises:
+        TranscriptError: a line is no line of messages.
+    """
     index = folder / _INDEX
-    if not index.is_file():
+    if not index.is_symlink() and not index.exists():
         return []
     try:
-        return [Sent(**json.loads(line)) for line in index.read_text().splitlines()]
-    except (json.JSONDecodeError, TypeError) as error:
-        raise TranscriptError(f"{index} has a broken line: {error}") from None
+        lines = read_file(folder, _INDEX, _MOST).decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise TranscriptError(f"{index} is no text: {error}") from None
+    return [] if lines == [""] else [_line(index, number, line) for number, line in enumerate(lines)]
+
+
+def _line(index: Path, number: int, text: str) -> Sent:
+    where = f"{index}, line {number + 1},"
+    try:
+        line = Sent.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise TranscriptError(f"{where} {said(error)}") from None
+    check_plain(f"{where} file", line.file)
+    if line.id != number:
+        raise TranscriptError(f"{where} has id {line.id} where {number} is due: ids count up from 0")
+    if len(line.clients) != len(line.weights):
+        raise TranscriptError(
+            f"{where} has {len(line.clients)} groups of clients and {len(line.weights)} weights; give each group one"
+        )
+    return line

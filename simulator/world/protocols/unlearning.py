@@ -12,7 +12,7 @@ from palimpsest.simulator.world.protocols.federation import PERTURBATION, Block,
 from palimpsest.simulator.world.protocols.strategy import States
 from palimpsest.simulator.world.records import Array, DeletionRequest, Forget, Params, Release
 from palimpsest.simulator.world.seeding import Key
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
+from palimpsest.simulator.world.specs import Ascent, ModelSpec, PrivateSteps
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,10 @@ class Retrainer(Protocol):
 
     def members(self, case: UnlearningCase, done: int) -> tuple[int, ...]:
         """The cohort that the round of recovery after ``done`` others would draw."""
+        ...
+
+    def ascending_round(self, cases: Sequence[UnlearningCase], ascent: Ascent) -> list[Params]:
+        """The model of each case after a round in which who asks ascends, and an ordinary cohort of the rest trains."""
         ...
 
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
