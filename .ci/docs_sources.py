@@ -5,11 +5,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import event_priority
+
 _PROJECT = Path(__file__).parents[1]
 _FOLDERS = ("attacks", "clients", "defenses", "server", "simulator")
 _kept: list[Any] = []
 
 
+@event_priority(100)  # before mkdocstrings reads its options
 def on_config(config: Any) -> Any:
     """Link the folders into a ``palimpsest``, as they are installed: mkdocstrings follows no editable install."""
     place = tempfile.TemporaryDirectory()

@@ -41,6 +41,14 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Zhou and Zhu 2025, arXiv 2502.14558",
     ),
+    "fuia-classes": Card(
+        target="palimpsest.attacks.fuia_classes:FuiaClasses",
+        summary="the server's: which classes a leaver took away, from its messages before and after, or its last one",
+        traits=("last layer",),
+        needs=("classes", "messages", "public sample", "n", "training", "unlearning rule"),
+        promises="labels",
+        source="Zhou and Zhu 2025, arXiv 2502.14558",
+    ),
     "draun": Card(
         target="palimpsest.attacks.draun:Draun",
         summary="the server's: records whose own local unlearning steps would give the update that the leaver sent",

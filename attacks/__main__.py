@@ -6,6 +6,7 @@ every attack another, so that an attack that crashes or takes too long ends by i
 handed, it finds in these processes; what the run knows beyond that was never in them.
 """
 
+import base64
 import ctypes
 import functools
 import importlib
@@ -28,6 +29,7 @@ from safetensors.numpy import save
 import palimpsest.attacks as attacks
 from palimpsest.attacks.confinement import confine
 from palimpsest.attacks.session import answer, check, check_heard, opened
+from palimpsest.simulator.world.models.given import receive
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Case
@@ -63,6 +65,7 @@ class Request(Frozen):
         attacks: one after the other.
         seconds: that each may take.
         path: where modules are looked for, as ``sys.path``.
+        models: networks that the program was given, as ``carried`` packs them, in base64.
     """
 
     folder: str
@@ -70,6 +73,7 @@ class Request(Frozen):
     path: tuple[str, ...]
     attacks: tuple[Wanted, ...]
     seconds: float
+    models: str = ""
 
 
 def main() -> None:
@@ -94,6 +98,7 @@ def _serve(request: Request) -> None:
     importlib.invalidate_caches()
     importlib.util.find_spec("_of_no_package")  # lists all folders of the path: attacks that are confined cannot
     try:
+        receive(base64.b64decode(request.models))
         known, cases, digest = opened(Path(request.folder))
     except Exception as error:
         _leave(Path(request.out) / "error.json", {"error": str(error)})

@@ -50,7 +50,7 @@ class ClassScore(Frozen):
         if loud and model.linear:
             found |= self._of_heads(loud, knowledge)
         elif loud:
-            found |= _of_networks(at_divergence(loud, knowledge, self.reads), knowledge)
+            found |= classes_of(at_divergence(loud, knowledge, self.reads), knowledge)
         return [found[case.index] for case in cases]
 
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
@@ -66,7 +66,8 @@ class ClassScore(Frozen):
         return {case.index: Labels(case.index, labels[i], evidence[i]) for i, case in enumerate(cases)}
 
 
-def _of_networks(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
+def classes_of(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
+    """Answers by case index, from the change of the last layer as it is; cases of one model before."""
     model = knowledge.model
     answers = {}
     for together in alike(cases, len(cases)):

@@ -1,6 +1,6 @@
 """The search for records whose gradient points along a change of the parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import Field
@@ -50,16 +50,23 @@ class Sought:
         match: the misfit at the model to which the changes belong, and its slope.
         y: ``[c, k]`` classes; of a regression residuals.
         target: ``[c, ...]`` float32 changes at length 1, as the match wants them.
+        early: the misfit of the first stage, where it is another one; of the same targets.
     """
 
     ground: Ground
     match: Match
     y: Tensor
     target: Tensor
+    early: Match | None = None
 
     def some(self, rows: Tensor) -> "Sought":
         """Of some deletions, each as often as ``rows`` names it."""
-        return Sought(self.ground, self.match, self.y[rows], self.target[rows])
+        return replace(self, y=self.y[rows], target=self.target[rows])
+
+    @property
+    def begun(self) -> "Sought":
+        """The same for the first stage."""
+        return self if self.early is None else replace(self, match=self.early)
 
 
 class Search(Frozen):
@@ -92,7 +99,7 @@ class Search(Frozen):
         count, restarts = starts.shape[:2]
         components, coarse = sought.ground.components, self.polish // 3
         slots = torch.arange(count).repeat_interleave(restarts)
-        x, misfit = self._descend(sought.some(slots), components, starts.flatten(0, 1), self.iterations)
+        x, misfit = self._descend(sought.begun.some(slots), components, starts.flatten(0, 1), self.iterations)
         best = restarts * torch.arange(count) + misfit.view(count, restarts).argmin(1)
         x, _ = self._descend(sought, components, x[best], coarse, falling=True)
         return self.refine(sought, x, self.polish - coarse)

@@ -1,6 +1,7 @@
 """Reconstruction of deleted records by gradient matching, for models of any architecture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,11 +16,13 @@ from palimpsest.attacks.descent import Ground, Search, Sought
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.linear import precise_model
-from palimpsest.attacks.matching import flat, matching
+from palimpsest.attacks.matching import added, features_apart, flat, matching
 from palimpsest.attacks.raw_difference import layered
+from palimpsest.attacks.seen_features import features_of
 from palimpsest.attacks.whitening import PublicGradients
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.rescaling import KINDS, nearest
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 
@@ -27,6 +30,8 @@ _TOGETHER = 64
 """Restarts descended at once, if their gradients fit."""
 _NUMBERS = 20_000_000
 """Numbers held at once in gradients of restarts."""
+_FEATURES = 30.0
+"""Weight of the misfit of features beside that of gradients."""
 _TINY = 1e-12
 
 
@@ -41,6 +46,10 @@ class Inversion(Search):
     nothing changed: the
     public mean, flagged. Guarantee: none.
 
+    Where one record's gradient was released itself, the last layer's change also tells what that layer saw of it
+    (``features_of``). The first stage then looks for a record with these features, the others for one that has them
+    and the gradient. That is beyond the paper.
+
     The paper descends in pixels by AdamW on the signs of the gradient, 10,000 iterations of 5 restarts. Adam on the
     gradient at length 1 needs a hundred to come as near, and in the public sample's components it comes nearer where
     pixels are many (docs/attacks-research.md).
@@ -49,18 +58,24 @@ class Inversion(Search):
         restarts: random starts.
         reads: ``pair``, or the first round in which training and unlearning differ, where there is such; all rounds
             tell a network's eavesdropper no more, as differences do not add up along a bent loss.
+        realigns: whether an mlp or a cnn is first rescaled, unit by unit, to be as near as can be to the model before:
+            undoes ``teleportation``, and changes next to nothing else.
     """
 
     card: ClassVar[Card] = CARDS["inversion"]
     kind: Literal["inversion"] = "inversion"
     restarts: int = Field(default=4, ge=1)
     reads: Reads = "auto"
+    realigns: bool = False
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         unread = [case for case in cases if case.silent or _unrelated(case, knowledge)]
         found = guesses(unread, knowledge, no_signal=True)
-        loud = at_divergence([case for case in cases if case.index not in found], knowledge, self.reads)
+        heard = [case for case in cases if case.index not in found]
+        if self.realigns and knowledge.facts.model.kind in KINDS:
+            heard = [replace(case, after=nearest(case.after, case.before)) for case in heard]
+        loud = at_divergence(heard, knowledge, self.reads)
         direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
         found |= layered(direct, knowledge)
         searched = [case for case in loud if case.index not in found]
@@ -99,6 +114,26 @@ def invert(
     Returns:
         Answers by case index.
     """
+    features = {i: seen for i, case in enumerate(cases) if (seen := features_of(case, knowledge.model)) is not None}
+    found: dict[int, Reconstruction] = {}
+    for rows in (list(features), [i for i in range(len(cases)) if i not in features]):
+        if rows:
+            told = None if labels is None else labels[rows]
+            seen_there = np.stack([features[i] for i in rows]) if rows[0] in features else None
+            found |= _inverted(how, [cases[i] for i in rows], knowledge, ground, starts[rows], told, seen_there)
+    return found
+
+
+def _inverted(
+    how: Search,
+    cases: Sequence[Case],
+    knowledge: PublicKnowledge,
+    ground: Ground,
+    starts: Array,
+    labels: Array | None,
+    seen: Array | None,
+) -> dict[int, Reconstruction]:
+    """The same of cases of which either all or none gave their features away, ``seen [c, p]``."""
     model, quick = precise_model(knowledge), quick_model(knowledge)
     before = model.tensors(cases[0].before)
     change = torch.stack([flat(model.tensors(case.after), model) - flat(before, model) for case in cases])
@@ -116,12 +151,23 @@ def invert(
     target = change if public is None else public.whiten(change.to(torch.float32))
     target = target / target.norm(dim=1, keepdim=True).clamp(min=_TINY)
     match = matching(quick, [quick.tensors(params) for params in path], None if public is None else public.whiten)
-    x, misfit = how.search(Sought(ground, match, y, target.to(torch.float32)), torch.tensor(starts))
+    sought = Sought(ground, match, y, target.to(torch.float32))
+    if seen is not None:
+        sought = _seeking_features(sought, quick, quick.tensors(path[0]), seen)
+    x, misfit = how.search(sought, torch.tensor(starts))
     x = x.double()
     if knowledge.facts.model.task == "regression":
         with torch.no_grad():
             y = model.scores(before, x)[..., 0] - y
     return {case.index: answer(case, x[i], y[i], misfit[i]) for i, case in enumerate(cases)}
+
+
+def _seeking_features(sought: Sought, model: Model, at: dict[str, Tensor], seen: Array) -> Sought:
+    """Of records whose features ``[c, p]`` were given away: they alone at first, then beside the gradient."""
+    begin = sought.target.shape[1]
+    early = features_apart(model, at, begin)
+    target = torch.cat([sought.target, torch.tensor(seen, dtype=torch.float32)], 1)
+    return replace(sought, match=added(sought.match, early, _FEATURES, begin), target=target, early=early)
 
 
 def quick_model(knowledge: PublicKnowledge) -> Model:

@@ -71,7 +71,7 @@ def head_of(params: Params, model: Model) -> Array:
 
 
 def _solved(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, LastLayer]:
-    """Of two optima: the public Hessian gives G at the model after the deletion, which no deleted record has seen."""
+    """Between two optima: the public Hessian gives G, at the model after the deletion."""
     if not cases:
         return {}
     before, after = (np.stack([theta(model) for model in models]) for models in _ends(cases))
@@ -95,7 +95,7 @@ def _stepped(case: Case, knowledge: PublicKnowledge) -> LastLayer:
 
 
 def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
-    """Of the first round that differs: the leaver's own message, freed of everybody else's.
+    """From the first round that differs: the leaver's message, with those of all others taken off.
 
     With Delta the leaver's change of the round's common model, w its weight and W that of all who took part,
     W (theta_{r+1} - theta_r) - (W - w) (theta'_{r+1} - theta_r) = w Delta. W is known on average; what is wrong with it

@@ -65,6 +65,40 @@ def linear_matching(model: Model) -> Match:
     return match
 
 
+def features_apart(model: Model, at: dict[str, Tensor], begin: int) -> Match:
+    """The squared distance of what the last layer sees of a record and of what it saw, over the square of the latter.
+
+    It has no jumps, and a length, on which contrast depends; and it costs a third of a misfit of gradients, as all
+    records go through the same network.
+
+    Args:
+        model: the architecture.
+        at: its parameters.
+        begin: where in a target the features stand; single records only.
+    """
+
+    def match(x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        wanted = target[:, begin:]
+        with torch.enable_grad():
+            moving = x.detach().requires_grad_()
+            seen = model.before_last(at, moving[:, 0]).flatten(1)
+            apart = ((seen - wanted) ** 2).sum(1) / (wanted**2).sum(1).clamp(min=_TINY)
+            (slope,) = torch.autograd.grad(apart.sum(), moving)
+        return slope, apart.detach()
+
+    return match
+
+
+def added(first: Match, second: Match, weight: float, begin: int) -> Match:
+    """Two misfits, one weighted: of a target's first ``begin`` numbers, and of a target."""
+
+    def match(x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        slopes, misfits = zip(first(x, y, target[:, :begin]), second(x, y, target), strict=True)
+        return slopes[0] + weight * slopes[1], misfits[0] + weight * misfits[1]
+
+    return match
+
+
 def gradients_apart(model: Model, at: dict[str, Tensor]) -> Match:
     """The squared distance of the gradient and a target of known length, over the target's square; autograd.
 

@@ -1,4 +1,4 @@
-"""Reconstruction of the records of many deletions jointly: each release tells something of the others' operator."""
+"""Reconstruction of the records of many deletions jointly: each release tells of the others' operator."""
 
 from collections.abc import Sequence as Listed
 from typing import ClassVar, Literal

@@ -84,7 +84,7 @@ def opened(directory: Path, knowledge: PublicKnowledge | None = None) -> tuple[P
 
 
 def randomness(digest: str, kind: str) -> np.random.Generator:
-    """An attack's own random numbers: from what everybody holds, so that they lead to nothing that is secret.
+    """An attack's random numbers, derived from public things alone, so that they tell no secret.
 
     Args:
         digest: of the transcript that is attacked.

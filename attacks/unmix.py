@@ -1,4 +1,4 @@
-"""Reconstruction of several records deleted at once: the residuals are functions of the records, and that unmixes."""
+"""Reconstruction of several records deleted at once: residuals, functions of the records, tell them apart."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal

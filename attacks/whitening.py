@@ -1,4 +1,4 @@
-"""What a change of a network owes to other records, told by the public sample and turned down."""
+"""The part of a network's change that any record would cause, estimated on the public sample and turned down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Clients' updates bounded in length, each of the same weight: what client-level privacy adds up."""
+"""The sum of clients' updates under client-level privacy: each bounded in length, all of the same weight."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The records of the clients behind one host, as the answers to questions read them."""
+"""The records of the clients behind one host; every read goes past the tombstones."""
 
 from collections.abc import Mapping, Sequence
 

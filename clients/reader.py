@@ -19,7 +19,7 @@ CACHE_BYTES = 2**30
 
 
 class Reader:
-    """Reads one population; keeps what full-batch optimisers come back for."""
+    """Reads one population; keeps in memory what full-batch optimisers read again and again."""
 
     def __init__(self, population: AbstractPopulation) -> None:
         self.population = population

@@ -66,6 +66,13 @@ CARDS: dict[str, Card] = {
         summary="release parameters in fewer significant bits",
         places=("release",),
     ),
+    "teleportation": Card(
+        target="palimpsest.defenses.teleportation:Teleportation",
+        summary="release unlearned networks at other scales of their hidden units: they compute the same",
+        models=("mlp", "cnn"),
+        places=("release",),
+        source="Maheri et al. 2025 (WARP), arXiv 2512.00272",
+    ),
     "finetuning": Card(
         target="palimpsest.defenses.finetuning:Finetuning",
         summary="ordinary rounds, unheard, between an unlearning and its release",

@@ -9,18 +9,14 @@ training and attack together, whatever the attack knows of the other units. It b
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, reduce
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
 
+from palimpsest.defenses.losses import losses
 from palimpsest.simulator.world.privacy.account import Spending
 
-if TYPE_CHECKING:
-    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
-
-_FINEST, _POINTS = 1e-4, 10_000
 _LOWEST, _HIGHEST = -20.0, 40.0
 
 
@@ -48,9 +44,10 @@ def blow_up(spending: Spending, kappa: float) -> float:
         return kappa
     if any(noise == 0.0 for noise, _ in read):
         return 1.0
-    mu = math.sqrt(sum(steps / noise**2 for (noise, rate), steps in read.items() if rate == 1.0))
+    mu = math.hypot(*(math.sqrt(steps) / noise for (noise, rate), steps in read.items() if rate == 1.0))
     sampled = tuple(sorted((noise, rate, steps) for (noise, rate), steps in read.items() if rate < 1.0))
-    return _least(sampled, mu, kappa) if sampled else gaussian_blow_up(mu, kappa)
+    unsampled = gaussian_blow_up(math.hypot(*(math.sqrt(steps) / noise for (noise, _), steps in read.items())), kappa)
+    return min(unsampled, _least(sampled, mu, kappa)) if sampled else unsampled
 
 
 def group_blow_up(units: Sequence[Spending], kappa: float) -> float:
@@ -69,35 +66,18 @@ def group_blow_up(units: Sequence[Spending], kappa: float) -> float:
 
 @lru_cache(maxsize=4096)  # the units of an arm have mostly spent the same, and are asked about the same events
 def _least(sampled: tuple[tuple[float, float, int], ...], mu: float, kappa: float) -> float:
-    """The least of e^epsilon kappa + delta(epsilon), which has one valley.
+    """The least of e^epsilon kappa + delta(epsilon), which has one minimum.
 
     An epsilon above -log kappa gives more than 1; one below -20 could lower gamma by 2e-9 at most.
     """
-    losses = _losses(sampled, mu)
+    try:
+        composed = losses(sampled, mu)
+    except OverflowError:  # noise so small that one step's loss has no exponential
+        return 1.0
 
     def bound(epsilon: float) -> float:
-        return math.exp(epsilon) * kappa + float(losses.get_delta_for_epsilon(epsilon))
+        return math.exp(epsilon) * kappa + float(composed.get_delta_for_epsilon(epsilon))
 
     highest = min(_HIGHEST, -math.log(kappa)) if kappa > 0.0 else _HIGHEST
-    found = minimize_scalar(bound, bounds=(_LOWEST, highest), method="bounded", options={"xatol": 1e-6})
-    return min(1.0, float(found.fun))
-
-
-@lru_cache(maxsize=32)
-def _losses(sampled: tuple[tuple[float, float, int], ...], mu: float) -> "PrivacyLossDistribution":
-    """Distribution of the privacy loss of (noise multiplier, rate, steps) and of mu-GDP, composed, rounded up.
-
-    Losses are rounded to multiples of an interval that lets a single step have some 10,000 of them.
-    """
-    # Imported where it is needed: most runs spend nothing.
-    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism
-
-    reach = [1.0 / noise for noise, _, _ in sampled] + [mu]
-    interval = max(_FINEST, *((0.5 * one**2 + 10.0 * one) / _POINTS for one in reach))
-    parts = [
-        from_gaussian_mechanism(noise, sampling_prob=rate, value_discretization_interval=interval).self_compose(steps)
-        for noise, rate, steps in sampled
-    ]
-    if mu > 0.0:
-        parts.append(from_gaussian_mechanism(1.0 / mu, value_discretization_interval=interval))
-    return reduce(PrivacyLossDistribution.compose, parts)
+    valley = minimize_scalar(bound, bounds=(_LOWEST, highest), method="bounded", options={"xatol": 1e-6})
+    return min(1.0, float(valley.fun))

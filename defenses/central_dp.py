@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from palimpsest.defenses import CARDS
+from palimpsest.defenses.calibrated import CalibratedNoise
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, Round
@@ -13,7 +14,7 @@ from palimpsest.simulator.world.protocols.federation import BlockResult
 from palimpsest.simulator.world.specs import Recipe
 
 
-class CentralDp(Defense):
+class CentralDp(CalibratedNoise):
     """Equally weighted, clipped updates and noise on their sum (DP-FedAvg; McMahan et al., ICLR 2018).
 
     A round steps by (sum of u_k min(1, S / ||u_k||) + N(0, (z S)^2)) / m, m the EXPECTED cohort: weights by size would
@@ -28,7 +29,7 @@ class CentralDp(Defense):
     ``privacy.sampling_is_secret`` and Poisson sampling everybody pays for every round, at the sampling rate.
 
     Attributes:
-        noise_multiplier: z.
+        noise_multiplier, target_epsilon: z, or what it is found for.
         clip: S; where it adapts, what it starts from.
         target_quantile: share of updates that should not be clipped; None: S stays.
         clip_learning_rate: eta.
@@ -37,7 +38,6 @@ class CentralDp(Defense):
 
     card: ClassVar[Card] = CARDS["central-dp"]
     kind: Literal["central-dp"] = "central-dp"
-    noise_multiplier: float = Field(default=1.0, gt=0)
     clip: float = Field(default=1.0, gt=0)
     target_quantile: float | None = Field(default=None, gt=0, lt=1)
     clip_learning_rate: float = Field(default=0.2, gt=0)
@@ -45,10 +45,11 @@ class CentralDp(Defense):
 
     @model_validator(mode="after")
     def _count_affordable(self) -> "CentralDp":
-        if self.count_noise is not None and 2.0 * self.count_noise <= self.noise_multiplier:
+        noise = self.noise_multiplier
+        if noise is not None and self.count_noise is not None and 2.0 * self.count_noise <= noise:
             raise ValueError(
-                f"count_noise = {self.count_noise:g} alone costs as much as noise_multiplier = "
-                f"{self.noise_multiplier:g} allows; give more than half of it"
+                f"count_noise = {self.count_noise:g} alone costs as much as noise_multiplier = {noise:g} allows; give "
+                f"more than half of it"
             )
         return self
 
@@ -70,14 +71,18 @@ class CentralDp(Defense):
         return noised, {"clip": clip * math.exp(-self.clip_learning_rate * (share - self.target_quantile))}
 
     def update_noise(self, expected: float) -> float:
-        """Deviation of the noise on the sum over S: z, or more where a count is paid from the same purse."""
+        """Deviation of the noise on the sum over S: z, or more where a noised count shares the budget."""
         if self.target_quantile is None:
-            return self.noise_multiplier
-        return 1.0 / math.sqrt(self.noise_multiplier**-2 - (2.0 * self._count_noise(expected)) ** -2)
+            return self.sigma
+        return 1.0 / math.sqrt(self.sigma**-2 - (2.0 * self._count_noise(expected)) ** -2)
 
     def charge(self, recipe: Recipe, size: int) -> Charge:
         """A round: one Gaussian mechanism."""
-        return Charge(self.noise_multiplier)
+        return Charge(self.sigma)
+
+    def at_unit_noise(self) -> tuple[Defense, float]:
+        """A round is one step, and the noise on the count is within the same price."""
+        return self.model_copy(update={"noise_multiplier": 1.0, "target_quantile": None}), self.sigma
 
     def _count_noise(self, expected: float) -> float:
-        return self.count_noise or max(expected / 20.0, self.noise_multiplier)
+        return self.count_noise or max(expected / 20.0, self.sigma)

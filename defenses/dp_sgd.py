@@ -1,19 +1,17 @@
 """Record-level differential privacy inside each client."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from palimpsest.defenses import CARDS
-from palimpsest.defenses.calibration import one_strength, smallest_noise
+from palimpsest.defenses.calibrated import CalibratedNoise
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.privacy.account import Charge
-from palimpsest.simulator.world.protocols.defense import Defense
 from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
-class DpSgd(Defense):
+class DpSgd(CalibratedNoise):
     """Clients step by clipped, noised sums over Poisson batches (DP-SGD; Abadi et al., CCS 2016).
 
     Each record's gradient is cut to length C, N(0, (sigma C)^2) is added to the sum over a batch, and the step divides
@@ -27,48 +25,21 @@ class DpSgd(Defense):
 
     Attributes:
         clip: C.
-        noise_multiplier: sigma.
-        target_epsilon: in its place: the smallest sigma with which no record pays more for the TRAINING; what follows
-            a deletion is paid on top.
     """
 
     card: ClassVar[Card] = CARDS["dp-sgd"]
     kind: Literal["dp-sgd"] = "dp-sgd"
     clip: float = Field(default=1.0, gt=0)
-    noise_multiplier: float | None = Field(default=None, gt=0)
-    target_epsilon: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_strength(cls, given: Any) -> Any:
-        return one_strength(given, 1.0)
 
     def local_training(self, recipe: Recipe) -> Recipe:
         """The same recipe by private steps."""
-        return recipe.model_copy(update={"private": PrivateSteps(clip=self.clip, noise_multiplier=self._sigma)})
+        return recipe.model_copy(update={"private": PrivateSteps(clip=self.clip, noise_multiplier=self.sigma)})
 
     def charge(self, recipe: Recipe, size: int) -> Charge:
         """A round: as many Poisson batches as it has steps."""
         batches = max(1, -(-size // recipe.batch_size))
-        return Charge(self._sigma, 1.0 / batches, recipe.local_steps or batches * recipe.local_epochs)
+        return Charge(self.sigma, 1.0 / batches, recipe.local_steps or batches * recipe.local_epochs)
 
     def charge_once(self) -> Charge:
         """One noised sum over everything: nothing is sampled, so nothing amplifies."""
-        return Charge(self._sigma)
-
-    def calibrated(self, spends: Callable[[Defense], float]) -> Defense:
-        """Find sigma for ``target_epsilon``."""
-        target = self.target_epsilon
-        if target is None:
-            return self
-        sigma = smallest_noise(lambda sigma: spends(self._with(sigma)), target)
-        return self._with(sigma)
-
-    def _with(self, sigma: float) -> "DpSgd":
-        return DpSgd(clip=self.clip, noise_multiplier=sigma)
-
-    @property
-    def _sigma(self) -> float:
-        if self.noise_multiplier is None:
-            raise ValueError("dp-sgd with target_epsilon has no noise multiplier before it is calibrated to a training")
-        return self.noise_multiplier
+        return Charge(self.sigma)

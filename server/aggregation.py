@@ -1,4 +1,4 @@
-"""Where the server adds up or solves, the defense has its say, and the account is charged."""
+"""What the server adds up or solves passes through the defense, and the account of privacy is charged."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def aggregated(
     clients: Sequence[int],
     memory: Memory,
 ) -> tuple[BlockResult, Memory]:
-    """What the defense lets through of one round's sums, and what it remembers.
+    """Pass one round's sums through the defense; return them, and what the defense remembers.
 
     Args:
         setup: of the training.
@@ -50,7 +50,7 @@ def aggregated(
 
 
 def solved_ridge(setup: Setup, branch: int, forget: Forget, stream: Key, exact: Statistics) -> Params:
-    """Ridge from statistics, as the defense lets it be known: it may change these, and what comes of them.
+    """Solve ridge under the defense, which may change the statistics and the solution.
 
     Args:
         setup: of the training.
@@ -65,7 +65,7 @@ def solved_ridge(setup: Setup, branch: int, forget: Forget, stream: Key, exact: 
 
 
 def solved(setup: Setup, branch: int, forget: Forget, stream: Key, model: Params) -> Params:
-    """A model that was solved for, as the defense lets it be known; everybody whose data it read is charged."""
+    """Pass a solved model through the defense; every client whose data it read is charged."""
     part = private_part(setup.defense)
     if part is not None and part.card.pays_at == "aggregation":
         setup.account.charge(branch, None, forget, part.charge(setup.recipe, 0))

@@ -63,7 +63,7 @@ def expected_cohort(setup: Setup, lineage: Lineage) -> float:
 def cut(
     setup: Setup, lineage: Lineage, model: int, clients: Sequence[int], update_clip: float = 0.0
 ) -> Iterator[Block]:
-    """Cut clients into blocks, by site, size before any deletion and then id: no cut carries a trace of one."""
+    """Cut clients into blocks by site, then size before any deletion, then id: blocks tell nothing of deletions."""
     ids = np.asarray(clients, dtype=np.int64)
     homes = site_of(ids, len(setup.sizes), setup.sites)
     order = np.lexsort((ids, -setup.sizes[ids], homes))

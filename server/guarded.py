@@ -1,4 +1,4 @@
-"""The way to clients under noise of their own: every reading is charged, and a reading in the clear is refused."""
+"""Clients that add noise themselves: each question is charged to the account; one without noise is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 
 class UnprotectedError(RunFailure):
-    """Something asked clients for what their privacy does not let them say."""
+    """Clients were asked a question that they would answer without noise, under a defense that promises privacy."""
 
 
 def guarded(federation: Federation, setup: Setup) -> Federation:
@@ -27,7 +27,7 @@ def guarded(federation: Federation, setup: Setup) -> Federation:
 
 @dataclass(frozen=True)
 class GuardedFederation:
-    """A ``Federation`` whose clients answer in private only.
+    """A ``Federation`` that lets through only questions whose answers carry the clients' noise.
 
     Attributes:
         inner: the clients.

@@ -1,4 +1,4 @@
-"""The way to clients under a curious server: what they send is written down, and no bit of the training changes."""
+"""Clients under a curious server: what they send is written down; the training does not change by a bit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -133,7 +133,7 @@ def _summed(question: Train | Gradient, blocks: Sequence[Block], results: Sequen
 
 
 def _singly(block: Block) -> list[Block]:
-    """One block a client."""
+    """The block cut into blocks of one client each."""
     return [
         replace(block, clients=(client,), forget={client: block.forget[client]} if client in block.forget else {})
         for client in block.clients

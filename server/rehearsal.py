@@ -1,4 +1,4 @@
-"""What something will spend, before it is done: the server does it with clients that say nothing.
+"""What a training or an unlearning will spend of privacy: the server goes through it with clients that answer zeros.
 
 Under privacy who takes part, and how often, is a function of sizes and seed alone, so a rehearsal charges an account
 exactly what the performance will.

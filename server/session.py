@@ -75,7 +75,7 @@ class ChainState:
 
 
 class Treasurer(Protocol):
-    """Reads the account, and minds the budget."""
+    """Reads the account of privacy, and refuses what would exceed the budget."""
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why its processing cannot be afforded."""
@@ -130,10 +130,9 @@ class Session:
 
         The trunk is heard up to the last request: rounds after it are in no branch's past.
         """
-        shown = self.history.record.after(
-            max((request.round for request in requests), default=self.history.record.setup.rounds)
-        )
-        ids = [self.publish(release, None)[0] for release in self.history.record.releases[: shown + 1]]
+        record = self.history.record
+        shown = record.after(max((request.round for request in requests), default=record.setup.rounds))
+        ids = [self.publish(release, None)[0] for release in record.releases[: shown + 1]]
         alone = requests[0] if len(requests) == 1 else None
         rounds = sorted({request.round for request in requests})
         moved = {round: self._ordinary_rounds(round, alone) for round in rounds}
@@ -257,10 +256,8 @@ class Session:
 
     def _ordinary_rounds(self, round: int, request: DeletionRequest | None) -> Outcome:
         """The trunk's model after ``rounds_between`` more rounds that nobody outside sees, for one request or all."""
-        release, states = (
-            self.history.record.releases[self.history.record.after(round)],
-            self.history.record.states_after(round),
-        )
+        record = self.history.record
+        release, states = record.releases[record.after(round)], record.states_after(round)
         last = Outcome(release, states=states)
         self.history.record.setup.account.fork(_between(round), round=round)
         start = ChainState(0, release.params, round, {}, None, states=states)
@@ -323,17 +320,15 @@ class Session:
     def _complete(
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        deletes = self.unlearner.card.deletes
+        """Have clients refuse the deleted records, then write into the ledger that requests are done."""
+        deletes, sizes = self.unlearner.card.deletes, self.history.record.setup.sizes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
                 about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
-                empty = (
-                    {"warning": NOBODY_LEFT} if deletes and not left(self.history.record.sizes, case.forgotten) else {}
-                )
+                empty = {"warning": NOBODY_LEFT} if deletes and not left(sizes, case.forgotten) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid, **empty)
 
 

@@ -55,7 +55,7 @@ class TrainingPlan(Frozen):
     perturbation: float = 0.0
 
     def rate(self, round: int) -> float:
-        """The factor of the learning rate in a round, from 0; rounds after the plan's are as its last one."""
+        """The factor of the learning rate in a round, counted from 0; after the last round it stays as it was there."""
         return _SCHEDULES[self.schedule](min(round, self.rounds - 1), self)
 
 
@@ -139,7 +139,7 @@ class Setup:
 
     @property
     def amplified(self) -> bool:
-        """Whether a client's privacy may count on nobody knowing whether it took part."""
+        """Whether nobody but the server knows who took part, so that sampling amplifies a client's privacy."""
         return self.sampling_is_secret and self.plan.sampling_rate > 0.0
 
     def noise(self, key: Key) -> Key:
@@ -147,7 +147,7 @@ class Setup:
         return SECRET if self.secure_noise else key
 
     def remembered(self, round: int) -> Memory:
-        """What a model that goes on from so many rounds of training lets the defense start with: what the trunk had."""
+        """What the defense remembered in the trunk after so many rounds: training on from there starts with it."""
         return self.memories[min(round, len(self.memories) - 1)] if round and self.memories else {}
 
 

@@ -32,7 +32,7 @@ def members(setup: Setup, shard: int) -> Array:
 
 
 def shard_of(setup: Setup, client: int) -> int:
-    """The shard that a client belongs to for good."""
+    """The shard of a client; it never changes."""
     return next(s for s in range(setup.plan.shards) if np.isin(client, members(setup, s)))
 
 

@@ -21,7 +21,7 @@ _TOGETHER = 2**26
 def rounds(
     setup: Setup, lineages: Sequence[Lineage], starts: Sequence[Params], federation: Federation
 ) -> Iterator[Step]:
-    """Yield the exact minimiser once for each lineage, as the defense lets it be known.
+    """Yield the exact minimiser once for each lineage, after the defense.
 
     Clients send X~^T X~ and X~^T Y of what they retain; a perturbation b of the objective is taken off X~^T Y, in what
     the server keeps too. ``starts`` do not matter, the optimum is unique. A block that forgets nothing is asked once.

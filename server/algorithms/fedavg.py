@@ -1,4 +1,4 @@
-"""Federated averaging (McMahan et al., AISTATS 2017) and the strategies that come of it, of many models at once."""
+"""Federated averaging (McMahan et al., AISTATS 2017) and the strategies built on it, for many models at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

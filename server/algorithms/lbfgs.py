@@ -140,7 +140,7 @@ def _solved(
 
 
 def _inverse_hessian_times(gradient: Array, pairs: Sequence[Pair]) -> Array:
-    """The two-loop recursion; in place, as it is memory that it waits for."""
+    """The two-loop recursion, in place: moving memory is what takes its time."""
     q, weights = gradient.copy(), []
     for s, y, curvature in reversed(pairs):
         weight = float(s @ q) / curvature

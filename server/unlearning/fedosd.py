@@ -117,6 +117,6 @@ def _without_return(model: Params, stepped: Params, origin: Params) -> Params:
 
 
 def _stretched(part: Array, length: float) -> Array:
-    """What a projection left of a vector, at the vector's length; where it left rounding errors alone, nothing."""
+    """What a projection left of a vector, at the vector's length; zeros where it left nothing but rounding errors."""
     left = float(np.linalg.norm(part))
     return part * (length / left) if left > ROUNDING * length else np.zeros_like(part)

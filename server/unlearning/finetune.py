@@ -37,5 +37,5 @@ class Finetune(Frozen):
         return Forecast(rounds, work.updates(rounds), rounds)
 
     def public_rule(self) -> tuple[str, float]:
-        """A few rounds of training on lead from wherever the model was to no optimum."""
+        """After a few more rounds of training the model is at no optimum."""
         return "unknown", 1.0

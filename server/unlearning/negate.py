@@ -46,5 +46,5 @@ class Not(Frozen):
         return Forecast(rounds, work.updates(rounds), rounds + len(work.requests))
 
     def public_rule(self) -> tuple[str, float]:
-        """The first layer is negated, and a few rounds of training on lead to no optimum."""
+        """With its first layer negated, the model reaches no optimum in a few more rounds of training."""
         return "unknown", 1.0

@@ -32,7 +32,6 @@ from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.upload import Tracked, track
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.models.kinds import suits
-from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import Array, branch_of
@@ -98,7 +97,7 @@ def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     if kind not in attacked.answers:
         raise ScenarioError(f"{arm.id}: {attacked.failures.get(kind, 'the attack did not answer')}")
     answers = attacked.answers
-    marked = mark(kind, answers[kind], _material(files, truth, result, arm, ground, method))
+    marked = mark(kind, answers[kind], material_of(files, truth, result, arm, ground, "challenge" in method.card.needs))
     files.add_answers(answers)
     files.write_scores(_scores(files.scores(), marked, kind))
     attacks = {**result.to_json()["attacks"], kind: marked.figures}
@@ -114,10 +113,22 @@ def _scores(before: pd.DataFrame | None, marked: Mark, kind: str) -> pd.DataFram
     return pd.concat([*kept, marked.frame], ignore_index=True)
 
 
-def _material(
-    files: ArmFiles, truth: Records, result: ArmResult, arm: Arm, ground: Groundwork, method: Attack
+def material_of(
+    files: ArmFiles, truth: Records, result: ArmResult, arm: Arm, ground: Groundwork, challenged: bool
 ) -> Material:
-    """What the answers are scored against: the deleted records, the whole public sample, and held-out records."""
+    """What the answers are scored against: the deleted records, the whole public sample, and held-out records.
+
+    Args:
+        files: of the arm.
+        truth: its deleted records.
+        result: what was found of it.
+        arm: as it was planned.
+        ground: its training.
+        challenged: whether the solution of its challenge is wanted too.
+
+    Raises:
+        ScenarioError: the challenge cannot be posed again.
+    """
     population = ground.population
     known = PublicKnowledge.open(files.transcript / "knowledge.json")
     whole = replace(known, x=np.asarray(population.public_x, np.float64), y=np.asarray(population.public_y))
@@ -126,7 +137,7 @@ def _material(
         for case in np.unique(truth.case)
         if len(rows := truth.of_case(int(case)))
     ]
-    status = _status(known, result, arm, ground) if "challenge" in method.card.needs else None
+    status = _status(known, result, arm, ground) if challenged else None
     held_out = np.asarray(population.test_x, dtype=np.float64)
     return Material(truths, whole, held_out, status, arm.entropy)
 

@@ -1,5 +1,6 @@
 """A run's attacks, in a process that is handed a copy of the transcript and nothing else."""
 
+import base64
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ from palimpsest.attacks.cost import Cost
 from palimpsest.attacks.session import Answer, joined
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.world.errors import RunFailure, TranscriptError
+from palimpsest.simulator.world.models.given import carried
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.streams import each_alone, withheld
@@ -78,10 +80,12 @@ def run_attacks(
         }
         for attack in attacks
     ]
+    models = base64.b64encode(carried()).decode()
     said: dict[str, list[Answer | str]] = {attack.kind: [] for attack in attacks}
     for folder in _handed(transcript):
         with tempfile.TemporaryDirectory() as out:
             request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
+            request |= {"models": models}
             _process().ask(request)
             broken = Path(out) / "error.json"
             if broken.is_file():

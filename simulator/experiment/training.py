@@ -151,7 +151,8 @@ class Trunk:
         cases = self._cases()
         federation = partial(self.ground.federation, self.grid)
         self.reference = retrained(self.history, federation, cases, how.retrainings, self.yardstick.on_test)
-        self.reference.relearning = self.relearn("reference", cases, self.reference.models[0], how.relearning)
+        if how.relearning:
+            self.reference.relearning = self.relearn("reference", cases, self.reference.models[0], how.relearning)
 
     def relearn(
         self, arm: str, cases: Sequence[UnlearningCase], models: Mapping[int, Params], most: int

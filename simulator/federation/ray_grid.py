@@ -10,6 +10,7 @@ from ray.exceptions import ObjectLostError, RayTaskError
 
 from palimpsest.simulator.federation.cluster import DEATHS, ClusterError, await_hosts, refuge
 from palimpsest.simulator.federation.local_grid import LocalGrid, _error, _host_context, _load_app
+from palimpsest.simulator.world.models.given import carried, receive
 
 STATEFUL = "query.tombstone"
 """Messages that change what a host remembers: a restarted host hears them again."""
@@ -28,10 +29,11 @@ Done = TypeVar("Done")
 class _RayHost:
     """One host: the ClientApp and its context in a process of its own, with a single torch and BLAS thread."""
 
-    def __init__(self, node: int, hosts: int) -> None:
+    def __init__(self, node: int, hosts: int, models: bytes) -> None:
         import torch
 
         torch.set_num_threads(1)
+        receive(models)
         self._app = _load_app()
         self._context = _host_context(node, hosts)
 
@@ -60,13 +62,16 @@ class RayGrid(LocalGrid):
         self._gpus = gpus
         self._here = here
         self._hosts = len(self._nodes)
+        self._models = carried()
         self._remembered: dict[int, list[Message]] = {node: [] for node in self._nodes}
         self._actors = {node: self._new_actor(node) for node in self._nodes}
         self._futures: dict[str, ray.ObjectRef[Message]] = {}
         self.replaced = 0
 
     def _new_actor(self, node: int, **place: Any) -> Any:
-        actor = _REMOTE_HOST.options(**({"num_cpus": 1, "num_gpus": self._gpus} | place)).remote(node, self._hosts)
+        actor = _REMOTE_HOST.options(**({"num_cpus": 1, "num_gpus": self._gpus} | place)).remote(
+            node, self._hosts, self._models
+        )
         for message in self._remembered[node]:
             actor.handle.remote(message)
         return actor

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from palimpsest.server.setup import Setup
-from palimpsest.simulator.federation.federation import GridFederation
-from palimpsest.simulator.federation.grids import Grid
+from palimpsest.server.blocks import cohort
+from palimpsest.server.setup import Lineage, Setup
 from palimpsest.simulator.planning.plan import Prefix, Setting
 from palimpsest.simulator.planning.privacy import defended
 from palimpsest.simulator.planning.public_sample import sample
@@ -19,6 +18,10 @@ from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import DeletionRequest
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.federation.federation import GridFederation
+    from palimpsest.simulator.federation.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Groundwork:
             sampling_is_secret=scenario.privacy.sampling_is_secret,
         )
         _check_model(prefix, model_of(setup.spec))
+        _check_cohorts(setup)
         setup = replace(setup, start=public_start(setting, population, setup, seed))
         setup = defended(setup, prefix.defenses, scenario.privacy)
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
@@ -83,14 +87,26 @@ class Groundwork:
         directory = self.directory.resolve()
         return _mapped, (self.setting, self.seed, self.entropy, directory, self.setup, self.requests, self.device)
 
-    def federation(self, grid: Grid, arm: str) -> GridFederation:
+    def federation(self, grid: "Grid", arm: str) -> "GridFederation":
         """The clients under one arm's tombstones, with costs of its own."""
+        from palimpsest.simulator.federation.federation import GridFederation  # with Flower and Ray: a second
+
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
         return GridFederation(grid, about, self.population.sizes, self.entropy, arm, self.setup.sites, self.device)
 
 
 def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> Groundwork:
     return Groundwork(setting, seed, entropy, open_population(setting.data, directory), directory, *rest)
+
+
+def _check_cohorts(setup: Setup) -> None:
+    """Refuse client sampling that trains nobody."""
+    rate, lineage = setup.plan.sampling_rate, Lineage(branch=0, forget={})
+    if rate and not any(cohort(setup, lineage, round) for round in range(setup.rounds)):
+        raise DataError(
+            f"training.sampling.rate = {rate:g}: no client takes part in any of the {setup.rounds} rounds of seed "
+            f"{setup.seed}; with {len(setup.sizes)} clients a rate of {1.0 / len(setup.sizes):.2g} draws one a round"
+        )
 
 
 def _check_model(prefix: Prefix, model: Model) -> None:

@@ -75,6 +75,10 @@ class ArmFiles:
         """Whether the arm is done: its results are written last."""
         return self._path("arms", "json").is_file()
 
+    def finished_at(self) -> float:
+        """When the arm was done, in seconds since 1970."""
+        return self._path("arms", "json").stat().st_mtime
+
     def write_result(self, result: ArmResult) -> None:
         """Write the arm's entry of ``results.json``; this finishes the arm."""
         write_atomically(self._made("arms", "json"), result.to_text())

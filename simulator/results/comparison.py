@@ -17,6 +17,7 @@ from palimpsest.simulator.world.files import write_atomically
 
 BASELINE = "finetune"
 _ALPHA = 0.05
+_RESAMPLES = 2000
 _Gap = Callable[[pd.DataFrame, ArmResult], pd.Series]
 _Figure = Callable[[ArmResult], float | None]
 _Pair = Callable[[ArmResult], tuple[float | None, float | None]]
@@ -32,6 +33,8 @@ class Line:
         apart: distance to retraining, over the distance between two retrainings: 1 is as good as retraining gets.
         figures: what the table shows beside it, by column; what does not apply is absent.
         share: client updates, over those of the retraining of all requests.
+        interval: 95 % of ``apart``, by bootstrap over seeds; None of fewer seeds than make one.
+        rank: one more than the ways of unlearning whose whole interval lies below this one's; None without intervals.
     """
 
     label: str
@@ -39,6 +42,8 @@ class Line:
     apart: float
     figures: Mapping[str, str] = field(default_factory=dict)
     share: float = 0.0
+    interval: tuple[float, float] | None = None
+    rank: int | None = None
 
 
 def applies(run: RunFiles) -> bool:
@@ -59,12 +64,22 @@ def lines(run: RunFiles, variant: str) -> list[Line]:
     settings = _settings(run, variant)
     baseline = next((each for each in settings if each.arms[0].unlearning.method == BASELINE), None)
     found = [_line(run, each, baseline) for each in settings]
-    return sorted(found, key=lambda line: line.apart)
+    return _ranked(sorted(found, key=lambda line: line.apart))
+
+
+def _ranked(found: Sequence[Line]) -> list[Line]:
+    """Lines with their ranks, where all of them have an interval: equal ranks are not told apart."""
+    ends = [line.interval for line in found]
+    if not all(ends):
+        return list(found)
+    highs = [end[1] for end in ends if end]
+    ranks = [1 + sum(high < end[0] for high in highs) for end in ends if end]
+    return [replace(line, rank=rank) for line, rank in zip(found, ranks, strict=True)]
 
 
 def table(run: RunFiles) -> Table:
     """The table at the end of a run that compares ways of unlearning."""
-    columns = ["unlearning", "apart", *(name for name in _COLUMNS if name not in _WRITTEN_ONLY), *_AGAINST]
+    columns = ["unlearning", "apart", "rank", *(name for name in _COLUMNS if name not in _WRITTEN_ONLY), *_AGAINST]
     settings = {variant: _rows(run, variant) for variant in run.variants()}
     shown = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in columns:
@@ -79,7 +94,7 @@ def table(run: RunFiles) -> Table:
 
 def markdown(run: RunFiles) -> str:
     """The same as markdown, a table a setting: what ``comparison.md`` of a run holds."""
-    columns = ["unlearning", "apart", *_COLUMNS, *_AGAINST]
+    columns = ["unlearning", "apart", "rank", *_COLUMNS, *_AGAINST]
     text = [_LEGEND, ""]
     for variant in run.variants():
         text += [f"### {variant}", ""] if variant else []
@@ -92,7 +107,10 @@ def markdown(run: RunFiles) -> str:
 _LEGEND = (
     "Medians or means over requests, then means over seeds. `apart`: distance to retraining over the distance between "
     "two retrainings (symmetric KL divergence on the test records; of parameters where scores are no probabilities): 1 "
-    "is as near as a retraining is; `L2`: the same of parameters. As differences to retraining: accuracy on `test` "
+    "is as near as a retraining is; of six seeds or more with its 95 % interval, by bootstrap over them, and `rank` is "
+    "one more than the ways whose whole interval lies below it: equal ranks are not told apart, and where there are no "
+    "intervals nothing is ranked, whatever the order of lines; `L2`: the same of parameters. As differences to "
+    "retraining: accuracy on `test` "
     "records and of the `worst client`, and on what was to be forgotten `forget loss`, membership `AUC` (`!`: the test "
     "finds no members in the trained model either) and `backdoor` success. `relearn`: rounds until what was deleted is "
     "known again. `updates`: client updates over retraining's. `kept`: at the server. `speed-up`: seconds that "
@@ -107,8 +125,16 @@ def _rows(run: RunFiles, variant: str) -> list[dict[str, str]]:
     arms = [arm for setting in _settings(run, variant) for arm in setting.arms]
     spread = {name: text for name, cell in _SPREADS.items() if (text := cell(arms))}
     first = {"unlearning": "(retrainings)", "apart": "1.00", **spread}
-    rest = [{"unlearning": line.label, "apart": f"{line.apart:.2f}", **line.figures} for line in lines(run, variant)]
+    rest = [{"unlearning": line.label, **_distance(line), **line.figures} for line in lines(run, variant)]
     return [first, *rest]
+
+
+def _distance(line: Line) -> dict[str, str]:
+    """The cells of the distance and its rank."""
+    cells = {"apart": f"{line.apart:.2f}"}
+    if line.interval is not None:
+        cells["apart"] += f" ({line.interval[0]:.2f} to {line.interval[1]:.2f})"
+    return cells if line.rank is None else cells | {"rank": str(line.rank)}
 
 
 def _settings(run: RunFiles, variant: str) -> list[Setting]:
@@ -129,6 +155,7 @@ def _line(run: RunFiles, setting: Setting, baseline: Setting | None) -> Line:
     return Line(
         label=setting.label,
         kind=kind,
+        interval=_interval(arms),
         apart=_mean([_apart(arm) for arm in arms]) or 0.0,
         figures={name: text for name, text in cells.items() if text},
         share=_mean([_share(arm) for arm in arms]) or 0.0,
@@ -184,6 +211,20 @@ def _apart(arm: ArmResult) -> float | None:
     if known.kl_between_retrained is not None:
         return _ratio(known.kl_to_retrained, known.kl_between_retrained)
     return _parameters_apart(arm)
+
+
+def _interval(arms: Sequence[ArmResult]) -> tuple[float, float] | None:
+    """Of the mean of ``_apart``: seeds drawn anew, each with all that was measured under it."""
+    seeds: dict[int, list[float]] = {}
+    for arm in arms:
+        if (apart := _apart(arm)) is not None:
+            seeds.setdefault(arm.seed, []).append(apart)
+    if len(seeds) < FEWEST:
+        return None
+    means = np.array([np.mean(own) for own in seeds.values()])
+    drawn = means[np.random.default_rng(0).integers(len(means), size=(_RESAMPLES, len(means)))].mean(axis=1)
+    low, high = np.quantile(drawn, [_ALPHA / 2, 1 - _ALPHA / 2])
+    return float(low), float(high)
 
 
 def _parameters_apart(arm: ArmResult) -> float | None:

@@ -71,7 +71,8 @@ class Utility(Entry):
     Where requests are alternatives, figures are medians over them. In a chain they are of its ends: ``trained`` before
     the first request, ``unlearned`` and ``retrained`` after the last that was accepted. Runs of schema 1 have medians.
     The figures are None where there are no test records, those of the worst client where no client has enough records,
-    and spreads (standard deviations) where there is but one retraining a request.
+    those of retraining where nothing was retrained, and spreads (standard deviations) where there is but one retraining
+    a request.
     """
 
     metric: str
@@ -123,13 +124,14 @@ class Forgetting(Entry):
 class Cost(Entry):
     """What unlearning has cost beside retraining: seconds, bytes and client updates.
 
-    Speed-ups over retraining at equal utility are None where utility is not measured, or where nothing was spent.
+    What a retraining costs is None where none was asked for; speed-ups over retraining at equal utility also where
+    utility is not measured, or where nothing was spent.
     """
 
     unlearning_seconds: Number
-    retraining_seconds: Number
-    retraining_client_updates: int
-    retraining_client_seconds: Number
+    retraining_seconds: Number | None = None
+    retraining_client_updates: int | None = None
+    retraining_client_seconds: Number | None = None
     rounds: int
     client_updates: int
     client_seconds: Number

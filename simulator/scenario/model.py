@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from palimpsest.simulator.scenario.errors import OWN_WORDS, closest, explain, listed
 from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.card import ModelCard
-from palimpsest.simulator.world.models.kinds import CARDS, model_card, names
+from palimpsest.simulator.world.models.kinds import CARDS, is_known, model_card, names
 from palimpsest.simulator.world.specs import Frozen, either
 
 Count = Annotated[int, Field(ge=1)]
@@ -91,7 +91,7 @@ class ModelConfig(Frozen):
 
 
 def _card(kind: str) -> ModelCard:
-    if kind not in names():
+    if not is_known(kind):
         hint = closest(kind, names())
         _refuse(f"kind = {json.dumps(kind)}: there is no such model;{hint} it must be one of: {listed(names())}")
     try:

@@ -282,13 +282,23 @@ class EvaluationConfig(Frozen):
 
     Attributes:
         retrainings: hidden retrainings of every request; from two on, how much they differ among themselves is
-            reported, and from three on a table compares the methods.
+            reported, and from three on a table compares the methods; 0: what needs one is not measured, as befits a
+            large network that is attacked, whose retrainings take most of the time.
         relearning: ordinary rounds, the forgotten records back in, after which a model that has not learned them again
             is given up; 0: not tried; fedavg and fedsgd without shards only.
     """
 
-    retrainings: Count = 1
+    retrainings: int = Field(default=1, ge=0)
     relearning: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _relearning_is_compared(self) -> "EvaluationConfig":
+        if self.relearning and not self.retrainings:
+            raise ValueError(
+                f"relearning = {self.relearning} is compared with a model that never saw the records; "
+                f"it needs retrainings = 1 or more, and retrainings = 0 is given"
+            )
+        return self
 
 
 class PrivacyConfig(Frozen):
@@ -297,7 +307,8 @@ class PrivacyConfig(Frozen):
     Attributes:
         budget: epsilon that may be spent on a unit (a record or a client, as the defense has it); a request whose
             processing would pass it is refused; 0: no limit.
-        accountant: rdp, or Opacus' numerical prv, which is tighter and slower.
+        accountant: rdp and prv are Opacus', pld is dp-accounting's; each gives an upper bound, and tightest the least
+            of rdp and pld.
         sampling_is_secret: whether the accountant may count on nobody but the server knowing which clients took part.
         secure_noise: noise from the operating system instead of the seed: the run can't be repeated.
         secret: whether a secret decides about everything random beside the seed: ``random``, drawn for this run;
@@ -307,7 +318,7 @@ class PrivacyConfig(Frozen):
 
     delta: float = Field(default=1e-5, gt=0, lt=1)
     budget: NotNegative = 0.0
-    accountant: Literal["rdp", "prv"] = "rdp"
+    accountant: Literal["tightest", "rdp", "pld", "prv"] = "tightest"
     sampling_is_secret: bool = False
     secure_noise: bool = False
     secret: Literal["", "random", "given"] = ""

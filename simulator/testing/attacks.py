@@ -41,7 +41,8 @@ def check_attack(name: str, **settings: Any) -> None:
     """
     made = made_of(name, **settings)
     check_frozen(made, "kind", name)
-    promised = card("attack", name).promises
+    about, promised = card("attack", name), card("attack", name).promises
+    assert suited(about), f"{name}: its card suits no built-in model, and the suite works on those alone"
     assert promised in ANSWERS, f"{name}: its card promises {promised!r}; known here: {', '.join(ANSWERS)}"
     for where in places(name):
         check_answers(name, where, **settings)

@@ -30,7 +30,7 @@ class Ended:
     Attributes:
         case: what was processed; ``before`` is the trained model.
         unlearned: the model that it ended in, as it was broadcast.
-        retrained: retrainings without it that nobody saw, at least one.
+        retrained: retrainings without it that nobody saw; none where nobody asked for any.
     """
 
     case: UnlearningCase
@@ -129,7 +129,7 @@ class Yardstick:
                     found[name].append(portrait.ranks)
         frame = pd.DataFrame(rows)
         entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances, chain)
-        if found["trained"]:
+        if found["retrained"]:
             entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
         return entry, frame
 

@@ -22,14 +22,11 @@ def cost(
         spent: what the arm asked of clients.
         seconds: its wall time, broadcasting left out.
         stored: bytes that the server kept for it.
-        reference: the hidden retrainings.
+        reference: the hidden retrainings; what one costs is absent where there are none.
         utilities: of the models that completed requests ended in, by request index.
     """
     entry: dict[str, Any] = {
         "unlearning_seconds": seconds,
-        "retraining_seconds": reference.seconds,
-        "retraining_client_updates": reference.costs.client_updates,
-        "retraining_client_seconds": reference.costs.client_seconds,
         "rounds": spent.rounds,
         "client_updates": spent.client_updates,
         "client_seconds": spent.client_seconds,
@@ -37,6 +34,12 @@ def cost(
         "bytes_down": spent.bytes_down,
         "server_bytes_stored": stored,
     }
+    if reference.models:
+        entry |= {
+            "retraining_seconds": reference.seconds,
+            "retraining_client_updates": reference.costs.client_updates,
+            "retraining_client_seconds": reference.costs.client_seconds,
+        }
     shares = [reference.share_to(index, utility) for index, utility in utilities.items() if index in reference.curves]
     if not shares:
         return entry

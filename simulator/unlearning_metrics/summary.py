@@ -37,19 +37,20 @@ def summary(
         again = [_pooled(name, pool, rows) for _, rows in shown[shown["model"] == "retrained"].groupby("retraining")]
         if name in distances:
             place = entry["forgetting"]
-            place[f"{name}_to_retrained"] = of["unlearned"]
+            place |= {f"{name}_to_retrained": of["unlearned"]} if again else {}
             place |= {f"{name}_between_retrained": float(np.mean(again))} if len(again) > 1 else {}
             continue
         kind = measures[name].entry
         place, keys = entry[kind], {model: _key(name, kind, model) for model in ("trained", "unlearned", "retrained")}
         place |= {keys[model]: of[model] for model in ("trained", "unlearned")}
-        place[keys["retrained"]] = float(np.mean(again))
+        place |= {keys["retrained"]: float(np.mean(again))} if again else {}
         place |= {f"{keys['retrained']}_spread": float(np.std(again, ddof=1))} if len(again) > 1 else {}
-    if "membership_auc" in known:
-        forgetting = entry["forgetting"]
+    forgetting = entry["forgetting"]
+    if "membership_auc_retrained" in forgetting:
         forgetting["membership_auc_gap"] = abs(forgetting["membership_auc"] - forgetting["membership_auc_retrained"])
     entry = {kind: {key: value for key, value in of.items() if _defined(value)} for kind, of in entry.items()}
-    entry["forgetting"]["retrainings"] = 1 + int(frame["retraining"].max())
+    retrained = frame.loc[frame["model"] == "retrained", "retraining"]
+    entry["forgetting"]["retrainings"] = retrained.nunique()
     return entry
 
 

@@ -1,5 +1,7 @@
 """What every attack that answers with records must do: the suite that plug-ins' tests call, over all built-in ones."""
 
+from pathlib import Path
+
 import pytest
 
 from palimpsest.attacks import CARDS
@@ -7,6 +9,7 @@ from palimpsest.simulator.testing import attacks
 from palimpsest.simulator.testing.frozen import check_frozen
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.queries import QueryAttack
+from tests.support.packages import installed
 from tests.support.short import ATTACKS as SHORT
 
 UNMOVED = ("average", "public-draw")
@@ -64,3 +67,28 @@ def test_an_attack_that_breaks_the_contract_is_told_what_it_breaks() -> None:
         attacks.check_silence("average")
     with pytest.raises(AssertionError, match=r"public-draw on ridge: granted labels \(7.0,\), answered"):
         attacks.check_granted_labels("public-draw", "ridge")
+
+
+ELSEWHERE = """
+from typing import ClassVar, Literal
+from palimpsest.simulator.world.cards import Card
+from palimpsest.simulator.world.specs import Frozen
+
+class Narrow(Frozen):
+    card: ClassVar[Card] = Card(summary="for one model", models=("my-net",), promises="reconstruction")
+    kind: Literal["narrow"] = "narrow"
+"""
+
+
+def test_an_attack_on_no_built_in_model_is_told_that_the_suite_cannot_check_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "narrow_attack.py").write_text(ELSEWHERE)
+    points = '[project]\nname = "narrow"\nversion = "1"\n[project.entry-points."palimpsest.attacks"]\n'
+    (package / "pyproject.toml").write_text(f'{points}narrow = "narrow_attack:Narrow"\n')
+    installed(tmp_path / "site", package)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(AssertionError, match="narrow: its card suits no built-in model"):
+        attacks.check_attack("narrow")

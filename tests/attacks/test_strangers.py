@@ -1,11 +1,8 @@
 """A stranger's transcript that is not what it claims to be ends in one sentence, before it costs time or memory."""
 
-import os
 import resource
 import shutil
-import sys
 import time
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +15,8 @@ from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.architecture import shapes_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.corruptions import CORRUPTIONS, sound
+from tests.support.measured_corruptions import BYTES, COUNT, SECONDS, ended, is_one_sentence
 
-COUNT = 100
-SECONDS, BYTES = 5.0, 1.5 * 2**30
 KINDS = list(CORRUPTIONS)
 FEW = ("a release claims sizes that it has not", "a release is no file", "knowledge is nested without end",
        "features are huge", "a name steers the terminal", "a case is huge")  # fmt: skip
@@ -38,12 +34,6 @@ def spoiled(transcript: Path, place: Path, kind: str, seed: int) -> Path:
     shutil.copytree(transcript, directory)
     CORRUPTIONS[kind](directory, np.random.default_rng(seed))
     return directory
-
-
-def is_one_sentence(text: str) -> bool:
-    body = text.removesuffix("\n")
-    steering = [c for c in body if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
-    return body.startswith("error: ") and not steering and len(body) < 1000
 
 
 def test_the_sound_transcript_is_attacked(transcript: Path, tmp_path: Path) -> None:
@@ -69,20 +59,13 @@ def test_a_corruption_is_refused_in_one_sentence(transcript: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FEW)
-def test_a_command_ends_in_time_and_memory(transcript: Path, tmp_path: Path, kind: str) -> None:
-    directory = spoiled(transcript, tmp_path, kind, 1)
-    command = [sys.executable, "-m", "palimpsest.simulator", "attack", str(directory), "--attack", "hrec"]
-    read, written = os.pipe()
-    actions = [(os.POSIX_SPAWN_DUP2, written, 1), (os.POSIX_SPAWN_DUP2, written, 2)]
-    child = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
-    os.close(written)
-    with os.fdopen(read) as said:
-        text = said.read()
-    _, status, usage = os.wait4(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 2
-    assert is_one_sentence(text), text
-    assert usage.ru_utime + usage.ru_stime < SECONDS
-    assert usage.ru_maxrss * 1024 < BYTES
+def test_a_command_ends_in_time_and_memory(kind: str) -> None:
+    """All hundred: ``python -m tests.support.measured_corruptions``."""
+    done = ended(kind, 1)
+    assert done.code == 2
+    assert is_one_sentence(done.text), done.text
+    assert done.seconds < SECONDS
+    assert done.bytes < BYTES
 
 
 @pytest.mark.parametrize("kind", names())

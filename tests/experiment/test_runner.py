@@ -23,6 +23,7 @@ from palimpsest.simulator.experiment.runner import prepare, resume, run, simulat
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.scenario.load import Scenario, dump_toml, scenario_from_dict
+from palimpsest.simulator.scenario.sections import EvaluationConfig
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
@@ -59,6 +60,22 @@ def _simulate(scenario: Scenario, directory: Path) -> dict[str, Any]:
 
 def _digests(results: dict[str, Any]) -> dict[str, str]:
     return {arm["arm"]: arm["transcript_digest"] for arm in results["arms"]}
+
+
+def test_without_a_reference_only_what_needs_one_is_left_out(tmp_path: Path) -> None:
+    """Same transcripts and scores; what a model is worth is measured, how far it is from retraining is not."""
+    one = _scenario(variant=[], unlearning=[{"method": "ascent"}], attack=[{"kind": "hrec"}])
+    without = one.model_copy(update={"evaluation": EvaluationConfig(retrainings=0)})
+    whole = _simulate(one, tmp_path / "whole")["arms"][0]
+    [less] = _simulate(without, tmp_path / "less")["arms"]
+    assert less["transcript_digest"] == whole["transcript_digest"]
+    assert less["attacks"]["hrec"]["cosine_median"] == whole["attacks"]["hrec"]["cosine_median"]
+    assert less["utility"]["unlearned"] == whole["utility"]["unlearned"]
+    assert less["forgetting"]["forget_loss"] == whole["forgetting"]["forget_loss"]
+    assert less["forgetting"]["retrainings"] == 0
+    measured = [set(arm["forgetting"] | arm["utility"] | arm["cost"]) for arm in (whole, less)]
+    left_out = measured[0] - measured[1]
+    assert left_out and all("retrain" in key or key.startswith(("speed_up", "membership_")) for key in left_out)
 
 
 @pytest.fixture(scope="module")

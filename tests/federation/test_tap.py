@@ -139,17 +139,39 @@ def test_what_a_tap_cannot_mark_is_one_sentence(app: Path, tmp_path: Path) -> No
 @pytest.mark.ray
 @pytest.mark.slow
 def test_under_flwr_run(app: Path, tmp_path: Path) -> None:
-    """The same app by the command ``flwr run``, on a SuperLink: two runs of their own, one transcript."""
+    """The same app by the commands ``flwr run``, on a SuperLink, and ``palimpsest attack``; each run by itself."""
     paths = f"{app}:{os.environ.get('PYTHONPATH', '')}"
     (tmp_path / "link").mkdir()
     with superlink(tmp_path / "link", {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}) as environment:
-        for mode in ("train", "retrain"):
-            settings = f"mode='{mode}' rounds=2 transcript='{tmp_path / 'heard'}' checkpoint='{tmp_path / 'model.pt'}'"
+
+        def flower(heard: str, mode: str, seeds: bool = True) -> None:
+            settings = f"mode='{mode}' rounds=2 seeds={str(seeds).lower()} transcript='{tmp_path / heard}'"
+            settings += f" checkpoint='{tmp_path / 'model.pt'}'"
             command = ["flwr", "run", str(app), "--federation-config", "num-supernodes=4", "--run-config", settings]
-            done = subprocess.run([*command, "--stream"], env=environment, timeout=120, capture_output=True, text=True)
+            done = subprocess.run([*command, "--stream"], env=environment, timeout=240, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
-            assert (tmp_path / "heard/knowledge.json").is_file(), (
-                done.stdout + (tmp_path / "link/superlink.log").read_text()
-            )
-    assert PublicKnowledge.open(tmp_path / "heard/knowledge.json").facts.unlearning["coupling"] == "same-order"
-    assert attacked(tmp_path)[1] > 0.99
+            written = (tmp_path / heard / "knowledge.json").is_file()
+            assert written, done.stdout + (tmp_path / "link/superlink.log").read_text()
+
+        flower("ascended", "train")
+        for heard in ("retrained", "unseeded"):
+            shutil.copytree(tmp_path / "ascended", tmp_path / heard)
+        flower("ascended", "ascend")
+        flower("retrained", "retrain")
+        flower("unseeded", "retrain", seeds=False)
+        for heard, comes_back in (("ascended", True), ("retrained", True), ("unseeded", False)):
+            said, cosine = attacked_by_the_command(tmp_path, heard, environment)
+            assert (cosine > 0.99) == comes_back, (heard, cosine)
+            assert ("without a signal" in said) != comes_back, (heard, said)
+    assert PublicKnowledge.open(tmp_path / "retrained/knowledge.json").facts.unlearning["coupling"] == "same-order"
+
+
+def attacked_by_the_command(place: Path, heard: str, environment: dict[str, str]) -> tuple[str, float]:
+    """What ``palimpsest attack`` says in a process of its own, and how near its answer is."""
+    written = place / f"{heard}.safetensors"
+    command = [sys.executable, "-m", "palimpsest.simulator", "attack", str(place / heard), "--attack", "inversion"]
+    done = subprocess.run(
+        [*command, "--out", str(written)], env=environment, timeout=240, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split()), cosine_of_answer(written)

@@ -69,6 +69,20 @@ def test_lines_are_sorted_and_say_who_beats_finetuning(run: RunFiles) -> None:
     assert (best["test"], best["AUC"], best["updates"], best["kept"]) == ("-0.030", "+0.050", "0.25", "2 MB")
 
 
+def test_ranks_are_of_those_alone_whose_intervals_are_apart(run: RunFiles) -> None:
+    """Six seeds: two methods whose distances overlap share a rank, a third is behind both; of three seeds none is."""
+    assert all(line.rank is None and line.interval is None for line in lines(run, ""))
+    place = run.directory.path
+    kl = {"retrain": [0.08, 0.1, 0.12] * 2, "finetune": [0.09, 0.11, 0.13] * 2, "worse": [0.5, 0.6, 0.7] * 2}
+    arms = [_arm(place, method, seed, own, 0.5) for method, of in kl.items() for seed, own in enumerate(of)]
+    found = lines(_run(place, arms), "")
+    assert [(line.label, line.rank) for line in found] == [("retrain", 1), ("finetune", 1), ("worse", 3)]
+    for line in found:
+        assert line.interval is not None
+        assert line.interval[0] < line.apart < line.interval[1]
+    assert "| worse | 6.00 (" in markdown(_run(place, arms))
+
+
 def test_a_tie_a_close_call_and_too_few_requests_are_no_win(run: RunFiles) -> None:
     arms = [arm for arm in run.arms if arm.unlearning.method != "worse"]
     even = [

@@ -21,6 +21,10 @@ def written(tmp_path: Path, text: str) -> Scenario:
 
 MISTAKES = {
     "unknown key": ("[training]\nround = 3", ["training.round", "did you mean 'rounds'"]),
+    "relearning beside nothing": (
+        "[evaluation]\nretrainings = 0\nrelearning = 3",
+        ["evaluation", "relearning = 3", "retrainings = 1 or more"],
+    ),
     "unknown section": ("[trainig]\nrounds = 3", ["trainig", "did you mean 'training'"]),
     "negative": ("[training]\nrounds = -3", ["training.rounds = -3", "at least 1"]),
     "text for a number": ('[training]\nrounds = "3"', ['training.rounds = "3"', "whole number"]),

@@ -107,7 +107,7 @@ FAULTS: Mapping[str, Fault] = {
     "a separator too many": Fault(_line(lambda line: f"{line},5"), "has 6 fields, and most lines have 5"),
     "a field too few": Fault(_line(lambda line: line.rpartition(",")[0]), "has 4 fields, and most lines have 5"),
     "identifier": Fault(_with(lambda n, rng: rng.permutation(n) * 7 + 1000, "patient_id"), "an identifier"),
-    "names": Fault(_with(lambda n, rng: [f"Ms {k}x" for k in rng.permutation(n)]), "an identifier or free text"),
+    "names": Fault(_with(lambda n, rng: [f"Ms {k}x" for k in rng.permutation(n)]), "an identifier, of which"),
     "dates": Fault(_with(_dates("%Y-%m-%d")), "'extra' holds dates"),
     "dates of the south": Fault(_with(_dates("%d.%m.%Y")), "'extra' holds dates"),
     "dates as numbers": Fault(_with(_dates("%Y%m%d")), "'extra' holds dates"),

@@ -50,12 +50,14 @@ class Deletions:
     y: Array
 
 
-def served(place: Path, models: Sequence[str] = tuple(MODELS)) -> dict[tuple[str, str], Deletions]:
+def served(
+    place: Path, models: Sequence[str] = tuple(MODELS), secret: str = "", seed: int = 0
+) -> dict[tuple[str, str], Deletions]:
     """Run the federations, with every model at every tier; nothing is attacked or scored."""
     found = {}
     for kind in models:
         for sees in ("updates", "aggregate"):
-            found[kind, sees] = _served(place / kind / sees, MODELS[kind], sees)
+            found[kind, sees] = _served(place / kind / sees, MODELS[kind], sees, secret, seed)
         one = found[kind, "updates"]
         without = place / kind / "releases"
         shutil.copytree(one.transcript, without, ignore=shutil.ignore_patterns(MESSAGES))
@@ -63,7 +65,7 @@ def served(place: Path, models: Sequence[str] = tuple(MODELS)) -> dict[tuple[str
     return found
 
 
-def _served(place: Path, model: Mapping[str, Any], sees: str) -> Deletions:
+def _served(place: Path, model: Mapping[str, Any], sees: str, secret: str, seed: int) -> Deletions:
     scenario = small_scenario(
         model=model,
         data={"source": "digits", "clients": 4, "public_fraction": 0.15, "test_fraction": 0.05},
@@ -72,6 +74,8 @@ def _served(place: Path, model: Mapping[str, Any], sees: str) -> Deletions:
         unlearning=[{"method": "retrain", "coupling": "same-order"}],
         attack=[{"kind": "candidate-match"}],
         adversary={"sees": sees},
+        seeds=[seed],
+        privacy={"secret": secret},
         federation={"secure_aggregation": sees == "aggregate"},
     )
     [prefix], [ground] = plan(scenario).prefixes, prepare(scenario)

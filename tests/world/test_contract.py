@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
+from opacus.validators import ModuleValidator
+from torch import nn
 
 from palimpsest.simulator.testing import check_model, check_source
 from palimpsest.simulator.world.data.sources import CARDS as SOURCES
+from palimpsest.simulator.world.models.card import ModelCard
+from palimpsest.simulator.world.models.given import remember
 from palimpsest.simulator.world.models.kinds import CARDS as MODELS
 from tests.support.packaged_models import install
 from tests.support.packages import installed
@@ -73,3 +78,40 @@ def test_a_source_that_breaks_it_is_told_why(
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     with pytest.raises(AssertionError, match=said):
         check_source(name)
+
+
+class Block(nn.Module):
+    """As torchvision writes it: BatchNorm, activations in place, an addition in place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[n, channels, height, width]`` to the same."""
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += x
+        done: torch.Tensor = self.relu(out)
+        return done
+
+
+def residual() -> nn.Module:
+    stem = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+    return nn.Sequential(
+        stem,
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        Block(8),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+
+
+def test_a_network_with_batchnorm_is_refused_and_keeps_the_contract_once_the_remedy_is_applied() -> None:
+    with pytest.raises(AssertionError, match=r"BatchNorm2d .* opacus\.validators\.ModuleValidator\.fix"):
+        check_model(remember(ModelCard(lambda schema, options: residual(), tasks=("classification",))))
+    fixed = ModelCard(lambda schema, options: ModuleValidator.fix(residual()), tasks=("classification",))
+    check_model(remember(fixed))

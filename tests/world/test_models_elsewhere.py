@@ -165,10 +165,24 @@ def test_a_package_that_cannot_be_used_is_a_sentence_and_breaks_nothing_else(kin
 
 
 def test_the_list_shows_every_model_and_says_what_is_wrong_with_one() -> None:
-    console = Console(width=200, record=True)
+    console = Console(width=400, record=True)
     console.print(listing("models"))
     shown = " ".join(console.export_text().split())
     assert "a network from elsewhere" in shown
     assert "width = 6" in shown
     assert "no such driver" in shown
     assert "ResNet-18" in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("net", "together"), ("in-place", "one by one"), ("reading", "together"), ("normed", "depends on the data"),
+        ("resnet18", "one by one"), ("mlp", "together"), ("vit-tiny", "together"),
+    ],
+)  # fmt: skip
+def test_the_list_says_which_models_are_stepped_together(kind: str, how: str) -> None:
+    console = Console(width=400, record=True)
+    console.print(listing("models"))
+    [line] = [line for line in console.export_text().splitlines() if line.split()[:1] == [kind]]
+    assert line.rstrip().endswith(how)

@@ -117,6 +117,7 @@ def _stored(source: str, reading: Reading) -> Raw:
         site_names=_names(arrays, "client_names"),
         categorical=arrays.get("is_categorical", np.zeros(0, dtype=bool)),
         levels=arrays.get("levels", {}) if is_table(source) else {},
+        texts=arrays.get("texts", ()) if is_table(source) else (),
         notes=arrays.get("notes", ()) if is_table(source) else (),
     )
     try:

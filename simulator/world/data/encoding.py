@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from palimpsest.simulator.world.data.raw import Raw
+from palimpsest.simulator.world.data.texts import bags, vocabulary
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
@@ -22,6 +23,7 @@ class Encoder:
         usual: for each categorical column the most frequent code of the public sample, in place of a missing one.
         mean, scale: ``[columns]`` of the numeric columns; scale is 1 where the public sample does not vary.
         names: of the encoded columns; empty for images.
+        bags: for each column of text ``[levels, words]`` counts of the words that the public sample uses.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +33,7 @@ class Encoder:
     scale: Array
     names: tuple[str, ...] = ()
     usual: dict[int, float] = field(default_factory=dict)
+    bags: dict[int, Array] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, raw: Raw, public: Array) -> "Encoder":
@@ -43,13 +46,15 @@ class Encoder:
         numeric = np.flatnonzero(~raw.categorical)
         names = raw.feature_names or tuple(f"x{column}" for column in range(raw.x.shape[1]))
         _refuse_unseen(sample, names)
-        present = {int(column): _present(sample[:, column]) for column in np.flatnonzero(raw.categorical)}
+        words = {k: vocabulary(names[k], [raw.levels[k][int(code)] for code in sample[:, k]]) for k in raw.texts}
+        counted_words = {k: bags(raw.levels[k], known) for k, known in words.items()}
+        present = {int(k): _present(sample[:, k]) for k in np.flatnonzero(raw.categorical) if k not in words}
         counted = {column: np.unique(values, return_counts=True) for column, values in present.items()}
         levels = {column: found for column, (found, _) in counted.items()}
         usual = {column: float(found[counts.argmax()]) for column, (found, counts) in counted.items()}
         mean, scale = _statistics(sample[:, numeric], [names[column] for column in numeric])
-        encoded = _encoded_names(names, levels, raw.levels)
-        return cls((len(encoded),), numeric, levels, mean, scale, encoded, usual)
+        encoded = _encoded_names(names, levels, raw.levels, words)
+        return cls((len(encoded),), numeric, levels, mean, scale, encoded, usual, counted_words)
 
     def __call__(self, x: Array) -> Array:
         """``[n, ...]`` raw to ``[n, d]`` float32; one-hot columns stand where the categorical one stood."""
@@ -66,7 +71,11 @@ class Encoder:
                 "the public standard deviation; look for values that are wrong, or take the logarithm of the column"
             )
         parts = [
-            x[:, [column]] == self.levels[column] if column in self.levels else scaled[:, [column]]
+            self.bags[column][x[:, column].astype(np.int64)]
+            if column in self.bags
+            else x[:, [column]] == self.levels[column]
+            if column in self.levels
+            else scaled[:, [column]]
             for column in range(x.shape[1])
         ]
         encoded: Array = np.concatenate(parts, axis=1).astype(np.float32)
@@ -97,13 +106,14 @@ class Encoder:
         place = {int(column): position for position, column in enumerate(self.numeric)}
         mean: list[float] = []
         scale: list[float] = []
-        for column in range(len(self.numeric) + len(self.levels)):
+        for column in range(len(self.numeric) + len(self.levels) + len(self.bags)):
             if column in place:
                 mean.append(float(self.mean[place[column]]))
                 scale.append(float(self.scale[place[column]]))
             else:
-                mean += [0.0] * len(self.levels[column])
-                scale += [1.0] * len(self.levels[column])
+                width = self.bags[column].shape[1] if column in self.bags else len(self.levels[column])
+                mean += [0.0] * width
+                scale += [1.0] * width
         return {"mean": mean, "scale": scale}
 
 
@@ -147,10 +157,16 @@ def _statistics(columns: Array, names: Sequence[str]) -> tuple[Array, Array]:
 
 
 def _encoded_names(
-    names: tuple[str, ...], levels: dict[int, Array], called: Mapping[int, tuple[str, ...]]
+    names: tuple[str, ...],
+    levels: dict[int, Array],
+    called: Mapping[int, tuple[str, ...]],
+    words: Mapping[int, tuple[str, ...]],
 ) -> tuple[str, ...]:
     encoded: list[str] = []
     for column, name in enumerate(names):
+        if column in words:
+            encoded += [f"{name}:{word}" for word in words[column]]
+            continue
         if column not in levels:
             encoded.append(name)
             continue

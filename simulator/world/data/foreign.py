@@ -56,6 +56,11 @@ def foreign_sample(
         raise DataError(
             f"adversary.public_source = {source!r} has {int(y.max()) + 1} classes, and the data {own.classes}"
         )
+    if own.texts:
+        raise DataError(
+            f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
+            f"public sample; leave public_source out"
+        )
     encoder = Encoder.fit(own, np.arange(0) if own.is_image else divide(own, data, seed)[1])
     return encoder(x), y
 

@@ -24,7 +24,7 @@ class ColumnPreview(Frozen):
     """
 
     name: str
-    kind: Literal["number", "zero or one", "category"]
+    kind: Literal["number", "zero or one", "category", "text"]
     levels: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -119,6 +119,8 @@ def _column(raw: Raw, place: int) -> ColumnPreview:
     values = raw.x[:, place]
     present = values[~np.isnan(values)]
     missing = len(values) - len(present)
+    if place in raw.texts:
+        return ColumnPreview(name=name, kind="text")
     if raw.categorical[place]:
         levels = raw.levels.get(place) or tuple(f"{code:g}" for code in np.unique(present))
         return ColumnPreview(name=name, kind="category", levels=levels, missing=missing)

@@ -50,7 +50,7 @@ def _columns(preview: Preview) -> Iterator[tuple[str, str]]:
     by_kind: dict[str, list[ColumnPreview]] = {}
     for column in preview.columns:
         by_kind.setdefault(column.kind, []).append(column)
-    called = {"number": "of numbers", "zero or one": "of 0 and 1", "category": "of categories"}
+    called = {"number": "of numbers", "zero or one": "of 0 and 1", "category": "of categories", "text": "of text"}
     for kind, columns in by_kind.items():
         yield "columns", f"{len(columns)} {called[kind]}: {_listed([_column(column) for column in columns], _NAMED)}"
     yield "inputs", f"{preview.shape[0]} after encoding, values {_range(*preview.range)}"
@@ -59,7 +59,7 @@ def _columns(preview: Preview) -> Iterator[tuple[str, str]]:
 def _column(column: ColumnPreview) -> str:
     if column.kind == "category":
         return f"{column.name} ({_listed(list(column.levels), 5)})"
-    return column.name if column.kind == "zero or one" else f"{column.name} {_range(column.low, column.high)}"
+    return column.name if column.kind in ("zero or one", "text") else f"{column.name} {_range(column.low, column.high)}"
 
 
 def _clients(preview: Preview) -> str:

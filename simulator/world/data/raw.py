@@ -27,6 +27,7 @@ class Raw:
         split: ``[n]`` 0 train, 1 test, anything else neither; where the source has it.
         categorical: ``[d]`` columns that hold codes; all False for images.
         levels: of categorical columns by position, the names of the codes 0, 1, ...; where the source names them.
+        texts: categorical columns by position whose levels are free text: they become bags of words.
         notes: how the source was understood, and what of it was dropped or is to be filled in.
     """
 
@@ -40,6 +41,7 @@ class Raw:
     site_names: tuple[str, ...] = ()
     categorical: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
     levels: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    texts: tuple[int, ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property

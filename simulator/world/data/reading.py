@@ -18,24 +18,26 @@ class Columns(Frozen):
         client: the natural partition; empty: ``client``, where there is such a column.
         split: train and test, in words or as 0 and 1; empty: ``split``, where there is such a column.
         drop: columns that are left out.
+        text: columns of free text, which become bags of words.
     """
 
     target: str = ""
     client: str = ""
     split: str = ""
     drop: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
-    @field_validator("drop", mode="before")
+    @field_validator("drop", "text", mode="before")
     @classmethod
-    def _names(cls, drop: Any) -> Any:
-        return tuple(drop) if isinstance(drop, list) else drop
+    def _names(cls, given: Any) -> Any:
+        return tuple(given) if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _each_once(self) -> "Columns":
-        given = [name for name in (self.target, self.client, self.split, *self.drop) if name]
+        given = [name for name in (self.target, self.client, self.split, *self.drop, *self.text) if name]
         twice = next((name for name in given if given.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"names the column {twice!r} twice; a column is target, client, split or dropped")
+            raise ValueError(f"names the column {twice!r} twice; a column is target, client, split, text or dropped")
         return self
 
 

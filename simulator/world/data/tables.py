@@ -13,6 +13,7 @@ from palimpsest.simulator.world.data.reading import Columns, Note, Reading, near
 from palimpsest.simulator.world.data.splits import split_of
 from palimpsest.simulator.world.data.table_files import SUFFIXES, read_columns, suffix_of
 from palimpsest.simulator.world.data.targets import target_of
+from palimpsest.simulator.world.data.texts import text_column
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
@@ -39,7 +40,9 @@ def read_table(path: Path, reading: Reading) -> dict[str, Any]:
         roles = _roles(reading.columns, [str(name) for name in frame.columns])
         typed = suffix_of(path) == ".parquet"
         columns = {
-            str(name): read_column(str(name), cells, typed)
+            str(name): (
+                text_column(str(name), cells) if name in reading.columns.text else read_column(str(name), cells, typed)
+            )
             for name, cells in frame.items()
             if name not in reading.columns.drop
         }
@@ -56,9 +59,10 @@ def _roles(wanted: Columns, names: Sequence[str]) -> dict[str, str]:
     for role, name in (("target", wanted.target), ("client", wanted.client), ("split", wanted.split)):
         if name and name not in names:
             raise DataError(_no_column(f"data.columns.{role}", name, names))
-    for name in wanted.drop:
-        if name not in names:
-            raise DataError(_no_column("data.columns.drop", name, names))
+    for key, given in (("drop", wanted.drop), ("text", wanted.text)):
+        for name in given:
+            if name not in names:
+                raise DataError(_no_column(f"data.columns.{key}", name, names))
     target = wanted.target or "y"
     if target not in names:
         raise DataError(
@@ -67,7 +71,7 @@ def _roles(wanted: Columns, names: Sequence[str]) -> dict[str, str]:
         )
     roles = {"target": target}
     for role, name in (("client", wanted.client or "client"), ("split", wanted.split or "split")):
-        if name in names and name not in wanted.drop and name not in roles.values():
+        if name in names and name not in (*wanted.drop, *wanted.text, *roles.values()):
             roles[role] = name
     return roles
 
@@ -102,8 +106,9 @@ def _arrays(
     inputs = [column for name, column in columns.items() if name not in roles.values()]
     if not inputs:
         raise DataError(f"there is no column but {some(list(roles.values()))}: nothing is left to learn from")
-    for column in inputs:
-        notes += suspicious(column)
+    texts = [place for place, column in enumerate(inputs) if column.name in reading.columns.text]
+    for place, column in enumerate(inputs):
+        notes += [] if place in texts else suspicious(column)
     found: dict[str, Any] = dict(target_of(columns[roles["target"]], reading.task, notes))
     if "client" in roles:
         found |= _clients(columns[roles["client"]], notes)
@@ -113,6 +118,7 @@ def _arrays(
     found["feature_names"] = np.array([column.name for column in inputs])
     found["is_categorical"] = np.array([column.kind == "category" for column in inputs])
     found["levels"] = {place: column.levels for place, column in enumerate(inputs) if column.levels}
+    found["texts"] = tuple(texts)
     found["notes"] = tuple(notes)
     return found
 
@@ -131,7 +137,7 @@ def suspicious(column: Column) -> list[Note]:
     if column.kind == "category" and different > 0.9 * n:
         raise DataError(
             f"column {column.name!r} has {different} different values in {n} records, such as {column.levels[0]!r}: an "
-            f"identifier or free text, of which a model learns nothing; {leave_out}"
+            f"identifier, of which a model learns nothing; {leave_out}, or say data.columns.text if it is free text"
         )
     if column.kind != "category" and different == n and (values == np.round(values)).all():
         counted = values.max() - values.min() == n - 1

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.models.card import called
-from palimpsest.simulator.world.models.kinds import model_card, names, package_of
+from palimpsest.simulator.world.models.kinds import is_known, model_card, package_of
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.strict import said, shown
 from palimpsest.simulator.world.specs import Frozen, ModelSpec, Schema
@@ -120,7 +120,7 @@ def shapes_of(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
             shapes = _shapes(plain)
     except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
-        if spec.kind in names() and package_of(spec.kind):
+        if is_known(spec.kind) and package_of(spec.kind):
             return dict(model_of(spec).shapes)  # another package's module may not know how to be built without memory
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TranscriptError(f"no model {shown(spec.kind)} can be built as it is described: {first}") from None

@@ -14,11 +14,13 @@ class StageBegan:
         name: of the stage, for the user.
         total: steps that it has; None where their number is unknown.
         counts: what a step of it is; None where it has no steps.
+        arms: where arms are done one after the other, how many of the run are done by now, and how many there are.
     """
 
     name: str
     total: int | None = None
     counts: Literal["rounds", "arms"] | None = None
+    arms: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The questions that the server asks of the clients: one frozen dataclass each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -85,6 +85,15 @@ class Gradient(ModelQuestion):
     loss: Loss = "training"
     private: PrivateSteps | None = None
     step: int = 0
+
+    def zeros(self, shapes: Mapping[str, tuple[int, ...]]) -> list[BlockResult]:
+        """No gradients, and no loss."""
+        metrics = {} if self.private else {"loss": 0.0} | ({"correct": 0.0} if self._counts_correct else {})
+        return [replace(result, metrics=metrics) for result in super().zeros(shapes)]
+
+    @property
+    def _counts_correct(self) -> bool:
+        return self.of == "forgotten" and self.spec.task == "classification"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
-"""Deletions whose bracket nobody tells: each is handed over by itself, as one stream of models without a mark.
+"""Transcripts in which less can be read: of deletions whose bracket nobody tells, and for strangers.
 
-Alternative deletions share the training before them: side by side, the first release in which they differ would tell
+Where no bracket is told, each deletion is handed over by itself, as one stream of models without a mark. Alternative
+deletions share the training before them: side by side, the first release in which they differ would tell
 where each begins. So an attack is handed one after the other, and what it can tell of the bracket is in the models.
 """
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from palimpsest.simulator.world.protocols.knowledge import Facts, PublicKnowledge
-from palimpsest.simulator.world.protocols.transcript import INDEX, Transcript
+from palimpsest.simulator.world.protocols.transcript import INDEX, Heard, Transcript
 
 NAME = "transcript"
 """Of a folder that is handed over, and of the scenario in it."""
@@ -82,3 +83,36 @@ def write_stream(transcript: Transcript, known: PublicKnowledge, index: int, fol
 def _without_counts(rule: Mapping[str, Any]) -> dict[str, Any]:
     """An unlearning rule without its integers: rounds, steps, epochs."""
     return {key: value for key, value in rule.items() if isinstance(value, bool) or not isinstance(value, int)}
+
+
+def write_renamed(transcript: Transcript, known: PublicKnowledge, order: Sequence[int], folder: Path) -> None:
+    """Write a transcript with its cases in another order: branches, releases and files are numbered in that order.
+
+    Args:
+        transcript: with the releases of all cases.
+        known: what the adversary knows.
+        order: indices of its cases, each once.
+        folder: to be made.
+
+    Raises:
+        TranscriptError: a release is missing.
+    """
+    views = [known.facts.cases[index] for index in order]
+    branches = dict.fromkeys([0, *(transcript.heard[view.after].branch for view in views), *transcript.branches()])
+    (folder / "releases").mkdir(parents=True)
+    numbers: dict[int | None, int | None] = {None: None}
+    lines: list[Heard] = []
+    for branch, old in enumerate(branches):
+        for line in transcript.of_branch(old):
+            number = len(lines)
+            name = f"releases/{number:06d}.safetensors"
+            shutil.copyfile(transcript.place(line.id), folder / name)
+            marks = {"id": number, "parent": numbers[line.parent], "branch": branch, "file": name}
+            numbers[line.id] = number
+            lines.append(line.model_copy(update=marks))
+    (folder / INDEX).write_text("".join(json.dumps(line.model_dump()) + "\n" for line in lines))
+    renamed = [
+        view.model_copy(update={key: numbers[getattr(view, key)] for key in ("before", "after")}) for view in views
+    ]
+    facts = known.facts.model_copy(update={"scenario": NAME, "cases": tuple(renamed)})
+    replace(known, facts=facts).save(folder)

@@ -37,7 +37,7 @@ class _Tensor(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    dtype: Literal["F32", "F64", "I64", "I32", "U8"]
+    dtype: Literal["F32", "F64", "I64", "I32", "U8", "BOOL"]
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
@@ -47,7 +47,7 @@ class _Tensor(BaseModel):
         return _NAMES[self.dtype]
 
 
-_NAMES = {"F32": "float32", "F64": "float64", "I64": "int64", "I32": "int32", "U8": "uint8"}
+_NAMES = {"F32": "float32", "F64": "float64", "I64": "int64", "I32": "int32", "U8": "uint8", "BOOL": "bool"}
 _Header = TypeAdapter(dict[str, _Tensor | dict[str, str]])
 
 Form = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -69,12 +69,13 @@ def read_file(directory: Path, name: str, most: int) -> bytes:
         return _content(file, f"{directory / name}", most)
 
 
-def read_arrays(directory: Path, name: str, sha256: str | None = None) -> dict[str, Array]:
+def read_arrays(directory: Path, name: str, sha256: str | None = None, gaps: str | None = None) -> dict[str, Array]:
     """Return the arrays of a safetensors file, all of them finite.
 
     Args:
         directory, name: as for ``read_file``.
         sha256: of its bytes, where that is known.
+        gaps: part of the names of arrays in which a NaN stands for nothing.
 
     Raises:
         TranscriptError: as ``read_file`` and ``form_of``, it is another file than was recorded, or there is a NaN or
@@ -90,7 +91,7 @@ def read_arrays(directory: Path, name: str, sha256: str | None = None) -> dict[s
     except SafetensorError as error:
         raise TranscriptError(f"{path} is no safetensors file: {error}") from None
     for key, value in arrays.items():
-        if not np.isfinite(value).all():
+        if not np.isfinite(value).all() and (gaps is None or gaps not in key):
             raise TranscriptError(f"{path}: {shown(key)} holds a NaN or an infinity; numbers must be finite")
     return arrays
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.errors import ModelError, RunFailure
+from palimpsest.simulator.world.models import given
 from palimpsest.simulator.world.models.card import ModelCard
 from palimpsest.simulator.world.plugins import announced, imported
 from palimpsest.simulator.world.specs import Frozen
@@ -164,6 +165,18 @@ CARDS: dict[str, ModelCard] = {
         initialisation="uniform",
         gradients=f"{_HERE}.linear:gradients",
     ),
+    "text-linear": ModelCard(
+        f"{_HERE}.linear:build",
+        "softmax on bags of words of unit length: data.columns.text says which columns are text",
+        tasks=("classification",),
+        records="flat",
+        default_l2=1e-3,
+        linear=True,
+        features=f"{_HERE}.text_linear:features",
+        head="",
+        initialisation="uniform",
+        gradients=f"{_HERE}.linear:gradients",
+    ),
     "vit-tiny": ModelCard(
         f"{_HERE}.vit_tiny:build",
         "a small vision transformer with LayerNorm and no dropout; images only",
@@ -178,14 +191,22 @@ def names() -> list[str]:
     return [*CARDS, *(name for name in announced(_ENTRY_POINTS) if name not in CARDS)]
 
 
+def is_known(name: str) -> bool:
+    """Whether there is such a model, or a program has to hand it over."""
+    return name in names() or name.startswith(given.PREFIX)
+
+
 def model_card(name: str) -> ModelCard:
     """The card of a model; another package's is imported for it.
 
     Raises:
-        ModelError: there is no such model, or its package cannot be imported, or announces something else.
+        ModelError: there is no such model, or its package cannot be imported, or announces something else, or it has to
+            be handed over by a program.
     """
     if name in CARDS:
         return CARDS[name]
+    if name.startswith(given.PREFIX):
+        return given.recall(name)
     if name not in announced(_ENTRY_POINTS):
         raise ModelError(f"there is no model {name!r} here; it must be one of: {', '.join(names())}")
     return _card_of(name)
@@ -193,6 +214,8 @@ def model_card(name: str) -> ModelCard:
 
 def package_of(name: str) -> str:
     """Name and version of the package that announces a model; nothing for a built-in one."""
+    if name.startswith(given.PREFIX):
+        return "a Python program"
     return "" if name in CARDS else announced(_ENTRY_POINTS)[name].package
 
 
