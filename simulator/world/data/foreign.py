@@ -46,6 +46,13 @@ def foreign_sample(
         )
         chosen = chosen[generator(seed, "foreign-sample").permutation(len(chosen))[:most]]
         x, y = raw.x[chosen], raw.y[chosen]
+    _check_fits(x, y, own, source, sites)
+    encoder = Encoder.fit(own, np.arange(0) if own.is_image else divide(own, data, seed)[1])
+    return encoder(x), y
+
+
+def _check_fits(x: Array, y: Array, own: Raw, source: str, sites: tuple[int | str, ...]) -> None:
+    """Refuse records that this population's models cannot read."""
     if not len(x):
         raise DataError(f"adversary.public_source = {source!r} with {list(sites)} has no records that are not clients'")
     if x.shape[1:] != own.x.shape[1:]:
@@ -61,8 +68,6 @@ def foreign_sample(
             f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
             f"public sample; leave public_source out"
         )
-    encoder = Encoder.fit(own, np.arange(0) if own.is_image else divide(own, data, seed)[1])
-    return encoder(x), y
 
 
 def _as_called(raw: Raw, own: Raw, source: str) -> Raw:
