@@ -56,11 +56,6 @@ def foreign_sample(
         raise DataError(
             f"adversary.public_source = {source!r} has {int(y.max()) + 1} classes, and the data {own.classes}"
         )
-    if own.texts:
-        raise DataError(
-            f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
-            f"public sample; leave public_source out"
-        )
     encoder = Encoder.fit(own, np.arange(0) if own.is_image else divide(own, data, seed)[1])
     return encoder(x), y
 
@@ -71,6 +66,11 @@ def _as_called(raw: Raw, own: Raw, source: str) -> Raw:
     Raises:
         DataError: a class, or a column, is not there.
     """
+    if own.texts:
+        raise DataError(
+            f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
+            f"public sample; leave public_source out"
+        )
     x, y = raw.x, raw.y
     if raw.class_names and own.class_names and raw.class_names != own.class_names:
         strange = [raw.class_names[label] for label in np.unique(y) if raw.class_names[label] not in own.class_names]
