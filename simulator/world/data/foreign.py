@@ -63,11 +63,6 @@ def _check_fits(x: Array, y: Array, own: Raw, source: str, sites: tuple[int | st
         raise DataError(
             f"adversary.public_source = {source!r} has {int(y.max()) + 1} classes, and the data {own.classes}"
         )
-    if own.texts:
-        raise DataError(
-            f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
-            f"public sample; leave public_source out"
-        )
 
 
 def _as_called(raw: Raw, own: Raw, source: str) -> Raw:
@@ -76,6 +71,11 @@ def _as_called(raw: Raw, own: Raw, source: str) -> Raw:
     Raises:
         DataError: a class, or a column, is not there.
     """
+    if own.texts:
+        raise DataError(
+            f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
+            f"public sample; leave public_source out"
+        )
     x, y = raw.x, raw.y
     if raw.class_names and own.class_names and raw.class_names != own.class_names:
         strange = [raw.class_names[label] for label in np.unique(y) if raw.class_names[label] not in own.class_names]
