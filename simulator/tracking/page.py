@@ -81,7 +81,8 @@ def _state() -> dict[str, Any]:
                 selectedMetrics=["success", "utility"],
                 showAllRuns=False,
             ),
-            _line("Utility by round", "round/utility"),
+            _line("Utility by round of the training", "training/utility"),
+            _line("Utility over the server's life", "round/utility"),
             _line("Utility after each request", "request/utility_after"),
         ],
         "compareRunSections": [

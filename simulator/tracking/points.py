@@ -9,7 +9,7 @@ from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.results.schema import Round
 from palimpsest.simulator.world.protocols.events import Event, RequestDone, RoundDone
 
-SERIES = ("round/", "request/", "arms/", "system/")
+SERIES = ("training/", "round/", "request/", "arms/", "system/")
 """Beginnings of metrics that have a point a step; any other has one value."""
 _OF_ROUNDS = ("utility", "loss", "update_norm", "epsilon")
 _OF_REQUESTS = (
@@ -35,7 +35,10 @@ class Point:
 def of_event(event: Event, time: int) -> Iterator[Point]:
     """What an event adds to the series of its arms."""
     if isinstance(event, RoundDone):
-        yield from _of_model(event, time)
+        # An arm leaves the shared training at its first request, which may be long before the training's last round:
+        # the arm's own life comes with its results.
+        if not event.arm and event.phase == "training":
+            yield from _named("training", {name: getattr(event, name) for name in _OF_ROUNDS}, time, event.round)
     elif isinstance(event, RequestDone):
         # the rows that come with the arm's results hold the same figures, and more
         told = {
@@ -77,10 +80,10 @@ def arms_of(event: Event, trainings: Mapping[str, Sequence[str]]) -> Iterable[st
     return [event.arm] if isinstance(event, RoundDone | RequestDone) else []
 
 
-def _of_model(made: RoundDone | Round, time: int) -> Iterator[Point]:
+def _of_model(made: Round, time: int) -> Iterator[Point]:
     """One model of an arm's server, at its place in the server's life; working models have none of their own."""
     step = made.step
-    if step is None and made.phase == "training" and not getattr(made, "arm", ""):
+    if step is None and made.phase == "training":
         step = made.round  # of runs that gave models no step
     if step is not None and made.phase != "working":
         yield from _named("round", {name: getattr(made, name) for name in _OF_ROUNDS}, time, step)

@@ -51,7 +51,7 @@ class Held(Silent):
     def round_done(self, event: RoundDone) -> None:
         """In the middle of the training."""
         if not event.arm and event.round == 1:
-            self._look("training", "round/utility", FIRST)
+            self._look("training", "training/utility", FIRST)
 
     def request_done(self, event: RequestDone) -> None:
         """After the first request of the first arm."""
