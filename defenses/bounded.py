@@ -43,6 +43,10 @@ class BoundedRecords(Defense):
         """A solution."""
         return Charge(self.sigma)
 
+    def at_unit_noise(self) -> tuple[Defense, float]:
+        """Nothing is sampled, and every solution is one step."""
+        return self._with(1.0), self.sigma
+
     def calibrated(self, spends: Callable[[Defense], float]) -> Defense:
         """Find sigma for ``target_epsilon``."""
         if self.target_epsilon is None:

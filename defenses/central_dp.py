@@ -79,5 +79,9 @@ class CentralDp(Defense):
         """A round: one Gaussian mechanism."""
         return Charge(self.noise_multiplier)
 
+    def at_unit_noise(self) -> tuple[Defense, float]:
+        """A round is one step, and the noise on the count is within the same price."""
+        return self.model_copy(update={"noise_multiplier": 1.0, "target_quantile": None}), self.noise_multiplier
+
     def _count_noise(self, expected: float) -> float:
         return self.count_noise or max(expected / 20.0, self.noise_multiplier)

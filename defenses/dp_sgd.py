@@ -56,6 +56,10 @@ class DpSgd(Defense):
         """One noised sum over everything: nothing is sampled, so nothing amplifies."""
         return Charge(self._sigma)
 
+    def at_unit_noise(self) -> tuple[Defense, float]:
+        """Rates and steps follow from sizes and batches alone."""
+        return self._with(1.0), self._sigma
+
     def calibrated(self, spends: Callable[[Defense], float]) -> Defense:
         """Find sigma for ``target_epsilon``."""
         target = self.target_epsilon

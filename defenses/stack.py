@@ -102,6 +102,14 @@ class Stack(Defense):
         part = private_part(self)
         return super().charge(recipe, size) if part is None else part.charge(recipe, size)
 
+    def at_unit_noise(self) -> "tuple[Stack, float] | None":
+        """With its private part at unit noise."""
+        private = private_part(self)
+        unit = None if private is None else private.at_unit_noise()
+        if unit is None:
+            return None
+        return Stack(of=tuple(unit[0] if part is private else part for part in self.of)), unit[1]
+
     def calibrated(self, spends: Callable[[Defense], float]) -> Defense:
         """Each part, calibrated."""
         return Stack(of=tuple(part.calibrated(spends) for part in self.of))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from palimpsest.simulator.world.records import DeletionRequest, Forget
+from palimpsest.simulator.world.records import Array, DeletionRequest, Forget
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,8 @@ def common(one: Forget, other: Forget) -> Forget:
     """Records that are in both; no client is there without any."""
     both = {client: tuple(r for r in records if r in one.get(client, ())) for client, records in other.items()}
     return {client: records for client, records in both.items() if records}
+
+
+def left(sizes: Array, gone: Forget) -> int:
+    """How many records are left, of ``[clients]`` sizes before any deletion."""
+    return int(sizes.sum()) - sum(len(records) for records in gone.values())

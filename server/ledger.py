@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+from palimpsest.simulator.world.records import Forget
 
 Event = Literal["requested", "accepted", "refused", "completed", "rejoined", "restarted"]
 """``rejoined``: clients take part again, with a new consent for what they had deleted. ``restarted``: an interrupted
@@ -22,12 +24,23 @@ class Ledger:
     Args:
         path: the file; created if missing, never rewritten.
         arm: written with every entry.
+        names: of the clients, by id; empty where they have none.
     """
 
-    def __init__(self, path: Path, arm: str) -> None:
+    def __init__(self, path: Path, arm: str, names: Sequence[str] = ()) -> None:
         self._path = path
         self._arm = arm
+        self._names = names
         self._waiting: list[str] | None = None
+
+    def name(self, client: int) -> str:
+        """What readers call a client."""
+        return self._names[client] if self._names else f"client {client}"
+
+    def whose(self, forget: Forget) -> dict[str, Any]:
+        """What an entry says of records: which, by client, and the clients' names where they have some."""
+        records = {str(client): list(indices) for client, indices in forget.items()}
+        return {"records": records} | ({"names": [self._names[client] for client in forget]} if self._names else {})
 
     def write(self, event: Event, request: int | None, **about: Any) -> None:
         """Append one entry and wait until the disk has it; within ``together``, until its end has it."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from palimpsest.server.algorithms.step import check_finite, states_of
-from palimpsest.server.arrivals import Arrival, common, timeline, union, without
+from palimpsest.server.arrivals import Arrival, common, left, timeline, union, without
 from palimpsest.server.finetuning import unlearned
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
 from palimpsest.server.setup import Lineage
 from palimpsest.server.training import train
+from palimpsest.server.witness import Witness
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.federation import PERTURBATION, Federation, Statistics
 from palimpsest.simulator.world.protocols.strategy import States
@@ -20,6 +21,10 @@ from palimpsest.simulator.world.seeding import Key
 
 Publish = Callable[[Release, int | None], tuple[int, Params]]
 """Broadcast one release, given its parent's id where it starts a branch; returns its id, and the model as broadcast."""
+
+
+NOBODY_LEFT = "no client holds a record any more: the released model stands for nobody's data"
+"""Where a deletion empties the federation: the request is done, as it must be, and what that means is said."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,6 @@ class Processed:
     model: Params
     notes: Mapping[str, float] = field(default_factory=dict)
     spent: Mapping[str, Any] = field(default_factory=dict)
-
-
-Report = Callable[[DeletionRequest, Processed | str], None]
-"""Is told of a request when it is completed, or why it was refused."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Session:
         sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning.
         treasurer: of the privacy account; None: nobody asks.
-        report: is told what becomes of each request; None: nobody listens.
+        witness: is told what becomes of each request; None: nobody listens.
     """
 
     history: History
@@ -113,7 +114,7 @@ class Session:
     sequential: bool
     rounds_between: int
     treasurer: Treasurer | None = None
-    report: Report | None = None
+    witness: Witness | None = None
 
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
         """Publish the trunk, process every request, and return those that were accepted, in order."""
@@ -133,11 +134,12 @@ class Session:
 
         The trunk is heard up to the last request: rounds after it are in no branch's past.
         """
-        shown = self.history.record.after(
-            max((request.round for request in requests), default=self.history.record.setup.rounds)
-        )
-        ids = [self.publish(release, None)[0] for release in self.history.record.releases[: shown + 1]]
-        moved = {round: self._ordinary_rounds(round) for round in sorted({request.round for request in requests})}
+        record = self.history.record
+        shown = record.after(max((request.round for request in requests), default=record.setup.rounds))
+        ids = [self.publish(release, None)[0] for release in record.releases[: shown + 1]]
+        alone = requests[0] if len(requests) == 1 else None
+        rounds = sorted({request.round for request in requests})
+        moved = {round: self._ordinary_rounds(round, alone) for round in rounds}
         for request in requests:
             self.history.record.setup.account.fork(branch_of(request), _between(request.round))
         asked = [
@@ -195,6 +197,7 @@ class Session:
             return state, None
         for outcome in self._training_on(state, until):
             state = state.after(outcome)
+            self._unseen(outcome.release, request)
         case = replace(case, before=state.model, states=state.states)
         outcomes: list[Outcome] = []
         [processed] = self._unlearn([case], [state.newest], outcomes)
@@ -219,6 +222,8 @@ class Session:
             before: id of the last release seen before each.
             kept: is given the newest outcome, for what the server keeps to itself.
         """
+        if self.witness and len(cases) == 1:
+            self.witness.begins(cases[0].request)
         parents = {case.branch: number for case, number in zip(cases, before, strict=True)}
         account = self.history.record.setup.account
         opened = len(account.entries)
@@ -240,26 +245,29 @@ class Session:
             Processed(case, number, *last[case.branch], notes=notes[case.branch], spent=spent[case.branch])
             for case, number in zip(cases, before, strict=True)
         ]
-        if self.report:
+        if self.witness:
             for one in processed:
-                self.report(one.case.request, one)
+                self.witness.done(one.case.request, one)
         return processed
 
     def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why privacy forbids to process it."""
         return self.treasurer.refusals(self.history, self.unlearner, cases) if self.treasurer else {}
 
-    def _ordinary_rounds(self, round: int) -> Outcome:
-        """The trunk's model after ``rounds_between`` more rounds that nobody outside sees."""
-        release, states = (
-            self.history.record.releases[self.history.record.after(round)],
-            self.history.record.states_after(round),
-        )
+    def _unseen(self, release: Release, request: DeletionRequest | None) -> None:
+        if self.witness:
+            self.witness.unseen(release, request)
+
+    def _ordinary_rounds(self, round: int, request: DeletionRequest | None) -> Outcome:
+        """The trunk's model after ``rounds_between`` more rounds that nobody outside sees, for one request or all."""
+        record = self.history.record
+        release, states = record.releases[record.after(round)], record.states_after(round)
         last = Outcome(release, states=states)
         self.history.record.setup.account.fork(_between(round), round=round)
         start = ChainState(0, release.params, round, {}, None, states=states)
         for outcome in self._training_on(start, round + self.rounds_between, _between(round)):
             last = outcome
+            self._unseen(outcome.release, request)
         return last
 
     def _training_on(self, state: ChainState, until: int, branch: int = 0) -> Iterator[Outcome]:
@@ -282,16 +290,16 @@ class Session:
             round=request.round,
             level=request.level,
             label=request.label,
-            records={str(client): list(records) for client, records in request.forget.items()},
+            **self.ledger.whose(request.forget),
         )
         reason = unaffordable
         if twice := common(gone, request.forget):
-            named = ", ".join(f"{list(records)} of client {client}" for client, records in twice.items())
+            named = ", ".join(f"{list(records)} of {self.ledger.name(client)}" for client, records in twice.items())
             reason = f"records {named} have already been deleted"
         if reason:
             self.ledger.write("refused", request.index, reason=reason)
-            if self.report:
-                self.report(request, reason)
+            if self.witness:
+                self.witness.done(request, reason)
             return False
         method, promises = self.unlearner.method, self.unlearner.card.promises
         self.ledger.write("accepted", request.index, method=method, promises=promises)
@@ -304,7 +312,7 @@ class Session:
             "rejoined",
             request.index,
             round=round,
-            records={str(client): list(records) for client, records in back.items()},
+            **self.ledger.whose(back),
         )
         self.federation.readmit(0, back)
         return without(gone, back)
@@ -317,14 +325,15 @@ class Session:
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Bury the records, then say that the requests are done, and what privacy each has cost; all by branch."""
-        deletes = self.unlearner.card.deletes
+        deletes, sizes = self.unlearner.card.deletes, self.history.record.setup.sizes
         if deletes and cases:
             self.federation.tombstone({case.branch: case.request.forget for case in cases})
         with self.ledger.together():
             for case in cases:
                 about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
                 paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
-                self.ledger.write("completed", case.request.index, **about, **paid)
+                empty = {"warning": NOBODY_LEFT} if deletes and not left(sizes, case.forgotten) else {}
+                self.ledger.write("completed", case.request.index, **about, **paid, **empty)
 
 
 def _kept(case: UnlearningCase, outcome: Outcome) -> Statistics | None:

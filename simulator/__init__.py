@@ -4,11 +4,14 @@ The public door: ``from palimpsest.simulator import run, load_scenario, Result``
 name is loaded where it is first used.
 """
 
+import logging
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from palimpsest.simulator.experiment.runner import Result, resume, run
+    from palimpsest.simulator.experiment.result import Result
+    from palimpsest.simulator.experiment.runner import resume, run
     from palimpsest.simulator.scenario.load import Scenario, load_scenario
     from palimpsest.simulator.world.data.given import Dataset
 
@@ -16,7 +19,7 @@ __all__ = ["Dataset", "Result", "Scenario", "load_scenario", "resume", "run"]
 
 _HOMES = {
     "Dataset": "palimpsest.simulator.world.data.given",
-    "Result": "palimpsest.simulator.experiment.runner",
+    "Result": "palimpsest.simulator.experiment.result",
     "Scenario": "palimpsest.simulator.scenario.load",
     "load_scenario": "palimpsest.simulator.scenario.load",
     "resume": "palimpsest.simulator.experiment.runner",
@@ -27,4 +30,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with warnings.catch_warnings():  # in a notebook tqdm and Ray ask for ipywidgets, which nothing here shows
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+        return getattr(import_module(_HOMES[name]), name)

@@ -13,7 +13,7 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Guess
 from palimpsest.simulator.world.specs import Schema
 
-__all__ = ["AnswerCard", "Attempt", "Material", "Reading", "Row", "Scored", "Truth", "class_name"]
+__all__ = ["AnswerCard", "Attempt", "Material", "OnCase", "Reading", "Row", "Scored", "Truth", "class_name", "counted"]
 
 G = TypeVar("G", bound=Guess)
 
@@ -78,6 +78,31 @@ class Scored:
     figures: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class OnCase:
+    """How well an attack did on one case.
+
+    Attributes:
+        measure: what ``success`` is, short.
+        success: at most 1.
+        chance: what an answer that saw no model has; None where that is not known.
+    """
+
+    measure: str
+    success: float
+    chance: float | None = None
+
+
+def unmeasured(rows: pd.DataFrame) -> OnCase | None:
+    """Nothing is said of single cases."""
+    return None
+
+
+def no_words(guess: Guess, schema: Schema) -> str:
+    """An answer that has no words."""
+    return ""
+
+
 def no_lines(guess: Guess, schema: Schema) -> list[str]:
     """Answers of which a terminal shows nothing but how many there are."""
     return []
@@ -100,6 +125,8 @@ class AnswerCard(Generic[G]):
             ``results.json``, as that can be read where the package is not installed.
         lines: of one answer at a terminal, before anything is scored; one a record where there are records.
         records: ``[k, d]`` that an answer holds, for the pictures of ``palimpsest attack``; None where it holds none.
+        on_case: the success on one case, from the rows that ``score`` made of it; None where nothing is said of it.
+        inferred: what one answer says was deleted, in a few words, for the row of a request.
     """
 
     answer: type[G]
@@ -107,6 +134,16 @@ class AnswerCard(Generic[G]):
     reading: Reading | None = None
     lines: Callable[[G, Schema], list[str]] = no_lines
     records: Callable[[G], NDArray[np.float64] | None] = no_records
+    on_case: Callable[[pd.DataFrame], OnCase | None] = unmeasured
+    inferred: Callable[[G, Schema], str] = no_words
+
+
+def counted(classes: Sequence[int] | NDArray[np.int64], schema: Schema, shown: int = 3) -> str:
+    """``12 benign, 8 malignant``: how many records of each class, the commonest first."""
+    labels, counts = np.unique(np.asarray(classes, dtype=np.int64), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    said = [f"{counts[i]} {class_name(int(labels[i]), schema)}" for i in order[:shown]]
+    return ", ".join([*said, *(["..."] if len(order) > shown else [])])
 
 
 def class_name(number: int, schema: Schema) -> str:

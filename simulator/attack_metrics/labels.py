@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored, Truth, class_name
+from palimpsest.simulator.attack_metrics.card import (
+    AnswerCard,
+    Attempt,
+    Material,
+    OnCase,
+    Scored,
+    Truth,
+    class_name,
+    counted,
+)
 from palimpsest.simulator.results.intervals import share_interval
 from palimpsest.simulator.world.records import Array, Labels
 from palimpsest.simulator.world.specs import Schema
@@ -67,4 +76,12 @@ def _lines(guess: Labels, schema: Schema) -> list[str]:
     return [f"deletion {guess.case}: class {said}" + (", no signal" if guess.no_signal else "")]
 
 
-CARD = AnswerCard(Labels, _score, lines=_lines)
+def _on_case(rows: pd.DataFrame) -> OnCase:
+    return OnCase("share of classes", float(rows["label_share"].iloc[0]))
+
+
+def _inferred(guess: Labels, schema: Schema) -> str:
+    return counted(guess.y.astype(np.int64), schema)
+
+
+CARD = AnswerCard(Labels, _score, lines=_lines, on_case=_on_case, inferred=_inferred)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored, Truth, class_name
+from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, OnCase, Scored, Truth, class_name
 from palimpsest.simulator.attack_metrics.resampling import interval_of_median
 from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -129,4 +129,16 @@ def _lines(guess: Profile, schema: Schema) -> list[str]:
     return lines
 
 
-CARD = AnswerCard(Profile, _score, lines=_lines)
+def _on_case(rows: pd.DataFrame) -> OnCase:
+    [row] = rows.to_dict("records")
+    return OnCase("label histogram", 1.0 - float(row["total_variation"]), 1.0 - float(row["total_variation_prior"]))
+
+
+def _inferred(guess: Profile, schema: Schema) -> str:
+    """The commonest classes, with how many records."""
+    order = np.argsort(-guess.counts, kind="stable")[:3]
+    said = [f"{guess.counts[label]:.0f} {class_name(int(label), schema)}" for label in order]
+    return ", ".join([*said, *(["..."] if len(guess.counts) > len(said) else [])])
+
+
+CARD = AnswerCard(Profile, _score, lines=_lines, on_case=_on_case, inferred=_inferred)

@@ -8,7 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored, Truth, class_name
+from palimpsest.simulator.attack_metrics.card import (
+    AnswerCard,
+    Attempt,
+    Material,
+    OnCase,
+    Scored,
+    Truth,
+    class_name,
+    counted,
+)
 from palimpsest.simulator.attack_metrics.measures import measures
 from palimpsest.simulator.attack_metrics.measures.measure import Background, Pairs, unit
 from palimpsest.simulator.attack_metrics.resampling import Resampled
@@ -166,4 +175,15 @@ def _records(guess: Reconstruction) -> NDArray[np.float64]:
     return guess.x
 
 
-CARD = AnswerCard(Reconstruction, _score, lines=_lines, records=_records)
+def _on_case(rows: pd.DataFrame) -> OnCase:
+    return OnCase("centred cosine", float(rows["cosine_centred"].median()), 0.0)
+
+
+def _inferred(guess: Reconstruction, schema: Schema) -> str:
+    """How many records, of which classes."""
+    if schema.task == "regression":
+        return f"{len(guess.y)} records" if len(guess.y) > 1 else f"target {guess.y[0]:.2f}"
+    return counted(guess.y.astype(np.int64), schema)
+
+
+CARD = AnswerCard(Reconstruction, _score, lines=_lines, records=_records, on_case=_on_case, inferred=_inferred)

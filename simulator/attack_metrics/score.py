@@ -9,17 +9,24 @@ import pandas as pd
 
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.answers import answer_card, package_of
-from palimpsest.simulator.attack_metrics.card import Attempt, Material, Truth
+from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Truth
 from palimpsest.simulator.results.inference_verdicts import Reading, kept
 from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One attack's scores, a row for each target, and its figures for ``results.json``; none without a case."""
+    """One attack's scores; nothing without a case.
+
+    Attributes:
+        frame: a row for each target.
+        figures: for ``results.json``.
+        cases: by case, what ``AttackOnRequest`` says of it.
+    """
 
     frame: pd.DataFrame
     figures: dict[str, Any]
+    cases: dict[int, dict[str, Any]]
 
 
 def mark(kind: str, answer: Answer, material: Material) -> Mark:
@@ -33,7 +40,7 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
     guesses, truths = answer.guesses, material.truths
     _check(kind, answer, truths)
     if not truths:
-        return Mark(pd.DataFrame(), {})
+        return Mark(pd.DataFrame(), {}, {})
     name, draws = guesses[0].name, generator(material.seed, "candidates")
     card, bootstrap = answer_card(name), generator(material.seed, f"bootstrap/{kind}")
     scored = card.score(Attempt(guesses, answer.cost.seconds, draws, bootstrap), material)
@@ -48,7 +55,23 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
         _check_columns(name, scored.frame)
         figures = {**figures, "kind": name}
         figures |= _read(kind, card.reading, figures, package_of(name))
-    return Mark(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer))
+    cases = _by_case(card, scored.frame, answer, material, withheld="withheld" in figures)
+    return Mark(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer), cases)
+
+
+def _by_case(
+    card: AnswerCard[Any], frame: pd.DataFrame, answer: Answer, material: Material, withheld: bool
+) -> dict[int, dict[str, Any]]:
+    """What is said of each case; no success where the figures of all cases are withheld."""
+    schema, found = material.knowledge.facts.schema_, {}
+    for guess in answer.guesses:
+        done = card.on_case(frame[frame["case"] == guess.case])
+        about = {"answers": guess.name, "inferred": card.inferred(guess, schema), "no_signal": bool(guess.no_signal)}
+        if done is not None:
+            about["measure"] = done.measure
+            about |= {} if withheld else {"success": done.success, "chance": done.chance}
+        found[guess.case] = about
+    return found
 
 
 def _check(kind: str, answer: Answer, truths: Sequence[Truth]) -> None:

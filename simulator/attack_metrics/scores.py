@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Scored
+from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, OnCase, Scored
 from palimpsest.simulator.attack_metrics.challenge import Status
 from palimpsest.simulator.attack_metrics.rates import Separation
 from palimpsest.simulator.unlearning_metrics.membership import detects
@@ -161,4 +161,12 @@ def _lines(guess: Scores, schema: Schema) -> list[str]:
     return [f"deletion {guess.case}: {said}"]
 
 
-CARD = AnswerCard(Scores, _score, lines=_lines)
+def _on_case(rows: pd.DataFrame) -> OnCase:
+    return OnCase("AUC", float(rows["share"].mean()), 0.5)
+
+
+def _inferred(guess: Scores, schema: Schema) -> str:
+    return f"a score of each of {len(guess.deleted):,} records"
+
+
+CARD = AnswerCard(Scores, _score, lines=_lines, on_case=_on_case, inferred=_inferred)

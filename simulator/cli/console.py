@@ -13,7 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.simulator.experiment.runner import Result
+    from palimpsest.simulator.experiment.result import Result
     from palimpsest.simulator.results.run_directory import RunFiles
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -86,7 +86,8 @@ def conclude(result: "Result") -> None:
 
     OUT.print(result_table(RunFiles(RunDirectory(result.directory), result.results)))
     OUT.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
-    OUT.print(result.tracked.message, markup=False, soft_wrap=True)
+    if result.tracked is not None:
+        OUT.print(result.tracked.message, markup=False, soft_wrap=True)
 
 
 def result_table(run: "RunFiles") -> "Table":

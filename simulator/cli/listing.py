@@ -1,5 +1,7 @@
 """What there is to choose from, as tables for ``palimpsest list``; imports neither torch nor ray nor mlflow."""
 
+import itertools
+import re
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -17,14 +19,31 @@ if TYPE_CHECKING:
     from palimpsest.simulator.world.data.sources import SourceCard
 
 
-def listing(kind: str) -> Table:
+_SHORT = 160
+_WIDE = 120
+"""Columns of a terminal from which on facts have columns of their own; below it they stand under what a thing does."""
+
+
+def listing(kind: str, width: int = _WIDE) -> Table:
     """The table of one kind.
 
     Args:
         kind: one of ``KINDS``.
+        width: of the terminal.
     """
     found = Table(box=box.SIMPLE_HEAD, title=kind, title_justify="left", title_style="bold", pad_edge=False)
-    KINDS[kind](found)
+    rows = Table()
+    KINDS[kind](rows)
+    headers, cells = [str(column.header) for column in rows.columns], [list(column.cells) for column in rows.columns]
+    narrow = width < _WIDE and len(headers) > 2
+    for header in headers[:2] if narrow else headers:
+        found.add_column(header, style="bold" if header == "name" else "", no_wrap=header == "name")
+    for name, text, *facts in zip(*cells, strict=True):
+        if narrow:
+            said = [f"{head}: {fact}" for head, fact in zip(headers[2:], facts, strict=True) if fact != "-"]
+            found.add_row(name, f"{text}\n{'; '.join(said)}" if said else text)
+        else:
+            found.add_row(name, text, *facts)
     return found
 
 
@@ -40,9 +59,12 @@ def _scenarios(found: Table) -> None:
 
 
 def _first_comment(text: str) -> str:
-    """What a scenario's file begins with."""
-    first = text.partition("\n")[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    """The sentences that a scenario's file begins with: one, and more as long as they are short."""
+    lines = itertools.takewhile(lambda line: line.startswith("#") and line.strip("# "), text.split("\n"))
+    sentences = re.split(r"(?<=[.?!]) (?=[A-Z])", " ".join(line.lstrip("# ") for line in lines))
+    lengths = itertools.accumulate(len(sentence) + 1 for sentence in sentences[1:])
+    more = (s for s, length in zip(sentences[1:], lengths, strict=True) if length + len(sentences[0]) <= _SHORT)
+    return " ".join([sentences[0], *more])
 
 
 def _datasets(found: Table) -> None:
@@ -113,12 +135,12 @@ def _measures(found: Table) -> None:
     from palimpsest.simulator.unlearning_metrics.measures import cards as of_models
 
     found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("of", no_wrap=True)
     found.add_column("what it measures")
+    found.add_column("of", no_wrap=True)
     for name, card in of_reconstructions().items():
-        found.add_row(name, "reconstructions", card.summary)
+        found.add_row(name, card.summary, "reconstructions")
     for name, measure in of_models().items():
-        found.add_row(name, "unlearned models", measure.summary)
+        found.add_row(name, measure.summary, "unlearned models")
 
 
 def _figures(found: Table) -> None:

@@ -1,7 +1,8 @@
 """The ``palimpsest`` command. What takes time to import is imported by the command that needs it."""
 
+import importlib.metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import palimpsest.simulator.world.telemetry  # noqa: F401  # first: before Flower, Ray or MLflow
 
@@ -18,26 +19,53 @@ from palimpsest.simulator.cli.console import (  # isort: skip
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
-from palimpsest.simulator.cli.progress import Shown  # isort: skip
+from palimpsest.simulator.experiment.progress import Shown  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
     no_args_is_help=True,
+    suggest_commands=False,  # click does
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 Scenario = Annotated[
-    str | None, typer.Argument(help="A shipped scenario's name, or a path; the default one if left out.")
+    str | None,
+    typer.Argument(help="A name of `palimpsest list scenarios`, or the path of a TOML file; the default if left out."),
 ]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as data.clients=1000; repeatable.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A change, such as data.clients=1000; variant.*.data.clients=1000 in all variants; repeatable.",
+    ),
+]
 
 
 app.command()(audit)
 app.command()(challenge)
 app.command()(new)
 app.command()(score)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        OUT.print(f"palimpsest {importlib.metadata.version('palimpsest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -135,29 +163,62 @@ def attack(
 def report(
     directory: Annotated[Path | None, typer.Argument(help="Of a run; the newest under runs/ if left out.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Upload to MLflow what is not there yet.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report as one page, figures in it, to send to others."),
+    ] = None,
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with input_errors():
-        from palimpsest.simulator.figures.all import draw_all
-        from palimpsest.simulator.results.comparison import write
-        from palimpsest.simulator.results.run_directory import RunFiles, newest_run
+        from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, newest_run
 
         place = directory or newest_run()
         if place is None:
             fail("there is no finished run under runs/; name a run's directory")
-        found = RunFiles.open(place)
-        OUT.print(result_table(found))
-        if (written := write(found)) is not None:
-            OUT.print(f"written: {written}", soft_wrap=True)
-        for drawn in draw_all(place):
-            OUT.print(f"drawn: {drawn}", soft_wrap=True)
+        run = RunDirectory(place)
+        if not track or run.is_finished:
+            found = RunFiles.open(place)
+            _draw(found)
+            if html is not None:
+                OUT.print(f"written: {_written_page(found, html)}", soft_wrap=True)
         if track:
-            from palimpsest.simulator.tracking.upload import track as upload
+            _track(run)
 
-            tracked = upload(place, str(found.directory.scenario().get("tracking", {}).get("uri", "")))
-            OUT.print(tracked.message, soft_wrap=True)
-            if not tracked.ok:
-                raise typer.Exit(FAILED)
+
+def _draw(found: "RunFiles") -> None:
+    """Print the table of a finished run, and draw its figures."""
+    from palimpsest.simulator.figures.all import draw_all
+    from palimpsest.simulator.results.comparison import write
+
+    OUT.print(result_table(found))
+    if (written := write(found)) is not None:
+        OUT.print(f"written: {written}", soft_wrap=True)
+    for drawn in draw_all(found.directory.path):
+        OUT.print(f"drawn: {drawn}", soft_wrap=True)
+
+
+def _track(run: "RunDirectory") -> None:
+    """Upload what is not there yet; of a run that was interrupted, what it has got so far."""
+    from palimpsest.simulator.tracking.upload import track
+
+    uri = run.scenario().get("tracking", {}).get("uri", "") if run.scenario_file.is_file() else ""
+    tracked = track(run.path, str(uri))
+    if not run.is_finished:
+        OUT.print(f"{run.path} is not finished; go on with: palimpsest resume {run.path}", soft_wrap=True)
+    OUT.print(tracked.message, markup=False, soft_wrap=True)
+    if not tracked.ok:
+        raise typer.Exit(FAILED)
+
+
+def _written_page(run: "RunFiles", file: Path) -> Path:
+    from palimpsest.simulator.figures.pictures import pictures
+    from palimpsest.simulator.results.html_page import page
+
+    try:
+        file.write_text(page(run, pictures(run)), encoding="utf-8")
+    except OSError as error:
+        fail(f"--html {file} cannot be written to: {error.strerror}; name another place")
+    return file
 
 
 @app.command(name="list")
@@ -173,28 +234,41 @@ def list_(
     from palimpsest.simulator.cli.listing import KINDS, listing
 
     if kind is not None and kind not in KINDS:
-        fail(f"there is nothing called {kind!r} to list; give one of {', '.join(KINDS)}")
+        from palimpsest.simulator.scenario.errors import closest
+
+        fail(f"there is nothing called {kind!r} to list;{closest(kind, KINDS)} give one of {', '.join(KINDS)}")
     for name in [kind] if kind else KINDS:
-        OUT.print(listing(name))
+        OUT.print(listing(name, OUT.width))
 
 
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
     uri: Annotated[
-        str, typer.Option(help="Of the tracking store; mlflow.db in the working directory if left out.")
+        str,
+        typer.Option(help="Of the tracking store; MLFLOW_TRACKING_URI, else mlflow.db here, if left out."),
     ] = "",
 ) -> None:
-    """Open MLflow's user interface on the tracking store, for this machine only."""
-    from palimpsest.simulator.tracking.store import serve, store_file
+    """Open MLflow's user interface on the runs of the newest experiment, for this machine only."""
+    from palimpsest.simulator.tracking.page import WHAT_TO_CLICK
+    from palimpsest.simulator.tracking.store import masked, store_file
+    from palimpsest.simulator.tracking.ui import PortBusyError, check_port, page_of, serve
 
     file = store_file(uri)
     if file is not None and not file.is_file():
         fail(
             f"there is no tracking store {file} yet: start in the directory where you ran a scenario, or run one first"
         )
-    ERR.print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)", soft_wrap=True)
-    raise typer.Exit(serve(uri, port))
+    try:
+        check_port(port)
+    except PortBusyError as busy:
+        fail(str(busy))
+    page = page_of(uri, port)
+
+    def ready() -> None:
+        ERR.print(f"open {masked(page)}   (Ctrl-C ends it)\n{WHAT_TO_CLICK}", markup=False, soft_wrap=True)
+
+    raise typer.Exit(serve(uri, port, ready))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.challenge import pose
 from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import attack
+from palimpsest.simulator.experiment.request_rows import with_attack
 from palimpsest.simulator.experiment.secrecy import check_kept, check_same
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm, plan
@@ -75,7 +76,7 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
 def _with_attack(run: RunFiles, entry: Entry) -> Scenario:
     """The run's scenario with one more attack, where it works; checked as if it had stood there."""
     content, kind = run.directory.scenario(), entry["kind"]
-    if all(kind in arm.attacks for arm in run.arms if arm.requests.completed):
+    if all(kind in arm.attacks for arm in run.arms if arm.requests_completed):
         raise ScenarioError(
             f"{run.directory.path} has the attack {kind!r} already; a transcript is attacked once by each kind"
         )
@@ -89,7 +90,7 @@ def _with_attack(run: RunFiles, entry: Entry) -> Scenario:
 def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     """Attack one arm, and write what was found into its files; 0 where it completed no deletion."""
     result, truth = files.result(), files.truth()
-    if truth is None or not result.requests.completed:
+    if truth is None or not result.requests_completed:
         return 0
     method = next(method for method in arm.attacks if method.kind == kind)
     attacked = attack(files.transcript, [method])
@@ -100,7 +101,9 @@ def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     files.add_answers(answers)
     files.write_scores(_scores(files.scores(), marked, kind))
     attacks = {**result.to_json()["attacks"], kind: marked.figures}
-    unjudged = ArmResult.model_validate({**result.to_json(), "attacks": attacks})
+    requests = with_attack(result.requests, kind, marked)
+    unjudged = ArmResult.model_validate({**result.to_json(), "attacks": attacks, "requests": requests})
+    files.write_requests(unjudged.requests)
     files.write_result(unjudged.model_copy(update={"verdict": verdict(unjudged)}))
     return 1
 
@@ -141,7 +144,7 @@ def material_of(
 
 def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundwork) -> NDArray[np.int64]:
     """The solution of the challenge that lies beside the transcript: posed again, and compared."""
-    if result.requests.completed != result.requests.made:
+    if result.requests_completed != result.requests_made:
         raise ScenarioError(
             f"arm {arm.id} refused some of its requests, so that the solution of its challenge cannot be drawn again; "
             f"run the scenario anew with this attack"

@@ -2,7 +2,8 @@
 
 from palimpsest.simulator.experiment.assessed import Assessed, assess
 from palimpsest.simulator.experiment.attacked import Attacked, attack, grant
-from palimpsest.simulator.experiment.served import ArmInputs, Served, serve
+from palimpsest.simulator.experiment.inputs import ArmInputs
+from palimpsest.simulator.experiment.served import Served, serve
 from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
@@ -25,6 +26,7 @@ def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> A
     _write(files, inputs, served, attacked, assessed)
     unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
     result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
+    files.write_requests(result.requests)
     files.write_result(result)
     return result
 

@@ -13,8 +13,10 @@ from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.score import Mark, mark
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
+from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.knowledge import conditions
-from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.experiment.request_rows import request_rows
+from palimpsest.simulator.experiment.served import Served
 from palimpsest.simulator.planning.drawing import strata_of
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.privacy import privacy_entry
@@ -58,7 +60,7 @@ class Assessed:
         scores: a row for each attack and target.
         forgetting: a row for each request and model; empty where no request was completed.
         truth: ``x``, ``y`` and ``case`` of the deleted records; empty where no request was completed.
-        rounds: a line for each release of the training.
+        rounds: a line for each model of the server, see ``Round``.
     """
 
     entry: Mapping[str, Any]
@@ -87,7 +89,9 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
     worth = _worth(inputs, processed)
     entry = {
         **_identity(inputs),
-        "requests": {"made": len(trunk.ground.requests), "completed": len(processed)},
+        "requests_made": len(trunk.ground.requests),
+        "requests_completed": len(processed),
+        "requests": request_rows(inputs, served, worth.rows, marks),
         "transcript_digest": digest,
         **worth.entry,
         "attacks": _attacks(marks, inputs.arm.seed) if processed else {},
@@ -104,13 +108,20 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
     }
     frames = [marked.frame for marked in marks.values() if len(marked.frame)]
     scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), _curve(trunk.rounds))
+    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), _curve(inputs, served))
 
 
-def _curve(rounds: Sequence[RoundDone]) -> list[dict[str, Any]]:
-    """A line for each release of the training: round, phase, and what was measured."""
-    keys = ("round", "phase", "utility", "loss", "update_norm", "epsilon")
-    return [{key: value for key in keys if (value := getattr(done, key)) is not None} for done in rounds]
+def _curve(inputs: ArmInputs, served: Served) -> list[dict[str, Any]]:
+    """A line for each model: of the training, as far as the arm's server came with it, and of the server's own."""
+    keys, rounds = ("round", "phase", "step", "utility", "loss", "update_norm", "epsilon"), inputs.trunk.rounds
+    if inputs.arm.setting.deletion.pattern == "sequential":
+        first = min(request.round for request in inputs.trunk.ground.requests)
+        rounds = [done for done in rounds if done.round <= first]
+    told: list[tuple[RoundDone, dict[str, int]]] = [(done, {}) for done in rounds]
+    told += [(done, {} if done.request is None else {"request": done.request + 1}) for done in served.life]
+    return [
+        {**{key: value for key in keys if (value := getattr(done, key)) is not None}, **more} for done, more in told
+    ]
 
 
 def _identity(inputs: ArmInputs) -> dict[str, Any]:
@@ -123,7 +134,11 @@ def _identity(inputs: ArmInputs) -> dict[str, Any]:
         "defense": arm.defense.model_dump(mode="json"),
         "seed": arm.seed,
         "data": _data(ground.population),
-        "deletion": {"level": arm.setting.deletion.level, "records": max(r.size for r in ground.requests)},
+        "deletion": {
+            "level": arm.setting.deletion.level,
+            "records": max(r.size for r in ground.requests),
+            "pattern": arm.setting.deletion.pattern,
+        },
         "conditions": conditions(arm, ground),
     }
 
@@ -174,7 +189,8 @@ def _worth(inputs: ArmInputs, processed: Sequence[Processed]) -> Worth:
     trunk, unlearner = inputs.trunk, inputs.arm.unlearning
     reference = trunk.reference
     ended = [Ended(p.case, p.released, reference.of(p.case.request.index)) for p in processed]
-    entry, rows = trunk.yardstick.worth(ended)
+    chain = inputs.arm.setting.deletion.pattern == "sequential"
+    entry, rows = trunk.yardstick.worth(ended, chain)
     entry["forgetting"]["exact"] = unlearner.card.promises == "exact"
     if entry["forgetting"]["exact"]:
         entry["forgetting"]["exact_for_adaptive_requests"] = unlearner.card.stays_exact(unlearner)

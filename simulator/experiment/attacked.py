@@ -9,8 +9,9 @@ import numpy as np
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.challenge import Posed, pose
 from palimpsest.simulator.experiment.attackers import run_attacks
+from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.knowledge import knowledge_of
-from palimpsest.simulator.experiment.served import ArmInputs, Served
+from palimpsest.simulator.experiment.served import Served
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 

@@ -64,7 +64,7 @@ def hand_out(path: Path, out: Path) -> list[Path]:
     """
     run = RunFiles.open(path)
     _check_secret(run)
-    pieces = [piece for arm in run.arms if arm.requests.completed for piece in _pieces(run.files(arm), arm.arm)]
+    pieces = [piece for arm in run.arms if arm.requests_completed for piece in _pieces(run.files(arm), arm.arm)]
     secrets.SystemRandom().shuffle(pieces)
     try:
         out.mkdir(parents=True, exist_ok=True)

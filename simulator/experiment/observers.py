@@ -1,17 +1,12 @@
-"""Who is told of a run's events: one object that passes them on, and the log of them on disk."""
+"""Who is told of a run's events: one object that passes them on, the log on disk among its listeners."""
 
 import contextlib
-import fcntl
-import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.world.protocols.events import (
     ArmDone,
     Event,
@@ -19,15 +14,11 @@ from palimpsest.simulator.world.protocols.events import (
     Observer,
     RequestDone,
     RoundDone,
-    Silent,
     StageBegan,
     TrainingDone,
     tell,
 )
 
-_LOGGED: Mapping[str, TypeAdapter[Event]] = {
-    kind.__name__: TypeAdapter(kind) for kind in (RoundDone, RequestDone, TrainingDone, ArmDone)
-}
 _PAUSE = 0.2
 """Seconds between two looks at a log that hosts write."""
 
@@ -47,10 +38,10 @@ class Observers:
 
     @classmethod
     def of(cls, directory: Path, observer: Observer | None) -> "Observers":
-        """Those of a run: whom the user brings, and the log in the run's directory."""
+        """Those of a run: the log in the run's directory, and then whom the user brings."""
         if isinstance(observer, Observers):
             return observer
-        return cls([*([observer] if observer is not None else []), EventLog.of(directory)])
+        return cls([EventLog.of(directory), *([observer] if observer is not None else [])])
 
     def tell(self, event: Event, but: type[object] | None = None) -> None:
         """Pass an event on to all but the observers of one class."""
@@ -95,61 +86,6 @@ class Observers:
                     f"run, which goes on: {said}",
                     file=sys.stderr,
                 )
-
-
-class EventLog(Silent):
-    """Writes rounds, requests, trainings and arms as JSON lines, as they are done; several processes may write to one.
-
-    Args:
-        path: of the file; made where it is missing, never rewritten.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = path.stat().st_size if path.exists() else 0
-
-    @classmethod
-    def of(cls, directory: Path) -> "EventLog":
-        """The log of the run in a directory."""
-        return cls(RunDirectory(directory).events)
-
-    def round_done(self, event: RoundDone) -> None:
-        """Write it down."""
-        self._append(event)
-
-    def request_done(self, event: RequestDone) -> None:
-        """Write it down."""
-        self._append(event)
-
-    def training_done(self, event: TrainingDone) -> None:
-        """Write it down."""
-        self._append(event)
-
-    def arm_done(self, event: ArmDone) -> None:
-        """Write it down."""
-        self._append(event)
-
-    def newer(self) -> Iterator[Event]:
-        """What has been written since this object was made, or was last asked; a line half written waits."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            lines, _, _ = file.read().rpartition(b"\n")
-        self._read += len(lines) + 1 if lines else 0
-        for line in lines.splitlines():
-            try:
-                entry = json.loads(line)
-                event = _LOGGED[entry.pop("event")].validate_python(entry)
-            except (ValueError, KeyError):  # of a host that was killed while it wrote
-                continue
-            yield event
-
-    def _append(self, event: Event) -> None:
-        line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
-        with self._path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(line.encode())
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The composition root: plan -> transcripts -> reconstructions -> scores -> results on disk -> tracking."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,82 +10,97 @@ from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.given_data import asked_again, with_data
 from palimpsest.simulator.experiment.observers import Observers
+from palimpsest.simulator.experiment.progress import shown
+from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.experiment.secrecy import check_kept, check_same, remembered
 from palimpsest.simulator.federation import devices
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.previews import describe
-from palimpsest.simulator.results.provenance import machine, versions
+from palimpsest.simulator.results.provenance import git_commit, machine, user, versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
 from palimpsest.simulator.results.schema import RunResults
+from palimpsest.simulator.results.upgrade import VERSION
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
 from palimpsest.simulator.scenario.registry import card
-from palimpsest.simulator.tracking.upload import Tracked, track
-from palimpsest.simulator.tracking.upload import prepare as prepare_tracking
+from palimpsest.simulator.tracking.live import Live
 from palimpsest.simulator.world.data.datasets import version_of
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run left.
-
-    Attributes:
-        directory: everything is in it.
-        results: content of ``results.json``: figures are attributes, ``results.arms[0].cost.rounds``, and
-            ``results["arms"]`` is the same as plain dictionaries and lists, as the JSON says it.
-        tracked: what became of the upload to MLflow.
-    """
-
-    directory: Path
-    results: RunResults
-    tracked: Tracked
-
-
 def run(
-    scenario: Scenario, out: Path | None = None, observer: Observer | None = None, *, data: Dataset | None = None
+    scenario: Scenario | str | Path | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    *,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    data: Dataset | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
     Args:
-        scenario: what to run.
+        scenario: what to run: a shipped scenario's name, the path of a TOML file, its content as dictionaries, or one
+            that is loaded already; None: the default scenario.
         out: where to leave the results; ``runs/<name>-<time>`` where not given. Must not exist or be empty.
         observer: is told what the data are, and what happens, as it happens.
+        set: changes to it, ``{"data.clients": 50}``, see ``load_scenario``.
         data: records in memory, in place of the scenario's source.
+        progress: whether stages and what is left of them are shown; None: in a terminal or a notebook, unless there is
+            an observer.
 
     Raises:
         ScenarioError, DataError: the scenario does not fit its data, or ``out`` cannot be used.
     """
+    loaded = load_scenario(scenario, set)
     if data is not None:
-        scenario = with_data(scenario, data)
-    ground = prepare(scenario)
-    directory = _new_directory(scenario, out)
-    return _run_in(directory, scenario, ground, Observers.of(directory.path, observer))
+        loaded = with_data(loaded, data)
+    with _watched(progress, observer) as watching:
+        ground = prepare(loaded)
+        directory = _new_directory(loaded, None if out is None else Path(out))
+        return _run_in(directory, loaded, ground, Observers.of(directory.path, watching))
 
 
-def resume(directory: Path, observer: Observer | None = None, *, data: Dataset | None = None) -> Result:
+def resume(
+    directory: str | Path,
+    observer: Observer | None = None,
+    *,
+    data: Dataset | None = None,
+    progress: bool | None = None,
+) -> Result:
     """Finish a run that was interrupted: finished arms are kept, others run again, to the same digests.
 
     Args:
         directory: of the run.
         observer: is told what the data are, and what happens, as it happens.
         data: those that the run was begun with, where it was begun with ``data``.
+        progress: as for ``run``.
 
     Raises:
         ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU.
     """
-    place = RunDirectory(directory)
+    place = RunDirectory(Path(directory))
     check_kept(place)
-    scenario = load_scenario(str(place.scenario_file))
+    scenario = load_scenario(place.scenario_file)
     asked_again(scenario, data)
     _check_provenance(place, scenario)
-    return _run_in(place, scenario, prepare(scenario), Observers.of(directory, observer))
+    with _watched(progress, observer) as watching:
+        return _run_in(place, scenario, prepare(scenario), Observers.of(place.path, watching))
+
+
+@contextmanager
+def _watched(progress: bool | None, observer: Observer | None) -> Iterator[Observer | None]:
+    """The observer and what shows progress, as one; None where there is neither."""
+    with shown(False if progress is None and observer is not None else progress) as bars:
+        both = [one for one in (observer, bars) if one is not None]
+        yield both[0] if len(both) == 1 else Observers(both) if both else None
 
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
@@ -92,7 +108,9 @@ def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observe
     ground = prepare(scenario)
     directory = _new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)
-    return _finish(directory, scenario, simulate(scenario, ground, directory.path, grid, observers), observers)
+    _write_plan(directory, scenario, ground)
+    with Live(directory.path, scenario.tracking.uri) as live:
+        return _finish(directory, simulate(scenario, ground, directory.path, grid, observers), observers, live)
 
 
 def prepare(scenario: Scenario) -> list[Groundwork]:
@@ -146,7 +164,7 @@ def simulate(
             observers,
         )
     content = {
-        "schema": 1,
+        "schema": VERSION,
         "scenario": scenario.name,
         "versions": versions(),
         "machine": {**machine(), "device": device},
@@ -173,20 +191,28 @@ def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Ground
     how = scenario.runtime
     for line in describe((base.setting, base.seed, base.population) for base in ground):
         observers.noted(Noted(line))
-    observers.stage_began(StageBegan("Starting hosts"))
-    with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
-        _make_ready(scenario)
-        results = simulate(scenario, ground, directory.path, grid, observers)
-    return _finish(directory, scenario, results, observers)
+    _write_plan(directory, scenario, ground)
+    with Live(directory.path, scenario.tracking.uri) as live:
+        observers.stage_began(StageBegan("Starting hosts"))
+        with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
+            _make_ready()
+            results = simulate(scenario, ground, directory.path, grid, observers)
+        return _finish(directory, results, observers, live)
 
 
-def _make_ready(scenario: Scenario) -> None:
-    """Do what the end of a run needs and what takes seconds to import or to create, while hosts start by themselves."""
+def _write_plan(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork]) -> None:
+    """Write down what is known before anything starts; a run that is resumed keeps what it was begun with."""
+    if not directory.plan_file.is_file():
+        about = outline(plan(scenario).prefixes, ground)
+        directory.write_plan({**about, "commit": git_commit(), "user": user()})
+
+
+def _make_ready() -> None:
+    """Import what the end of a run needs and what takes seconds, while hosts start by themselves."""
     import palimpsest.simulator.results.comparison  # noqa: F401
     from palimpsest.simulator.figures import all as figures
 
     figures.functions()
-    prepare_tracking(scenario.tracking.uri)
 
 
 def _device(scenario: Scenario, federation: GridFederation, directory: RunDirectory, observers: Observers) -> str:
@@ -212,8 +238,8 @@ def _device(scenario: Scenario, federation: GridFederation, directory: RunDirect
     return device
 
 
-def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, observers: Observers) -> Result:
-    """Draw and track what a run has left on disk."""
+def _finish(directory: RunDirectory, results: RunResults, observers: Observers, live: Live) -> Result:
+    """Draw what a run has left on disk, and wait until all of it is tracked."""
     from palimpsest.simulator.figures import all as figures  # see _make_ready
     from palimpsest.simulator.results import comparison  # see _make_ready
 
@@ -221,7 +247,7 @@ def _finish(directory: RunDirectory, scenario: Scenario, results: RunResults, ob
     figures.draw_all(directory.path)
     comparison.write(RunFiles(directory, results))
     observers.stage_began(StageBegan("Tracking in MLflow"))
-    return Result(directory.path, results, track(directory.path, scenario.tracking.uri))
+    return Result(directory.path, results, live.finish())
 
 
 def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:

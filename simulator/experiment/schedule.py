@@ -16,8 +16,8 @@ from typing import IO
 from palimpsest.server.ledger import Ledger
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
-from palimpsest.simulator.experiment.observers import EventLog, Observers, following
-from palimpsest.simulator.experiment.served import ArmInputs
+from palimpsest.simulator.experiment.inputs import ArmInputs
+from palimpsest.simulator.experiment.observers import Observers, following
 from palimpsest.simulator.experiment.training import Trained, Trunk
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
@@ -26,6 +26,7 @@ from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm
 from palimpsest.simulator.planning.prepared import Groundwork
 from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.protocols.events import ArmDone, StageBegan, TrainingDone
@@ -79,11 +80,13 @@ def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
         with following(tasks[0].directory.path, observers):
             _do_beside(tasks, grid, observers)
         return
+    count, done = sum(len(task.arms) for task in tasks), 0
     for task in tasks:
-        trunk = _train(task, grid, observers)
+        trunk = _train(task, grid, observers, (done, count))
         for arm in task.arms:
-            observers.stage_began(StageBegan(arm.id))
+            observers.stage_began(StageBegan(arm.id, arms=(done, count)))
             _run_arm(task, arm, trunk, observers)
+            done += 1
         shutil.rmtree(task.scratch, ignore_errors=True)
 
 
@@ -102,16 +105,16 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
             shutil.rmtree(piece.task.scratch, ignore_errors=True)
 
 
-def _train(task: Task, grid: Grid, observers: Observers) -> Trunk:
+def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> Trunk:
     """Train, and retrain for comparison."""
     ground, privacy, began = task.ground, task.scenario.privacy, time.perf_counter()
     attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
     trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
-    observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds"))
+    observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds", arms))
     for done in trunk.train(Meter(privacy.delta, privacy.accountant)):
         observers.round_done(done)
-    observers.stage_began(StageBegan(f"Reference retraining: {ground.label}"))
+    observers.stage_began(StageBegan(f"Reference retraining: {ground.label}", arms=arms))
     trunk.retrain_reference(task.scenario.evaluation)
     observers.training_done(TrainingDone(ground.label, time.perf_counter() - began))
     return trunk
@@ -124,8 +127,9 @@ def _run_arm(task: Task, arm: Arm, trunk: Trunk, observers: Observers) -> None:
     if transcript.exists():
         Ledger(task.directory.ledger, arm.id).write("restarted", None)
         shutil.rmtree(transcript)
-    requests = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers).requests
-    observers.arm_done(ArmDone(arm.id, requests.made, requests.completed, time.perf_counter() - began))
+    result = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers)
+    seconds = time.perf_counter() - began
+    observers.arm_done(ArmDone(arm.id, result.requests_made, result.requests_completed, seconds))
 
 
 # --- what a host does by itself --------------------------------------------------------------------------------------

@@ -137,6 +137,7 @@ class Trunk:
             loss=None if judged is None else float(judged.losses.mean()),
             update_norm=None if previous is None else distance(release.params, previous),
             epsilon=meter.highest(account, [0], account.marks[release.round]) if private else None,
+            step=sum(done.phase != "working" for done in self.rounds) - (release.phase == "working"),
         )
 
     @cached_property

@@ -20,7 +20,8 @@ class FigureCard:
     """One line of the table.
 
     Attributes:
-        target: ``"package.module:function"``; the function returns None where the figure does not apply.
+        target: ``"package.module:function"``; the function returns the path, or several; None where the figure does
+            not apply.
         summary: what it shows, for ``palimpsest list``.
         applies: to which runs, in words.
         each: drawn once a run, or once a variant, whose name the function then takes too.
@@ -70,6 +71,12 @@ CARDS: Mapping[str, FigureCard] = {
         target=f"{_HERE}.similarity:cosine_cdf",
         summary="distribution of the cosine similarity of every attack",
         applies=_RECORDS,
+        each="variant",
+    ),
+    "trajectory": FigureCard(
+        target=f"{_HERE}.trajectory:trajectory",
+        summary="the server's whole life: each request with who made it, utility, what attacks get, epsilon",
+        applies="sequential requests",
         each="variant",
     ),
     "utility": FigureCard(

@@ -4,7 +4,7 @@ A figure that does not apply is not drawn. One colour an attack in every figure;
 from the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.world.plugins import imported
 
 OfRun = Callable[[RunFiles], Path | None]
-OfVariant = Callable[[RunFiles, str], Path | None]
+OfVariant = Callable[[RunFiles, str], Path | Sequence[Path] | None]
 
 
 def draw_all(directory: Path) -> list[Path]:
@@ -29,9 +29,15 @@ def draw_all(directory: Path) -> list[Path]:
     run = RunFiles.open(directory)
     of_run, of_variant = functions()
     with mpl.rc_context(STYLE):
-        drawn = [figure(run) for figure in of_run]
-        drawn += [figure(run, variant) for variant in run.variants() for figure in of_variant]
-    return [path for path in drawn if path is not None]
+        drawn = [path for figure in of_run for path in _paths(figure(run))]
+        drawn += [path for name in run.variants() for figure in of_variant for path in _paths(figure(run, name))]
+    return drawn
+
+
+def _paths(drawn: Path | Sequence[Path] | None) -> Iterator[Path]:
+    """What a figure's function returned: one path, several, or none."""
+    if drawn is not None:
+        yield from [drawn] if isinstance(drawn, Path) else drawn
 
 
 def functions() -> tuple[list[OfRun], list[OfVariant]]:

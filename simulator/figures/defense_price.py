@@ -1,5 +1,6 @@
 """What each defense leaves to an attack, and what it costs in accuracy."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.simulator.figures.style import INK, PALE, RULE, heading, heading_inches, save
-from palimpsest.simulator.figures.titles import metric_of
+from palimpsest.simulator.figures.style import PALE, RULE, defense_colour, heading, heading_inches, save, spread
+from palimpsest.simulator.figures.titles import metric_of, of_variant
 from palimpsest.simulator.results.entry import Interval
 from palimpsest.simulator.results.evidence import centred_interval_of
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import defense_of, reconstructions, unlearning_of
 
-_INKS = ("#D55E00", "#0072B2", "#009E73", "#AA4499", "#E69F00", "#332288", "#56B4E9", "#882255")
 _FEWEST = 3
 _POINT = 0.01
 
@@ -83,13 +83,7 @@ def price(run: RunFiles, variant: str) -> Path | None:
     if not shown:
         return None
     best = {how: max(own, key=lambda offer: offer.per_point) for how, own in shown.items()}
-    said = "; ".join(
-        f"after {how} {offer.label} buys most for a point of {metric_of(arms)}"
-        if offer.surely
-        else f"after {how} deletions are too few to tell which defense buys anything"
-        for how, offer in best.items()
-    )
-    title = f"{variant}: {said}" if variant else f"{said[:1].upper()}{said[1:]}"
+    title = [of_variant(text, variant) for text in (_named(best, metric_of(arms)), _counted(best, metric_of(arms)))]
     detail = (
         "Median centred cosine of the attack that gets most back, against utility; bottom right is best. Table: what "
         f"is left, {metric_of(arms)}, and centred cosine taken away for each hundredth lost (at least one)."
@@ -99,17 +93,39 @@ def price(run: RunFiles, variant: str) -> Path | None:
     figure = Figure(figsize=(width, head + sum(rows) + 0.3))
     heading(figure, title, detail)
     height = figure.get_size_inches()[1]
-    inks = dict(zip(dict.fromkeys(o.kind for own in shown.values() for o in own if o.label), _INKS, strict=False))
+    every = [offer for own in shown.values() for offer in own]
     top = height - head
     for (how, own), row in zip(shown.items(), rows, strict=True):
-        axes = figure.add_axes((0.65 / width, (top - row + 0.65) / height, 4.3 / width, (row - 0.85) / height))
-        _cloud(axes, own, inks)
+        axes = figure.add_axes((0.65 / width, (top - row + 0.65) / height, 3.1 / width, (row - 0.85) / height))
+        _cloud(axes, own, every, row - 0.85)
         axes.set_title(how, size=9, weight="bold", loc="left")
         axes.set_xlabel(f"test {metric_of(arms)} after unlearning", size=8)
         axes.set_ylabel("centred cosine", size=8)
-        _table(figure, own, inks, top / height)
+        _table(figure, own, top / height)
         top -= row
     return save(figure, run.directory.figure("price", variant))
+
+
+def _named(best: Mapping[str, Offer], metric: str) -> str:
+    """Which defense buys most after each way of unlearning."""
+    said = "; ".join(
+        f"after {how} {offer.label} buys most for a point of {metric}"
+        if offer.surely
+        else f"after {how} deletions are too few to tell which defense buys anything"
+        for how, offer in best.items()
+    )
+    return f"{said[:1].upper()}{said[1:]}"
+
+
+def _counted(best: Mapping[str, Offer], metric: str) -> str:
+    """After how many ways of unlearning which kind of defense buys most."""
+    counts = Counter(offer.kind for offer in best.values() if offer.surely)
+    told = [
+        f"{kind} buys most for a point of {metric} after {count} of {len(best)} ways" for kind, count in counts.items()
+    ]
+    unclear = sum(not offer.surely for offer in best.values())
+    told += [f"too few deletions to tell after {unclear} of {len(best)} ways of unlearning"] if unclear else []
+    return "; ".join(told)
 
 
 def _utility(arms: Sequence[ArmResult]) -> float:
@@ -138,20 +154,37 @@ def _intervals(arm: ArmResult) -> list[Interval | None]:
     return [centred_interval_of(attack) for name, attack in reconstructions(arm).items() if name != "average"]
 
 
-def _cloud(axes: Axes, own: Sequence[Offer], inks: Mapping[str, str]) -> None:
-    """A dot for each defense and strength; strengths of one defense are joined."""
+def _cloud(axes: Axes, own: Sequence[Offer], every: Sequence[Offer], tall: float) -> None:
+    """A dot for each defense and strength; strengths of one defense are joined, and named to the right.
+
+    Args:
+        axes: of the panel.
+        own: of one way of unlearning.
+        every: of all, so that panels have the same axes: they are compared.
+        tall: height of the panel in inches.
+    """
+    low = min(-0.1, *(offer.left for offer in every))
+    ends: list[tuple[float, str]] = []
     for kind in dict.fromkeys(offer.kind for offer in own):
         points = sorted((offer.utility, offer.left) for offer in own if offer.kind == kind)
-        ink = inks.get(kind, INK)
-        axes.plot(*zip(*points, strict=True), "o-", color=ink, markersize=5, linewidth=1.0, clip_on=False)
-        axes.annotate(kind, points[0], xytext=(4, 4), textcoords="offset points", size=7.5, color=ink)
+        axes.plot(
+            *zip(*points, strict=True), "o-", color=defense_colour(kind), markersize=5, linewidth=1.0, clip_on=False
+        )
+        ends.append(((points[-1][1] - low) / (1.0 - low), kind))
+    ends.sort()
+    for (_, kind), place in zip(ends, spread([height for height, _ in ends], 0.15 / tall), strict=True):
+        said = "no defense" if kind == "none" else kind
+        axes.text(1.04, place, said, transform=axes.transAxes, size=7.5, color=defense_colour(kind), va="center")
+    worth = [offer.utility for offer in every]
+    margin = 0.05 * max(max(worth) - min(worth), 0.01)
+    axes.set_xlim(min(worth) - margin, max(worth) + margin)
     axes.axhline(0, color=PALE, linewidth=0.8)
-    axes.set_ylim(min(-0.1, *(offer.left for offer in own)), 1.0)
+    axes.set_ylim(low, 1.0)
     axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _table(figure: Figure, own: Sequence[Offer], inks: Mapping[str, str], top: float) -> None:
+def _table(figure: Figure, own: Sequence[Offer], top: float) -> None:
     """Offers from the best to the worst, in text."""
     width, height = figure.get_size_inches()
     ranked = sorted(own, key=lambda offer: -offer.per_point)
@@ -165,6 +198,6 @@ def _table(figure: Figure, own: Sequence[Offer], inks: Mapping[str, str], top: f
                 top - 0.17 * (line + 1) / height,
                 title if line == 0 else text,
                 size=7.5,
-                color=PALE if line == 0 else inks.get(offer.kind, INK),
+                color=PALE if line == 0 else defense_colour(offer.kind),
                 ha="left" if stop < 6 else "right",
             )

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from palimpsest.simulator.figures.style import (
     INK,
     RULE,
+    Title,
     bare,
     colour,
     heading,
@@ -24,6 +25,7 @@ from palimpsest.simulator.figures.style import (
 )
 from palimpsest.simulator.figures.titles import title_of
 from palimpsest.simulator.results.arm_files import Records
+from palimpsest.simulator.results.evidence import FLOORS
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import BASELINES, leading, reconstructions
@@ -39,7 +41,7 @@ class Row:
 
     Attributes:
         x: ``[columns, d]`` in the columns' order.
-        caption: ``[columns]`` the cosine as scored, or that there was no signal; empty where a score is missing.
+        caption: ``[columns]`` the centred cosine, or that there was no signal; empty where a score is missing.
     """
 
     setting: str
@@ -57,8 +59,10 @@ class Gallery:
     silent: tuple[str, ...] = ()
 
     def best(self, settings: Sequence[Setting]) -> "Gallery":
-        """Only the attack that got most back under each setting."""
+        """Only the attack that got most back under each setting, and the floor that it is seen beside."""
         wanted = {(setting.label, led[0]) for setting in settings if (led := leading(setting.arms[0])) is not None}
+        floors = {"public-draw"} if any(setting.arms[0].deletion.records > 1 for setting in settings) else set()
+        wanted |= {(setting.label, floor) for setting in settings for floor in floors}
         return replace(self, rows=tuple(row for row in self.rows if (row.setting, row.attack) in wanted))
 
 
@@ -96,7 +100,7 @@ def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
     means = [row for row in rows if row.attack == "average"]
     others = [row for row in rows if row.attack != "average"]
     if len(others) > ROWS:
-        others = [row for row in others if row.attack not in BASELINES]
+        others = [row for row in others if row.attack not in BASELINES or row.attack in FLOORS]
     return Gallery(chosen.x, tuple(means[:1] + others[:ROWS]), tuple(silent))
 
 
@@ -153,7 +157,7 @@ def _captions(scores: pd.DataFrame, attack: str, truth: Records, picked: NDArray
         if key not in own.index:
             found.append("")
         else:
-            cosine = float(own["cosine"].loc[key])
+            cosine = float(own["cosine_centred"].loc[key])
             found.append("no signal" if own["no_signal"].loc[key] else f"{cosine:.2f}")
     return tuple(found)
 
@@ -162,11 +166,13 @@ def _captions(scores: pd.DataFrame, attack: str, truth: Records, picked: NDArray
 
 _CELL, _GAP, _LEFT, _UNDER, _BETWEEN = 0.72, 0.06, 1.35, 0.17, 0.34
 """Inches: side of an image, between images, left of them, below them for the cosine, above a way of unlearning."""
+_NARROWEST = 7.4
+"""Inches: room for the longest sentence over a row of images, however few these are."""
 
 
-def draw_images(shown: Gallery, shape: Sequence[int], title: str, detail: str) -> Figure:
+def draw_images(shown: Gallery, shape: Sequence[int], title: Title, detail: str) -> Figure:
     """Rows of images: the deleted records, the public mean, then every attack under every way of unlearning."""
-    width = _LEFT + len(shown.x) * (_CELL + _GAP) + 0.1
+    width = max(_LEFT + len(shown.x) * (_CELL + _GAP) + 0.1, _NARROWEST)
     settings = list(dict.fromkeys(row.setting for row in shown.rows if row.attack != "average"))
     head = heading_inches(width, title, detail) + 0.1
     height = head + (1 + len(shown.rows)) * (_CELL + _UNDER) + (len(settings) + len(shown.silent)) * _BETWEEN
@@ -250,13 +256,13 @@ def _caption(figure: Figure, text: str, bottom: float) -> None:
     figure.add_artist(Line2D(*ends, color=RULE, linewidth=0.8))
 
 
-def draw_values(shown: Gallery, features: Sequence[str], title: str, detail: str) -> Figure:
+def draw_values(shown: Gallery, features: Sequence[str], title: Title, detail: str) -> Figure:
     """A few records of a table: each column's deleted value and what the best attack of each setting answered."""
     rows = [row for row in shown.rows if row.attack != "average"]
     records = min(4, len(shown.x))
     columns = np.sort(np.argsort(-np.abs(shown.x[:records]).mean(axis=0), kind="stable")[:14])
     left, tall = 0.35 + 0.075 * max(len(features[column]) for column in columns), 0.17 * len(columns) + 0.58
-    width = left + records * 1.75 + 0.15
+    width = max(left + records * 1.75 + 0.15, _NARROWEST)
     head = heading_inches(width, title, detail) + 0.1
     height = head + len(rows) * (tall + _BETWEEN) + len(shown.silent) * _BETWEEN + 0.1
     figure = Figure(figsize=(width, height))
@@ -283,7 +289,7 @@ def draw_values(shown: Gallery, features: Sequence[str], title: str, detail: str
 
 
 def _worded(caption: str) -> str:
-    return caption if caption in ("", "no signal") else f"cosine {caption}"
+    return caption if caption in ("", "no signal") else f"centred cosine {caption}"
 
 
 def _values(axes: Axes, true: NDArray[np.float64], guess: NDArray[np.float64], span: float, ink: str) -> None:
@@ -312,7 +318,8 @@ def gallery(run: RunFiles, variant: str) -> Path | None:
     if len(data.shape) == 3:
         way = "the first deleted record of each class" if data.class_names else "the first deleted records"
         detail = (
-            f"{way[:1].upper()}{way[1:]}; under each answer its cosine similarity to the record; images cut to [0, 1]."
+            f"{way[:1].upper()}{way[1:]}; under each answer its centred cosine similarity to the record (0: "
+            "the public mean); images cut to [0, 1]."
         )
         return save(draw_images(shown, data.shape, title, detail), run.directory.figure("gallery", variant))
     features = data.feature_names or [f"column {k}" for k in range(data.shape[0])]

@@ -1,12 +1,13 @@
 """What attacks on classes and on given records got right, at a glance; drawn from ``results.json``."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
+from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save, wrapped
 from palimpsest.simulator.results.attack_results import AttackResult
 from palimpsest.simulator.results.inference_verdicts import inferences, row_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
@@ -21,23 +22,26 @@ def inference(run: RunFiles) -> Path | None:
     settings = [setting for setting in settings if inferences(setting.arms[0])]
     if not settings:
         return None
-    title = "What can be inferred about the deleted records"
+    title = _title(run, settings)
     detail = (
         "Share of deletions whose class is named; share of records picked out of up to 1,000; share of a leaver's "
         "label histogram that is right; area under the ROC of telling deleted records from others (ring: from the "
         "single model before). Ticks: chance. First seed."
     )
     rows = [list(inferences(setting.arms[0]).items()) for setting in settings]
-    tall = sum(len(each) * _LINE + _BETWEEN for each in rows)
+    several = len(run.variants()) > 1
+    labels = [wrapped(f"{s.variant}\n{s.label}" if several else s.label, _LEFT - 0.25) for s in settings]
+    lines = [max(len(own), math.ceil((1 + text.count("\n")) * 0.9)) for own, text in zip(rows, labels, strict=True)]
+    tall = sum(each * _LINE + _BETWEEN for each in lines)
     head = heading_inches(_WIDTH, title, detail) + 0.25
     height = head + tall + 0.55
     figure = Figure(figsize=(_WIDTH, height))
     heading(figure, title, detail)
     axes = figure.add_axes((_LEFT / _WIDTH, 0.5 / height, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, tall / height))
     place = 0.0
-    for setting, attacks in zip(settings, rows, strict=True):
-        _group(axes, setting, attacks, place, len(run.variants()) > 1)
-        place += len(attacks) * _LINE + _BETWEEN
+    for label, attacks, each in zip(labels, rows, lines, strict=True):
+        _group(axes, label, attacks, place)
+        place += each * _LINE + _BETWEEN
     axes.set_ylim(place - _BETWEEN / 2, -_LINE / 2 - _BETWEEN / 2)
     axes.set_xlim(0.0, 1.0)
     axes.set_yticks([])
@@ -47,11 +51,24 @@ def inference(run: RunFiles) -> Path | None:
     return save(figure, run.directory.figure("inference"))
 
 
-def _group(
-    axes: Axes, setting: Setting, attacks: Sequence[tuple[str, AttackResult]], place: float, named: bool
-) -> None:
+def _title(run: RunFiles, settings: Sequence[Setting]) -> list[str]:
+    """The attack that is furthest above chance, with its numbers; shorter where its setting has a long name."""
+    found = [
+        (row.success - row.chance, attack, row, setting)
+        for setting in settings
+        for attack, figures in inferences(setting.arms[0]).items()
+        if (row := row_of(figures)).success is not None
+    ]
+    if not found:
+        return ["Nothing can be said of what is inferred about the deleted records: all of it is withheld"]
+    _, attack, row, setting = max(found, key=lambda one: one[0])
+    said = f"{name(attack)} has {row.success:.2f} ({row.words}), where chance has {row.chance:.2f}"
+    where = f"{setting.label} ({setting.variant})" if len(run.variants()) > 1 else setting.label
+    return [f"At most, {said}: after {where}", f"At most, {said}"]
+
+
+def _group(axes: Axes, label: str, attacks: Sequence[tuple[str, AttackResult]], place: float) -> None:
     wide = axes.get_yaxis_transform()
-    label = f"{setting.variant}\n{setting.label}" if named else setting.label
     middle = place + (len(attacks) - 1) * _LINE / 2
     axes.text(-0.03, middle, label, transform=wide, ha="right", va="center", weight="bold", size=9)
     for row, (attack, figures) in enumerate(attacks):

@@ -85,7 +85,7 @@ def knowledge(run: RunFiles) -> Path | None:
     if not panels:
         return None
     seeds = len({arm.seed for arm in run.arms})
-    title = "What the attack needs to know, and what the server gives away"
+    title = _title(panels)
     detail = (
         "Median centred cosine similarity of reconstruction and deleted record, with its 95 % interval; all else "
         "is equal along a line. 0 is what the public mean scores, 1 the record itself."
@@ -101,8 +101,19 @@ def knowledge(run: RunFiles) -> Path | None:
     for place, (axis, found) in enumerate(panels.items()):
         left, bottom = 0.45 + column * (place % columns), (rows - 1 - place // columns) * row + 0.5
         axes = figure.add_axes((left / width, bottom / height, (column - 1.3) / width, (row - 1.02) / height))
-        _panel(axes, axis, found)
+        _panel(axes, axis, found, min([0.0, *(value for own in panels.values() for line in own for value in line.low)]))
     return save(figure, run.directory.figure("knowledge"))
+
+
+def _title(panels: Mapping[str, Sequence[Line]]) -> list[str]:
+    """The line whose attack depends most on its axis, with its ends."""
+    axis, line = max(
+        ((axis, line) for axis, found in panels.items() for line in found),
+        key=lambda one: max(one[1].medians) - min(one[1].medians),
+    )
+    low, high = min(line.medians), max(line.medians)
+    said = f"{name(line.attack)} has a centred cosine of {low:.2f} to {high:.2f}"
+    return [f"{said}, depending on: {AXES[axis]}", said]
 
 
 def _setting(arm: ArmResult) -> dict[str, Any]:
@@ -135,8 +146,8 @@ def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[Ar
     return Line(attack, setting, tuple(values), medians, low, high)
 
 
-def _panel(axes: Axes, axis: str, found: Sequence[Line]) -> None:
-    """Lines over evenly spaced values, named at their right ends by attack and by what tells them apart."""
+def _panel(axes: Axes, axis: str, found: Sequence[Line], lowest: float) -> None:
+    """Lines over evenly spaced values, named at their right ends; the axis begins at ``lowest`` in every panel."""
     values = sorted({value for line in found for value in line.values}, key=_rank)
     if axis == "round_to" and 0 in values:
         values = [*(value for value in values if value), 0]
@@ -149,7 +160,6 @@ def _panel(axes: Axes, axis: str, found: Sequence[Line]) -> None:
         for i, x in zip(order, at, strict=True):
             axes.plot([x, x], [line.low[i], line.high[i]], color=ink, linewidth=2.4, alpha=0.35, clip_on=False)
         axes.plot(at, [line.medians[i] for i in order], f"o{style}", color=ink, markersize=4, clip_on=False)
-    lowest = min(0.0, *(value for line in found for value in line.low))
     axes.set_ylim(max(-1.0, lowest - 0.02), 1.0)
     axes.set_xlim(-0.2, len(values) - 0.8)
     axes.set_xticks(range(len(values)), [_tick(axis, value) for value in values], size=7.5)

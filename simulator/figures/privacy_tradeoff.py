@@ -90,6 +90,7 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
     figure = Figure(figsize=(width, head + row * (len(events) + 1) + 0.5))
     heading(figure, title(variant, shown, events, error), detail)
     height = figure.get_size_inches()[1]
+    floor = min([0.0, *(v for own in shown.values() for p in own for v in _utilities(p))])
     for column, (label, points) in enumerate(shown.items()):
         for line, event in enumerate([*events, ""]):
             bottom = height - head - (line + 1) * row + 0.25
@@ -98,7 +99,7 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
             if event:
                 _success(axes, points, event, error)
             else:
-                _utility(axes, points)
+                _utility(axes, points, floor)
             axes.set_title(label if line == 0 else "", size=9, weight="bold", loc="left")
             if column == 0:
                 axes.set_ylabel(_WORDS.get(event, f"test {metric_of(arms)}"), size=8)
@@ -150,16 +151,21 @@ def _success(axes: Axes, points: Sequence[Point], event: str, error: float) -> N
     axes.text(0.02, 0.97, name(attack), transform=axes.transAxes, color=colour(attack), size=8, va="top")
 
 
-def _utility(axes: Axes, points: Sequence[Point]) -> None:
-    """Utility after unlearning, a dot a seed and a line through their medians."""
+def _utilities(point: Point) -> list[float]:
+    """Utility after unlearning, of each seed that has one."""
+    return [v for arm in point.arms if arm.utility and (v := arm.utility.unlearned) is not None]
+
+
+def _utility(axes: Axes, points: Sequence[Point], floor: float) -> None:
+    """Utility after unlearning, a dot a seed and a line through their medians; the axis begins at ``floor``."""
     medians = []
     for place, point in enumerate(points):
-        values = [v for arm in point.arms if arm.utility and (v := arm.utility.unlearned) is not None]
+        values = _utilities(point)
         axes.plot([place] * len(values), values, "o", color=PALE, markersize=3, clip_on=False)
         medians.append(float(np.median(values)) if values else math.nan)
     axes.plot(range(len(points)), medians, color=INK, linewidth=1.2)
     axes.set_xlim(-0.4, len(points) - 0.6)
-    axes.set_ylim(min(0.0, *medians), 1)
+    axes.set_ylim(floor, 1)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_xlabel("epsilon", size=8)
 

@@ -1,5 +1,6 @@
 """Distribution of the cosine similarity of every attack."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from palimpsest.simulator.figures.style import (
     save,
 )
 from palimpsest.simulator.figures.titles import reconstructed, title_of
-from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.results.run_directory import RunFiles, Setting
 from palimpsest.simulator.results.verdicts import BASELINES
 
 
@@ -29,7 +30,9 @@ def cosine_cdf(run: RunFiles, variant: str) -> Path | None:
     detail = (
         "Share of deleted records whose reconstruction is at most so similar: a curve further right has got more back."
     )
-    width, row, label = 9.6, 1.72, 1.62
+    most = max(run.scores(*setting.arms)["attack"].nunique() for setting in settings)
+    width, row, label = 9.6, 0.62 + max(1.1, _LINE * most), 1.62
+    starts = {measure: _start(run, settings, measure) for measure in _MEASURES}
     head = heading_inches(width, title, detail)
     figure = Figure(figsize=(width, head + len(settings) * row + 0.35))
     heading(figure, title, detail)
@@ -42,7 +45,8 @@ def cosine_cdf(run: RunFiles, variant: str) -> Path | None:
         for side, (measure, words) in enumerate(_MEASURES.items()):
             left = 0.6 + side * (panel + label + 0.1)
             axes = figure.add_axes((left / width, bottom / height, panel / width, (row - 0.62) / height))
-            _cumulative(axes, {str(key): rows[measure].to_numpy() for key, rows in scores.groupby("attack")})
+            values = {str(key): rows[measure].to_numpy() for key, rows in scores.groupby("attack")}
+            _cumulative(axes, values, starts[measure], _LINE / (row - 0.62))
             if line == len(settings) - 1:
                 axes.set_xlabel(words)
             if side == 0:
@@ -53,10 +57,26 @@ def cosine_cdf(run: RunFiles, variant: str) -> Path | None:
 _MEASURES = {"cosine": "cosine similarity", "cosine_centred": "cosine similarity, centred by the public mean"}
 
 
-def _cumulative(axes: Axes, values: dict[str, Any]) -> None:
-    """Empirical distribution functions, named with their medians to the right of the panel, best on top."""
+_LINE = 0.17
+"""Inches from one name to the next."""
+
+
+def _start(run: RunFiles, settings: Sequence[Setting], measure: str) -> float:
+    """Where the axis of a measure begins in all panels, which are compared."""
+    lowest = min(float(run.scores(*setting.arms)[measure].min()) for setting in settings)
+    return float(np.floor(min(0.0, lowest) * 5) / 5)
+
+
+def _cumulative(axes: Axes, values: dict[str, Any], start: float, apart: float) -> None:
+    """Empirical distribution functions, named with their medians to the right of the panel, best on top.
+
+    Args:
+        axes: of the panel.
+        values: of each attack.
+        start: of the axis.
+        apart: from one name to the next, in panels.
+    """
     ranked = sorted(values, key=lambda attack: -float(np.median(values[attack])))
-    start = float(np.floor(min(0.0, *(np.min(each) for each in values.values())) * 5) / 5)
     for attack in ranked[::-1]:
         ordered = np.sort(values[attack])
         share = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -66,7 +86,7 @@ def _cumulative(axes: Axes, values: dict[str, Any]) -> None:
         )
     for line, attack in enumerate(ranked):
         text = f"{name(attack)}  {np.median(values[attack]):.2f}"
-        axes.text(1.04, 0.98 - 0.2 * line, text, transform=axes.transAxes, color=colour(attack), va="top", size=8)
+        axes.text(1.04, 0.98 - apart * line, text, transform=axes.transAxes, color=colour(attack), va="top", size=8)
     axes.set_xlim(start, 1.0)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])

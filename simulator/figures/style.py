@@ -4,12 +4,14 @@ import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+Title: TypeAlias = str | Sequence[str]
+"""A title, or several of which the first that is short enough is shown."""
 INK, PALE, RULE = "#222222", "#8A8A8A", "#DDDDDD"
 
 _COLOURS = {
@@ -37,6 +39,21 @@ _COLOURS = {
 """After Okabe and Ito 2008 and Tol 2021. Of the shipped attacks no two share a colour."""
 _OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")
 
+_DEFENSES = {
+    "none": INK,
+    "dp-sgd": "#D55E00",
+    "central-dp": "#0072B2",
+    "dp-statistics": "#009E73",
+    "output-perturbation": "#AA4499",
+    "obfuscation": "#882255",
+    "pruning": "#332288",
+    "rounding": "#56B4E9",
+    "finetuning": "#44AA99",
+    "batching": "#E69F00",
+    "stack": "#6A8F00",
+}
+_OTHER_DEFENSES = ("#4477AA", "#CC6677", "#999933")
+
 _LEADING = 1.4 / 72
 
 STYLE: Any = {  # matplotlib's own type lists every key
@@ -61,28 +78,64 @@ def colour(attack: str) -> str:
     return _COLOURS.get(attack) or _OTHERS[sum(attack.encode()) % len(_OTHERS)]
 
 
+def defense_colour(kind: str) -> str:
+    """The colour of a defense, the same in every figure and every run; black where there is none."""
+    return _DEFENSES.get(kind) or _OTHER_DEFENSES[sum(kind.encode()) % len(_OTHER_DEFENSES)]
+
+
 def name(attack: str) -> str:
     """What readers call an attack."""
     return {"average": "public mean"}.get(attack, attack.replace("-", " "))
 
 
-def heading(figure: Figure, title: str, detail: str = "") -> None:
-    """Write the title, and the detail below it, at the top left; it takes ``heading_inches``."""
+def heading(figure: Figure, title: Title, detail: str = "") -> None:
+    """Write the title, and the detail below it, at the top left; it takes ``heading_inches``.
+
+    Both are also what somebody is told who cannot see the figure, until ``describe`` says more.
+    """
     width, height = figure.get_size_inches()
+    describe(figure, f"{fitting(width, title)}. {detail}".strip())
     top = 0.12
     for text, size, weight, ink in _lines(width, title, detail):
         figure.text(0.12 / width, 1 - top / height, text, size=size, weight=weight, color=ink, va="top")
         top += size * _LEADING
 
 
-def heading_inches(width: float, title: str, detail: str = "") -> float:
+def heading_inches(width: float, title: Title, detail: str = "") -> float:
     """Height that a heading needs on a figure ``width`` inches wide."""
     return 0.2 + sum(size * _LEADING for _, size, _, _ in _lines(width, title, detail))
 
 
-def _lines(width: float, title: str, detail: str) -> list[tuple[str, float, str, str]]:
+def fitting(width: float, title: Title) -> str:
+    """The first of the titles given that takes two lines at most; the last is cut where none does."""
+    given = [title] if isinstance(title, str) else list(title)
+    across = int((width - 0.24) * 9.4)
+    found = next((one for one in given if len(textwrap.wrap(one, across)) <= 2), given[-1])
+    return " ".join(textwrap.wrap(found, across, max_lines=2, placeholder=" ..."))
+
+
+def describe(figure: Figure, text: str) -> None:
+    """Say what a figure shows, for those who cannot see it; it is saved with the figure."""
+    figure.set_label(text)
+
+
+def alternative_text(path: Path) -> str:
+    """What a saved figure shows, in words; empty where it was not drawn here."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return str(image.info.get("Description", ""))
+
+
+def wrapped(text: str, inches: float, size: float = 9) -> str:
+    """A label in bold type of so many points, in lines of at most so many inches."""
+    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, int(inches / (0.0098 * size))))
+
+
+def _lines(width: float, title: Title, detail: str) -> list[tuple[str, float, str, str]]:
     """(text, size in points, weight, colour) of each line."""
-    titles = [(line, 11.5, "bold", INK) for line in textwrap.wrap(title, int((width - 0.24) * 9.4))]
+    shown = textwrap.wrap(fitting(width, title), int((width - 0.24) * 9.4))
+    titles = [(line, 11.5, "bold", INK) for line in shown]
     return titles + [(line, 8.5, "normal", "#555555") for line in textwrap.wrap(detail, int((width - 0.24) * 16))]
 
 
@@ -114,6 +167,6 @@ def save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     FigureCanvasAgg(figure)
-    figure.savefig(draft, dpi=160, format="png")
+    figure.savefig(draft, dpi=160, format="png", metadata={"Description": str(figure.get_label())})
     draft.replace(path)
     return path

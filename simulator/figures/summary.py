@@ -1,5 +1,6 @@
 """Everything at a glance."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from palimpsest.simulator.figures.style import (
     heading_inches,
     name,
     save,
+    wrapped,
 )
 from palimpsest.simulator.figures.titles import reconstructed, seeds_of
 from palimpsest.simulator.results.run_directory import RunFiles, Setting
@@ -27,23 +29,26 @@ def summary(run: RunFiles) -> Path | None:
     settings = [setting for setting in settings if reconstructed(run, setting)]
     if not settings:
         return None
-    title = headline([arm for setting in settings for arm in setting.arms])
+    shown = [arm for setting in settings for arm in setting.arms]
+    title = [headline(shown), headline(shown, brief=True)]
     detail = (
         "Median centred cosine similarity of reconstruction and deleted record, and its 10th to 90th percentile. "
         f"0 is what the public mean scores, 1 the record itself. {seeds_of(settings)}"
     )
     width, line, between = 8.6, 0.2, 0.22
     attacks = [[a for a in reconstructions(setting.arms[0]) if a != "average"] for setting in settings]
-    tall = sum(len(each) * line + between for each in attacks)
+    labels = [wrapped(_label(run, setting), 2.35) for setting in settings]
+    rows = [max(len(own), math.ceil((1 + text.count("\n")) * 0.9)) for own, text in zip(attacks, labels, strict=True)]
+    tall = sum(each * line + between for each in rows)
     head = heading_inches(width, title, detail) + 0.25
     height = head + tall + 0.55
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
     axes = figure.add_axes((2.6 / width, 0.5 / height, (width - 2.6 - 2.25) / width, tall / height))
     place, lowest = 0.0, 0.0
-    for setting, own in zip(settings, attacks, strict=True):
-        lowest = min(lowest, _group(axes, run, setting, own, place, line))
-        place += len(own) * line + between
+    for setting, own, label, each in zip(settings, attacks, labels, rows, strict=True):
+        lowest = min(lowest, _group(axes, run, setting, own, label, place, line))
+        place += each * line + between
     axes.set_ylim(place - between / 2, -line / 2 - between / 2)
     axes.set_xlim(max(-1.0, lowest - 0.05), 1.0)
     axes.set_yticks([])
@@ -54,12 +59,17 @@ def summary(run: RunFiles) -> Path | None:
     return save(figure, run.directory.figure("summary"))
 
 
-def _group(axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], place: float, line: float) -> float:
+def _label(run: RunFiles, setting: Setting) -> str:
+    return f"{setting.variant}\n{setting.label}" if len(run.variants()) > 1 else setting.label
+
+
+def _group(
+    axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], label: str, place: float, line: float
+) -> float:
     """Dots and ranges of one way of unlearning; return the lowest value drawn."""
     scores = run.scores(*setting.arms)
     wide = axes.get_yaxis_transform()
     middle = place + (len(attacks) - 1) * line / 2
-    label = f"{setting.variant}\n{setting.label}" if len(run.variants()) > 1 else setting.label
     axes.text(-0.03, middle, label, transform=wide, ha="right", va="center", weight="bold", size=9)
     lowest = 0.0
     for row, attack in enumerate(attacks):

@@ -53,7 +53,7 @@ def tiers(run: RunFiles) -> Path | None:
     if len(columns) < 2:
         return None
     rows = list(dict.fromkeys(label for label, _ in found))
-    title = "Who gets the deleted records back"
+    title = _title(found, columns)
     detail = (
         "Best attack of each adversary: median PSNR of reconstruction and deleted record, and below it the median "
         "centred cosine similarity (0: the public mean, 1: the record) and the attack. Empty: ruled out."
@@ -75,6 +75,14 @@ def tiers(run: RunFiles) -> Path | None:
         for i, tier in enumerate(columns):
             _draw(axes, found.get((label, tier)), _LEFT + _COLUMN * i, top)
     return save(figure, run.directory.figure("tiers"))
+
+
+def _title(found: Mapping[tuple[str, str], Cell], columns: Sequence[str]) -> list[str]:
+    """The most that each adversary gets, over all ways of unlearning."""
+    best = {tier: max(cell.cosine for (_, sees), cell in found.items() if sees == tier) for tier in columns}
+    said = ", ".join(f"{value:.2f} who hears {tier}" for tier, value in best.items())
+    top = max(best, key=lambda tier: best[tier])
+    return [f"Centred cosine of at most {said}", f"At most {best[top]:.2f} is got back by who hears {top}"]
 
 
 def _draw(axes: Axes, cell: Cell | None, left: float, top: float) -> None:

@@ -9,8 +9,14 @@ from palimpsest.simulator.results.schema import ArmResult, Utility
 from palimpsest.simulator.results.verdicts import finding, phrase_of, reconstructions
 
 
-def title_of(run: RunFiles, settings: Sequence[Setting], variant: str) -> str:
-    text = finding([(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings])
+def title_of(run: RunFiles, settings: Sequence[Setting], variant: str) -> list[str]:
+    """What was found of a variant, with ways of unlearning named, and counted."""
+    phrases = [(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings]
+    return [of_variant(finding(phrases, brief), variant) for brief in (False, True)]
+
+
+def of_variant(text: str, variant: str) -> str:
+    """A title that says which variant it is about."""
     return f"{variant}: {text[:1].lower()}{text[1:]}" if variant else text
 
 

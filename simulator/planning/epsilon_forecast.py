@@ -1,8 +1,11 @@
 """What epsilon a training and its deletions will cost: a whole session before clients that say nothing."""
 
 import itertools
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
@@ -11,12 +14,15 @@ from palimpsest.server.session import Session
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.planning.plan import Plan, Prefix
 from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.planning.privacy import Meter, Treasurer, privacy_entry
+from palimpsest.simulator.planning.privacy import NotingMeter, Treasurer, privacy_entry
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.protocols.defense import private_part
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import Params, Release
+
+_Price: TypeAlias = Callable[[float], float]
+"""The highest epsilon of any unit, by the noise multiplier."""
 
 
 def has_private(plan: Plan) -> bool:
@@ -24,37 +30,83 @@ def has_private(plan: Plan) -> bool:
     return any(map(_is_private, plan.prefixes))
 
 
-def epsilons(scenario: Scenario, prefix: Prefix, root: Path) -> dict[str, float]:
-    """The highest epsilon of any unit: by "" after the training, and by arm after all its deletions.
-
-    An arm is left out where silent clients do not lead its method to an end; all are where nothing is private.
+class EpsilonForecast:
+    """The highest epsilon of any unit. Trainings that differ in their noise alone are rehearsed once for all.
 
     Args:
-        scenario: of the prefix.
-        prefix: a training, and its arms.
+        scenario: of the trainings.
         root: where populations are cached.
-
-    Raises:
-        DataError: a run would refuse the scenario too: the data do not fit, or the training passes the budget.
     """
-    if not _is_private(prefix):
-        return {}
-    ground = Groundwork.of(scenario, prefix, root)
-    treasurer = Treasurer(Meter(scenario.privacy.delta, scenario.privacy.accountant), scenario.privacy.budget)
-    with TemporaryDirectory() as scratch:
-        history = _rehearsed(ground, {need for arm in prefix.arms for need in arm.unlearning.card.needs}, Path(scratch))
-        found = {"": treasurer.meter.highest(history.record.setup.account, [0])}
-        of_method: dict[Unlearner, float | None] = {}  # arms of one training differ in what is done to releases, too
+
+    def __init__(self, scenario: Scenario, root: Path) -> None:
+        self._scenario = scenario
+        self._root = root
+        self._trained: dict[Hashable, _Price] = {}
+        self._unlearned: dict[Hashable, _Price | None] = {}
+
+    def of(self, prefix: Prefix) -> dict[str, float]:
+        """By "" after the training, and by arm after all its deletions.
+
+        An arm is left out where silent clients do not lead its method to an end; all are where nothing is private.
+
+        Args:
+            prefix: a training, and its arms.
+
+        Raises:
+            DataError: a run would refuse the scenario too: the data do not fit, or the training passes the budget.
+        """
+        if not _is_private(prefix):
+            return {}
+        ground, noise = self._at_unit_noise(Groundwork.of(self._scenario, prefix, self._root))
+        training = (prefix.setting.trunk, prefix.seed, ground.setup.defense)
+        methods = dict.fromkeys(arm.unlearning for arm in prefix.arms)
+        if any((training, method) not in self._unlearned for method in methods):
+            self._rehearse(training, ground, list(methods))
+        found = {"": self._trained[training](noise)}
         for arm in prefix.arms:
-            if arm.unlearning not in of_method:
-                of_method[arm.unlearning] = _unlearned(ground, history, arm.unlearning, treasurer, Path(scratch))
-            if (known := of_method[arm.unlearning]) is not None:
-                found[arm.id] = known
-    return found
+            if (price := self._unlearned[training, arm.unlearning]) is not None:
+                found[arm.id] = price(noise)
+        return found
+
+    def _at_unit_noise(self, ground: Groundwork) -> tuple[Groundwork, float]:
+        """The training at noise multiplier 1, and its own; itself and 1 where a budget or the defense forbids that."""
+        unit = None if self._scenario.privacy.budget else ground.setup.defense.at_unit_noise()
+        if unit is None:
+            return ground, 1.0
+        return replace(ground, setup=replace(ground.setup, defense=unit[0])), unit[1]
+
+    def _rehearse(self, training: Hashable, ground: Groundwork, methods: list[Unlearner]) -> None:
+        with TemporaryDirectory() as scratch:
+            needs = {need for method in methods for need in method.card.needs}
+            history = _rehearsed(ground, needs, Path(scratch))
+            noting = self._noting()
+            noting.highest(history.record.setup.account, [0])
+            self._trained[training] = noting.highest_at
+            for method in methods:
+                self._unlearned[training, method] = self._after_deletions(ground, history, method, Path(scratch))
+
+    def _after_deletions(self, ground: Groundwork, trunk: History, method: Unlearner, scratch: Path) -> _Price | None:
+        """What has been paid once a method has processed all requests; None where it cannot be known beforehand."""
+        noting, budget = self._noting(), self._scenario.privacy.budget
+        spent = _unlearned(ground, trunk, method, Treasurer(noting, budget), scratch)
+        if spent is None:
+            return None
+        return (lambda noise: spent) if budget else noting.highest_at
+
+    def _noting(self) -> NotingMeter:
+        privacy = self._scenario.privacy
+        return NotingMeter(privacy.delta, privacy.accountant, reads=privacy.budget > 0.0)
 
 
 def _is_private(prefix: Prefix) -> bool:
     return any(private_part(part) is not None for part in prefix.defenses)
+
+
+class _NoLedger(Ledger):
+    """Keeps nothing: nobody acts on a rehearsal."""
+
+    def _append(self, text: str) -> None:
+        pass
 
 
 def _rehearsed(ground: Groundwork, needs: set[str], scratch: Path) -> History:
@@ -84,7 +136,7 @@ def _unlearned(
         history=history,
         unlearner=unlearner,
         federation=history.retrainer.federation,
-        ledger=Ledger(scratch / "rehearsal.jsonl", "rehearsal"),
+        ledger=_NoLedger(scratch / "rehearsal.jsonl", "rehearsal"),
         publish=unheard,
         sequential=deletion.pattern == "sequential",
         rounds_between=deletion.rounds_between,

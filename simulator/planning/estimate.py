@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from palimpsest.clients.host import Host
 from palimpsest.clients.reader import Reader
@@ -15,7 +14,8 @@ from palimpsest.clients.tombstones import Tombstones
 from palimpsest.server.blocks import cut
 from palimpsest.server.setup import Lineage
 from palimpsest.simulator.federation.threads import one_thread
-from palimpsest.simulator.planning.epsilon_forecast import epsilons, has_private
+from palimpsest.simulator.planning.cost_table import CostTable, Line
+from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast, has_private
 from palimpsest.simulator.planning.plan import Arm, Plan, Prefix
 from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import model_spec, setup_of
@@ -53,12 +53,57 @@ UNKNOWN = Cost(None, None, None)
 """Of a method that forecasts nothing of itself."""
 
 
-def table(plan: Plan, scenario: Scenario) -> Table:
+class _Work:
+    """What trainings cost, each thing that several of them share looked up once.
+
+    Args:
+        scenario: of the trainings.
+        cache: where populations are cached.
+    """
+
+    def __init__(self, scenario: Scenario, cache: Path) -> None:
+        self.scenario = scenario
+        self._cache = cache
+        self._paces: dict[Hashable, float | None] = {}
+        self._populations: dict[Hashable, AbstractPopulation] = {}
+
+    def population(self, prefix: Prefix) -> AbstractPopulation:
+        """The data of a training."""
+        key = prefix.setting.data, prefix.seed
+        if key not in self._populations:
+            self._populations[key] = load_population(prefix.setting.data, prefix.entropy, self._cache)
+        return self._populations[key]
+
+    def pace(self, prefix: Prefix) -> float | None:
+        """Seconds of a client update; the seed does not change it."""
+        setting = prefix.setting
+        key = setting.data, setting.model, setting.training
+        if key not in self._paces:
+            self._paces[key] = _seconds_per_update(prefix, self.population(prefix))
+        return self._paces[key]
+
+    def shared(self, prefix: Prefix) -> Cost:
+        """Of what the arms of a training share."""
+        return _shared(prefix, self.population(prefix), self.scenario.evaluation.retrainings)
+
+    def arms(self, prefix: Prefix) -> Iterator[tuple[Arm, Cost]]:
+        """The arms of a training; where working models are heard, how many lbfgs will broadcast is unknown."""
+        training, population = prefix.setting.training, self.population(prefix)
+        rounds = _rounds(training.algorithm, training.rounds)
+        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
+        for arm in prefix.arms:
+            cost = of_arm(arm, population, requests)
+            heard_at_work = arm.setting.adversary.sees == "broadcasts"
+            if heard_at_work and (training.algorithm == "lbfgs" or training.shards > 1):
+                cost = replace(cost, disk=None)
+            yield arm, cost
+
+
+def table(plan: Plan, scenario: Scenario) -> CostTable:
     """The arms of a plan and their cost; a line of its own for the training and the reference that arms share.
 
-    Where working models are heard too, how many lbfgs will broadcast is unknown. Where any defense is private, there is
-    a column for epsilon: after the training, and after all deletions of an arm. Where a method forecasts nothing of
-    itself, its cost is ``unknown``, and the caption names it.
+    Where any defense is private, there is a column for epsilon: after the training, and after all deletions of an arm.
+    Where a method forecasts nothing of itself, its cost is ``unknown``, and a sentence below names it.
 
     Args:
         plan: the arms.
@@ -67,41 +112,76 @@ def table(plan: Plan, scenario: Scenario) -> Table:
     Raises:
         DataError: a private training that a run would refuse.
     """
-    private = has_private(plan)
-    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    found.add_column("arm", overflow="fold")
-    for header in ("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])):
-        found.add_column(header, justify="right", no_wrap=True)
-    total, cache = 0, cache_directory() / "populations"
+    private, cache = has_private(plan), cache_directory() / "populations"
+    work, forecast = _Work(scenario, cache), EpsilonForecast(scenario, cache)
+    found = CostTable(("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])))
+    known, total = Total(), 0.0
     for prefix in plan.prefixes:
-        population = load_population(prefix.setting.data, prefix.entropy, cache)
-        pace = _seconds_per_update(prefix, population)
-        shared = _shared(prefix, population)
+        pace, shared, spent = work.pace(prefix), work.shared(prefix), forecast.of(prefix)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
-        spent = epsilons(scenario, prefix, cache)
-        found.add_row(
-            f"{name}: training and reference, shared", *_cells(shared, pace), *_epsilon(spent, "", private), style="dim"
-        )
-        training = prefix.setting.training
-        rounds = _rounds(training.algorithm, training.rounds)
-        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
-        for arm in prefix.arms:
-            cost = of_arm(arm, population, requests)
-            heard_at_work = arm.setting.adversary.sees == "broadcasts"
-            if heard_at_work and (training.algorithm == "lbfgs" or training.shards > 1):
-                cost = replace(cost, disk=None)
-            total += cost.disk or 0
-            found.add_row(arm.id, *_cells(cost, pace), *_epsilon(spent, arm.id, private))
-    found.add_section()
-    found.add_row(f"{len(plan.arms)} arms", "", "", "", _bytes(total), style="bold")
-    found.caption = _silent(plan)
+        figures = (*_cells(shared, pace), *_epsilon(spent, "", private))
+        found.lines.append(Line(f"{name}: training and reference, shared", figures, "dim"))
+        known.add(shared, pace)
+        for arm, cost in work.arms(prefix):
+            known.add(cost, pace)
+            found.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
+        total = max(total, memory(prefix, work.population(prefix), scenario))
+    said = f"memory    about {_bytes(total)}, server and hosts together"
+    found.total = [known.said(len(plan.arms)), said, *_silent(plan)]
     return found
 
 
-def _silent(plan: Plan) -> str | None:
-    """Which methods say nothing of their cost; None where all do."""
+@dataclass
+class Total:
+    """What all arms cost together.
+
+    Attributes:
+        seconds: of training.
+        disk: bytes of transcripts.
+        part: whether some of either cannot be known beforehand.
+    """
+
+    seconds: float = 0.0
+    disk: int = 0
+    part: bool = False
+
+    def add(self, cost: Cost, pace: float | None) -> None:
+        """One arm more, or what arms share."""
+        seconds = _seconds(cost, pace)
+        self.part |= seconds is None or cost.disk is None
+        self.seconds += seconds or 0.0
+        self.disk += cost.disk or 0
+
+    def said(self, arms: int) -> str:
+        """In a sentence."""
+        least = "at least " if self.part else ""
+        said = f"{least}{_duration(self.seconds)} of training, {_bytes(self.disk)} of transcripts"
+        return f"total     {arms} arm{'s' * (arms != 1)}: {said}"
+
+
+_LIBRARIES = 550_000_000
+"""Bytes of a process with torch, Flower and Ray."""
+_COPIES = 4
+"""Of each model in a block: as it was, as it is, its gradient, and room for a step."""
+
+
+def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> float:
+    """Bytes that server and hosts hold at once, libraries included (docs/scale.md says what grows with what)."""
+    training, deletion = prefix.setting.training, prefix.setting.deletion
+    hosts = (os.cpu_count() or 1) if scenario.runtime.hosts == "auto" else scenario.runtime.hosts
+    clients = _clients(training, population) or population.clients
+    requests = len(deletion.request) or deletion.requests
+    at_once = 1 if deletion.pattern == "sequential" else requests
+    host = _COPIES * min(scenario.runtime.block_size, clients)
+    server = _rounds(training.algorithm, training.rounds) + 1 + _COPIES * at_once
+    size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
+    return (1 + hosts) * _LIBRARIES + size * (hosts * host + server)
+
+
+def _silent(plan: Plan) -> list[str]:
+    """Which methods say nothing of their cost; empty where all do."""
     silent = sorted({arm.unlearning.method for arm in plan.arms if not isinstance(arm.unlearning, Forecasts)})
-    return f"unknown: {', '.join(silent)} cannot say beforehand what it costs" if silent else None
+    return [f"unknown   {', '.join(silent)} cannot say beforehand what it costs"] if silent else []
 
 
 def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionRequest]) -> Cost:
@@ -117,11 +197,11 @@ def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionReq
     return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
 
-def _shared(prefix: Prefix, population: AbstractPopulation) -> Cost:
-    """The training itself, and a hidden retraining for each request."""
+def _shared(prefix: Prefix, population: AbstractPopulation, retrainings: int) -> Cost:
+    """The training itself, and the hidden retrainings of each request."""
     training, deletion = prefix.setting.training, prefix.setting.deletion
     requests = len(deletion.request) or deletion.requests
-    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests)
+    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests * retrainings)
     per_round = _clients(training, population)
     return Cost(rounds, None if per_round is None else rounds * per_round, 0)
 
@@ -163,9 +243,22 @@ def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
     if cost == UNKNOWN:
         return ["unknown"] * 4
     counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
-    seconds = None if pace is None or cost.client_updates is None else pace * cost.client_updates
-    took = "-" if seconds is None else "< 1 s" if seconds < 1.0 else f"about {seconds:,.0f} s"
+    seconds = _seconds(cost, pace)
+    took = "-" if seconds is None else _duration(seconds)
     return [*counts, took, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+
+
+def _seconds(cost: Cost, pace: float | None) -> float | None:
+    return None if pace is None or cost.client_updates is None else pace * cost.client_updates
+
+
+def _duration(seconds: float) -> str:
+    """Rounded to a unit that says enough."""
+    if seconds < 1.0:
+        return "< 1 s"
+    if seconds < 120.0:
+        return f"about {seconds:,.0f} s"
+    return f"about {seconds / 60.0:,.0f} min" if seconds < 7200.0 else f"about {seconds / 3600.0:,.1f} h"
 
 
 def _epsilon(spent: Mapping[str, float], whose: str, private: bool) -> Sequence[str]:
@@ -173,9 +266,9 @@ def _epsilon(spent: Mapping[str, float], whose: str, private: bool) -> Sequence[
     return [f"{spent[whose]:.3g}" if whose in spent else "-"] if private else []
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     """In decimal units."""
-    size = float(count)
+    size = count
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

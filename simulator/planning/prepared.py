@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palimpsest.server.setup import Setup
-from palimpsest.simulator.federation.federation import GridFederation
-from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.planning.plan import Prefix, Setting
 from palimpsest.simulator.planning.privacy import defended
 from palimpsest.simulator.planning.public_sample import sample
@@ -19,6 +17,10 @@ from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import DeletionRequest
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.federation.federation import GridFederation
+    from palimpsest.simulator.federation.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ class Groundwork:
         directory = self.directory.resolve()
         return _mapped, (self.setting, self.seed, self.entropy, directory, self.setup, self.requests, self.device)
 
-    def federation(self, grid: Grid, arm: str) -> GridFederation:
+    def federation(self, grid: "Grid", arm: str) -> "GridFederation":
         """The clients under one arm's tombstones, with costs of its own."""
+        from palimpsest.simulator.federation.federation import GridFederation  # with Flower and Ray: a second
+
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
         return GridFederation(grid, about, self.population.sizes, self.entropy, arm, self.setup.sites, self.device)
 

@@ -18,8 +18,9 @@ def of_plan(plan: Plan) -> list[str]:
         DataError: they cannot be used.
     """
     cache = cache_directory() / "populations"
-    prefixes = plan.prefixes
-    return describe((p.setting, p.seed, load_population(p.setting.data, p.entropy, cache)) for p in prefixes)
+    prefixes = {(p.setting.data, p.seed): p for p in reversed(plan.prefixes)}  # of equal data the first
+    first = [p for p in plan.prefixes if prefixes[p.setting.data, p.seed] is p]
+    return describe((p.setting, p.seed, load_population(p.setting.data, p.entropy, cache)) for p in first)
 
 
 def describe(trainings: Iterable[tuple[Setting, int, AbstractPopulation]]) -> list[str]:

@@ -1,8 +1,8 @@
 """Where defenses meet a training: what they are calibrated to, and what has been spent in the end."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from palimpsest.simulator.world.privacy.account import Account, Spending
 from palimpsest.simulator.world.protocols.defense import Defense, private_part
 from palimpsest.simulator.world.protocols.unlearning import Unlearner, UnlearningCase
 from palimpsest.simulator.world.records import Forget
+
+Paid: TypeAlias = frozenset[tuple[tuple[float, float], int]]
+"""The items of a spending."""
 
 
 def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> Setup:
@@ -38,11 +41,12 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
             account=Account(part.card.unit if part else None, setup.sizes),
         )
 
-    def spends(candidate: Defense) -> float:
-        return meter.highest(training_account(under(candidate)), [0])
-
-    found = under(defense.calibrated(spends))
-    if privacy.budget and found.private and (spent := spends(found.defense)) > privacy.budget:
+    price = TrainingPrice(meter, lambda candidate: training_account(under(candidate)))
+    calibrated = defense.calibrated(price)
+    if calibrated is not defense and price.rehearsed(calibrated) != price(calibrated):
+        calibrated = defense.calibrated(price.rehearsed)  # its charges are not what at_unit_noise says
+    found = under(calibrated)
+    if privacy.budget and found.private and (spent := price.rehearsed(found.defense)) > privacy.budget:
         raise DataError(
             f"privacy.budget = {privacy.budget:g}: the training alone spends epsilon = {spent:.3g} under "
             f"{defense.kind!r}; raise the budget or the noise"
@@ -83,6 +87,60 @@ class Meter:
             for client, records in case.request.forget.items()
             if records
         ]
+
+
+@dataclass(frozen=True)
+class NotingMeter(Meter):
+    """Notes down what it is asked for.
+
+    Attributes:
+        asked: every spending that was read.
+        reads: whether it also says what they amount to; else it says 0, which takes no time.
+    """
+
+    asked: set[Paid] = field(default_factory=set)
+    reads: bool = True
+
+    def of(self, spending: Spending) -> float:
+        """Epsilon of what one unit has paid, noted down."""
+        self.asked.add(frozenset(spending.items()))
+        return super().of(spending) if self.reads else 0.0
+
+    def highest_at(self, noise: float) -> float:
+        """The highest epsilon of all that was asked for, each with so many times the noise."""
+        plain = Meter(self.delta, self.accountant)
+        prices = [{(sigma * noise, rate): steps for (sigma, rate), steps in paid} for paid in self.asked]
+        return max(map(plain.of, prices), default=0.0)
+
+
+class TrainingPrice:
+    """The highest epsilon that a unit pays for a training, by the defense that it is under.
+
+    Args:
+        meter: how accounts are read.
+        rehearsed: the account of the training under a defense.
+    """
+
+    def __init__(self, meter: Meter, rehearsed: Callable[[Defense], Account]) -> None:
+        self._meter = meter
+        self._rehearsed = rehearsed
+        self._known: dict[Defense, NotingMeter] = {}
+
+    def __call__(self, defense: Defense) -> float:
+        """By the rehearsal at unit noise, where the defense has one."""
+        unit = defense.at_unit_noise()
+        if unit is None:
+            return self.rehearsed(defense)
+        alike, noise = unit
+        if alike not in self._known:
+            noting = NotingMeter(self._meter.delta, self._meter.accountant, reads=False)
+            noting.highest(self._rehearsed(alike), [0])
+            self._known[alike] = noting
+        return self._known[alike].highest_at(noise)
+
+    def rehearsed(self, defense: Defense) -> float:
+        """By a rehearsal under this very defense."""
+        return self._meter.highest(self._rehearsed(defense), [0])
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, listed
 from palimpsest.simulator.scenario.sections import DeletionConfig, RequestConfig
 from palimpsest.simulator.world.data.population import AbstractPopulation
-from palimpsest.simulator.world.records import Array, DeletionRequest, Forget
+from palimpsest.simulator.world.records import Array, DeletionRequest, Forget, Level
 from palimpsest.simulator.world.seeding import generator
 
 
@@ -123,20 +123,21 @@ def _share_of(forget: Forget, fraction: float, seed: int, label: int) -> Forget:
 
 def _spelled_out(deletion: DeletionConfig, population: AbstractPopulation, rounds: int, index: int) -> DeletionRequest:
     request, path = deletion.request[index], f"deletion.request.{index}"
-    forget, label = _named(deletion, request, population, path)
+    level = request.level or deletion.level
+    forget, label = _named(level, request, population, path)
     rejoin = request.rejoin or None
-    return DeletionRequest(index, request.round or rounds, deletion.level, forget, label, rejoin)
+    return DeletionRequest(index, request.round or rounds, level, forget, label, rejoin)
 
 
 def _named(
-    deletion: DeletionConfig, request: RequestConfig, population: AbstractPopulation, path: str
+    level: Level, request: RequestConfig, population: AbstractPopulation, path: str
 ) -> tuple[Forget, int | None]:
     client = _number_of(request.client, population, path)
-    if deletion.level == "label":
+    if level == "label":
         return _class_named(request, client, population, path)
     assert client is not None  # DeletionConfig saw to it
     size = int(population.sizes[client])
-    if deletion.level == "client":
+    if level == "client":
         return {client: tuple(range(size))}, None
     beyond = [record for record in request.records if record >= size]
     if beyond:

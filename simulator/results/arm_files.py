@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from palimpsest.simulator.results.answers import answer_names, save_answers
+from palimpsest.simulator.results.request_frame import frame
+from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.results.schema import ArmResult, Round, RunFilesError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.records import Reconstruction
@@ -73,6 +75,10 @@ class ArmFiles:
         """Whether the arm is done: its results are written last."""
         return self._path("arms", "json").is_file()
 
+    def finished_at(self) -> float:
+        """When the arm was done, in seconds since 1970."""
+        return self._path("arms", "json").stat().st_mtime
+
     def write_result(self, result: ArmResult) -> None:
         """Write the arm's entry of ``results.json``; this finishes the arm."""
         write_atomically(self._made("arms", "json"), result.to_text())
@@ -88,6 +94,15 @@ class ArmFiles:
     def scores(self) -> pd.DataFrame | None:
         """A row for each attack and target; None where nothing was scored."""
         path = self._path("scores", "parquet")
+        return pd.read_parquet(path) if path.is_file() else None
+
+    def write_requests(self, rows: Sequence[RequestResult]) -> None:
+        """Write a row for each request."""
+        self._write_frame("requests", frame(rows))
+
+    def requests(self) -> pd.DataFrame | None:
+        """A row for each request, with the columns of ``request_frame.frame``; None in runs of schema 1."""
+        path = self._path("requests", "parquet")
         return pd.read_parquet(path) if path.is_file() else None
 
     def write_forgetting(self, rows: pd.DataFrame) -> None:
@@ -127,11 +142,11 @@ class ArmFiles:
         }
 
     def write_rounds(self, rounds: Sequence[Mapping[str, Any]]) -> None:
-        """Write what was measured at each release of the training, see ``Round``."""
+        """Write what was measured of each model, see ``Round``."""
         write_atomically(self._made("rounds", "json"), json.dumps(rounds))
 
     def rounds(self) -> list[Round]:
-        """What was measured at each release of the training; empty where nothing was."""
+        """What was measured of each model of the server; empty where nothing was."""
         path = self._path("rounds", "json")
         return [Round.model_validate(line) for line in json.loads(path.read_text())] if path.is_file() else []
 

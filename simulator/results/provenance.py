@@ -1,5 +1,6 @@
 """What a run was made with: digests hold for one CPU type and one set of libraries."""
 
+import getpass
 import os
 import platform
 import subprocess
@@ -20,6 +21,14 @@ def machine() -> dict[str, str | int]:
     lines = info.read_text().splitlines() if info.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {"cpu": named[0] if named else platform.processor() or platform.machine(), "cores": os.cpu_count() or 1}
+
+
+def user() -> str | None:
+    """Name of who runs this; None where the machine does not say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
 
 
 def git_commit() -> str | None:

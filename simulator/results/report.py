@@ -7,9 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from palimpsest.simulator.results.attack_results import AttackResult
+from palimpsest.simulator.results.chains import chain_of
 from palimpsest.simulator.results.evidence import Grade
 from palimpsest.simulator.results.inference_verdicts import cost, inferences
 from palimpsest.simulator.results.schema import ArmResult, RunResults
+from palimpsest.simulator.results.trajectory_table import markdown_rows, trajectories
 from palimpsest.simulator.results.verdicts import label_of, leading, reconstructions, verdict
 
 _STYLE: dict[Grade, str] = {"back": "bold red", "part": "yellow", "nothing": "green", "silent": "dim", "unclear": "dim"}
@@ -33,7 +35,8 @@ def table(results: RunResults, width: int = 120) -> Table:
     Args:
         results: of the run.
         width: columns of the terminal; below ``_WIDE`` the verdicts stand under the figures instead of beside them, and
-            below ``_NARROW`` what attacks cost is left out.
+            below ``_NARROW`` what attacks cost is left out. Where requests are chains, each has a row, and no median is
+            shown.
     """
     arms = results.arms
     outer = Table.grid(padding=(0, 0, 1, 0))
@@ -41,6 +44,11 @@ def table(results: RunResults, width: int = 120) -> Table:
         chosen = [arm for arm in arms if arm.variant == variant]
         if variant:
             outer.add_row(Text(variant, style="bold"))
+        chains = [arm for arm in chosen if chain_of(arm)]
+        if chains:
+            outer.add_row(trajectories(chains, lambda arm: _name(arm, arms), width))
+            outer.add_row(_verdicts(chosen, arms))
+            continue
         outer.add_row(_figures(chosen, arms, beside=width >= _WIDE, costs=width >= _NARROW))
         if width < _WIDE:
             outer.add_row(_verdicts(chosen, arms))
@@ -126,7 +134,12 @@ def markdown(results: RunResults) -> str:
 
 
 def attack_table(chosen: Sequence[ArmResult], arms: Sequence[ArmResult]) -> str:
-    """A markdown row for each attack of the chosen arms; ``arms`` are all, to name them by what differs."""
+    """A markdown row for each attack of the chosen arms; ``arms`` are all, to name them by what differs.
+
+    Where requests are chains, a row for each request.
+    """
+    if chains := [arm for arm in chosen if chain_of(arm)]:
+        return markdown_rows(chains, lambda arm: _name(arm, arms))
     shown = _shown(chosen)
     headers = " | ".join(["unlearning", "attack", *(_MEASURES[key] for key in shown), "cost"])
     lines = [f"| {headers} |", f"|---|---|{'---:|' * len(shown)}---|"]

@@ -57,6 +57,16 @@ class RunDirectory:
         return self.path / "events.jsonl"
 
     @property
+    def plan_file(self) -> Path:
+        """The arms and data in plain values, as they were known before anything started."""
+        return self.path / "plan.json"
+
+    @property
+    def system_log(self) -> Path:
+        """The log of what the machine was doing meanwhile."""
+        return self.path / "system.jsonl"
+
+    @property
     def comparison(self) -> Path:
         """The table that compares ways of unlearning."""
         return self.path / "comparison.md"
@@ -79,6 +89,10 @@ class RunDirectory:
     def figure(self, name: str, variant: str = "") -> Path:
         """File of a figure of one variant, or of the whole run."""
         return self.figures / (f"{name}-{variant}.png" if variant else f"{name}.png")
+
+    def arm_figure(self, arm: str) -> Path:
+        """File of the figure of one arm alone."""
+        return self.figures / "arms" / f"{arm}.png"
 
     def arm(self, arm: str) -> ArmFiles:
         """The files of the arm with this id."""
@@ -122,12 +136,42 @@ class RunDirectory:
         """Write ``results.json``; this finishes the run."""
         write_atomically(self.results_file, results.to_text())
 
+    def write_plan(self, about: Mapping[str, Any]) -> None:
+        """Write down the arms and data in plain values, see ``planning.outline``."""
+        write_atomically(self.plan_file, json.dumps(about, indent=1))
+
+    def plan(self) -> dict[str, Any]:
+        """The arms and data in plain values; empty where the run left none."""
+        return dict(json.loads(self.plan_file.read_text())) if self.plan_file.is_file() else {}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all arms are done: the results are written last."""
+        return self.results_file.is_file()
+
+    @property
+    def tracking_lock(self) -> Path:
+        """File that is locked by who uploads this run: one at a time."""
+        return self.path / ".tracking"
+
+    @property
+    def _tracking(self) -> Path:
+        return self.path / "tracking.json"
+
     def identity(self) -> str:
         """What marks this directory's runs in every tracking store; made when it is first asked for."""
-        path = self.path / "tracking.json"
-        if not path.is_file():
-            write_atomically(path, json.dumps({"id": uuid.uuid4().hex}))
-        return str(json.loads(path.read_text())["id"])
+        if not self._tracking.is_file():
+            write_atomically(self._tracking, json.dumps({"id": uuid.uuid4().hex}))
+        return str(json.loads(self._tracking.read_text())["id"])
+
+    def note_end(self, how: str) -> None:
+        """Write down how a run ended that did not finish, for who uploads it later; empty: it goes on."""
+        write_atomically(self._tracking, json.dumps({"id": self.identity(), **({"ended": how} if how else {})}))
+
+    def ended(self) -> str:
+        """How a run ended that did not finish; empty where that is not known."""
+        self.identity()
+        return str(json.loads(self._tracking.read_text()).get("ended", ""))
 
 
 def unused_directory(scenario: str) -> Path:

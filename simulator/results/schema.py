@@ -1,6 +1,7 @@
-"""What ``results.json`` says, schema version 1, as types: it is written and read through them.
+"""What ``results.json`` says, schema version 2, as types: it is written and read through them.
 
-A field without a default is one that version 1 always writes; where it is missing, the file is refused.
+A field without a default is one that is always written; where it is missing, the file is refused. Files of version 1
+are read too (``upgrade``).
 """
 
 import json
@@ -11,6 +12,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from palimpsest.simulator.results.attack_results import AnyAttack
 from palimpsest.simulator.results.entry import Entry, Interval, Measure, Number
+from palimpsest.simulator.results.requests import RequestResult
+from palimpsest.simulator.results.upgrade import VERSION, upgraded, upgraded_arm
 
 _Read = TypeVar("_Read", bound=Entry)
 
@@ -51,22 +54,22 @@ class Data(Entry):
 
 
 class Deletion(Entry):
-    """What one request deletes: the level, and the most records that a request has."""
+    """What one request deletes: the level, and the most records that a request has.
+
+    Attributes:
+        pattern: ``sequential``: each request acts on the last release; else requests are alternatives of one model.
+    """
 
     level: str
     records: int
-
-
-class Requests(Entry):
-    """How many deletions were asked for, and how many were done."""
-
-    made: int
-    completed: int
+    pattern: str
 
 
 class Utility(Entry):
-    """What the models are worth on test data, in the unit of ``metric``: medians over requests.
+    """What the models are worth on test data, in the unit of ``metric``.
 
+    Where requests are alternatives, figures are medians over them. In a chain they are of its ends: ``trained`` before
+    the first request, ``unlearned`` and ``retrained`` after the last that was accepted. Runs of schema 1 have medians.
     The figures are None where there are no test records, those of the worst client where no client has enough records,
     and spreads (standard deviations) where there is but one retraining a request.
     """
@@ -199,6 +202,9 @@ class ArmResult(Entry):
     Attributes:
         variant: empty where the scenario has none.
         conditions: what the success of attacks depends on, by name; what does not apply is absent.
+        requests_made: how many deletions were asked for.
+        requests_completed: how many of them were done.
+        requests: a row for each; runs of schema 1 have none.
         utility: None where no request was completed.
         attacks: by the attack's kind; empty where no request was completed.
         failed_attacks: of each attack that gave no answer, why.
@@ -214,7 +220,9 @@ class ArmResult(Entry):
     data: Data
     deletion: Deletion
     conditions: dict[str, Measure]
-    requests: Requests
+    requests_made: int
+    requests_completed: int
+    requests: tuple[RequestResult, ...]
     transcript_digest: str
     utility: Utility | None = None
     forgetting: Forgetting
@@ -232,7 +240,12 @@ class ArmResult(Entry):
         Raises:
             RunFilesError: there is none, or it is broken.
         """
-        return _checked(cls, _content(path), path)
+        return _checked(cls, upgraded_arm(_content(path)), path)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each request acted on the last release, and rows say how the model fared."""
+        return self.deletion.pattern == "sequential" and bool(self.requests)
 
     def to_text(self) -> str:
         """The text of an arm's file."""
@@ -240,12 +253,26 @@ class ArmResult(Entry):
 
 
 class Round(Entry):
-    """One release of the training; a measure is None where it does not apply, and may be NaN."""
+    """One model of an arm's server; a measure is None where it does not apply, and may be NaN.
+
+    First the training; where requests are a chain, or there is but one, then the server's further life: unlearning,
+    recovery, rounds between, and ordinary training after it.
+
+    Attributes:
+        round: rounds of training that the model has behind it; a retraining counts from 0 again.
+        phase: what the server was doing: ``training``, ``between``, ``unlearning``, ``recovery`` or ``working``.
+        step: rounds that the server has done by then, whatever was undone: the axis of the trajectory. Working models
+            have that of the round before. Absent in runs of schema 1.
+        request: number of the request that is being processed, from 1; None in training.
+        epsilon: highest of any unit by now, leavers included.
+    """
 
     model_config = ConfigDict(allow_inf_nan=True)
 
     round: int
     phase: str
+    step: int | None = None
+    request: int | None = None
     utility: float | None = None
     loss: float | None = None
     update_norm: float | None = None
@@ -260,7 +287,7 @@ class RunResults(Entry):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     scenario: str
     versions: dict[str, str]
     machine: dict[str, Measure]
@@ -277,10 +304,10 @@ class RunResults(Entry):
         if not path.exists():
             raise RunFilesError(f"{path.parent} holds no finished run: it has no {path.name}")
         content = _content(path)
-        if not isinstance(content, dict) or content.get("schema") != 1:
+        if not isinstance(content, dict) or content.get("schema") not in range(1, VERSION + 1):
             given = f"schema {content.get('schema')!r}" if isinstance(content, dict) else type(content).__name__
-            raise RunFilesError(f"{path} has {given}; this version reads schema 1")
-        return _checked(cls, content, path)
+            raise RunFilesError(f"{path} has {given}; this version reads schemas 1 to {VERSION}")
+        return _checked(cls, upgraded(content), path)
 
     def __getitem__(self, key: str) -> Any:
         """What the JSON says under a key."""
@@ -302,7 +329,7 @@ def _checked(entry: type[_Read], content: Any, path: Path) -> _Read:
     try:
         return entry.model_validate(content)
     except ValidationError as error:
-        raise RunFilesError(f"{path} does not follow schema 1: {_fault(error)}") from None
+        raise RunFilesError(f"{path} does not follow schema {VERSION}: {_fault(error)}") from None
 
 
 def _fault(error: ValidationError) -> str:

@@ -4,6 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from palimpsest.simulator.results.attack_results import ReconstructionResult
+from palimpsest.simulator.results.chain_verdicts import (
+    epsilon_clause,
+    inference_clauses,
+    reconstruction_clause,
+    utility_clause,
+)
+from palimpsest.simulator.results.chains import chain_of
 from palimpsest.simulator.results.evidence import FLOORS, Evidence, Grade, together
 from palimpsest.simulator.results.inference_verdicts import inferences, inferred
 from palimpsest.simulator.results.intervals import FEWEST
@@ -61,8 +68,10 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
 
 
 def verdict(arm: ArmResult) -> str:
-    """One sentence: what was got back, against the public mean, at what utility."""
+    """One sentence: what was got back, against the public mean, at what utility; of a chain what it came to."""
     led = _leading([arm])
+    if chain_of(arm):
+        return _of_chain(arm, led)
     if led is None:
         return _sentence("" if inferences(arm) else "no reconstruction was tried", arm)
     name, shown = led
@@ -74,11 +83,21 @@ def verdict(arm: ArmResult) -> str:
     return _sentence(told(name, attack, floors, shown, noun), arm)
 
 
-def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
+def _of_chain(arm: ArmResult, led: tuple[str, Evidence] | None) -> str:
+    """What a chain of requests came to; see ``chain_verdicts``."""
+    back = "" if led is None else reconstruction_clause(arm, *led, _deleted(arm))
+    nobody = "nobody's data are left" if chain_of(arm)[-1].records_left == 0 else ""
+    parts = (utility_clause(arm), nobody, back, *inference_clauses(arm))
+    ends = (epsilon_clause(arm), _refused(arm), _failed(arm))
+    return "; ".join(part for part in (*parts, *ends) if part) + "."
+
+
+def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]], brief: bool = False) -> str:
     """The title of a figure: after which ways of unlearning the records come back, and after which they do not.
 
     Args:
         settings: phrases such as ``gradient ascent``, each with its arms (one a seed), which are weighed together.
+        brief: whether several ways are counted instead of named.
     """
     groups: dict[Grade, list[str]] = {}
     for phrase, arms in settings:
@@ -90,14 +109,20 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     verb = "come" if noun.endswith("s") else "comes"
     how: dict[Grade, str] = {"back": "", "part": "in part ", "silent": "not at all "}
     how = {**how, "nothing": f"no better than {_floor(settings)} "}
-    said = [f"{how[key]}after {_listed(groups[key])}" for key in _TOLD if key in groups]
+    ways = {key: _counted(one, len(settings)) if brief else _listed(one) for key, one in groups.items()}
+    said = [f"{how[key]}after {ways[key]}" for key in _TOLD if key in groups]
     title = f"{noun[:1].upper()}{noun[1:]} {verb} back {'; '.join(said)}"
     if "unclear" not in groups:
         return title
-    unclear = _listed(groups["unclear"])
+    unclear = ways["unclear"]
     if not said:
         return f"Too few deletions or seeds to tell whether {noun} {verb} back after {unclear}"
     return f"{title}; too few deletions or seeds to tell after {unclear}"
+
+
+def _counted(phrases: Sequence[str], ways: int) -> str:
+    """One phrase, or how many there are of so many."""
+    return phrases[0] if len(phrases) == 1 else f"{len(phrases)} of {ways} ways of unlearning"
 
 
 def _few(name: str, shown: Evidence, arms: Sequence[ArmResult]) -> str:
@@ -114,8 +139,8 @@ def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     return " or ".join(FLOORS[name] for name in FLOORS if name in names) or FLOORS["average"]
 
 
-def headline(arms: Sequence[ArmResult]) -> str:
-    """The finding of a whole run; variants are named only where they turned out differently."""
+def headline(arms: Sequence[ArmResult], brief: bool = False) -> str:
+    """The finding of a whole run; variants are named only where they turned out differently. See ``finding``."""
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:
         groups.setdefault(phrase_of(arm, arms), []).append(arm)
@@ -128,7 +153,7 @@ def headline(arms: Sequence[ArmResult]) -> str:
             found += [(f"{phrase} ({name})", some) for name, some in of_variants.items()]
         else:
             found.append((phrase, of_variants[next(iter(shown), variants[0])]))
-    return finding(found)
+    return finding(found, brief)
 
 
 def phrase_of(arm: ArmResult, arms: Sequence[ArmResult]) -> str:
@@ -204,8 +229,8 @@ def _sentence(found: str, arm: ArmResult) -> str:
 
 
 def _refused(arm: ArmResult) -> str:
-    refused = arm.requests.made - arm.requests.completed
-    return f"{refused} of {arm.requests.made} requests refused, see the ledger" if refused else ""
+    refused = arm.requests_made - arm.requests_completed
+    return f"{refused} of {arm.requests_made} requests refused, see the ledger" if refused else ""
 
 
 def _failed(arm: ArmResult) -> str:

@@ -213,10 +213,11 @@ def _check_deletion(setting: Setting) -> None:
                     f"deletion.request.{position}.{key} = {round}{at(setting)}: must be at most {rounds}, the "
                     f"rounds of {training.algorithm} (0: {none})"
                 )
-        if isinstance(request.client, str) and setting.data.partition.scheme != "natural":
+        names = setting.data.client_names
+        if isinstance(request.client, str) and setting.data.partition.scheme != "natural" and not names:
             raise ScenarioError(
-                f"deletion.request.{position}.client = {request.client!r}{at(setting)}: only natural clients have "
-                f"names; take data.partition.scheme = 'natural', or give a number"
+                f"deletion.request.{position}.client = {request.client!r}{at(setting)}: clients have no names; give "
+                f"them some as data.client_names, take data.partition.scheme = 'natural', or give a number"
             )
         if clients and isinstance(request.client, int) and request.client >= clients:
             raise ScenarioError(
@@ -258,12 +259,12 @@ def _check_entry(group: Group, path: str, entry: Entry, settings: Sequence[Setti
         if not applies(entry, setting.variant):
             continue
         supported = {
-            "model.kind": (setting.model.kind, () if suits(about, setting.model.kind) else suited(about)),
-            "training.algorithm": (setting.training.algorithm, about.algorithms),
-            "deletion.level": (setting.deletion.level, about.levels),
+            "model.kind": ((setting.model.kind,), () if suits(about, setting.model.kind) else suited(about)),
+            "training.algorithm": ((setting.training.algorithm,), about.algorithms),
+            "deletion.level": (setting.deletion.levels, about.levels),
         }
-        for key, (value, accepted) in supported.items():
-            if accepted and value not in accepted:
+        for key, (values, accepted) in supported.items():
+            for value in [value for value in values if accepted and value not in accepted]:
                 narrow = ", or restrict it by `only`" if setting.variant else ""
                 raise ScenarioError(
                     f"{shown} with {key} = {value!r}{at(setting)}: it works on {listed(accepted)}{narrow}"

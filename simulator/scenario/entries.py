@@ -4,7 +4,7 @@ import itertools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain
 from palimpsest.simulator.scenario.registry import NAME_KEY, Group, card, method_class, names
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.models.kinds import names as models
 from palimpsest.simulator.world.models.kinds import suits
 
 Entry = dict[str, Any]
@@ -153,12 +154,25 @@ def _name_of(group: Group, path: str, entry: Any) -> str:
     if name is None:
         raise ScenarioError(f"{path}.{key} is missing; it must be one of {listed(known)}")
     if name not in known:
-        hint = closest(name, known) if isinstance(name, str) else ""
+        hint = (elsewhere(name) or closest(name, known)) if isinstance(name, str) else ""
         raise ScenarioError(
             f"{path}.{key} = {json.dumps(name)}: there is no such {group} method;{hint} "
             f"it must be one of: {listed(known)}"
         )
     return str(name)
+
+
+def elsewhere(name: str) -> str:
+    """Where a name belongs that was given in the wrong place, as part of a sentence; empty where there is no such."""
+    places: Mapping[str, Collection[str]] = {
+        "model.kind": models(),
+        "training.strategy": names("strategy"),
+        "unlearning.method": names("unlearning"),
+        "defense.kind": names("defense"),
+        "attack.kind": names("attack"),
+    }
+    place = next((place for place, known in places.items() if name in known), None)
+    return f" {name!r} is a value of {place};" if place else ""
 
 
 def _only(path: str, entry: Entry) -> list[str]:

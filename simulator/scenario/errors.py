@@ -1,11 +1,12 @@
 """What is wrong with a scenario, in one sentence: the key's path, the value, and what would be accepted."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from palimpsest.simulator.scenario.synonyms import nearest
 
 _EXPECTED = {
     "int_type": "must be a whole number",
@@ -38,8 +39,8 @@ class ScenarioError(ValueError):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean X?`` with a blank in front where ``word`` looks like a known one, else nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, known)
+    return f" did you mean {near!r}?" if near else ""
 
 
 def listed(names: Iterable[Any]) -> str:
@@ -72,9 +73,18 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
     if kind in ("literal_error", "enum"):
         choices = context["expected"].replace(" or ", ", ")
         wanted = f"must be one of {choices}" if "," in choices else f"must be {choices}"
+        wanted += _hint(value, re.findall(r"'([^']*)'", choices))
     else:
         wanted = _EXPECTED.get(kind, first["msg"]).format(**context)
     return f"{path}{_shown(value)}: {wanted}"
+
+
+def _hint(value: Any, choices: Iterable[str]) -> str:
+    """The choice that was meant, or the key that the value belongs to."""
+    from palimpsest.simulator.scenario.entries import elsewhere  # which explains its errors with this module
+
+    hint = (elsewhere(value) or closest(value, choices)) if isinstance(value, str) else ""
+    return f";{hint.rstrip(';')}" if hint else ""
 
 
 def _joined(path: str, shown: str, reason: str, keys: set[str]) -> str:

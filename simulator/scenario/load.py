@@ -124,13 +124,18 @@ def shipped() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def load_scenario(name_or_path: str | None = None, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(
+    scenario: "str | Path | Mapping[str, Any] | Scenario | None" = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> Scenario:
     """Load a scenario.
 
     Args:
-        name_or_path: a shipped scenario's name, or the path of a TOML file; None: the default scenario.
-        overrides: ``path.to.key=value`` each, value in TOML (a bare word is text); an entry of a list is named by its
-            position, ``unlearning.0.coupling=same-order``.
+        scenario: a shipped scenario's name, the path of a TOML file, its content as nested dicts and lists, or one that
+            is loaded already; None: the default scenario.
+        overrides: values by the paths of their keys, ``{"data.clients": 50}``; or ``path.to.key=value`` each, value in
+            TOML (a bare word is text). An entry of a list is named by its position, ``unlearning.0.coupling``; ``*``
+            is every entry, ``variant.*.data.clients``.
 
     Raises:
         ScenarioError: there is no such scenario, or it cannot be run.
@@ -140,7 +145,14 @@ def load_scenario(name_or_path: str | None = None, overrides: Sequence[str] = ()
         >>> scenario.name, scenario.data.clients, scenario.seeds
         ('mnist-deletions', 20, (0, 1))
     """
-    name = DEFAULT if name_or_path is None else name_or_path
+    if isinstance(scenario, Scenario):
+        if not overrides:
+            return scenario
+        changed = scenario_from_dict(overridden(_tables(scenario), overrides))
+        return changed.under(changed.secret() or scenario.secret())
+    if isinstance(scenario, Mapping):
+        return scenario_from_dict(overridden(plain(scenario, ""), overrides))
+    name = DEFAULT if scenario is None else str(scenario)
     try:
         content = tomllib.loads(_read(name))
     except tomllib.TOMLDecodeError as error:
@@ -179,7 +191,11 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
 
 def dump_toml(scenario: Scenario) -> str:
     """The scenario with every default, as TOML; loading it gives an equal one."""
-    return tomli_w.dumps(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return tomli_w.dumps(_tables(scenario))
+
+
+def _tables(scenario: Scenario) -> dict[str, Any]:
+    return scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _privacy(section: Any) -> tuple[Any, str]:

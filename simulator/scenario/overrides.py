@@ -3,7 +3,7 @@
 import copy
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from palimpsest.simulator.scenario.errors import ScenarioError
@@ -44,21 +44,35 @@ def filled(table: Table) -> Table:
     return table | {"training": training | {"clients_per_round": cohort}}
 
 
-def overridden(content: Table, overrides: Sequence[str]) -> Table:
-    """Apply ``path.to.key=value`` settings, in order.
+def overridden(content: Table, overrides: Sequence[str] | Mapping[str, Any]) -> Table:
+    """Apply ``path.to.key=value`` settings, in order; ``*`` in a path stands for every entry of a list.
+
+    Args:
+        content: tables of a scenario.
+        overrides: settings as text, values in TOML (a bare word is text), or values by their paths.
 
     Raises:
         ScenarioError: a setting has no ``=``, names an entry that is not there, or is overruled by a variant.
     """
     result = copy.deepcopy(content)
+    for path, value, said in _settings(overrides):
+        steps = [step.strip() for step in path.split(".")]
+        if not all(steps):
+            raise ScenarioError(f"{said}: must be KEY=VALUE, such as data.clients=1000")
+        _not_overruled(result, steps, said)
+        result = _assigned(result, steps, value, said)
+    return result
+
+
+def _settings(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Path, value, and what the user wrote."""
+    if isinstance(overrides, Mapping):
+        for path, value in overrides.items():
+            yield path, plain(value, path), f"set {{{path!r}: {value!r}}}"
+        return
     for override in overrides:
         path, separator, text = override.partition("=")
-        steps = [step.strip() for step in path.split(".")]
-        if not separator or not all(steps):
-            raise ScenarioError(f"--set {override}: must be KEY=VALUE, such as data.clients=1000")
-        _not_overruled(result, steps, override)
-        result = _assigned(result, steps, _value(text.strip()), override)
-    return result
+        yield path if separator else "", _value(text.strip()), f"--set {override}"
 
 
 def plain(value: Any, path: str) -> Any:
@@ -87,25 +101,34 @@ def _value(text: str) -> Any:
     return read["value"] if len(read) == 1 else text
 
 
-def _assigned(node: Any, steps: list[str], value: Any, override: str) -> Any:
+def _assigned(node: Any, steps: list[str], value: Any, said: str) -> Any:
     """Return ``node`` with the value at the end of the path."""
     if not steps:
         return value
     step, *rest = steps
     if isinstance(node, list):
-        if not step.isdigit() or int(step) >= len(node):
-            raise ScenarioError(
-                f"--set {override}: there is no entry {step!r}; entries are numbered 0 to {len(node) - 1}"
-            )
-        return [_assigned(item, rest, value, override) if i == int(step) else item for i, item in enumerate(node)]
-    if not isinstance(node, dict) or (step.isdigit() and step not in node):
-        raise ScenarioError(f"--set {override}: there is no entry {step!r}, as there is no list here to take it from")
+        return _in_entries(node, step, rest, value, said)
+    if not isinstance(node, dict) or ((step.isdigit() or step == "*") and step not in node):
+        raise ScenarioError(f"{said}: there is no entry {step!r}, as there is no list here to take it from")
     if rest and isinstance(node.get(step), list):
-        return node | {step: _assigned(node[step], rest, value, override)}
-    return merged(node, {step: _assigned(node.get(step, {}), rest, value, override)})
+        return node | {step: _assigned(node[step], rest, value, said)}
+    return merged(node, {step: _assigned(node.get(step, {}), rest, value, said)})
 
 
-def _not_overruled(content: Table, steps: list[str], override: str) -> None:
+def _in_entries(entries: list[Any], step: str, rest: list[str], value: Any, said: str) -> list[Any]:
+    """The list, with the value in the entry that the step names, or in every one for ``*``."""
+    if not (step == "*" and entries) and not (step.isdigit() and int(step) < len(entries)):
+        known = (
+            f"entries are numbered 0 to {len(entries) - 1}, and * is all of them" if entries else "the list is empty"
+        )
+        raise ScenarioError(f"{said}: there is no entry {step!r}; {known}")
+    return [
+        _assigned(item, rest, value, said) if step in ("*", str(position)) else item
+        for position, item in enumerate(entries)
+    ]
+
+
+def _not_overruled(content: Table, steps: list[str], said: str) -> None:
     """Refuse to set what every reader would believe to hold, and a variant sets otherwise."""
     variants = content.get("variant", [])
     for position, variant in enumerate(variants if isinstance(variants, list) else []):
@@ -113,7 +136,8 @@ def _not_overruled(content: Table, steps: list[str], override: str) -> None:
         for step in steps:
             node = node.get(step) if isinstance(node, dict) else None
         if node is not None and steps[0] != "name":
+            path = ".".join(steps)
             raise ScenarioError(
-                f"--set {override}: the variant {variant.get('name')!r} sets {'.'.join(steps)} itself; set "
-                f"variant.{position}.{'.'.join(steps)} instead"
+                f"{said}: the variant {variant.get('name')!r} sets {path} itself; set variant.{position}.{path}, or "
+                f"variant.*.{path} for all variants, instead"
             )

@@ -1,9 +1,12 @@
 """Where a scenario runs, and where it is tracked."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from palimpsest.simulator.scenario.errors import OWN_WORDS
 from palimpsest.simulator.scenario.sections import Count
 from palimpsest.simulator.world.specs import Frozen
 
@@ -52,7 +55,22 @@ class TrackingConfig(Frozen):
     """Attributes of tracking.
 
     Attributes:
-        uri: of the MLflow tracking server; empty: a local SQLite store, mlflow.db, in the working directory.
+        uri: of the MLflow tracking server, without a password; empty: ``MLFLOW_TRACKING_URI``, else a local SQLite
+            store, mlflow.db, in the working directory.
     """
 
     uri: str = ""
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> "TrackingConfig":
+        if _SECRET.search(self.uri):
+            raise PydanticCustomError(OWN_WORDS, "{sentence}", {"sentence": _REFUSED})
+        return self
+
+
+_SECRET = re.compile(r"://[^/\s@]*:[^/\s]*@|[?&](?:password|passwd|pwd|token|secret|key)=", re.IGNORECASE)
+_REFUSED = (
+    "uri holds a password or a token, and scenarios are stored and uploaded: give a server's as "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), a database's address as "
+    "MLFLOW_TRACKING_URI, and leave it out here"
+)

@@ -151,7 +151,8 @@ class RequestConfig(Frozen):
 
     Attributes:
         round: training round after which it arrives; 0: the last.
-        client: who asks: a number from 0, or the name of a natural client.
+        level: of this request; by default the section's.
+        client: who asks: a number from 0, or the client's name.
         records: level record: local indices, from 0 to the client's size.
         label: level label.
         rejoin: level client, pattern sequential: training round after which the client takes part again, with a new
@@ -159,6 +160,7 @@ class RequestConfig(Frozen):
     """
 
     round: int = Field(default=0, ge=0)
+    level: Level | None = None
     client: int | str | None = None
     records: tuple[Annotated[int, Field(ge=0)], ...] = ()
     label: int | None = Field(default=None, ge=0)
@@ -224,20 +226,26 @@ class DeletionConfig(Frozen):
             self._check_request(f"request.{position}", request)
         return self
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Those that occur: of the requests where they are spelled out, else the section's."""
+        return tuple(dict.fromkeys(request.level or self.level for request in self.request)) or (self.level,)
+
     def _check_request(self, path: str, request: RequestConfig) -> None:
+        level = request.level or self.level
         given = {
             "client": request.client is not None,
             "records": bool(request.records),
             "label": request.label is not None,
         }
-        needed = {"record": {"client", "records"}, "label": {"label"}, "client": {"client"}}[self.level]
-        if self.level == "label" and self.scope == "client":
+        needed = {"record": {"client", "records"}, "label": {"label"}, "client": {"client"}}[level]
+        if level == "label" and self.scope == "client":
             needed = {"label", "client"}
-        wanted = f"level = {self.level!r} needs {' and '.join(sorted(needed))} and nothing else"
+        wanted = f"level = {level!r} needs {' and '.join(sorted(needed))} and nothing else"
         for key, present in given.items():
             if present != (key in needed):
                 raise ValueError(f"{path}.{key} {'is given' if present else 'is missing'}; {wanted}")
-        if request.rejoin and (self.level, self.pattern) != ("client", "sequential"):
+        if request.rejoin and (level, self.pattern) != ("client", "sequential"):
             raise ValueError(
                 f"{path}.rejoin = {request.rejoin} needs level = 'client' and pattern = 'sequential': elsewhere "
                 f"nothing comes after a deletion, or a part of the client never left"

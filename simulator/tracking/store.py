@@ -1,25 +1,37 @@
-"""Where runs are tracked: MLflow's store and its user interface, without importing MLflow."""
+"""Where runs are tracked: MLflow's store and experiment, without importing MLflow."""
 
 import os
-import signal
-import subprocess
-import sys
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
+_SQLITE = "sqlite:///"
+_SECRET = re.compile(
+    r"(://[^/\s:@]*:)[^/\s]+(?=@)|([?&](?:password|passwd|pwd|token|secret|key)=)[^&\s]+", re.IGNORECASE
+)
 
 
 def store_of(uri: str) -> str:
-    """The tracking store: the one given, or a SQLite file in the working directory."""
-    return uri or DEFAULT_STORE
+    """The tracking store: the one given, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the working directory."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI", "") or DEFAULT_STORE
+
+
+def experiment_of(scenario: str) -> str:
+    """Name of the experiment: ``MLFLOW_EXPERIMENT_NAME``, else the scenario's."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", "") or scenario
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the addresses in it."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def store_file(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other store."""
     store = store_of(uri)
-    return Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:///") else None
+    return Path(store.removeprefix(_SQLITE)) if store.startswith(_SQLITE) else None
 
 
 def artifacts_beside(store: str, experiment: str) -> str | None:
@@ -45,19 +57,3 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in chosen:
             del os.environ[name]
-
-
-def serve(uri: str, port: int) -> int:
-    """Run MLflow's user interface on a store, on the loopback interface, until interrupted; return its exit code."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store_of(uri), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    # Its job runners judge language models; they are of no use here, and noisy.
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
-    # A session of its own: Ctrl-C reaches this process alone, which then ends the server and its workers.
-    with subprocess.Popen(command, env=quiet, start_new_session=True) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            return 0

@@ -101,8 +101,12 @@ class Yardstick:
         judge = Judge(self._model, *self._records(forget))
         return lambda params: float(judge([params]).losses.mean())
 
-    def worth(self, ended: Sequence[Ended]) -> tuple[dict[str, Any], pd.DataFrame]:
+    def worth(self, ended: Sequence[Ended], chain: bool = False) -> tuple[dict[str, Any], pd.DataFrame]:
         """Measure one arm.
+
+        Args:
+            ended: its requests, in order.
+            chain: whether each began with the model that the one before ended in.
 
         Returns:
             The entries ``utility`` and ``forgetting`` of ``results.json``, and a row for each request and model:
@@ -124,7 +128,7 @@ class Yardstick:
                 if name in found and number == 0 and portrait.ranks is not None:
                     found[name].append(portrait.ranks)
         frame = pd.DataFrame(rows)
-        entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances)
+        entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances, chain)
         if found["trained"]:
             entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
         return entry, frame

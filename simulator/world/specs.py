@@ -41,7 +41,7 @@ class Schema(Frozen):
         outputs: number of classes; 1 for regression.
         class_names: as many as classes; empty for regression.
         feature_names: of the flat record's columns; empty for images.
-        site_names: of natural clients, in id order; empty where the source names none.
+        site_names: of the clients, in the order of their numbers; empty where nobody names them.
     """
 
     name: str

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment import runner
+from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.tracking.upload import Tracked
 from palimpsest.simulator.world.errors import RunFailure
@@ -106,7 +107,7 @@ class FakeRun:
     failure: BaseException | None = None
     begun: bool = False
 
-    def __call__(self, scenario: Any, out: Path, observer: Observer) -> runner.Result:
+    def __call__(self, scenario: Any, out: Path, observer: Observer) -> Result:
         observer.stage_began(StageBegan("Training", 3, "rounds"))
         for round in (0, 1):
             observer.round_done(RoundDone("seed 0", "", 0, round, "training", 0.1))
@@ -117,7 +118,7 @@ class FakeRun:
             raise self.failure
         make_run(out, {"": digits()}, ways=WAYS[:1], deletions=8)
         results = RunResults.read(out / "results.json")
-        return runner.Result(out, results, Tracked(True, "tracked somewhere", "uri"))
+        return Result(out, results, Tracked(True, "tracked somewhere", "uri"))
 
 
 def test_run_ends_with_the_table_and_the_place_of_every_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_model_and_strategy_take_part_in_a_run(tmp_path: Path) -> None:
         attack=[{"kind": "class-score"}],
     )
     [arm] = simulate(scenario, prepare(scenario), tmp_path, SerialGrid(1))["arms"]
-    assert arm["requests"] == {"made": 2, "completed": 2}
+    assert (arm["requests_made"], arm["requests_completed"]) == (2, 2)
     assert "class-score" in arm["attacks"]
 
 

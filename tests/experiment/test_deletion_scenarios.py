@@ -69,7 +69,7 @@ def test_a_client_comes_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
         },
         unlearning=[{"method": "retrain", "coupling": "same-order"}, {"method": "rollback"}],
     )
-    assert [arm["requests"] for arm in arms.values()] == [{"made": 4, "completed": 3}] * 2
+    assert [(arm["requests_made"], arm["requests_completed"]) for arm in arms.values()] == [(4, 3)] * 2
     lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").open()]
     for arm in arms:
         told = [(line["event"], line["request"]) for line in lines if line["arm"] == arm]

@@ -154,7 +154,7 @@ def test_requests_name_natural_clients(tmp_path: Path, monkeypatch: pytest.Monke
     assert forgotten({"client": "west", "records": [1]}) == forgotten({"client": 1, "records": [1]}) == {1: (1,)}
     with pytest.raises(ScenarioError, match=r"request.0.client = 'wst': .* did you mean 'west'\? the data name east"):
         forgotten({"client": "wst", "records": [1]})
-    with pytest.raises(ScenarioError, match="only natural clients have names"):
+    with pytest.raises(ScenarioError, match=r"clients have no names; give them some as data\.client_names"):
         forgotten({"client": "west", "records": [1]}, partition={"scheme": "iid"}, clients=4)
     for wrong in (-1, True, "", 1.5):
         with pytest.raises(ScenarioError, match=r"deletion.request.0.client.*must be a client's number, from 0,"):

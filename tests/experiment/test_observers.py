@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from palimpsest.simulator.experiment.observers import EventLog, Observers, following
+from palimpsest.simulator.experiment.observers import Observers, following
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.world.protocols.events import (
     ArmDone,
     Event,

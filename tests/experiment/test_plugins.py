@@ -79,7 +79,7 @@ def test_a_scenario_with_all_of_them_runs_to_its_end(site: Path) -> None:
     arms = {arm["arm"]: arm for arm in json.loads((site / "out" / "results.json").read_text())["arms"]}
     assert sorted(arms) == [f"shrink-{factor}--{how}--seed0" for factor in ("0.5", "0.9") for how in ("grid", "none")]
     for name, arm in arms.items():
-        assert arm["requests"] == {"made": 2, "completed": 2}
+        assert (arm["requests_made"], arm["requests_completed"]) == (2, 2)
         assert arm["unlearning"] == {"method": "shrink", "factor": float(name.partition("--")[0][7:])}
         assert set(arm["attacks"]) == {"tilt", "average", "max-difference", "public-draw"}
     assert arms["shrink-0.5--grid--seed0"]["defense"] == {"kind": "grid", "step": 0.25}

@@ -69,7 +69,7 @@ def test_a_run_whose_budget_refuses_every_request_ends_and_says_so(tmp_path: Pat
     scenario = _scenario(defense=[{"kind": "central-dp"}], unlearning=[{"method": "retrain"}], privacy={"budget": 9.0})
     (tmp_path / "run").mkdir()
     [arm] = simulate(scenario, prepare(scenario), tmp_path / "run", SerialGrid(1)).arms
-    assert (arm.requests.completed, arm.utility, arm.attacks, arm.privacy.bounds) == (0, None, {}, ())
+    assert (arm.requests_completed, arm.utility, arm.attacks, arm.privacy.bounds) == (0, None, {}, ())
     assert arm.privacy.deleted is not None
     assert arm.privacy.deleted.after is None
     assert 0.0 < (arm.privacy.epsilon_max or 0.0) < 9.0

@@ -100,8 +100,9 @@ def test_every_package_is_installed() -> None:
 
 LAYOUT = {
     "added-attacks.jsonl", "arms", "checkpoints", "comparison.md", "events.jsonl", "figures", "forgetting",
-    "ledger.jsonl", "models", "provenance.json", "reconstructions", "results.json", "rounds", "scenario.toml",
-    "scores", "tracking.json",
+    "ledger.jsonl", "models", "plan.json", "provenance.json", "reconstructions", "results.json", "rounds",
+    "scenario.toml",
+    "scores", "system.jsonl", "tracking.json",
     "transcripts", "truth",
 }  # fmt: skip
 

@@ -1,10 +1,14 @@
 """What arms are forecast to cost: each method says it of itself."""
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from palimpsest.simulator.planning.cost_table import CostTable, Line
 from palimpsest.simulator.planning.estimate import UNKNOWN, Cost, of_arm, table
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.requests import draw_requests
@@ -82,7 +86,37 @@ def test_a_method_that_forecasts_nothing_is_unknown_in_plain_words() -> None:
     }
     scenario = scenario_from_dict(content)
     said = table(plan(scenario), scenario)
-    rows = list(zip(*(column.cells for column in said.columns), strict=True))
-    [puf] = [row for row in rows if str(row[0]).startswith("puf")]
-    assert puf[1:] == ("unknown",) * 4
-    assert said.caption == "unknown: puf cannot say beforehand what it costs"
+    [puf] = [line for line in said.lines if line.name.startswith("puf")]
+    assert puf.cells == ("unknown",) * 4
+    assert said.total[-1] == "unknown   puf cannot say beforehand what it costs"
+
+
+def test_the_total_adds_up_what_is_known_and_says_what_memory_it_takes() -> None:
+    content = {
+        "name": "x",
+        "data": {"source": "digits", "clients": 6},
+        "model": {"kind": "softmax"},
+        "training": {"rounds": 3, "clients_per_round": 3},
+        "deletion": {"requests": 2},
+        "unlearning": [{"method": "ascent"}, {"method": "none"}],
+    }
+    scenario = scenario_from_dict(content)
+    total, memory = table(plan(scenario), scenario).total
+    # A model has 2,600 bytes; four releases of the trunk and one of each branch, in both arms.
+    assert total == "total     2 arms: < 1 s of training, 31.2 kB of transcripts"
+    assert re.fullmatch(r"memory    about [\d.]+ GB, server and hosts together", memory)
+    partly = scenario_from_dict(content | {"unlearning": [{"method": "rollback"}]})
+    assert "1 arm: at least < 1 s" in table(plan(partly), partly).total[0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_an_arm_s_id_is_never_broken(width: int) -> None:
+    names = [f"softmax--retrain-same-order--dp-sgd-0.5--seed{seed}" for seed in (0, 11)] + ["a--b"]
+    found = CostTable(("rounds", "client updates"), [Line(name, ("1", "23,456")) for name in names], ["total of all"])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(found)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert all(any(line.startswith(name) for line in lines) for name in names)
+    assert max(map(len, lines)) <= width
+    assert sum("23,456" in line for line in lines) == 3
+    assert lines[-1] == "total of all"

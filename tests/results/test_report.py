@@ -67,7 +67,7 @@ def test_what_counts_is_deletions_not_their_records() -> None:
 
 
 def test_refused_requests_are_named() -> None:
-    refused = arm(attacks=hrec(0.98, 0.97), requests={"made": 3, "completed": 2})
+    refused = arm(attacks=hrec(0.98, 0.97), requests_completed=2)
     assert verdict(refused).endswith("1 of 3 requests refused, see the ledger.")
 
 

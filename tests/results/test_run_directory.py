@@ -68,7 +68,7 @@ def test_an_arm_is_finished_by_its_result(place: RunDirectory) -> None:
     assert place.arm("a").is_finished
     assert place.arm("a").result() == result
     (place.path / "arms" / "a.json").write_text('{"arm": "a"}')
-    with pytest.raises(RunFilesError, match=r"a\.json does not follow schema 1: variant is missing"):
+    with pytest.raises(RunFilesError, match=r"a\.json does not follow schema 2: variant is missing"):
         place.arm("a").result()
 
 

@@ -45,6 +45,20 @@ def test_what_is_read_is_written_byte_for_byte(tmp_path: Path) -> None:
     assert found["arms"] == results()["arms"]
 
 
+def test_a_file_of_schema_1_is_read_and_written_as_schema_2(tmp_path: Path) -> None:
+    old = results()
+    for entry in old["arms"]:
+        made, completed = entry.pop("requests_made"), entry.pop("requests_completed")
+        entry["requests"], entry["conditions"] = {"made": made, "completed": completed}, {"pattern": "sequential"}
+        del entry["deletion"]["pattern"]
+    found = read(tmp_path, old | {"schema": 1})
+    [upgraded] = found.arms
+    assert (upgraded.requests, upgraded.requests_made, upgraded.requests_completed) == ((), 3, 3)
+    assert (upgraded.deletion.pattern, upgraded.is_chain) == ("sequential", False)
+    assert read(tmp_path, found.to_text()).to_text() == found.to_text()
+    assert found["schema"] == 2
+
+
 def test_figures_are_attributes_by_the_kind_of_the_attack_and_further_ones_are_measures(tmp_path: Path) -> None:
     [found] = read(tmp_path, results()).arms
     hrec, labels, scores = (found.attacks[name] for name in ("hrec", "class-score", "deletion-lira"))
@@ -68,9 +82,9 @@ def test_a_refusal_names_the_file_and_the_schema(tmp_path: Path) -> None:
     with pytest.raises(RunFilesError, match=r"holds no finished run: it has no results\.json"):
         RunResults.read(path)
     for content, says in [
-        (results() | {"schema": 2}, "has schema 2; this version reads schema 1"),
-        ({}, "has schema None; this version reads schema 1"),
-        ([1], "has list; this version reads schema 1"),
+        (results() | {"schema": 3}, "has schema 3; this version reads schemas 1 to 2"),
+        ({}, "has schema None; this version reads schemas 1 to 2"),
+        ([1], "has list; this version reads schemas 1 to 2"),
         ("{", "cannot be read: Expecting property name"),
     ]:
         with pytest.raises(RunFilesError, match=says) as refusal:
@@ -94,7 +108,7 @@ def test_an_arm_without_a_key_that_is_always_written_is_refused(tmp_path: Path, 
         read(tmp_path, run_json(entry))
 
 
-@pytest.mark.parametrize("place", ["data", "requests", "deletion", "cost"])
+@pytest.mark.parametrize("place", ["data", "deletion", "cost"])
 def test_so_is_an_entry_without_a_figure(tmp_path: Path, place: str) -> None:
     for key in arm()[place]:
         entry = arm()

@@ -146,7 +146,7 @@ def test_a_setting_replaces_its_alternative(tmp_path: Path) -> None:
         ("data.clients", "KEY=VALUE"),
         ("data.clint=3", "did you mean 'clients'"),
         ("unlearning.9.coupling=same-order", "numbered 0 to"),
-        ("model.kind=svm", "set variant.0.model.kind instead"),
+        ("model.kind=svm", "set variant.0.model.kind, or"),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(setting: str, needed: str) -> None:

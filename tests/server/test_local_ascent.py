@@ -37,10 +37,10 @@ def test_the_leaver_climbs_alone_and_counts_by_what_it_had(tmp_path: Path) -> No
     [processed] = bench.serve(LocalAscent(epochs=2, learning_rate=RATE), [request])
     [ordinary] = bench.but(arm="ordinary").serve(Finetune(rounds=1), [request])
     before = processed.case.before
-    cohort = [client for client in bench.history().members(processed.case, 0) if client != LEAVER]
+    cohort = [client for client in bench.history().retrainer.members(processed.case, 0) if client != LEAVER]
     leaver = climbed(bench, before, [gone[:batch], gone[batch:]] * 2)
     sizes = bench.population.sizes
-    assert LEAVER not in bench.history().members(ordinary.case, 0)  # else its training would be in the rest
+    assert LEAVER not in bench.history().retrainer.members(ordinary.case, 0)  # else its training would be in the rest
     rest = flat(ordinary.released) - flat(before)
     share = sizes[LEAVER] / (sizes[LEAVER] + sizes[cohort].sum())
     assert np.linalg.norm(share * leaver) > 1e-3

@@ -1,4 +1,4 @@
-"""Entries of ``results.json`` with every key that version 1 always writes; tests change those that they are about."""
+"""Entries of ``results.json`` with every key that version 2 always writes; tests change those that they are about."""
 
 from typing import Any
 
@@ -34,7 +34,8 @@ def arm(**changes: Any) -> dict[str, Any]:
             "source": "digits", "task": "classification", "shape": [1, 8, 8], "class_names": [], "feature_names": [],
             "clients": 4, "records": 100, "public": 50, "test": 20,
         },
-        "deletion": {"level": "record", "records": 1}, "conditions": {}, "requests": {"made": 3, "completed": 3},
+        "deletion": {"level": "record", "records": 1, "pattern": "independent"}, "conditions": {}, "requests_made": 3,
+        "requests_completed": 3, "requests": [],
         "transcript_digest": "sha256:0", "forgetting": {"exact": False}, "attacks": {},
         "utility": {"metric": "accuracy", "trained": 0.86, "unlearned": 0.858, "retrained": 0.857},
         "privacy": {"unit": "record", "epsilon_max": None, "delta": 1e-5, "bounds": []}, "notes": {},
@@ -59,7 +60,7 @@ def arm_result(**changes: Any) -> ArmResult:
 
 def run_json(*arms: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Content of ``results.json``."""
-    return {"schema": 1, "scenario": "fabricated", "versions": {}, "machine": {}, "arms": list(arms), **changes}
+    return {"schema": 2, "scenario": "fabricated", "versions": {}, "machine": {}, "arms": list(arms), **changes}
 
 
 def run_results(*arms: ArmResult) -> RunResults:

@@ -91,7 +91,7 @@ def make_run(
             for seed in seeds:
                 arms.append(_write_arm(directory, variant, source, way, seed, deletions, rounds))
     versions = {"palimpsest": "0.1.0", "flwr": "1.41.0", "torch": "2.13.0"}
-    results = {"schema": 1, "scenario": "fabricated", "versions": versions, "machine": {}, "arms": arms}
+    results = {"schema": 2, "scenario": "fabricated", "versions": versions, "machine": {}, "arms": arms}
     (directory / "results.json").write_text(json.dumps(results))
     (directory / "ledger.jsonl").write_text("")
     (directory / "scenario.toml").write_text(
@@ -126,8 +126,9 @@ def _write_arm(
             "source": variant or "digits", "shape": list(source.shape), "task": source.task, "public": 100, "test": 50,
             "class_names": list(source.class_names), "feature_names": [], "clients": 20, "records": len(source.x),
         },
-        "deletion": {"level": "record", "records": 1}, "transcript_digest": f"sha256:{seed:064x}", "conditions": {},
-        "requests": {"made": deletions, "completed": deletions}, "notes": {},
+        "deletion": {"level": "record", "records": 1, "pattern": "independent"}, "conditions": {},
+        "transcript_digest": f"sha256:{seed:064x}",
+        "requests_made": deletions, "requests_completed": deletions, "requests": [], "notes": {},
         "utility": {"metric": metric, "trained": top, "unlearned": after, "retrained": top - 0.001},
         "forgetting": {"exact": way.unlearning["method"] == "retrain", "distance_to_retrained": 0.01},
         "attacks": attacks, "privacy": {"unit": "record", "epsilon_max": None, "delta": 1e-5, "bounds": []},

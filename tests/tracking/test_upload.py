@@ -12,16 +12,16 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow.pytorch
+import mlflow.pyfunc
 import numpy as np
 import pytest
-import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.numpy import load_file
 
-from palimpsest.simulator.tracking.flatten import flattened, numbers
-from palimpsest.simulator.tracking.upload import prepare, track
+from palimpsest.simulator.tracking.metrics import HEADLINE, metric_name
+from palimpsest.simulator.tracking.models import alias_of
+from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.fabricated import WAYS, digits, make_run
@@ -73,20 +73,24 @@ def check(client: MlflowClient, run: Path) -> None:
     assert parent.info.run_name == "the-run"
     assert parent.data.params["data.partition.scheme"] == "iid"
     assert parent.data.params["unlearning.1.method"] == "ascent"
+    assert parent.data.metrics["arms/success"] == children[results["arms"][-1]["arm"]].data.metrics["success"]
     assert parent.data.tags["version.flwr"] == "1.41.0"
     assert "hrec" in parent.data.tags["mlflow.note.content"]
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert names == {"scenario.toml", "results.json", "ledger.jsonl", "figures"}
+    assert names == {"scenario.toml", "results.json", "ledger.jsonl", "figures", "tables"}
     assert [file.path for file in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/summary.png"]
     for arm in results["arms"]:
         child = children[arm["arm"]]
         assert child.info.status == "FINISHED"
         assert child.data.tags["transcript.digest"] == arm["transcript_digest"]
         assert child.data.params["unlearning.method"] == arm["unlearning"]["method"]
-        logged = child.data.metrics["attacks/hrec/cosine_median"]
+        assert child.data.tags["private"] == "no"
+        assert child.data.metrics["epsilon"] == 1e9
+        assert child.data.metrics["success"] == arm["attacks"][child.data.tags["best attack"]]["cosine_centred_median"]
+        logged = child.data.metrics["attack/hrec/cosine_median"]
         assert logged == pytest.approx(arm["attacks"]["hrec"]["cosine_median"], abs=1e-12)
         wanted = [release["utility"] for release in json.loads((run / "rounds" / f"{arm['arm']}.json").read_text())]
-        history = sorted(client.get_metric_history(child.info.run_id, "utility"), key=lambda point: point.step)
+        history = sorted(client.get_metric_history(child.info.run_id, "round/utility"), key=lambda point: point.step)
         assert [point.step for point in history] == list(range(len(wanted)))
         np.testing.assert_allclose([point.value for point in history], wanted, atol=1e-12)
 
@@ -99,21 +103,25 @@ def test_a_run_is_uploaded_whole(run: Path, store: str) -> None:
     assert tracked.run_id == uploaded(client)[0].info.run_id
 
 
-def test_the_model_loads_without_pickles_and_predicts_the_same(run: Path, store: str) -> None:
+def test_the_model_answers_its_input_example_under_pyfunc_and_holds_no_pickle(run: Path, store: str) -> None:
     assert track(run, store).ok
+    arms = json.loads((run / "results.json").read_text())["arms"]
     mlflow.set_tracking_uri(store)
     try:
-        arm = json.loads((run / "results.json").read_text())["arms"][0]["arm"]
-        loaded = mlflow.pytorch.load_model(f"models:/fabricated.{arm}/1")
+        for arm in [arm["arm"] for arm in arms]:
+            loaded = mlflow.pyfunc.load_model(f"models:/fabricated@{alias_of(arm)}")
+            example = loaded.input_example
+            spec = ModelSpec.model_validate_json((run / "models" / f"{arm}.json").read_text())
+            weights, model = load_file(run / "models" / f"{arm}.safetensors"), model_of(spec)
+            np.testing.assert_array_equal(loaded.predict(example), model.predict(weights, example))
+            x = digits().x[:7].astype(spec.dtype)
+            np.testing.assert_array_equal(loaded.predict(x), model.predict(weights, x))
+            assert loaded.metadata.signature.outputs.inputs[0].shape == (-1, 10)
     finally:
         mlflow.set_tracking_uri(None)
-    model = model_of(ModelSpec.model_validate_json((run / "models" / f"{arm}.json").read_text()))
-    x = digits().x[:7]
-    expected = model.predict(load_file(run / "models" / f"{arm}.safetensors"), x)
-    with torch.no_grad():
-        np.testing.assert_array_equal(loaded(torch.from_numpy(x)).numpy(), expected)
-    files = {path.suffix for path in Path(store.removeprefix("sqlite:///")).parent.rglob("data/*")}
-    assert files == {".pt2"}
+    assert len(MlflowClient(store).search_registered_models()) == 1
+    files = {path.suffix for path in Path(store.removeprefix("sqlite:///")).parent.rglob("models/**/*.*")}
+    assert files <= {".safetensors", ".json", ".py", ".txt", ".yaml"}
 
 
 def test_a_second_upload_adds_nothing(run: Path, store: str) -> None:
@@ -123,7 +131,10 @@ def test_a_second_upload_adds_nothing(run: Path, store: str) -> None:
     client = MlflowClient(store)
     check(client, run)
     _, children = uploaded(client)
-    assert all(len(client.search_model_versions(f"name = 'fabricated.{name}'")) == 1 for name in children)
+    versions = client.search_model_versions("name = 'fabricated'")
+    assert sorted(version.tags["palimpsest.arm"] for version in versions) == sorted(children)
+    histories = [client.get_metric_history(child.info.run_id, "round/utility") for child in children.values()]
+    assert all(len({point.step for point in history}) == len(history) > 1 for history in histories)
 
 
 def test_an_upload_cut_short_is_completed(run: Path, store: str) -> None:
@@ -203,33 +214,12 @@ def test_a_run_is_uploaded_to_a_server(run: Path, server: str) -> None:
     check(MlflowClient(server), run)
 
 
-def test_names_of_params_and_metrics() -> None:
-    tree = {"a": {"b": 1}, "seeds": [0, 1], "defense": [{"kind": "none"}, {"kind": "x", "clip": 0.5}], "on": True}
-    assert flattened(tree) == {
-        "a.b": "1",
-        "seeds": "[0, 1]",
-        "defense.0.kind": "none",
-        "defense.1.kind": "x",
-        "defense.1.clip": "0.5",
-        "on": "true",
-    }
-    arm = {"seed": 3, "attacks": {"hrec": {"kind": "reconstruction", "cosine_ci95": [0.1, 0.2]}}, "exact": True}
-    assert numbers(arm) == {
-        "attacks/hrec/cosine_ci95/low": 0.1,
-        "attacks/hrec/cosine_ci95/high": 0.2,
-        "exact": 1.0,
-    }
-
-
-def test_a_store_is_created_whole_ahead_of_the_upload_and_an_old_one_left_alone(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "new" / "mlflow.db"
-    prepare(f"sqlite:///{file}")
-    assert list(file.parent.iterdir()) == [file]
-    assert [one.name for one in MlflowClient(f"sqlite:///{file}").search_experiments()] == ["Default"]
-    (tmp_path / "old.db").write_bytes(b"somebody's")
-    prepare(f"sqlite:///{tmp_path / 'old.db'}")
-    assert (tmp_path / "old.db").read_bytes() == b"somebody's"
-    prepare(f"sqlite:///{tmp_path / 'old.db' / 'mlflow.db'}")  # nowhere to write: said by the upload
-    prepare("http://127.0.0.1:9")
+def test_names_of_metrics_are_names_and_no_positions(run: Path, store: str) -> None:
+    assert track(run, store).ok
+    _, children = uploaded(MlflowClient(store))
+    for child in children.values():
+        names = set(child.data.metrics)
+        assert {name for name in names if "/" not in name} <= set(HEADLINE)
+        assert not [name for name in names if any(part.isdigit() for part in name.split("/"))]
+        assert "attack/hrec/cosine_centred_ci95/low" in names
+    assert metric_name("bound/cosine>=0.9/x") == "bound/cosine at least 0.9/x"

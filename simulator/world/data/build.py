@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,10 @@ def build_population(data: DataConfig, seed: int) -> AbstractPopulation:
     """
     if data.is_synthetic:
         kept = seed_apart(seed, "synthetic")  # it lies beside the population, which draws records as they are asked for
-        return synthetic_population(
+        made = synthetic_population(
             data.clients, data.records_per_client, data.partition, data.test_fraction, data.public_fraction, kept
         )
+        return replace(made, schema=made.schema.model_copy(update={"site_names": data.client_names}))
     raw = load_source(data.source, data.reading)
     notes = list(raw.notes)
     private, public, test = divide(raw, data, seed, notes)
@@ -57,7 +59,7 @@ def build_population(data: DataConfig, seed: int) -> AbstractPopulation:
     encoder = Encoder.fit(raw, public)
     public_x = encoder(raw.x[public])
     box_low, box_high = encoder.box(public_x)
-    schema = _schema(raw, encoder, ids)
+    schema = _schema(raw, encoder, data.client_names or _names(raw, ids))
     train_x, train_y = encoder(raw.x[held]), raw.y[held]
     sizes = np.array([len(share) for share in shares])
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -126,9 +128,13 @@ def median_bandwidth(public_x: Array) -> float:
     return width
 
 
-def _schema(raw: Raw, encoder: Encoder, ids: tuple[int, ...]) -> Schema:
+def _names(raw: Raw, ids: tuple[int, ...]) -> tuple[str, ...]:
+    """Of natural clients, by their ids."""
     named = raw.site_names and all(number < len(raw.site_names) for number in ids)
-    names = raw.site_names if named else {number: str(number) for number in ids}
+    return tuple(raw.site_names[number] if named else str(number) for number in ids)
+
+
+def _schema(raw: Raw, encoder: Encoder, site_names: tuple[str, ...]) -> Schema:
     return Schema(
         name=raw.name,
         task="regression" if raw.is_regression else "classification",
@@ -136,7 +142,7 @@ def _schema(raw: Raw, encoder: Encoder, ids: tuple[int, ...]) -> Schema:
         outputs=raw.classes,
         class_names=_class_names(raw),
         feature_names=encoder.names,
-        site_names=tuple(names[number] for number in ids),
+        site_names=site_names,
     )
 
 

@@ -8,7 +8,11 @@ from palimpsest.simulator.world.data.backdoor import BackdoorConfig
 from palimpsest.simulator.world.data.datasets import MNIST_LIKE, check_source, is_table
 from palimpsest.simulator.world.data.partition import PartitionConfig
 from palimpsest.simulator.world.data.reading import Columns, Reading, TaskOrAuto
+from palimpsest.simulator.world.errors import printable
 from palimpsest.simulator.world.specs import Frozen
+
+LONGEST_NAME = 24
+"""Characters of a client's name: it has to fit into tables and figures."""
 
 
 class DataConfig(Frozen):
@@ -17,6 +21,8 @@ class DataConfig(Frozen):
     Attributes:
         source: a shipped data set, a synthetic population, the path of a file or an image folder, or hub:OWNER/NAME.
         clients: how many; 0, and by default so, with the natural partition, which has as many as the source has ids.
+        client_names: one for each client, in the order of their numbers; empty: clients have numbers alone, or with the
+            natural partition the source's names.
         records_per_client: of a synthetic population, where every client has the same number.
         test_fraction: of all records, for measuring utility; 0: no test data. Where the source has a split, they are
             taken from its test part, as far as it goes.
@@ -31,6 +37,7 @@ class DataConfig(Frozen):
 
     source: str = "mnist5k"
     clients: int = Field(default=100, ge=0)
+    client_names: tuple[str, ...] = ()
     records_per_client: int = Field(default=50, ge=1)
     partition: PartitionConfig = PartitionConfig()
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
@@ -53,6 +60,37 @@ class DataConfig(Frozen):
         if not isinstance(sites, list | tuple) or not all(isinstance(site, int | str) for site in sites):
             raise ValueError("must be a list of ids or names of natural clients")
         return tuple(sites)
+
+    @field_validator("client_names", mode="before")
+    @classmethod
+    def _printable(cls, names: Any) -> tuple[str, ...]:
+        """Names stand in tables, figures and ledgers."""
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be a list of names, one for each client")
+        for name in names:
+            if not name or name.strip() != name or printable(name) != name or len(name) > LONGEST_NAME:
+                raise ValueError(
+                    f"{name!r} is no name of a client: 1 to {LONGEST_NAME} printable characters, with no blank at "
+                    f"either end"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is there {names.count(name)} times; each client needs a name of its own")
+        return tuple(names)
+
+    @model_validator(mode="after")
+    def _a_name_each(self) -> "DataConfig":
+        names = self.client_names
+        if names and self.partition.scheme == "natural":
+            raise ValueError(
+                "client_names with partition.scheme = 'natural', whose clients have the source's names; leave "
+                "client_names out, or name them in the source"
+            )
+        if names and len(names) != self.clients:
+            raise ValueError(
+                f"client_names holds {len(names)} names, and there are clients = {self.clients}; give a name for each, "
+                f"or none"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

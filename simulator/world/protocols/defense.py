@@ -115,6 +115,14 @@ class Defense(Frozen):
         """What a gradient over all of some records costs each unit; only where the noise enters in local training."""
         raise NotImplementedError(f"{self.kind} charges nothing")
 
+    def at_unit_noise(self) -> "tuple[Defense, float] | None":
+        """The defense at noise multiplier 1, and its own noise multiplier; None where charges are no function of it.
+
+        A defense that gives these is charged for as the other one, but for the noise: by as many steps at the same
+        rates, whatever the noise is. Prices of many noise multipliers then need no rehearsal each.
+        """
+        return None
+
     def calibrated(self, spends: "Callable[[Defense], float]") -> "Defense":
         """The defense with all that depends on the training filled in.
 

@@ -14,11 +14,13 @@ class StageBegan:
         name: of the stage, for the user.
         total: steps that it has; None where their number is unknown.
         counts: what a step of it is; None where it has no steps.
+        arms: where arms are done one after the other, how many of the run are done by now, and how many there are.
     """
 
     name: str
     total: int | None = None
     counts: Literal["rounds", "arms"] | None = None
+    arms: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class RoundDone:
         utility: accuracy, or R^2 for regression, on the test records; None where it was not measured.
         loss: mean on the test records, without the regulariser; None where it was not measured.
         update_norm: distance to the release before; None for the first and where it was not measured.
-        epsilon: highest of any unit by now; None without privacy and where it was not measured.
+        epsilon: highest of any unit by now, leavers included; None without privacy and where it was not measured.
+        step: models that the server had made before this one, rounds that nobody hears included: the axis of its whole
+            life. Working models have the step of the model before; None where requests are alternatives.
+        request: index of the request that is being processed; None in training.
     """
 
     training: str
@@ -59,11 +64,13 @@ class RoundDone:
     loss: float | None = None
     update_norm: float | None = None
     epsilon: float | None = None
+    step: int | None = None
+    request: int | None = None
 
 
 @dataclass(frozen=True)
 class RequestDone:
-    """An arm's server has completed or refused a request.
+    """An arm's server has completed or refused a request. What does not apply, or was not measured, is None.
 
     Attributes:
         arm: id of the arm.
@@ -75,6 +82,16 @@ class RequestDone:
         refused: why it was refused; empty where it was completed.
         seconds: since the arm began; requests that are processed together are done together.
         utility: of the model that it ended in; None where it was refused and where there are no test records.
+        name: of who asked: the site's name, or ``client 3`` where it has none; the first three of several.
+        utility_before: of the model that was unlearned from.
+        epsilon_leaver: highest epsilon of a deleted unit by now.
+        epsilon_retained: highest epsilon of a unit that stays, by now; None where nobody stays.
+        took: seconds of this request alone, broadcasting left out. This and the costs below are None where requests
+            that are alternatives are unlearned together.
+        client_updates: local trainings and full-batch answers of single clients.
+        bytes_up, bytes_down: what those clients would send and receive.
+        clients_left, records_left: that the federation holds by now; 0: the released model stands for nobody's data.
+        step: of the released model, see ``RoundDone``.
     """
 
     arm: str
@@ -86,6 +103,17 @@ class RequestDone:
     refused: str
     seconds: float
     utility: float | None = None
+    name: str = ""
+    utility_before: float | None = None
+    epsilon_leaver: float | None = None
+    epsilon_retained: float | None = None
+    took: float | None = None
+    client_updates: int | None = None
+    bytes_up: int | None = None
+    bytes_down: int | None = None
+    clients_left: int | None = None
+    records_left: int | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ the package's version stands for the content.
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 from palimpsest.simulator.world.data.raw import Raw
@@ -57,7 +58,7 @@ class SourceCard:
     @property
     def version(self) -> str:
         """Changes where the records may have changed."""
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        return f"{self.package} {_version_of(self.package)}"
 
 
 CARDS: dict[str, SourceCard] = {
@@ -70,6 +71,11 @@ CARDS: dict[str, SourceCard] = {
     ),
     "diabetes": SourceCard(f"{_HERE}.diabetes:load", "442 patients, 10 measurements, regression", "scikit-learn"),
 }
+
+
+@cache
+def _version_of(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def cards() -> dict[str, SourceCard]:

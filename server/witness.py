@@ -1,0 +1,29 @@
+"""Who is told what becomes of requests while a server works."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from palimpsest.simulator.world.records import DeletionRequest, Release
+
+if TYPE_CHECKING:
+    from palimpsest.server.session import Processed
+
+
+class Witness(Protocol):
+    """Is told of requests as they are processed; what it does changes nothing."""
+
+    def unseen(self, release: Release, request: DeletionRequest | None) -> None:
+        """An ordinary round between a request and its unlearning, which nobody outside hears.
+
+        Args:
+            release: the model after it.
+            request: that waits; None where several do.
+        """
+        ...
+
+    def begins(self, request: DeletionRequest) -> None:
+        """The unlearning of one request begins; not told where several are unlearned together."""
+        ...
+
+    def done(self, request: DeletionRequest, what: "Processed | str") -> None:
+        """A request is completed, or was refused for the reason given."""
+        ...

@@ -1,0 +1,10 @@
+"""``python -m palimpsest.simulator.tracking DIRECTORY URI``: follow a run into MLflow, see ``live``."""
+
+import sys
+from pathlib import Path
+
+import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
+from palimpsest.simulator.tracking.follow import follow
+
+if __name__ == "__main__":
+    follow(Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer, sys.stdout)
