@@ -42,7 +42,7 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/dev/urandom", "/etc/ld.so.cache", "/etc/l
 _COUNTS = ("/proc/stat", "/proc/meminfo", "/proc/cpuinfo", "/sys/devices/system/cpu")
 
 
-class Wanted(Frozen):
+class AttackRequest(Frozen):
     """One attack.
 
     Attributes:
@@ -71,7 +71,7 @@ class Request(Frozen):
     folder: str
     out: str
     path: tuple[str, ...]
-    attacks: tuple[Wanted, ...]
+    attacks: tuple[AttackRequest, ...]
     seconds: float
     models: str = ""
 
@@ -114,7 +114,7 @@ def _serve(request: Request) -> None:
             _leave(place / "failed.json", {"error": f"its process {ended}"})
 
 
-def _attack(wanted: Wanted, place: Path, known: PublicKnowledge, cases: Sequence[Case], digest: str) -> None:
+def _attack(wanted: AttackRequest, place: Path, known: PublicKnowledge, cases: Sequence[Case], digest: str) -> None:
     """Run one attack, confined to the transcript and to where its answer goes, and leave that answer."""
     os.environ["TMPDIR"] = tempfile.tempdir = str(place)
     confine(_readable(), [place, Path(os.devnull)])
@@ -123,11 +123,11 @@ def _attack(wanted: Wanted, place: Path, known: PublicKnowledge, cases: Sequence
         made: Attack = getattr(import_module(module), name).model_validate(wanted.parameters)
         check([made], known)
         check_heard([made], cases)
-        found = answer(made, cases, known, digest)
-        about: dict[str, Any] = {"cost": vars(found.cost)}
-        if found.guesses:
-            kind = type(found.guesses[0])
-            packed = kind.pack(found.guesses)
+        answered = answer(made, cases, known, digest)
+        about: dict[str, Any] = {"cost": vars(answered.cost)}
+        if answered.guesses:
+            kind = type(answered.guesses[0])
+            packed = kind.pack(answered.guesses)
             arrays = {field: np.ascontiguousarray(value) for field, value in packed.items()}
             (place / "answer.safetensors").write_bytes(save(arrays))
             about["answer"] = kind.name

@@ -46,12 +46,14 @@ class CandidateMatch(Frozen):
         """Score all records for all cases, those of a linear head in one product."""
         assert knowledge.challenge is not None  # the session saw to it
         loud = [case for case in cases if not case.silent]
-        found = {case.index: Scores(case.index, np.zeros(len(knowledge.challenge.y)), no_signal=True) for case in cases}
+        scores = {
+            case.index: Scores(case.index, np.zeros(len(knowledge.challenge.y)), no_signal=True) for case in cases
+        }
         if loud and knowledge.model.linear:
-            found |= _projected(loud, knowledge, knowledge.challenge, self)
+            scores |= _projected(loud, knowledge, knowledge.challenge, self)
         elif loud:
-            found |= _aligned(at_divergence(loud, knowledge, self.reads), knowledge, knowledge.challenge)
-        return [found[case.index] for case in cases]
+            scores |= _aligned(at_divergence(loud, knowledge, self.reads), knowledge, knowledge.challenge)
+        return [scores[case.index] for case in cases]
 
 
 def _projected(
@@ -72,7 +74,7 @@ def _projected(
 def _aligned(cases: Sequence[Case], knowledge: PublicKnowledge, challenge: Challenge) -> dict[int, Scores]:
     """Unlearning moves the parameters up the deleted records' loss: along their gradient."""
     model = knowledge.model
-    found: dict[int, Scores] = {}
+    scores: dict[int, Scores] = {}
     for group in alike(cases, len(cases)):
         path = path_of(group[0])
         slopes = gradients_of(model, path, challenge.x, challenge.y)
@@ -82,5 +84,5 @@ def _aligned(cases: Sequence[Case], knowledge: PublicKnowledge, challenge: Chall
             slopes, changes = whiten(slopes), whiten(changes)
         sides = [torch.nn.functional.normalize(each.double(), dim=1) for each in (slopes, changes)]
         likeness = (sides[0] @ sides[1].T).numpy()
-        found |= {case.index: Scores(case.index, likeness[:, i]) for i, case in enumerate(group)}
-    return found
+        scores |= {case.index: Scores(case.index, likeness[:, i]) for i, case in enumerate(group)}
+    return scores

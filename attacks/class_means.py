@@ -26,7 +26,7 @@ class Estimate:
         return cls(mean, mean - ends, mean + ends)
 
 
-def class_means(found: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
+def class_means(class_counts: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
     """The mean record of each class ``[Q, d]``, and of all classes together ``[d]``.
 
     Records and what they add to u vary together within a class: with C_k their covariance, S that of u and c the mean
@@ -34,15 +34,15 @@ def class_means(found: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
     of the counts is propagated to first order.
 
     Args:
-        found: draws of the counts.
+        class_counts: draws of the counts.
         x: ``[m, d]`` public records.
     """
-    seen = found.seen
-    counts, members = found.draws.mean(axis=0), np.maximum(seen.members, 1)
+    seen = class_counts.seen
+    counts, members = class_counts.draws.mean(axis=0), np.maximum(seen.members, 1)
     size = counts.sum()
-    spread = np.atleast_2d(np.cov(found.draws.T))
-    solved = np.linalg.inv(found.covariance)
-    rest = solved @ (found.scale * seen.observed - counts @ seen.means)
+    spread = np.atleast_2d(np.cov(class_counts.draws.T))
+    solved = np.linalg.inv(class_counts.covariance)
+    rest = solved @ (class_counts.scale * seen.observed - counts @ seen.means)
     centres = np.stack(
         [x[seen.y == label].mean(axis=0) if (seen.y == label).any() else x.mean(axis=0) for label in range(len(counts))]
     )
@@ -62,7 +62,7 @@ def class_means(found: ClassCounts, x: Array) -> tuple[Estimate, Estimate]:
     return Estimate.of(np.stack(means), np.stack(variances)), Estimate.of(overall, shared)
 
 
-def _left(crossed: Array, solved: Array, seen: Contributions, spread: Array, own: Array | float = 0.0) -> Array:
+def _left(crossed: Array, solved: Array, seen: Contributions, spread: Array, self_part: Array | float = 0.0) -> Array:
     """``[d]`` what the observation takes from the variance, and what doubtful counts add to it.
 
     Args:
@@ -73,6 +73,6 @@ def _left(crossed: Array, solved: Array, seen: Contributions, spread: Array, own
         own: ``[d, Q]`` how the mean moves with the counts by itself.
     """
     gain = crossed @ solved
-    moves = own - gain @ seen.means.T
+    moves = self_part - gain @ seen.means.T
     left: Array = ((moves @ spread) * moves).sum(axis=1) - (gain * crossed).sum(axis=1)
     return left

@@ -75,11 +75,11 @@ def moments(knowledge: PublicKnowledge, basis: Array, released: Released) -> tup
     for phi, y in public_blocks(knowledge, count * size):
         seen = phi @ torch.tensor(basis)
         here, there = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in sides)
-        own, moved = (torch.einsum("mb,mcq->cmbq", seen, part).flatten(2) for part in (here, here - there))
+        observed, moved = (torch.einsum("mb,mcq->cmbq", seen, part).flatten(2) for part in (here, here - there))
         member = torch.nn.functional.one_hot(y, outputs).to(torch.float64)
         members += member.sum(0)
-        sums += torch.cat([member.T @ own, moved.sum(1, keepdim=True)], 1)
-        squares += torch.stack([own.mT @ own, moved.mT @ moved])
+        sums += torch.cat([member.T @ observed, moved.sum(1, keepdim=True)], 1)
+        squares += torch.stack([observed.mT @ observed, moved.mT @ moved])
     means = sums[:, :-1] / members.clamp(min=1).view(1, -1, 1)
     within = (squares[0] - means.mT @ (members.view(1, -1, 1) * means)) / m
     drift = sums[:, -1] / m

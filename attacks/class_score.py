@@ -46,12 +46,12 @@ class ClassScore(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Labels]:
         """Answer all cases; those of a linear head in one batch."""
         model, loud = knowledge.model, [case for case in cases if not case.silent]
-        found = {case.index: shares(case.index, case.size, knowledge) for case in cases if case.silent}
+        labels = {case.index: shares(case.index, case.size, knowledge) for case in cases if case.silent}
         if loud and model.linear:
-            found |= self._of_heads(loud, knowledge)
+            labels |= self._of_heads(loud, knowledge)
         elif loud:
-            found |= classes_of(at_divergence(loud, knowledge, self.reads), knowledge)
-        return [found[case.index] for case in cases]
+            labels |= classes_of(at_divergence(loud, knowledge, self.reads), knowledge)
+        return [labels[case.index] for case in cases]
 
     def _of_heads(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Labels]:
         operator = operator_of(knowledge, self.operator, cases, self.reads)
@@ -135,5 +135,5 @@ def deleted_labels(case: Case, knowledge: PublicKnowledge, model: Model) -> NDAr
     change = np.asarray(case.before[bias], np.float64) - case.after[bias]
     scale = case.size * np.linalg.norm(typical, axis=1).mean() / max(float(np.abs(change).sum()), 1e-300)
     total = change / knowledge.facts.step if knowledge.facts.operator == "identity" else change * scale
-    found: NDArray[np.float64] = classes[multiset(total, typical, case.size)].astype(np.float64)
-    return found
+    labels: NDArray[np.float64] = classes[multiset(total, typical, case.size)].astype(np.float64)
+    return labels

@@ -61,10 +61,10 @@ class ClientProfile(Frozen):
 def _profile(
     case: Case, seen: Contributions, knowledge: PublicKnowledge, rng: np.random.Generator, no_signal: bool
 ) -> Profile:
-    found = class_counts(seen, case.size, rng) if case.labels is None else _granted(seen, case.labels)
-    draws = found.draws
+    counts = class_counts(seen, case.size, rng) if case.labels is None else _granted(seen, case.labels)
+    draws = counts.draws
     low, high = (np.quantile(draws, end, axis=0, method="inverted_cdf").astype(np.float64) for end in _ENDS)
-    of_classes, overall = class_means(found, np.asarray(knowledge.x, np.float64))
+    of_classes, overall = class_means(counts, np.asarray(knowledge.x, np.float64))
     columns = _original(overall, knowledge)
     return Profile(
         case.index,

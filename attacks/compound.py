@@ -11,7 +11,7 @@ from torch import Tensor
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import labels_of
-from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.descent import Ground, MatchingTarget, Search
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
 from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.grouping import alike
@@ -55,43 +55,43 @@ class Compound(Search):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases; of networks those of one size and model in one batch."""
-        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        answers = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         loud = sorted((case for case in cases if not case.silent), key=lambda case: case.index)
         if loud:
-            found |= (
+            answers |= (
                 self._from_hrec(loud, knowledge)
                 if knowledge.model.linear
                 else self._from_public(at_divergence(loud, knowledge, self.reads), knowledge)
             )
-        return [found[case.index] for case in cases]
+        return [answers[case.index] for case in cases]
 
     def _from_public(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
         ground = Ground.of(knowledge)
-        found: dict[int, Reconstruction] = {}
+        answers: dict[int, Reconstruction] = {}
         for together in alike(cases, together_of(knowledge, self.candidates)):
             labels, path = None, path_of(together[0])
             public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
             if knowledge.facts.model.task == "classification":
                 labels = np.stack(labels_of(together, knowledge, public))
             starts = _starts(together, _likeness(together, knowledge, public), knowledge, labels, self.candidates)
-            found |= invert(self, together, knowledge, ground, starts, labels)
-        return found
+            answers |= invert(self, together, knowledge, ground, starts, labels)
+        return answers
 
     def _from_hrec(self, cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:
         operator = operator_of(knowledge, "auto", cases, self.reads)
-        found = reconstruct(cases, knowledge, operator, self.reads)
+        answers = reconstruct(cases, knowledge, operator, self.reads)
         if knowledge.facts.model.task == "regression":
-            return found
+            return answers
         ground, match = Ground.of(knowledge), linear_matching(quick_model(knowledge))
-        heard = [case for case in cases if not found[case.index].no_signal]
+        heard = [case for case in cases if not answers[case.index].no_signal]
         for size in sorted({case.size for case in heard}):
-            own = [case for case in heard if case.size == size]
-            starts = [found[case.index] for case in own]
-            y = torch.tensor(np.stack([one.y for one in starts]).astype(np.int64))
-            wanted = Sought(ground, match, y, _taken_out(own, knowledge, operator, self.reads))
-            x, misfit = self.refine(wanted, torch.tensor(np.stack([one.x for one in starts])), self.polish)
-            found |= {case.index: answer(case, x[i].double(), y[i], misfit[i]) for i, case in enumerate(own)}
-        return found
+            sized = [case for case in heard if case.size == size]
+            starts = [answers[case.index] for case in sized]
+            y = torch.tensor(np.stack([start.y for start in starts]).astype(np.int64))
+            wanted = MatchingTarget(ground, match, y, _taken_out(sized, knowledge, operator, self.reads))
+            x, misfit = self.refine(wanted, torch.tensor(np.stack([start.x for start in starts])), self.polish)
+            answers |= {case.index: answer(case, x[i].double(), y[i], misfit[i]) for i, case in enumerate(sized)}
+        return answers
 
 
 def _taken_out(cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads) -> Tensor:
@@ -108,15 +108,15 @@ def _starts(
     y = np.asarray(knowledge.y) if labels is not None else np.zeros(len(knowledge.y))
     wanted = labels if labels is not None else np.zeros((len(cases), cases[0].size))
     rows = np.empty((len(cases), count, cases[0].size), dtype=np.int64)
-    for i, own in enumerate(wanted):
-        for label in np.unique(own):
-            places = np.flatnonzero(own == label)
+    for i, classes in enumerate(wanted):
+        for label in np.unique(classes):
+            places = np.flatnonzero(classes == label)
             members = np.flatnonzero(y == label)
             members = members if len(members) else np.arange(len(y))
             best = members[np.argsort(-likeness[i, members], kind="stable")]
             rows[i][:, places] = np.resize(best, (count, len(places)))
-    found: Array = np.clip(np.asarray(knowledge.x, np.float64)[rows], knowledge.box_low, knowledge.box_high)
-    return found
+    starts: Array = np.clip(np.asarray(knowledge.x, np.float64)[rows], knowledge.box_low, knowledge.box_high)
+    return starts
 
 
 def _likeness(cases: Sequence[Case], knowledge: PublicKnowledge, public: PublicGradients | None) -> Array:

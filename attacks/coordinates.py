@@ -51,8 +51,8 @@ class Components:
     def drawn(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """``[*shape, d]`` records with the public sample's mean and covariance, clipped to no box."""
         z = rng.standard_normal((*shape, self._root.shape[1]))
-        found: Array = self.records(torch.tensor(z, dtype=torch.float32)).double().numpy()
-        return found
+        records: Array = self.records(torch.tensor(z, dtype=torch.float32)).double().numpy()
+        return records
 
     def of(self, x: Tensor) -> Tensor:
         """See ``Coordinates``."""

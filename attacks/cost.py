@@ -29,7 +29,7 @@ class Cost:
     queries: int | None = None
 
 
-class Meter:
+class CostMeter:
     """Measures what happens inside ``with``: the memory is looked at from a thread, which costs less than 1 %."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Meter:
         self._done = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> "CostMeter":
         self._base = self._peak = self._process.memory_info().rss
         self._watch.start()
         self._began = time.perf_counter()

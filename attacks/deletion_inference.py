@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from palimpsest.attacks import CARDS
-from palimpsest.attacks.shadows import Plan, Shadow, make_shadows
+from palimpsest.attacks.shadows import Shadow, ShadowPlan, make_shadows
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueriedCase
@@ -26,7 +26,7 @@ class _Inference(Frozen):
         assert knowledge.challenge is not None  # the session saw to it
         size = int(np.median([case.size for case in cases]))
         judge = self._learn(knowledge, knowledge.challenge, size, np.random.default_rng(int(rng.integers(2**31))))
-        found = []
+        scores = []
         for case in cases:
             before, after = case.before(knowledge.challenge.x).scores, case.after(knowledge.challenge.x).scores
             assert before is not None
@@ -34,8 +34,8 @@ class _Inference(Frozen):
             member, remains = judge.member(before), judge.member(after)
             silent = np.array_equal(before, after)
             deleted = np.zeros(len(before)) if silent else judge.deleted(before, after)
-            found.append(Scores(case.index, deleted, member, remains, silent))
-        return found
+            scores.append(Scores(case.index, deleted, member, remains, silent))
+        return scores
 
     def _learn(self, knowledge: PublicKnowledge, challenge: Challenge, size: int, rng: np.random.Generator) -> "_Judge":
         raise NotImplementedError
@@ -79,7 +79,7 @@ class DeletionInference(_Inference):
         x, y = np.asarray(knowledge.x, np.float64), np.asarray(knowledge.y)
         pairs: list[tuple[Array, Array]] = []
         singles: list[tuple[Array, Array]] = []
-        for shadow in make_shadows(knowledge, Plan(self.shadows, self.deletions, size), x, rng):
+        for shadow in make_shadows(knowledge, ShadowPlan(self.shadows, self.deletions, size), x, rng):
             outside = np.setdiff1d(np.arange(len(x)), shadow.members)
             for after, gone in zip(shadow.after, shadow.deleted, strict=True):
                 kept = rng.choice(np.setdiff1d(shadow.members, gone), len(gone))
@@ -93,8 +93,8 @@ class DeletionInference(_Inference):
         return own_first(shadow.before, y, shadow.before, self.ordered)
 
     def _joined(self, before: Array, after: Array, y: Array) -> Array:
-        one, other = (own_first(answers, y, before, self.ordered) for answers in (before, after))
-        return one - other if self.features == "difference" else np.concatenate([one, other], axis=1)
+        first, second = (own_first(answers, y, before, self.ordered) for answers in (before, after))
+        return first - second if self.features == "difference" else np.concatenate([first, second], axis=1)
 
 
 class _Learned(_Judge):
@@ -134,7 +134,7 @@ class DeletionLira(_Inference):
 
     def _learn(self, knowledge: PublicKnowledge, challenge: Challenge, size: int, rng: np.random.Generator) -> _Judge:
         drops, levels = [], []
-        for shadow in make_shadows(knowledge, Plan(self.shadows, self.deletions, size), challenge.x, rng):
+        for shadow in make_shadows(knowledge, ShadowPlan(self.shadows, self.deletions, size), challenge.x, rng):
             level = confidence(shadow.before, challenge.y, knowledge)
             levels.append(level)
             drops += [level - confidence(after, challenge.y, knowledge) for after in shadow.after]
@@ -158,8 +158,8 @@ class _Normal(_Judge):
 
 def _law(values: Array) -> tuple[Array, Array]:
     """``[s, e] -> ([e], [e])`` mean and deviation of each record's values."""
-    own = values.var(axis=0)
-    spread = np.sqrt(0.5 * own + 0.5 * own.mean()) + np.finfo(np.float64).tiny
+    variance = values.var(axis=0)
+    spread = np.sqrt(0.5 * variance + 0.5 * variance.mean()) + np.finfo(np.float64).tiny
     return values.mean(axis=0), spread
 
 
@@ -168,13 +168,13 @@ def confidence(answers: Array, y: Array, knowledge: PublicKnowledge) -> Array:
     if knowledge.facts.model.task == "regression":
         near: Array = -np.abs(answers[:, 0] - y)
         return near
-    own = np.take_along_axis(answers, y[:, None], 1)[:, 0]
+    true_class = np.take_along_axis(answers, y[:, None], 1)[:, 0]
     others = np.where(np.eye(answers.shape[1], dtype=bool)[y], -np.inf, answers)
     if not knowledge.model.probabilities:
-        margin: Array = own - others.max(axis=1)
+        margin: Array = true_class - others.max(axis=1)
         return margin
     rest = np.where(np.isfinite(others), others, 0.0).sum(axis=1)
-    odds: Array = np.log(np.maximum(own, 1e-300)) - np.log(np.maximum(rest, 1e-300))
+    odds: Array = np.log(np.maximum(true_class, 1e-300)) - np.log(np.maximum(rest, 1e-300))
     return odds
 
 

@@ -43,7 +43,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Sought:
+class MatchingTarget:
     """What is searched for: the k records of each of c deletions.
 
     Attributes:
@@ -59,12 +59,12 @@ class Sought:
     target: Tensor
     early: Match | None = None
 
-    def some(self, rows: Tensor) -> "Sought":
+    def some(self, rows: Tensor) -> "MatchingTarget":
         """Of some deletions, each as often as ``rows`` names it."""
         return replace(self, y=self.y[rows], target=self.target[rows])
 
     @property
-    def begun(self) -> "Sought":
+    def begun(self) -> "MatchingTarget":
         """The same for the first stage."""
         return self if self.early is None else replace(self, match=self.early)
 
@@ -90,7 +90,7 @@ class Search(Frozen):
     prior: float = Field(default=1e-2, ge=0)
     tv: float = Field(default=3e-2, ge=0)
 
-    def search(self, sought: Sought, starts: Tensor) -> tuple[Tensor, Tensor]:
+    def search(self, sought: MatchingTarget, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Search from ``starts [c, restarts, k, d]``.
 
         Returns:
@@ -104,12 +104,12 @@ class Search(Frozen):
         x, _ = self._descend(sought, components, x[best], coarse, falling=True)
         return self.refine(sought, x, self.polish - coarse)
 
-    def refine(self, sought: Sought, x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def refine(self, sought: MatchingTarget, x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """The last stage, from ``x [c, k, d]``; returns as ``search``, and what it began with if nothing is better."""
         return self._descend(sought, sought.ground.columns, x, steps, falling=True)
 
     def _descend(
-        self, sought: Sought, where: Coordinates, x: Tensor, steps: int, falling: bool = False
+        self, sought: MatchingTarget, where: Coordinates, x: Tensor, steps: int, falling: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Adam on slopes of length 1: what counts is where they point, as they vanish towards a match.
 
@@ -139,7 +139,9 @@ class Search(Frozen):
             z[active] = moved_z.clamp(0.0, 1.0) if where.bounded else moved_z
         return best, least
 
-    def _slopes(self, sought: Sought, where: Coordinates, z: Tensor, done: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _slopes(
+        self, sought: MatchingTarget, where: Coordinates, z: Tensor, done: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The records at ``z``, moved into the box; slopes by the coordinates, of length 1; and matching losses."""
         ground, x = sought.ground, where.records(z)
         inside = torch.clamp(x, ground.low, ground.high)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
-from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.descent import Ground, MatchingTarget, Search
 from palimpsest.attacks.fuia import ToldCase, as_told, ascents_of, combined, moved, of_one_path
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.inversion import invert, quick_model, together_of
@@ -78,7 +78,7 @@ class Draun(Search):
         y = torch.tensor(np.stack([found[case.index].y for case in cases]).astype(np.int64))
         match = steps_apart(model, start, int(rule["epochs"]), float(rule["learning_rate"]))
         x = torch.tensor(np.stack([found[case.index].x for case in cases]), dtype=torch.float32)
-        sought = Sought(ground, match, y, target)
+        sought = MatchingTarget(ground, match, y, target)
         refined, misfit = self.model_copy(update={"tv": 0.0}).refine(sought, x, self.resteps)
         notes = [{"matching_loss": float(value)} for value in misfit]
         return {

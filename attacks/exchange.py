@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.attacks.equations import Equations
+from palimpsest.attacks.deletion_equations import DeletionEquations
 from palimpsest.attacks.labels import infer_labels
 from palimpsest.attacks.linear import Released
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
 
@@ -24,7 +24,7 @@ class Exchange:
         width: number of coordinates of a record.
     """
 
-    def __init__(self, knowledge: PublicKnowledge, space: Space) -> None:
+    def __init__(self, knowledge: PublicKnowledge, space: PrincipalComponents) -> None:
         """Take the priors of all classes that the public sample has; few components will do."""
         self._knowledge, self._space = knowledge, space
         self._classes = [int(label) for label in np.unique(np.asarray(knowledge.y).astype(np.int64))]
@@ -42,7 +42,7 @@ class Exchange:
             exchanges: how many labels are replaced at most; 0: the answer of ``infer_labels``.
         """
         size = len(start)
-        equations = Equations(self._knowledge, released, self._space, size)
+        equations = DeletionEquations(self._knowledge, released, self._space, size)
         labels = torch.tensor(infer_labels(self._knowledge, released, [size])[0].astype(np.int64))
         place = torch.tensor(start)
         if exchanges:
@@ -73,7 +73,9 @@ class Exchange:
                     places.append(where)
         return torch.stack(guesses), torch.stack(places)
 
-    def _descend(self, equations: Equations, labels: Tensor, place: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def _descend(
+        self, equations: DeletionEquations, labels: Tensor, place: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor]:
         """So many steps of Adam on each guess ``[b, k]`` by itself; return losses ``[b]`` and whitened coordinates."""
         mean, root = self._mean[labels], self._root[labels]
         whitened = place.clone().requires_grad_()

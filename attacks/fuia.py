@@ -10,7 +10,7 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
-from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.descent import Ground, MatchingTarget, Search
 from palimpsest.attacks.divergence import DivergingCase, single_step
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.inversion import invert, quick_model, together_of
@@ -47,39 +47,39 @@ class Fuia(Search):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
-        told = {case.index: one for case in cases if (one := as_told(case, knowledge)) is not None}
-        found = guesses([case for case in cases if case.index not in told], knowledge, no_signal=True)
+        told = {case.index: told_case for case in cases if (told_case := as_told(case, knowledge)) is not None}
+        answered = guesses([case for case in cases if case.index not in told], knowledge, no_signal=True)
         if told:
             ground = Ground.of(knowledge)
-            starts = ground.components.drawn((max(one.size for one in told.values()), self.restarts), rng)
+            starts = ground.components.drawn((max(told_case.size for told_case in told.values()), self.restarts), rng)
             for together in alike(list(told.values()), together_of(knowledge, self.restarts)):
                 for some in of_one_path([told[case.index] for case in together]):
                     same = starts[: some[0].size].transpose(1, 0, 2)
                     answers = invert(self, some, knowledge, ground, np.stack([same] * len(some)))
-                    found |= self._at_length(some, answers, knowledge, ground)
-        return [found[case.index] for case in cases]
+                    answered |= self._at_length(some, answers, knowledge, ground)
+        return [answered[case.index] for case in cases]
 
     def _at_length(
         self,
         cases: "Sequence[ToldCase]",
-        found: Mapping[int, Reconstruction],
+        earlier: Mapping[int, Reconstruction],
         knowledge: PublicKnowledge,
         ground: Ground,
     ) -> dict[int, Reconstruction]:
         """Once more from the answers, by the gradient's length too: a server knows it, and contrast is in it."""
         if knowledge.facts.model.task == "regression" or not all(case.factor for case in cases):
-            return dict(found)
+            return dict(earlier)
         model = quick_model(knowledge)
         start = model.tensors(cases[0].before)
         changes = torch.stack([flat(model.tensors(case.after), model) - flat(start, model) for case in cases])
         target = changes / torch.tensor([[case.factor] for case in cases], dtype=changes.dtype)
-        y = torch.tensor(np.stack([found[case.index].y for case in cases]).astype(np.int64))
-        sought = Sought(ground, gradients_apart(model, start), y, target)
-        x = torch.tensor(np.stack([found[case.index].x for case in cases]), dtype=torch.float32)
+        y = torch.tensor(np.stack([earlier[case.index].y for case in cases]).astype(np.int64))
+        sought = MatchingTarget(ground, gradients_apart(model, start), y, target)
+        x = torch.tensor(np.stack([earlier[case.index].x for case in cases]), dtype=torch.float32)
         refined, misfit = self.model_copy(update={"tv": 0.0}).refine(sought, x, self.polish)
         return {
             case.index: replace(
-                found[case.index], x=refined[i].double().numpy(), notes={"matching_loss": float(misfit[i])}
+                earlier[case.index], x=refined[i].double().numpy(), notes={"matching_loss": float(misfit[i])}
             )
             for i, case in enumerate(cases)
         }

@@ -48,19 +48,19 @@ class Hrec(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         operator = operator_of(knowledge, self.operator, cases, self.reads)
-        found = reconstruct([case for case in cases if not case.silent], knowledge, operator, self.reads)
-        found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        return [found[case.index] for case in cases]
+        answers = reconstruct([case for case in cases if not case.silent], knowledge, operator, self.reads)
+        answers |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        return [answers[case.index] for case in cases]
 
 
 def reconstruct(
     cases: Sequence[Case], knowledge: PublicKnowledge, operator: Operator, reads: Reads = "auto"
 ) -> dict[int, Reconstruction]:
     """Read the records of every case, none of them silent, off its G; answers by case index."""
-    found: dict[int, Reconstruction] = {}
+    answers: dict[int, Reconstruction] = {}
     for begin in range(0, len(cases), _TOGETHER):
-        found |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator, reads)
-    return found
+        answers |= _reconstructed(cases[begin : begin + _TOGETHER], knowledge, operator, reads)
+    return answers
 
 
 def _reconstructed(
@@ -68,9 +68,9 @@ def _reconstructed(
 ) -> dict[int, Reconstruction]:
     everything = released_gradients(cases, knowledge, operator, reads)
     heard = np.linalg.norm(everything.gradients, axis=(1, 2)) > _unheard(knowledge, operator)
-    found = guesses([case for case, loud in zip(cases, heard, strict=True) if not loud], knowledge, no_signal=True)
+    answers = guesses([case for case, loud in zip(cases, heard, strict=True) if not loud], knowledge, no_signal=True)
     loud = [case for case, wanted in zip(cases, heard, strict=True) if wanted]
-    return found | _read_off(loud, knowledge, everything if heard.all() else everything.some(heard))
+    return answers | _read_off(loud, knowledge, everything if heard.all() else everything.some(heard))
 
 
 def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
@@ -84,12 +84,12 @@ def _unheard(knowledge: PublicKnowledge, operator: Operator) -> float:
 def _read_off(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:
     """One record a case, or several."""
     single = np.array([case.size == 1 for case in cases], dtype=bool)
-    found: dict[int, Reconstruction] = {}
+    answers: dict[int, Reconstruction] = {}
     for read_off, chosen in ((_singles, single), (_several, ~single)):
         if chosen.any():
             some = [case for case, wanted in zip(cases, chosen, strict=True) if wanted]
-            found |= read_off(some, knowledge, released if chosen.all() else released.some(chosen))
-    return found
+            answers |= read_off(some, knowledge, released if chosen.all() else released.some(chosen))
+    return answers
 
 
 def _singles(cases: Sequence[Case], knowledge: PublicKnowledge, released: Released) -> dict[int, Reconstruction]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.class_score import labels_of
-from palimpsest.attacks.descent import Ground, Search, Sought
+from palimpsest.attacks.descent import Ground, MatchingTarget, Search
 from palimpsest.attacks.divergence import Reads, at_divergence, path_of
 from palimpsest.attacks.grouping import alike
 from palimpsest.attacks.linear import precise_model
@@ -71,21 +71,21 @@ class Inversion(Search):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
         unread = [case for case in cases if case.silent or _unrelated(case, knowledge)]
-        found = guesses(unread, knowledge, no_signal=True)
-        heard = [case for case in cases if case.index not in found]
+        answers = guesses(unread, knowledge, no_signal=True)
+        heard = [case for case in cases if case.index not in answers]
         if self.realigns and knowledge.facts.model.kind in KINDS:
             heard = [replace(case, after=nearest(case.after, case.before)) for case in heard]
         loud = at_divergence(heard, knowledge, self.reads)
         direct = [case for case in loud if case.size == 1 and knowledge.model.first_layer]
-        found |= layered(direct, knowledge)
-        searched = [case for case in loud if case.index not in found]
+        answers |= layered(direct, knowledge)
+        searched = [case for case in loud if case.index not in answers]
         if searched:
             ground = Ground.of(knowledge)
             starts = ground.components.drawn((max(case.size for case in searched), self.restarts), rng)
             for together in alike(searched, together_of(knowledge, self.restarts)):
                 same = starts[: together[0].size].transpose(1, 0, 2)
-                found |= invert(self, together, knowledge, ground, np.stack([same] * len(together)))
-        return [found[case.index] for case in cases]
+                answers |= invert(self, together, knowledge, ground, np.stack([same] * len(together)))
+        return [answers[case.index] for case in cases]
 
 
 def _unrelated(case: Case, knowledge: PublicKnowledge) -> bool:
@@ -151,7 +151,7 @@ def _inverted(
     target = change if public is None else public.whiten(change.to(torch.float32))
     target = target / target.norm(dim=1, keepdim=True).clamp(min=_TINY)
     match = matching(quick, [quick.tensors(params) for params in path], None if public is None else public.whiten)
-    sought = Sought(ground, match, y, target.to(torch.float32))
+    sought = MatchingTarget(ground, match, y, target.to(torch.float32))
     if seen is not None:
         sought = _seeking_features(sought, quick, quick.tensors(path[0]), seen)
     x, misfit = how.search(sought, torch.tensor(starts))
@@ -162,7 +162,7 @@ def _inverted(
     return {case.index: answer(case, x[i], y[i], misfit[i]) for i, case in enumerate(cases)}
 
 
-def _seeking_features(sought: Sought, model: Model, at: dict[str, Tensor], seen: Array) -> Sought:
+def _seeking_features(sought: MatchingTarget, model: Model, at: dict[str, Tensor], seen: Array) -> MatchingTarget:
     """Of records whose features ``[c, p]`` were given away: they alone at first, then beside the gradient."""
     begin = sought.target.shape[1]
     early = features_apart(model, at, begin)

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palimpsest.attacks.equations import LEAST, Equations, lost_residuals
+from palimpsest.attacks.deletion_equations import LEAST, DeletionEquations, lost_residuals
 from palimpsest.attacks.linear import precise_model, public_blocks, residuals, side_by_side, thetas
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.simulator.world.models.model import theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params
 
 
-class JointEquations(Equations):
+class JointEquations(DeletionEquations):
     """One column block for each release Theta_b that followed the same model Theta_0, by whatever way.
 
     The records that no release has forgotten keep both models at their optimum, so that with rest = n - K, K the
@@ -28,7 +28,9 @@ class JointEquations(Equations):
     those changes are linearly dependent, their common noise cancels.
     """
 
-    def __init__(self, knowledge: PublicKnowledge, space: Space, cases: Sequence[Case], forgotten: Array) -> None:
+    def __init__(
+        self, knowledge: PublicKnowledge, space: PrincipalComponents, cases: Sequence[Case], forgotten: Array
+    ) -> None:
         """Set up the equations.
 
         Args:
@@ -43,8 +45,8 @@ class JointEquations(Equations):
         count, _, outputs = points.shape
         lost = lost_residuals(knowledge, space, points)
         for i, size in enumerate(sizes):
-            own = (lost[:, :1] - ~forgotten[i][:, None] * lost[:, 1:]).reshape(len(lost), -1)
-            noise += size / len(lost) * own.T @ own
+            residuals = (lost[:, :1] - ~forgotten[i][:, None] * lost[:, 1:]).reshape(len(lost), -1)
+            noise += size / len(lost) * residuals.T @ residuals
         noise += LEAST**2 * np.diag(np.repeat(np.array(sizes) @ forgotten, outputs))
         self._set_up(knowledge, space, gradient, noise)
         flat = side_by_side(points).numpy()

@@ -77,8 +77,8 @@ class LabelCounts:
             alike = np.flatnonzero(ordered.scaled == scaled)
             if len(alike):
                 model = self._learned(ordered.some(alike), [maps[i] for i in alike], size)
-                found = model(np.concatenate([views[i] for i in alike]))
-                for i, at_least in zip(alike, found, strict=True):
+                counts = model(np.concatenate([views[i] for i in alike]))
+                for i, at_least in zip(alike, counts, strict=True):
                     labels[order[i]] = self._most_agreed(at_least, size)
         return labels
 
@@ -130,11 +130,11 @@ class LabelCounts:
             )
         flat, bias = spanned.reshape(len(seen), -1), last[:, 0]
         lengths = np.linalg.norm(plain, axis=1) / np.linalg.norm(self._deviation)
-        own = np.linalg.norm(whole, axis=1)
+        norms = np.linalg.norm(whole, axis=1)
         signs = np.sign(bias)
-        views = [flat @ counting.T, flat, bias, lengths, lengths * signs, own, signs * np.log(lengths + 1e-9)]
+        views = [flat @ counting.T, flat, bias, lengths, lengths * signs, norms, signs * np.log(lengths + 1e-9)]
         if seen.shape[2] <= _CORRELATED:
-            unit = whole / (own[:, None, :] + _TINY)
+            unit = whole / (norms[:, None, :] + _TINY)
             upper = np.triu_indices(seen.shape[2], 1)
             views.append(np.einsum("caq,car->cqr", unit, unit)[:, *upper])
         return np.concatenate(views, axis=1)
@@ -163,7 +163,7 @@ class _CountNetwork:
             np.zeros((width, answers)),
             np.zeros(answers),
         ]
-        self._weights = [torch.tensor(one, dtype=torch.float32).requires_grad_() for one in drawn]
+        self._weights = [torch.tensor(weights, dtype=torch.float32).requires_grad_() for weights in drawn]
         self._fit(self._standardised(views), torch.tensor(counts), rng)
 
     def __call__(self, views: Array) -> Array:

@@ -53,8 +53,8 @@ def infer_labels(knowledge: PublicKnowledge, released: Released, sizes: Sequence
     counts, labels = LabelCounts(knowledge), [np.empty(0)] * len(sizes)
     for size in sorted(set(sizes)):
         cases = [i for i in range(len(sizes)) if sizes[i] == size]
-        for i, found in zip(cases, counts.infer(released.some(cases), size), strict=True):
-            labels[i] = found
+        for i, inferred in zip(cases, counts.infer(released.some(cases), size), strict=True):
+            labels[i] = inferred
     return labels
 
 
@@ -84,5 +84,5 @@ def multiset(total: Array, typical: Array, size: int) -> Array:
         counts[out] -= 1
         counts[into] += 1
         rest += exchange[out, into]
-    found: Array = np.repeat(np.arange(len(typical)), counts)
-    return found
+    labels: Array = np.repeat(np.arange(len(typical)), counts)
+    return labels

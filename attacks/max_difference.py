@@ -27,11 +27,11 @@ class MaxDifference(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Compare all models on the whole public sample."""
         loud = [case for case in cases if not case.silent]
-        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        answers = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         if loud:
             for case, change in zip(loud, _changes(loud, knowledge), strict=True):
-                found[case.index] = _most_changed(case, knowledge, change)
-        return [found[case.index] for case in cases]
+                answers[case.index] = _most_changed(case, knowledge, change)
+        return [answers[case.index] for case in cases]
 
 
 def _most_changed(case: Case, knowledge: PublicKnowledge, change: Array) -> Reconstruction:

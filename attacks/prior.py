@@ -23,7 +23,7 @@ class Gaussian:
     root: Array
 
 
-class Space:
+class PrincipalComponents:
     """Coordinates z of features in the public sample's principal components: phi = mean + basis z.
 
     Attributes:
@@ -78,13 +78,13 @@ class Space:
 
     def coordinates(self, x: Array, knowledge: PublicKnowledge) -> Array:
         """``[k, d] -> [k, components]`` of records."""
-        found: Array = (precise_model(knowledge).embed(torch.tensor(x)).numpy() - self.mean) @ self.basis
-        return found
+        coordinates: Array = (precise_model(knowledge).embed(torch.tensor(x)).numpy() - self.mean) @ self.basis
+        return coordinates
 
     def features(self, z: Array) -> Array:
         """``[k, q] -> [k, p]``."""
-        found: Array = self.mean + z[:, : self.basis.shape[1]] @ self.basis.T
-        return found
+        features: Array = self.mean + z[:, : self.basis.shape[1]] @ self.basis.T
+        return features
 
     def _members(self, label: int) -> Array:
         members: Array = self.z[self._classes == label]

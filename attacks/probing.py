@@ -44,8 +44,8 @@ class Probing(_Probing):
         assert before.scores is not None
         assert after.scores is not None
         drop = _centred(before.scores, knowledge) - _centred(after.scores, knowledge)
-        own = np.take_along_axis(drop, before.labels[:, None], 1)[:, 0]
-        return _mean_by_class(own, before.labels, knowledge)
+        true_class = np.take_along_axis(drop, before.labels[:, None], 1)[:, 0]
+        return _mean_by_class(true_class, before.labels, knowledge)
 
 
 class ProbingTop1(_Probing):
@@ -86,9 +86,9 @@ class ProbingLabel(_Probing):
     def _losses(self, case: QueriedCase, knowledge: PublicKnowledge, rng: np.random.Generator) -> Array:
         public = np.asarray(knowledge.x, np.float64)
         said = case.before(public).labels
-        one, other = (rng.integers(0, len(public), 4 * self.borders) for _ in range(2))
-        apart = np.flatnonzero(said[one] != said[other])[: self.borders]
-        start, end, mine = public[one[apart]], public[other[apart]], said[one[apart]]
+        first, second = (rng.integers(0, len(public), 4 * self.borders) for _ in range(2))
+        apart = np.flatnonzero(said[first] != said[second])[: self.borders]
+        start, end, mine = public[first[apart]], public[second[apart]], said[first[apart]]
         here, beyond = self._border(case.before, start, end, mine)
         there, _ = self._border(case.after, start, end, mine)
         shorter = here - there

@@ -27,8 +27,8 @@ class PublicDraw(Frozen):
         """Draw for every case anew; with replacement only where more were deleted than are public."""
         seed, answers = int(rng.integers(2**31)), []
         for case in cases:
-            own = generator(seed, "public-draw", case.index)  # a case's draw does not depend on its neighbours
-            chosen = own.choice(len(knowledge.x), size=case.size, replace=case.size > len(knowledge.x))
+            case_rng = generator(seed, "public-draw", case.index)  # a case's draw does not depend on its neighbours
+            chosen = case_rng.choice(len(knowledge.x), size=case.size, replace=case.size > len(knowledge.x))
             x, y = np.asarray(knowledge.x, np.float64)[chosen], np.asarray(knowledge.y, np.float64)[chosen]
             answers.append(Reconstruction(case=case.index, x=x, y=y))
         return answers

@@ -37,13 +37,13 @@ class RawDifference(Frozen):
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases in one batch."""
         loud = [case for case in cases if not case.silent]
-        found = (
+        answers = (
             reconstruct(loud, knowledge, "identity", self.reads)
             if knowledge.model.linear
             else layered(at_divergence(loud, knowledge, self.reads), knowledge)
         )
-        found |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        return [found[case.index] for case in cases]
+        answers |= guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        return [answers[case.index] for case in cases]
 
 
 def layered(cases: Sequence[Case], knowledge: PublicKnowledge) -> dict[int, Reconstruction]:

@@ -10,7 +10,7 @@ from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
 from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.joint import JointEquations, families, lineage
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.attacks.unmix import Unmix, records_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -42,23 +42,27 @@ class Sequence(Frozen):
     def run(self, cases: Listed[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct the cases that go back to one model together."""
         loud = [case for case in cases if not case.silent]
-        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        answers = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         alone = Unmix(
             components=self.components,
             exchanges=self.exchanges,
             refinements=self.refinements,
             iterations=self.iterations,
         )
-        found |= {one.case: one for one in alone.run(loud, knowledge, rng)}
+        answers |= {answer.case: answer for answer in alone.run(loud, knowledge, rng)}
         if knowledge.facts.model.task == "classification" and operator_of(knowledge, "auto", loud, "pair") == "hessian":
-            space = Space(knowledge, self.components)
+            space = PrincipalComponents(knowledge, self.components)
             for family in families(loud):
                 if len(family) > 1 and sum(case.size for case in family) < knowledge.facts.n:
-                    found |= self._together(family, knowledge, space, found)
-        return [found[case.index] for case in cases]
+                    answers |= self._together(family, knowledge, space, answers)
+        return [answers[case.index] for case in cases]
 
     def _together(
-        self, cases: Listed[Case], knowledge: PublicKnowledge, space: Space, starts: dict[int, Reconstruction]
+        self,
+        cases: Listed[Case],
+        knowledge: PublicKnowledge,
+        space: PrincipalComponents,
+        starts: dict[int, Reconstruction],
     ) -> dict[int, Reconstruction]:
         """Answers by case index."""
         equations = JointEquations(knowledge, space, cases, lineage(cases))

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from palimpsest.attacks.cost import Cost, Meter
+from palimpsest.attacks.cost import Cost, CostMeter
 from palimpsest.attacks.queries import Window
 from palimpsest.simulator.world.cards import Access
 from palimpsest.simulator.world.models.kinds import suited, suits
@@ -106,13 +106,13 @@ def answer(attack: Attack | QueryAttack, cases: Sequence[Case], known: PublicKno
         return Answer([], Cost(0.0))
     rng = randomness(digest, attack.kind)
     if not isinstance(attack, QueryAttack):
-        with Meter() as meter:
-            found = attack.run(cases, known, rng)
-        return Answer(list(found), meter.cost)
+        with CostMeter() as meter:
+            guesses = attack.run(cases, known, rng)
+        return Answer(list(guesses), meter.cost)
     windows = [Window(case, known.model, access_of(attack)) for case in cases]
-    with Meter() as meter:
-        found = attack.ask(windows, known, rng)
-    return Answer(list(found), replace(meter.cost, queries=sum(window.queries for window in windows)))
+    with CostMeter() as meter:
+        guesses = attack.ask(windows, known, rng)
+    return Answer(list(guesses), replace(meter.cost, queries=sum(window.queries for window in windows)))
 
 
 def access_of(attack: QueryAttack) -> Access:

@@ -36,7 +36,7 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShadowPlan:
     """How many shadows.
 
     Attributes:
@@ -52,7 +52,9 @@ class Plan:
     epochs: int = 5
 
 
-def make_shadows(knowledge: PublicKnowledge, plan: Plan, asked: Array, rng: np.random.Generator) -> Iterator[Shadow]:
+def make_shadows(
+    knowledge: PublicKnowledge, plan: ShadowPlan, asked: Array, rng: np.random.Generator
+) -> Iterator[Shadow]:
     """Yield one shadow a model.
 
     Ridge is solved and downdated exactly. Every other model is trained by SGD with the public learning rate and batch
@@ -91,17 +93,17 @@ def shadow_of(
 def _solved(knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array) -> tuple[Array, Array]:
     """Theta' = Theta - A^-1 X_d^T (I - X_d A^-1 X_d^T)^-1 (Y_d - X_d Theta), seen through the records asked about."""
     model, facts = precise_model(knowledge), knowledge.facts
-    own, seen = (_features(knowledge, rows) for rows in (np.asarray(knowledge.x)[members], asked))
+    trained_on, seen = (_features(knowledge, rows) for rows in (np.asarray(knowledge.x)[members], asked))
     y = class_targets(knowledge)[members]
     wanted = model.residual(torch.zeros(len(members), facts.model.outputs, dtype=torch.float64), y).numpy()
     ridge = facts.model.regularisation * len(members) / facts.n
-    solved = _pseudo_inverse(own, ridge)
-    residual = wanted - own @ (solved @ wanted)
+    solved = _pseudo_inverse(trained_on, ridge)
+    residual = wanted - trained_on @ (solved @ wanted)
     reach = seen @ solved
     before = reach @ wanted
     after = np.empty((len(deleted), *before.shape))
     for i, rows in enumerate(deleted):
-        pull = np.linalg.solve(np.eye(len(rows)) - own[rows] @ solved[:, rows], residual[rows])
+        pull = np.linalg.solve(np.eye(len(rows)) - trained_on[rows] @ solved[:, rows], residual[rows])
         after[i] = before - reach[:, rows] @ pull
     return before, after
 

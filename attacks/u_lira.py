@@ -133,9 +133,9 @@ class _Law:
 
     def moments(self, centre: Array) -> tuple[Array, Array]:
         """``([e, 3], [e, 3])`` mean and deviation; few values are drawn to ``centre`` plus all records' distance."""
-        own = self.sums / np.maximum(self.count, 1.0)
+        average = self.sums / np.maximum(self.count, 1.0)
         seen = self.count[:, 0] > 0
-        distance = (own - centre)[seen].mean(axis=0) if seen.any() else np.zeros(3)
+        distance = (average - centre)[seen].mean(axis=0) if seen.any() else np.zeros(3)
         mean = (self.sums + centre + distance) / (self.count + 1.0)
         scatter = np.maximum(self.squares - 2.0 * mean * self.sums + self.count * mean**2, 0.0)
         pooled = scatter.sum(axis=0) / max(float(self.count.sum()), 1.0)

@@ -8,14 +8,14 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guesses
+from palimpsest.attacks.deletion_equations import DeletionEquations, without
 from palimpsest.attacks.divergence import Reads
-from palimpsest.attacks.draws import Draws
 from palimpsest.attacks.embedding import invert
-from palimpsest.attacks.equations import Equations, without
 from palimpsest.attacks.evidence import operator_of
 from palimpsest.attacks.exchange import Exchange
+from palimpsest.attacks.gibbs_labels import GibbsLabels
 from palimpsest.attacks.linear import Operator, Released
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
@@ -44,7 +44,8 @@ class Unmix(Frozen):
     by a sum over records of x~ u^T, whose covariance is near S (x) U. V corrects for the residuals R being estimated
     with the records (``Equations.loss``). Prior: at first the record's class, then, ``refinements`` times, the public
     records of its class that resemble the answer. Labels: granted, or inferred and then exchanged one by one while that
-    explains G better; for softmax drawn (``Draws``). For regression the target is one more coordinate. Where nothing
+    explains G better; for softmax drawn (``GibbsLabels``). For regression the target is one more coordinate. Where
+    nothing
     changed: the public mean, flagged. Guarantee: none; the posterior has several maxima.
 
     Attributes:
@@ -66,31 +67,33 @@ class Unmix(Frozen):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct the cases one after the other, each from the same start."""
-        found = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
+        answers = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
         loud = [case for case in cases if not case.silent]
         if loud:
-            space = Space(knowledge, self.components)
+            space = PrincipalComponents(knowledge, self.components)
             start = _START * rng.standard_normal((max(case.size for case in loud), space.z.shape[1]))
             seed, labelling = int(rng.integers(2**31)), self._labelling(knowledge)
             operator = operator_of(knowledge, self.operator, loud, self.reads)
             for case in loud:
-                own = generator(seed, "unmix", case.index)  # a case's draws do not depend on its neighbours
-                found[case.index] = self._unmixed(case, knowledge, operator, space, start[: case.size], labelling, own)
-        return [found[case.index] for case in cases]
+                case_rng = generator(seed, "unmix", case.index)  # a case's draws do not depend on its neighbours
+                answers[case.index] = self._unmixed(
+                    case, knowledge, operator, space, start[: case.size], labelling, case_rng
+                )
+        return [answers[case.index] for case in cases]
 
     def _unmixed(
         self,
         case: Case,
         knowledge: PublicKnowledge,
         operator: Operator,
-        space: Space,
+        space: PrincipalComponents,
         start: Array,
-        labelling: Space,
+        labelling: PrincipalComponents,
         rng: np.random.Generator,
     ) -> Reconstruction:
         rest, released = without(case, knowledge, operator, self.reads)
         labels = self._labels(case, rest, released, labelling, start, rng)
-        equations = Equations(rest, released, space, case.size)
+        equations = DeletionEquations(rest, released, space, case.size)
         z = equations.solve([space.of_class(int(label)) for label in labels], labels, start, self.iterations)
         for _ in range(self.refinements):
             z = equations.refine(z, labels, self.iterations)
@@ -101,16 +104,16 @@ class Unmix(Frozen):
             labels = np.array(case.labels, np.float64)
         return Reconstruction(case=case.index, x=records_of(features, knowledge), y=labels)
 
-    def _labelling(self, knowledge: PublicKnowledge) -> Space:
+    def _labelling(self, knowledge: PublicKnowledge) -> PrincipalComponents:
         """The components in which labels are looked for."""
-        return Space(knowledge, _FINE if knowledge.model.probabilities else min(self.components, _COARSE))
+        return PrincipalComponents(knowledge, _FINE if knowledge.model.probabilities else min(self.components, _COARSE))
 
     def _labels(
         self,
         case: Case,
         rest: PublicKnowledge,
         released: Released,
-        labelling: Space,
+        labelling: PrincipalComponents,
         start: Array,
         rng: np.random.Generator,
     ) -> Array:
@@ -124,7 +127,7 @@ class Unmix(Frozen):
         if case.labels is not None:
             return np.array(case.labels, np.float64)
         if self.exchanges and rest.model.probabilities:
-            return Draws(rest, labelling).infer(released, case.size, self.exchanges, rng)
+            return GibbsLabels(rest, labelling).infer(released, case.size, self.exchanges, rng)
         exchange = Exchange(rest, labelling)
         return exchange.infer(released, start[:, : exchange.width], self.exchanges)
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.average import guess, proportional
-from palimpsest.attacks.shadows import Plan, make_shadows
+from palimpsest.attacks.shadows import ShadowPlan, make_shadows
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.queries import QueriedCase
@@ -49,23 +49,23 @@ class UpdatesLeak(Frozen):
         self, cases: Sequence[QueriedCase], knowledge: PublicKnowledge, rng: np.random.Generator
     ) -> list[Reconstruction]:
         """Learn one network from shadows of the median size, then put every case's change through it."""
-        own = np.random.default_rng(int(rng.integers(2**31)))
+        case_rng = np.random.default_rng(int(rng.integers(2**31)))
         public = np.asarray(knowledge.x, np.float64)
-        probes = public[own.permutation(len(public))[: self.probes]]
+        probes = public[case_rng.permutation(len(public))[: self.probes]]
         size = int(np.median([case.size for case in cases]))
-        changes, rows = self._updates(knowledge, probes, size, own)
+        changes, rows = self._updates(knowledge, probes, size, case_rng)
         scaler = StandardScaler().fit(changes)
-        network = self._trained(scaler.transform(changes), _targets(knowledge)[rows].mean(axis=1), own)
-        found = []
+        network = self._trained(scaler.transform(changes), _targets(knowledge)[rows].mean(axis=1), case_rng)
+        answers = []
         for case in cases:
             change = _difference(case, probes)
             if change.any():
-                found.append(
+                answers.append(
                     _read(case, network.predict(scaler.transform(normalize(change.reshape(1, -1))))[0], knowledge)
                 )
             else:
-                found.append(guess(case.index, case.size, case.labels, knowledge, no_signal=True))
-        return found
+                answers.append(guess(case.index, case.size, case.labels, knowledge, no_signal=True))
+        return answers
 
     def _trained(self, changes: Array, targets: Array, rng: np.random.Generator) -> MLPRegressor:
         network = MLPRegressor(
@@ -83,7 +83,7 @@ class UpdatesLeak(Frozen):
     ) -> tuple[Array, Array]:
         """``[u, probes * Q]`` unit changes, and ``[u, k]`` the public rows behind them."""
         changes, rows = [], []
-        for shadow in make_shadows(knowledge, Plan(self.shadows, self.deletions, size), probes, rng):
+        for shadow in make_shadows(knowledge, ShadowPlan(self.shadows, self.deletions, size), probes, rng):
             changes.append(normalize((shadow.before - shadow.after).reshape(len(shadow.after), -1)))
             rows.append(shadow.deleted)
         return np.concatenate(changes), np.concatenate(rows)

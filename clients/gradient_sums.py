@@ -28,9 +28,13 @@ def gradient_sums(
         sums, total = heads.gradient_sums(model, params, chunks, used)
     else:
         sums, total = _differentiated(model, params, chunks, used, of_loss)
-    found, losses, counts = {name: value.cpu().numpy() for name, value in sums.items()}, total.cpu(), used.sum(1).cpu()
+    sums_of, losses, counts = (
+        {name: value.cpu().numpy() for name, value in sums.items()},
+        total.cpu(),
+        used.sum(1).cpu(),
+    )
     return [
-        BlockResult({name: value[i] for name, value in found.items()}, float(counts[i]), {"loss": float(losses[i])})
+        BlockResult({name: value[i] for name, value in sums_of.items()}, float(counts[i]), {"loss": float(losses[i])})
         for i in range(len(used))
     ]
 
@@ -44,8 +48,8 @@ def _differentiated(
         params = {name: value.expand(2, *value.shape[1:]).contiguous() for name, value in params.items()}
         used = used.expand(2, -1)
 
-    def total(one: dict[str, Tensor], counts: Tensor, features: Tensor, y: Tensor) -> Tensor:
-        scores = model.head(one, features)
+    def total(params_of: dict[str, Tensor], counts: Tensor, features: Tensor, y: Tensor) -> Tensor:
+        scores = model.head(params_of, features)
         each = model.losses(scores, y) if of_loss == "training" else _unlearning_losses(scores, y)
         return torch.where(counts, each, 0.0).sum()
 
@@ -72,8 +76,8 @@ def hessian_times(
 ) -> dict[str, Tensor]:
     """Derivative along ``vector`` of the gradient of the used records' summed losses."""
 
-    def total(one: dict[str, Tensor]) -> Tensor:
-        return torch.where(used, model.losses(model.head(one, x), y), 0.0).sum()
+    def total(params_of: dict[str, Tensor]) -> Tensor:
+        return torch.where(used, model.losses(model.head(params_of, x), y), 0.0).sum()
 
     product: dict[str, Tensor] = jvp(grad(total), (params,), (vector,))[1]
     return product

@@ -61,12 +61,12 @@ def _private_gradient(data: LocalData, question: Gradient, how: PrivateSteps) ->
     results: list[BlockResult] = []
     begin = 0
     for block in blocks:
-        own = slice(begin, begin + len(block.clients))
-        sums = {name: value[own].double().sum(0).cpu().numpy() for name, value in noised.items()}
+        rows = slice(begin, begin + len(block.clients))
+        sums = {name: value[rows].double().sum(0).cpu().numpy() for name, value in noised.items()}
         asked = sum(len(block.forget[client]) for client in block.clients) if of == "forgotten" else 0
         weight = asked or int(data.population.sizes[list(block.clients)].sum())
         results.append(BlockResult(sums, float(weight)))
-        begin = own.stop
+        begin = rows.stop
     return results
 
 

@@ -45,8 +45,8 @@ def gradient_sums(
         rows = _padded(pull.transpose(1, 2))
         sums[:, :width] -= rows @ features
         sums[:, width] -= rows.sum(1)
-    own = _own(sums, count, outputs)
-    return {"weight": own[..., :width], "bias": own[..., width]}, loss
+    by_model = _own(sums, count, outputs)
+    return {"weight": by_model[..., :width], "bias": by_model[..., width]}, loss
 
 
 def _padded(of_models: Tensor) -> Tensor:

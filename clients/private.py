@@ -145,8 +145,8 @@ def _noised_sums(
 ) -> Params:
     """Each slot's sum of clipped gradients over its rows, and its noise."""
     sums = {name: torch.zeros_like(value) for name, value in params.items()}
-    for begin in range(0, max((len(own) for own in rows), default=0), chunk):
-        reaching = [i for i, own in enumerate(rows) if len(own) > begin]
+    for begin in range(0, max((len(chosen_rows) for chosen_rows in rows), default=0), chunk):
+        reaching = [i for i, chosen_rows in enumerate(rows) if len(chosen_rows) > begin]
         # A lone matrix may take another kernel than a stack of them: packs are at least two wide.
         chosen = reaching if len(reaching) > 1 else reaching * 2
         places = np.full((len(chosen), chunk), -1, dtype=np.int64)
@@ -156,11 +156,11 @@ def _noised_sums(
         filled, picked = (torch.from_numpy(what).to(x.device) for what in (places >= 0, places.clip(min=0).ravel()))
         batch_x = x.index_select(0, picked).view(len(chosen), chunk, -1).to(model.dtype)
         batch_y = y.index_select(0, picked).view(len(chosen), chunk)
-        own = torch.tensor(chosen).to(x.device)
-        own_params = {name: value[own] for name, value in params.items()}
-        found = clipped_sums(model, own_params, batch_x, batch_y, filled, how.clip)
-        for name, value in found.items():
-            sums[name][own[: len(reaching)]] += value[: len(reaching)]
+        chosen_rows = torch.tensor(chosen).to(x.device)
+        own_params = {name: value[chosen_rows] for name, value in params.items()}
+        clipped = clipped_sums(model, own_params, batch_x, batch_y, filled, how.clip)
+        for name, value in clipped.items():
+            sums[name][chosen_rows[: len(reaching)]] += value[: len(reaching)]
     noise = np.stack([source.standard_normal((model.size,)) for source in sources])
     drawn, begin = torch.from_numpy(how.noise_multiplier * how.clip * noise).to(x.device, model.dtype), 0
     for name in model.names:

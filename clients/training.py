@@ -40,8 +40,8 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
         trained = fit_slots(data, model, starts, group, question)
         begin = 0
         for block in group:
-            own = slice(begin, begin + len(block.clients))
-            updates = {name: value[own] - starts[name][block.model] for name, value in trained.items()}
+            rows = slice(begin, begin + len(block.clients))
+            updates = {name: value[rows] - starts[name][block.model] for name, value in trained.items()}
             weights = _weights(data, block, recipe)
             clip = block.update_clip
             result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
@@ -50,7 +50,7 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
             results.append(
                 replace(result, controls=_controls(data, block, updates, question)) if block.shift else result
             )
-            begin = own.stop
+            begin = rows.stop
     return results
 
 

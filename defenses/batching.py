@@ -36,7 +36,7 @@ class Batching(Defense):
         """Merge requests; batches come in the order in which they are released."""
         open_: dict[tuple[str, int | None], list[DeletionRequest]] = {}
         done: list[DeletionRequest] = []
-        for request in sorted(requests, key=lambda one: (one.round, one.index)):
+        for request in sorted(requests, key=lambda item: (item.round, item.index)):
             for kind in [kind for kind, held in open_.items() if request.round > held[0].round + self.rounds]:
                 done.append(self._late(open_.pop(kind)))
             held = open_.setdefault((request.level, request.label), [])
@@ -44,7 +44,7 @@ class Batching(Defense):
             if len(held) == self.size:
                 done.append(_merged(open_.pop((request.level, request.label)), request.round))
         rest = [_merged(held, held[-1].round) for held in open_.values()]
-        return tuple(sorted([*done, *rest], key=lambda one: (one.round, one.index)))
+        return tuple(sorted([*done, *rest], key=lambda item: (item.round, item.index)))
 
     def _late(self, held: Sequence[DeletionRequest]) -> DeletionRequest:
         return _merged(held, held[0].round + self.rounds)

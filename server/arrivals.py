@@ -28,17 +28,19 @@ def timeline(requests: Sequence[DeletionRequest]) -> list[Arrival]:
     """All arrivals in order; after one round those who come back are first, then requests by their index."""
     made = [Arrival(request.round, request, False) for request in requests]
     returns = [Arrival(request.rejoin, request, True) for request in requests if request.rejoin is not None]
-    return sorted(made + returns, key=lambda one: (one.round, not one.back, one.request.index))
+    return sorted(made + returns, key=lambda arrival: (arrival.round, not arrival.back, arrival.request.index))
 
 
-def union(one: Forget, other: Forget) -> Forget:
+def union(first: Forget, second: Forget) -> Forget:
     """Records that are in either.
 
     Example:
         >>> union({3: (0, 1)}, {3: (1, 2), 5: (4,)})
         {3: (0, 1, 2), 5: (4,)}
     """
-    return {client: tuple(sorted({*one.get(client, ()), *other.get(client, ())})) for client in sorted({*one, *other})}
+    return {
+        client: tuple(sorted({*first.get(client, ()), *second.get(client, ())})) for client in sorted({*first, *second})
+    }
 
 
 def without(gone: Forget, back: Forget) -> Forget:
@@ -52,9 +54,9 @@ def without(gone: Forget, back: Forget) -> Forget:
     return {client: records for client, records in left.items() if records}
 
 
-def common(one: Forget, other: Forget) -> Forget:
+def common(first: Forget, second: Forget) -> Forget:
     """Records that are in both; no client is there without any."""
-    both = {client: tuple(r for r in records if r in one.get(client, ())) for client, records in other.items()}
+    both = {client: tuple(r for r in records if r in first.get(client, ())) for client, records in second.items()}
     return {client: records for client, records in both.items() if records}
 
 

@@ -152,17 +152,17 @@ def drift(updates: Mapping[int, Array], weights: Array) -> Drift:
 
 def per_client(blocks: Sequence[Block], results: Sequence[BlockResult], models: int) -> list[dict[int, Array]]:
     """For each model client -> its own update as one vector, in the order of ``flat``."""
-    found: list[dict[int, Array]] = [{} for _ in range(models)]
+    updates_of: list[dict[int, Array]] = [{} for _ in range(models)]
     for block, result in zip(blocks, results, strict=True):
         rows = np.concatenate([result.each[name].reshape(len(block.clients), -1) for name in sorted(result.each)], 1)
-        found[block.model] |= dict(zip(block.clients, rows, strict=True))
-    return found
+        updates_of[block.model] |= dict(zip(block.clients, rows, strict=True))
+    return updates_of
 
 
-def _plus(one: BlockResult, other: BlockResult) -> BlockResult:
-    sums: Params = {name: one.sums[name] + other.sums[name] for name in one.sums}
-    metrics = {name: one.metrics[name] + other.metrics[name] for name in one.metrics}
-    return BlockResult(sums, one.weight + other.weight, metrics)
+def _plus(first: BlockResult, second: BlockResult) -> BlockResult:
+    sums: Params = {name: first.sums[name] + second.sums[name] for name in first.sums}
+    metrics = {name: first.metrics[name] + second.metrics[name] for name in first.metrics}
+    return BlockResult(sums, first.weight + second.weight, metrics)
 
 
 def local_updates(

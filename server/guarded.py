@@ -75,10 +75,10 @@ class GuardedFederation:
 
     def _prices(self, block: Block, recipe: Recipe) -> Mapping[Charge, list[int]]:
         """What one round costs, and who pays it."""
-        found: dict[Charge, list[int]] = {}
+        payers: dict[Charge, list[int]] = {}
         for client in block.clients:
-            found.setdefault(self.defense.charge(recipe, int(self.setup.sizes[client])), []).append(client)
-        return found
+            payers.setdefault(self.defense.charge(recipe, int(self.setup.sizes[client])), []).append(client)
+        return payers
 
     def _noised(self, question: Train) -> bool:
         """Whether all clients of a local training add noise: who ascends does not."""

@@ -43,8 +43,8 @@ class OverheardFederation:
         if isinstance(question, Train | Gradient):
             results: Sequence[Any] = answers
             for model in range(len(question.models)):
-                own = [i for i, block in enumerate(question.blocks) if block.model == model]
-                for some in self._apart(question, own):
+                positions = [i for i, block in enumerate(question.blocks) if block.model == model]
+                for some in self._apart(question, positions):
                     self._keep(question, model, [question.blocks[i] for i in some], [results[i] for i in some])
         return answers
 
@@ -110,10 +110,10 @@ class OverheardFederation:
 
     def _gradients(self, question: Gradient, blocks: Sequence[Block], results: Sequence[BlockResult]) -> "_Heard":
         """Every client's gradient: asked for once more, client by client, where blocks have several."""
-        singles = [one for block in blocks for one in _singly(block)]
+        singles = [single for block in blocks for single in _singly(block)]
         if len(singles) > len(blocks):
             model = [question.models[blocks[0].model]]
-            again = replace(question, blocks=[replace(one, model=0) for one in singles], models=model)
+            again = replace(question, blocks=[replace(single, model=0) for single in singles], models=model)
             results = self.aside.ask(again)
         rows = {name: np.stack([result.sums[name] for result in results]) for name in results[0].sums}
         return [block.clients for block in singles], [result.weight for result in results], rows

@@ -74,7 +74,7 @@ class ChainState:
         return replace(self, model=release.params, round=release.round, states=outcome.states)
 
 
-class Treasurer(Protocol):
+class PrivacyBudget(Protocol):
     """Reads the account of privacy, and refuses what would exceed the budget."""
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
@@ -98,7 +98,7 @@ class Session:
         publish: the only way out.
         sequential: requests act one after the other on the trunk, instead of each on a branch of its own.
         rounds_between: ordinary rounds, unseen, between a request and its unlearning.
-        treasurer: of the privacy account; None: nobody asks.
+        privacy_budget: of the privacy account; None: nobody asks.
         witness: is told what becomes of each request; None: nobody listens.
     """
 
@@ -109,7 +109,7 @@ class Session:
     publish: Publish
     sequential: bool
     rounds_between: int
-    treasurer: Treasurer | None = None
+    privacy_budget: PrivacyBudget | None = None
     witness: Witness | None = None
 
     def serve(self, requests: Sequence[DeletionRequest]) -> list[Processed]:
@@ -242,13 +242,13 @@ class Session:
             for case, number in zip(cases, before, strict=True)
         ]
         if self.witness:
-            for one in processed:
-                self.witness.done(one.case.request, one)
+            for done in processed:
+                self.witness.done(done.case.request, done)
         return processed
 
     def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
         """Request -> why privacy forbids to process it."""
-        return self.treasurer.refusals(self.history, self.unlearner, cases) if self.treasurer else {}
+        return self.privacy_budget.refusals(self.history, self.unlearner, cases) if self.privacy_budget else {}
 
     def _unseen(self, release: Release, request: DeletionRequest | None) -> None:
         if self.witness:
@@ -315,7 +315,7 @@ class Session:
 
     def _statement(self, account: Account, case: UnlearningCase, before: int) -> Mapping[str, Any]:
         """What privacy a request has cost."""
-        return self.treasurer.statement(account, case, before) if self.treasurer else {}
+        return self.privacy_budget.statement(account, case, before) if self.privacy_budget else {}
 
     def _complete(
         self, cases: Sequence[UnlearningCase], releases: Mapping[int, int], spent: Mapping[int, Mapping[str, Any]]
@@ -327,7 +327,7 @@ class Session:
         with self.ledger.together():
             for case in cases:
                 about = {"branch": case.branch, "release": releases[case.branch], "tombstones": deletes}
-                paid = {"spent": dict(own)} if (own := spent[case.branch]) else {}
+                paid = {"spent": dict(paid_by)} if (paid_by := spent[case.branch]) else {}
                 empty = {"warning": NOBODY_LEFT} if deletes and not left(sizes, case.forgotten) else {}
                 self.ledger.write("completed", case.request.index, **about, **paid, **empty)
 

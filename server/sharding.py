@@ -79,7 +79,7 @@ def rounds(
         for lineage in lineages
         for shard in range(count)
     ]
-    models = [model for own in starts for model in own]
+    models = [model for of_shards in starts for model in of_shards]
     states = [part.states for part in parts]
     for step in algorithm(setup, parts, models, federation):
         if step.phase == "working":
@@ -93,6 +93,6 @@ def rounds(
         apart = [models[count * i : count * (i + 1)] for i in moved]
         if setup.keep_working:
             for shard in range(count):
-                yield Step(moved, [own[shard] for own in apart], step.round, phase="working")
+                yield Step(moved, [of_shards[shard] for of_shards in apart], step.round, phase="working")
         behind = [sum(states[count * i : count * (i + 1)], ()) for i in moved] if step.states else []
-        yield Step(moved, [merged(own) for own in apart], step.round, shards=apart, states=behind)
+        yield Step(moved, [merged(of_shards) for of_shards in apart], step.round, shards=apart, states=behind)

@@ -40,8 +40,8 @@ def rounds(
         untouched |= zip(unseen, answers[len(touched) :], strict=True)
         changed = {(b.model, b.clients): answer for b, answer in zip(touched, answers, strict=False)}
         for position, i in enumerate(some):
-            own = [block.clients for block in blocks if block.model == position]
-            parts = [changed.get((position, clients)) or untouched[clients] for clients in own]
+            cohorts = [block.clients for block in blocks if block.model == position]
+            parts = [changed.get((position, clients)) or untouched[clients] for clients in cohorts]
             lineage = lineages[i]
             total = reduce(Statistics.plus, parts)
             if setup.plan.perturbation:

@@ -44,10 +44,10 @@ def rounds(
         results = federation.ask(question) if blocks else []
         for position, total in enumerate(add_up(blocks, results, len(moving))):
             i = moving[position]
-            own = [pair for pair in zip(blocks, results, strict=True) if pair[0].model == position]
-            came = [client for block, _ in own for client in block.clients]
+            answered = [pair for pair in zip(blocks, results, strict=True) if pair[0].model == position]
+            came = [client for block, _ in answered for client in block.clients]
             through, memories[i] = aggregated(setup, lineages[i], round, models[i], total, came, memories[i])
-            models[i], states[i] = _moved(setup, models[i], states[i], through, own)
+            models[i], states[i] = _moved(setup, models[i], states[i], through, answered)
         updates = per_client(blocks, results, len(moving)) if setup.keep_updates else ()
         behind, remembered = [(states[i],) for i in moving], [memories[i] for i in moving]
         yield Step(moving, [models[i] for i in moving], round + 1, updates=updates, memories=remembered, states=behind)
@@ -58,7 +58,7 @@ def _moved(
     model: Params,
     state: ServerState,
     total: BlockResult,
-    own: Sequence[tuple[Block, BlockResult]],
+    answered: Sequence[tuple[Block, BlockResult]],
 ) -> tuple[Params, ServerState]:
     """The model and the server's state after a round; as they were where nobody with records came."""
     if total.weight == 0.0:
@@ -66,24 +66,24 @@ def _moved(
     mean = {name: total.sums[name] / total.weight for name in model}
     received = Received(mean)
     if setup.plan.strategy.reads_single_updates:
-        received = _single(setup, mean, own)
+        received = _single(setup, mean, answered)
         if not received.clients:
             return model, state
     step, state = setup.plan.strategy.step(received, state)
     return {name: (value + step[name]).astype(value.dtype) for name, value in model.items()}, state
 
 
-def _single(setup: Setup, mean: Params, own: Sequence[tuple[Block, BlockResult]]) -> Received:
+def _single(setup: Setup, mean: Params, answered: Sequence[tuple[Block, BlockResult]]) -> Received:
     """The updates of the clients that have records left, in block order."""
     left = [
         int(setup.sizes[client]) - (0 if setup.recipe.private else len(block.forget.get(client, ())))
-        for block, _ in own
+        for block, _ in answered
         for client in block.clients
     ]
-    clients = np.array([client for block, _ in own for client in block.clients], dtype=np.int64)
+    clients = np.array([client for block, _ in answered for client in block.clients], dtype=np.int64)
     there = np.flatnonzero(weigh(np.array(left), setup.plan.recipe))
-    each = _stacked([result.each for _, result in own], there)
-    controls = _stacked([result.controls for _, result in own], there)
+    each = _stacked([result.each for _, result in answered], there)
+    controls = _stacked([result.controls for _, result in answered], there)
     return Received(mean, each, tuple(clients[there].tolist()), controls, int((setup.sizes > 0).sum()))
 
 

@@ -128,12 +128,12 @@ def _solved(
             except StopIteration as done:
                 solutions[i] = done.value
     order = sorted(solutions)
-    found = [_unflatten(solutions[i], model.names, model.shapes) for i in order]
+    optima = [_unflatten(solutions[i], model.names, model.shapes) for i in order]
     yield Step(
         order,
         [
-            solved(setup, lineages[i].branch, lineages[i].forget, lineages[i].noise, one)
-            for i, one in zip(order, found, strict=True)
+            solved(setup, lineages[i].branch, lineages[i].forget, lineages[i].noise, optimum)
+            for i, optimum in zip(order, optima, strict=True)
         ],
         1,
     )

@@ -64,5 +64,5 @@ class Scaffold(Strategy):
 
 def _of(arrays: Params, name: str, like: Array) -> Array:
     """An array in float64; zeros of the same shape where there is none yet."""
-    found: Array = np.asarray(arrays[name], np.float64) if name in arrays else np.zeros(np.shape(like))
-    return found
+    array: Array = np.asarray(arrays[name], np.float64) if name in arrays else np.zeros(np.shape(like))
+    return array

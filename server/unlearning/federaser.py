@@ -73,14 +73,14 @@ class FedEraser(Frozen):
         left = [[client for client in clients if client not in case.forgotten] for case in cases]
         stored = dict(zip(clients, rows, strict=True))
         if round == 0:
-            fresh = [{client: stored[client] for client in own} for own in left]
+            fresh = [{client: stored[client] for client in present} for present in left]
         else:
             fresh = history.retrainer.calibrate(cases, models, left, round, self.ratio)
         return [
-            weighted_mean(((k, _rescaled(u, stored[k])) for k, u in own.items()), history.record.weights)
-            if any(history.record.weights[client] for client in own)
+            weighted_mean(((k, _rescaled(u, stored[k])) for k, u in present.items()), history.record.weights)
+            if any(history.record.weights[client] for client in present)
             else None
-            for own in fresh
+            for present in fresh
         ]
 
 

@@ -115,9 +115,9 @@ class Newton(Frozen):
         """Length of the gradient of each case's retained objective, perturbation included, at its model."""
         blocks = history.retrainer.everyone(cases)
         totals = add_up(blocks, federation.ask(Gradient(history.record.spec, blocks, models)), len(cases))
-        found = []
+        lengths = []
         for case, model, total in zip(cases, models, totals, strict=True):
             data = flat(total.sums) if total is not None else 0.0
             gradient = data + history.record.spec.regularisation * flat(model) + history.record.slope(case.perturbation)
-            found.append(float(np.linalg.norm(gradient)))
-        return found
+            lengths.append(float(np.linalg.norm(gradient)))
+        return lengths

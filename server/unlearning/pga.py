@@ -121,7 +121,7 @@ class _Walk:
     def minibatches(self, size: int) -> list[Forget]:
         """Begin a pass: the leavers' records in a fresh order, cut into minibatches."""
         self.right = self.seen = 0.0
-        records = [(client, record) for client, own in self.case.request.forget.items() for record in own]
+        records = [(client, record) for client, records_of in self.case.request.forget.items() for record in records_of]
         mixed = [records[i] for i in self.order.permutation(len(records))]
         return [_by_client(mixed[begin : begin + size]) for begin in range(0, len(mixed), size)]
 

@@ -87,10 +87,13 @@ def drift_bounds(history: History, case: UnlearningCase) -> list[float]:
     if history.record.drifts is None:
         raise ValueError("sifu needs how far single clients moved the model, and this history has no record of it")
     drifts, bounds = history.record.drifts[: case.round], list[float]()
-    marks = sorted({0, *(one.round for one in history.record.restored)})
+    marks = sorted({0, *(restoration.round for restoration in history.record.restored)})
     for begin, end in zip(marks, [*marks[1:], len(drifts) + 1], strict=True):
-        hidden = [one for one in history.record.restored if one.round <= begin]
-        since = {k: max((one.round for one in hidden if k in one.clients), default=0) for k in case.forgotten}
+        hidden = [restoration for restoration in history.record.restored if restoration.round <= begin]
+        since = {
+            k: max((restoration.round for restoration in hidden if k in restoration.clients), default=0)
+            for k in case.forgotten
+        }
         moved = [of.because_of([k for k in since if since[k] <= t]) for t, of in enumerate(drifts[: end - 1])]
         bounds += np.concatenate([[0.0], np.cumsum(moved)])[begin:end].tolist()
     return bounds

@@ -225,4 +225,4 @@ def _gamma(kappa: float, sizes: Array, groups: Sequence[Group] | None) -> float:
     if groups is None:
         return 1.0
     pairs = zip(_per_case(kappa, sizes), groups, strict=True)
-    return float(np.mean([group_blow_up(group, one) for one, group in pairs]))
+    return float(np.mean([group_blow_up(group, challenge) for challenge, group in pairs]))

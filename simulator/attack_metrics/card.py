@@ -13,7 +13,18 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Guess
 from palimpsest.simulator.world.specs import Schema
 
-__all__ = ["AnswerCard", "Attempt", "Material", "OnCase", "Reading", "Row", "Scored", "Truth", "class_name", "counted"]
+__all__ = [
+    "AnswerCard",
+    "AttackAnswers",
+    "Material",
+    "OnCase",
+    "Reading",
+    "Row",
+    "Scored",
+    "Truth",
+    "class_name",
+    "counted",
+]
 
 G = TypeVar("G", bound=Guess)
 
@@ -47,7 +58,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Attempt(Generic[G]):
+class AttackAnswers(Generic[G]):
     """What one attack answered.
 
     Attributes:
@@ -130,7 +141,7 @@ class AnswerCard(Generic[G]):
     """
 
     answer: type[G]
-    score: Callable[[Attempt[G], Material], Scored]
+    score: Callable[[AttackAnswers[G], Material], Scored]
     reading: Reading | None = None
     lines: Callable[[G, Schema], list[str]] = no_lines
     records: Callable[[G], NDArray[np.float64] | None] = no_records

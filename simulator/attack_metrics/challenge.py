@@ -24,7 +24,7 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True)
-class Posed:
+class ChallengeWithAnswers:
     """A challenge and its solution.
 
     Attributes:
@@ -36,7 +36,7 @@ class Posed:
     status: NDArray[np.int64]
 
 
-def pose(processed: Sequence[Processed], population: AbstractPopulation, seed: int) -> Posed:
+def pose(processed: Sequence[Processed], population: AbstractPopulation, seed: int) -> ChallengeWithAnswers:
     """Draw a challenge: the deleted records of all cases and held-out ones, in random order.
 
     One list serves all cases: what another case deleted is a record that this one retained, so that nothing in the
@@ -50,10 +50,10 @@ def pose(processed: Sequence[Processed], population: AbstractPopulation, seed: i
         seed: of the scenario.
     """
     forgets = [[population.rows(c, r) for c, r in p.case.request.forget.items()] for p in processed]
-    own = [np.concatenate(rows) for rows in forgets]
-    most = max(1, CANDIDATES // len(own))
+    deleted = [np.concatenate(rows) for rows in forgets]
+    most = max(1, CANDIDATES // len(deleted))
     rng = generator(seed, "challenge")
-    asked = np.unique(np.concatenate([rng.permutation(rows)[:most] for rows in own]))
+    asked = np.unique(np.concatenate([rng.permutation(rows)[:most] for rows in deleted]))
     held = generator(seed, "candidates").permutation(len(population.test_x))[: CANDIDATES - 1]
     order = rng.permutation(len(asked) + len(held))
     asked_x, asked_y = population.take(asked)
@@ -61,8 +61,8 @@ def pose(processed: Sequence[Processed], population: AbstractPopulation, seed: i
     y = np.concatenate([asked_y, population.test_y[held]])[order]
     rows = np.concatenate([asked, np.full(len(held), -1)])[order]
     gone = [_rows_of(p, population) for p in processed]
-    status = np.stack([_status(rows, now, all_) for now, all_ in zip(own, gone, strict=True)])
-    return Posed(Challenge(x.astype(np.float64), y), status)
+    status = np.stack([_status(rows, now, all_) for now, all_ in zip(deleted, gone, strict=True)])
+    return ChallengeWithAnswers(Challenge(x.astype(np.float64), y), status)
 
 
 def _rows_of(processed: Processed, population: AbstractPopulation) -> Array:
@@ -70,9 +70,9 @@ def _rows_of(processed: Processed, population: AbstractPopulation) -> Array:
     return np.concatenate([population.rows(client, records) for client, records in processed.case.forgotten.items()])
 
 
-def _status(rows: Array, own: Array, gone: Array) -> NDArray[np.int64]:
-    found = np.full(len(rows), Status.RETAINED, dtype=np.int64)
-    found[np.isin(rows, gone)] = Status.GONE
-    found[np.isin(rows, own)] = Status.DELETED
-    found[rows < 0] = Status.HELD_OUT
-    return found
+def _status(rows: Array, deleted: Array, gone: Array) -> NDArray[np.int64]:
+    status = np.full(len(rows), Status.RETAINED, dtype=np.int64)
+    status[np.isin(rows, gone)] = Status.GONE
+    status[np.isin(rows, deleted)] = Status.DELETED
+    status[rows < 0] = Status.HELD_OUT
+    return status

@@ -27,13 +27,13 @@ def gains(scores: Mapping[str, pd.DataFrame], rng: np.random.Generator) -> dict[
         rng: draws the resamples.
     """
     frames = {name: frame for name, frame in scores.items() if "cosine_centred" in frame and len(frame)}
-    found: dict[str, dict[str, Any]] = {}
+    gains_of: dict[str, dict[str, Any]] = {}
     for name in (name for name in frames if name not in FLOORS):
         resampled = Resampled(frames[name], rng)
         over = {floor: _gain(frames[name], frames[floor], resampled) for floor in FLOORS if floor in frames}
         if over:
-            found[name] = {"gain_over": over}
-    return found
+            gains_of[name] = {"gain_over": over}
+    return gains_of
 
 
 def _gain(frame: pd.DataFrame, floor: pd.DataFrame, resampled: Resampled) -> dict[str, Any]:

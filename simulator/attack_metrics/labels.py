@@ -8,7 +8,7 @@ import pandas as pd
 
 from palimpsest.simulator.attack_metrics.card import (
     AnswerCard,
-    Attempt,
+    AttackAnswers,
     Material,
     OnCase,
     Scored,
@@ -61,7 +61,7 @@ def summarise_labels(frame: pd.DataFrame, truths: Sequence[Truth], public_y: Arr
     }
 
 
-def _score(attempt: Attempt[Labels], material: Material) -> Scored:
+def _score(attempt: AttackAnswers[Labels], material: Material) -> Scored:
     frame = score_labels(material.truths, attempt.guesses)
     return Scored(frame, summarise_labels(frame, material.truths, material.knowledge.y))
 

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, OnCase, Scored, Truth, class_name
+from palimpsest.simulator.attack_metrics.card import (
+    AnswerCard,
+    AttackAnswers,
+    Material,
+    OnCase,
+    Scored,
+    Truth,
+    class_name,
+)
 from palimpsest.simulator.attack_metrics.resampling import interval_of_median
 from palimpsest.simulator.world.profile import Profile
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -104,7 +112,7 @@ def _covered(low: Array, high: Array, true: Array) -> float:
     return float(((low - slack <= true) & (true <= high + slack)).mean())
 
 
-def _score(attempt: Attempt[Profile], material: Material) -> Scored:
+def _score(attempt: AttackAnswers[Profile], material: Material) -> Scored:
     frame = score_profiles(material.truths, attempt.guesses, material.knowledge)
     return Scored(frame, summarise_profiles(frame, attempt.bootstrap))
 

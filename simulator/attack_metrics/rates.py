@@ -53,9 +53,9 @@ class Separation:
         """
         values = np.stack([getattr(answer, field) for answer in answers])
         cases, entries = np.nonzero(status == Status.DELETED)
-        own, held = values[cases, entries], np.sort(values[:, status[0] == Status.HELD_OUT], axis=0).T
-        less = np.stack([np.searchsorted(row, own, "left") for row in held], axis=1) / len(values)
-        most = np.stack([np.searchsorted(row, own, "right") for row in held], axis=1) / len(values)
+        answered, held = values[cases, entries], np.sort(values[:, status[0] == Status.HELD_OUT], axis=0).T
+        less = np.stack([np.searchsorted(row, answered, "left") for row in held], axis=1) / len(values)
+        most = np.stack([np.searchsorted(row, answered, "right") for row in held], axis=1) / len(values)
         unit = unit_of(pd.DataFrame({"case": cases}))
         groups = np.unique(cases, return_inverse=True)[1] if unit == "deletion" else np.arange(len(cases))
         deleted = _weights(int(groups.max()) + 1, rng)[:, groups]
@@ -78,13 +78,13 @@ class Separation:
         count = self.reached.shape[1]
         for rate in (name for name, share in RATES.items() if share * count >= 1.0):
             told = self.reached.mean(axis=1) <= RATES[rate] + _ROUNDING
-            found = float(told.mean())
-            low, high = share_interval(found, len(np.unique(self.cases)))
+            hit_rate = float(told.mean())
+            low, high = share_interval(hit_rate, len(np.unique(self.cases)))
             if self.of_deleted is not None:
                 passed = self.of_held_out @ self.reached.T / count <= RATES[rate] + _ROUNDING
                 ends = _ends((self.of_deleted * passed).sum(axis=1) / self.of_deleted.sum(axis=1))
                 low, high = min(low, ends[0]), max(high, ends[1])
-            figures |= {f"{prefix}{rate}{suffix}": found, f"{prefix}{rate}{suffix}_ci95": [low, high]}
+            figures |= {f"{prefix}{rate}{suffix}": hit_rate, f"{prefix}{rate}{suffix}_ci95": [low, high]}
         return figures
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from palimpsest.simulator.attack_metrics.card import (
     AnswerCard,
-    Attempt,
+    AttackAnswers,
     Material,
     OnCase,
     Scored,
@@ -147,7 +147,7 @@ def _spread(name: str, values: Array, resampled: Resampled) -> dict[str, Any]:
     return figures
 
 
-def _score(attempt: Attempt[Reconstruction], material: Material) -> Scored:
+def _score(attempt: AttackAnswers[Reconstruction], material: Material) -> Scored:
     known = material.knowledge
     frame = score_attack(
         material.truths, attempt.guesses, known, known.facts.schema_, material.candidates, attempt.draws

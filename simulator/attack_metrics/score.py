@@ -9,13 +9,13 @@ import pandas as pd
 
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.answers import answer_card, package_of
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, Truth
+from palimpsest.simulator.attack_metrics.card import AnswerCard, AttackAnswers, Material, Truth
 from palimpsest.simulator.results.inference_verdicts import Reading, kept
 from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)
-class Mark:
+class AttackScore:
     """One attack's scores; nothing without a case.
 
     Attributes:
@@ -29,7 +29,7 @@ class Mark:
     cases: dict[int, dict[str, Any]]
 
 
-def mark(kind: str, answer: Answer, material: Material) -> Mark:
+def score_answer(kind: str, answer: Answer, material: Material) -> AttackScore:
     """Score one attack.
 
     Raises:
@@ -40,10 +40,10 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
     guesses, truths = answer.guesses, material.truths
     _check(kind, answer, truths)
     if not truths:
-        return Mark(pd.DataFrame(), {}, {})
+        return AttackScore(pd.DataFrame(), {}, {})
     name, draws = guesses[0].name, generator(material.seed, "candidates")
     card, bootstrap = answer_card(name), generator(material.seed, f"bootstrap/{kind}")
-    scored = card.score(Attempt(guesses, answer.cost.seconds, draws, bootstrap), material)
+    scored = card.score(AttackAnswers(guesses, answer.cost.seconds, draws, bootstrap), material)
     counts = {
         "kind": name,
         "n": len(scored.frame),
@@ -56,7 +56,7 @@ def mark(kind: str, answer: Answer, material: Material) -> Mark:
         figures = {**figures, "kind": name}
         figures |= _read(kind, card.reading, figures, package_of(name))
     cases = _by_case(card, scored.frame, answer, material, withheld="withheld" in figures)
-    return Mark(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer), cases)
+    return AttackScore(scored.frame.assign(attack=kind, kind=figures["kind"]), figures | _cost(answer), cases)
 
 
 def _by_case(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard, Attempt, Material, OnCase, Scored
+from palimpsest.simulator.attack_metrics.card import AnswerCard, AttackAnswers, Material, OnCase, Scored
 from palimpsest.simulator.attack_metrics.challenge import Status
 from palimpsest.simulator.attack_metrics.rates import Separation
 from palimpsest.simulator.unlearning_metrics.membership import detects
@@ -36,9 +36,9 @@ def score_challenge(status: NDArray[np.int64], answers: Sequence[Scores], rng: n
     for case, answer in enumerate(answers):
         held = answer.deleted[status[case] == Status.HELD_OUT]
         for entry in np.flatnonzero(status[case] == Status.DELETED):
-            own = answer.deleted[entry]
-            ties = int((held == own).sum())
-            rank = 1 + int((held > own).sum()) + int(rng.integers(0, ties, endpoint=True))
+            scores = answer.deleted[entry]
+            ties = int((held == scores).sum())
+            rank = 1 + int((held > scores).sum()) + int(rng.integers(0, ties, endpoint=True))
             row: dict[str, Any] = {"case": answer.case, "rank": rank}
             for name, field in given.items():
                 row[name] = float(_shares(getattr(answer, field)[[entry]], others[name])[0])
@@ -104,8 +104,8 @@ def summarise_scores(
     figures |= {"auc": area} | ({} if interval is None else {"auc_ci95": interval}) | separation.at_low_rates("", "")
     retained = _pooled(status, answers, "deleted", Status.RETAINED)
     if len(retained):
-        own = _pooled(status, answers, "deleted", Status.DELETED)
-        figures["auc_retained"] = float(_shares(own, retained).mean())
+        deleted = _pooled(status, answers, "deleted", Status.DELETED)
+        figures["auc_retained"] = float(_shares(deleted, retained).mean())
     return figures
 
 
@@ -133,7 +133,7 @@ _SHARES = ("share", "share_before", "share_after")
 
 def _pooled(status: NDArray[np.int64], answers: Sequence[Scores], field: str, which: Status) -> Array:
     """Ascending scores of all cases' records of one status."""
-    chosen = [getattr(one, field)[row == which] for one, row in zip(answers, status, strict=True)]
+    chosen = [getattr(answer, field)[row == which] for answer, row in zip(answers, status, strict=True)]
     return np.sort(np.concatenate(chosen))
 
 
@@ -144,7 +144,7 @@ def _shares(values: Array, ascending: Array) -> Array:
     return shares
 
 
-def _score(attempt: Attempt[Scores], material: Material) -> Scored:
+def _score(attempt: AttackAnswers[Scores], material: Material) -> Scored:
     """By membership too where the attack says something of it, else as a match of the deleted record alone."""
     status, guesses = material.status, attempt.guesses
     assert status is not None  # a challenge was posed, or there would be no scores

@@ -12,11 +12,11 @@ from palimpsest.attacks.session import Answer, attack_transcript
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.explained import explained
-from palimpsest.simulator.attack_metrics.score import Mark, mark
+from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.audit.applicable import applicable
 from palimpsest.simulator.audit.checkpoints import read_checkpoint
 from palimpsest.simulator.audit.drawing import draw
-from palimpsest.simulator.audit.results import Attempt, AuditResult
+from palimpsest.simulator.audit.results import AuditedAttack, AuditResult
 from palimpsest.simulator.audit.setting import Deletion, knowledge_of, transcript_of
 from palimpsest.simulator.audit.verdict import sentence, verdict
 from palimpsest.simulator.results.answers import save_answers
@@ -33,7 +33,7 @@ from palimpsest.simulator.world.specs import ModelSpec
 
 
 @dataclass(frozen=True)
-class Question:
+class AuditQuestion:
     """What is audited.
 
     Attributes:
@@ -71,7 +71,7 @@ def deletion_of(**about: Any) -> Deletion:
         raise ScenarioError(f"--{key} {first['input']}: {said.replace('input ', 'it ')}") from None
 
 
-def audit(question: Question, out: Path) -> AuditResult:
+def audit(question: AuditQuestion, out: Path) -> AuditResult:
     """Attack the deletion between two checkpoints, and write what was found.
 
     ``out`` gets ``audit.json``, ``answers.safetensors``, ``transcript/`` with the public knowledge beside it, which
@@ -143,19 +143,21 @@ def _write(releases: Sequence[Params], known: PublicKnowledge, directory: Path, 
     return [line.sha256 for line in writer.heard]
 
 
-def _marks(answers: Mapping[str, Answer], truth: Truth, known: PublicKnowledge) -> dict[str, Mark]:
+def _marks(answers: Mapping[str, Answer], truth: Truth, known: PublicKnowledge) -> dict[str, AttackScore]:
     """Scores against the truth; no held-out records are there to pick the deleted one out of."""
     nobody = np.zeros((0, known.x.shape[1]))
     material = Material([truth], known, nobody, None, 0)
-    return {name: mark(name, answer, material) for name, answer in answers.items()}
+    return {name: score_answer(name, answer, material) for name, answer in answers.items()}
 
 
-def _attempt(name: str, answer: Answer, case: Case, known: PublicKnowledge, scored: Mark | None) -> Attempt:
+def _attempt(
+    name: str, answer: Answer, case: Case, known: PublicKnowledge, scored: AttackScore | None
+) -> AuditedAttack:
     guess = answer.guesses[0]
     share = explained(guess, case, known) if isinstance(guess, Reconstruction) else None
     figures = None if scored is None else scored.figures
     lines = answer_card(guess.name).lines(guess, known.facts.schema_)
-    return Attempt(
+    return AuditedAttack(
         promises=guess.name,
         says=sentence(name, guess, lines, share, figures),
         explained=share,

@@ -24,8 +24,8 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     """
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _state_dict(path)
-    return {name: _array(value) for name, value in found.items()}
+    params = _safetensors(path) if path.suffix == ".safetensors" else _state_dict(path)
+    return {name: _array(value) for name, value in params.items()}
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from palimpsest.simulator.audit.setting import Deletion
 from palimpsest.simulator.world.specs import Frozen, ModelSpec
 
 
-class Attempt(Frozen):
+class AuditedAttack(Frozen):
     """One attack.
 
     Attributes:
@@ -42,5 +42,5 @@ class AuditResult(Frozen):
     after: str
     assumed: tuple[str, ...]
     verdict: str
-    attacks: dict[str, Attempt]
+    attacks: dict[str, AuditedAttack]
     left_out: dict[str, str]

@@ -36,16 +36,16 @@ class Deletion(Frozen):
 
     def assumed(self) -> list[str]:
         """What was not said and is taken for granted, a sentence each."""
-        found = []
+        assumptions = []
         if self.rule == "step":
-            found.append("the second model is the first one, moved by one gradient step on the deleted records")
+            assumptions.append("the second model is the first one, moved by one gradient step on the deleted records")
             if self.step is None:
-                found.append("the length of that step is unknown, so that labels are read off its direction")
+                assumptions.append("the length of that step is unknown, so that labels are read off its direction")
         else:
-            found.append("both models minimise the objective, the second without the deleted records")
+            assumptions.append("both models minimise the objective, the second without the deleted records")
             if self.n is None:
-                found.append("there is no lambda, so that n does not matter")
-        return found
+                assumptions.append("there is no lambda, so that n does not matter")
+        return assumptions
 
 
 def knowledge_of(

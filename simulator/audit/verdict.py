@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from palimpsest.simulator.audit.results import Attempt
+from palimpsest.simulator.audit.results import AuditedAttack
 from palimpsest.simulator.results.verdicts import BASELINES
 from palimpsest.simulator.world.records import Guess
 
@@ -27,11 +27,13 @@ def sentence(
     """
     if guess.no_signal:
         return f"{name} finds no signal and falls back on the public sample"
-    found = "; ".join(line.removeprefix("deletion 0")[2:] for line in lines[:4]) + ("; ..." if len(lines) > 4 else "")
+    shown_lines = "; ".join(line.removeprefix("deletion 0")[2:] for line in lines[:4]) + (
+        "; ..." if len(lines) > 4 else ""
+    )
     told = "" if share is None else f", which explains {100 * share:.1f} % of the change"
     if figures is None:
-        return f"{name} found {found or 'an answer'}{told} (unscored)"
-    return f"{name} found {found or 'an answer'}{told}: {_scored(figures)}"
+        return f"{name} found {shown_lines or 'an answer'}{told} (unscored)"
+    return f"{name} found {shown_lines or 'an answer'}{told}: {_scored(figures)}"
 
 
 def _scored(figures: Mapping[str, Any]) -> str:
@@ -49,7 +51,7 @@ def _grade(figures: Mapping[str, Any]) -> str:
     return "a part comes back" if raw >= _PART[0] and centred >= _PART[1] else "nothing comes back"
 
 
-def verdict(attempts: Mapping[str, Attempt], known: bool, silent: bool) -> str:
+def verdict(attempts: Mapping[str, AuditedAttack], known: bool, silent: bool) -> str:
     """One sentence on the deletion.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from palimpsest.server.history import History
-from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
 from palimpsest.simulator.bench.work import Work, make_population
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import DeletionRequest
@@ -43,24 +43,24 @@ class Branches:
 
 def measure(hosts: int, console: Console) -> Branches:
     """Retrain one branch, all branches, and train rounds of 1,000 clients, in turn."""
-    own = Palimpsest(hosts)
+    palimpsest = PalimpsestHosts(hosts)
     ones, alls, steady = [], [], []
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         few = _work(directory, CLIENTS, COHORT, ROUNDS - 1)
-        rounds = own.rounds(_work(directory, 1000, 1000, REPEATS))
+        rounds = palimpsest.rounds(_work(directory, 1000, 1000, REPEATS))
         next(rounds)
         for repeat in range(REPEATS + 1):
-            one, all_ = (_retrain(own, few, branches) for branches in (1, BRANCHES))
+            alone, all_ = (_retrain(palimpsest, few, branches) for branches in (1, BRANCHES))
             if repeat == 0:
                 continue
-            ones.append(one)
+            ones.append(alone)
             alls.append(all_)
             began = time.perf_counter()
             next(rounds)
             steady.append(1000 / (time.perf_counter() - began))
-            console.print(f"one {one:.2f} s, {BRANCHES} {all_:.2f} s, rounds of 1,000: {steady[-1]:,.0f} updates/s")
-        own.close()
+            console.print(f"one {alone:.2f} s, {BRANCHES} {all_:.2f} s, rounds of 1,000: {steady[-1]:,.0f} updates/s")
+        palimpsest.close()
     whole = statistics.median(alls)
     return Branches(statistics.median(ones), whole, BRANCHES * ROUNDS * COHORT / whole, statistics.median(steady))
 
@@ -70,9 +70,9 @@ def _work(directory: Path, population: int, cohort: int, rounds: int) -> Work:
     return Work(kind="softmax", population=population, cohort=cohort, rounds=rounds, directory=where)
 
 
-def _retrain(own: Palimpsest, work: Work, branches: int) -> float:
+def _retrain(palimpsest: PalimpsestHosts, work: Work, branches: int) -> float:
     """Seconds to retrain so many branches, each without one record of another client."""
-    history = History.of(work.setup, own.federation(work))
+    history = History.of(work.setup, palimpsest.federation(work))
     requests = [DeletionRequest(i, ROUNDS, "record", {i: (0,)}) for i in range(branches)]
     cases = [UnlearningCase(r.index + 1, r, r.forget, ROUNDS, work.start()) for r in requests]
     began = time.perf_counter()

@@ -34,8 +34,8 @@ def which(message: Message, context: Context) -> Message:
     """Say which client this node is; a worker gets ready to train meanwhile."""
     work = _work(str(message.content.config_records["call"]["work"]))
     work.model.module(work.start())
-    found = RecordDict({"is": ConfigRecord({"client": int(context.node_config["partition-id"])})})
-    return Message(found, reply_to=message)
+    content = RecordDict({"is": ConfigRecord({"client": int(context.node_config["partition-id"])})})
+    return Message(content, reply_to=message)
 
 
 @client_app.train()

@@ -94,11 +94,11 @@ def _timed(
     run: Run,
 ) -> Race:
     began = time.perf_counter()
-    found = run(cases)
+    answers = run(cases)
     seconds = time.perf_counter() - began
     x, y = np.asarray(people.train_x, np.float64), np.asarray(people.train_y, np.float64)
     truths = [Truth(case.index, x[[row]], y[[row]]) for case, row in zip(cases, chosen, strict=False)]
-    scores = score_attack(truths, found, knowledge, people.schema, np.empty((0, x.shape[1])), generator(0, "bench"))
+    scores = score_attack(truths, answers, knowledge, people.schema, np.empty((0, x.shape[1])), generator(0, "bench"))
     medians = scores[["cosine", "psnr"]].median()
     correct = float(scores["label_correct"].mean())
     return Race(attack, contestant, len(cases), seconds, float(medians["cosine"]), float(medians["psnr"]), correct)
@@ -109,7 +109,7 @@ def _run(attack: Hrec | Inversion, knowledge: PublicKnowledge) -> Run:
 
 
 def _one_by_one(run: Run) -> Run:
-    return lambda cases: [found for case in cases for found in run([case])]
+    return lambda cases: [answer for case in cases for answer in run([case])]
 
 
 def _knowledge(people: Population, kind: ModelKind, operator: str) -> PublicKnowledge:
@@ -226,7 +226,7 @@ def race_table(lines: Sequence[Race]) -> Table:
         shown.add_column(header, justify="right", no_wrap=True)
     for line in lines:
         pace = line.seconds / line.records
-        first = next(one for one in lines if one.attack == line.attack)
+        first = next(earlier for earlier in lines if earlier.attack == line.attack)
         ratio = "" if first is line else f"{pace * first.records / first.seconds:,.0f} x"
         quality = (f"{line.cosine:.3f}", f"{line.psnr:.1f}", f"{line.labels:.2f}")
         shown.add_row(line.attack, line.contestant, str(line.records), f"{pace:.4g}", ratio, *quality)

@@ -16,7 +16,7 @@ from rich.table import Table
 from palimpsest.server.algorithms import fedavg
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
 from palimpsest.server.updates import UpdateStore
-from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
 from palimpsest.simulator.bench.table import peak_memory
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.results.provenance import machine, versions
@@ -35,7 +35,7 @@ RECIPE = Recipe(batch_size=10, learning_rate=0.05)
 
 
 @dataclass(frozen=True)
-class Point:
+class ScalePoint:
     """One piece of work.
 
     Attributes:
@@ -57,7 +57,7 @@ class Point:
     update_bytes: int
 
 
-def measure(rounds: int, most: int, console: Console) -> list[Point]:
+def measure(rounds: int, most: int, console: Console) -> list[ScalePoint]:
     """Measure all curves up to ``most`` of whatever grows (populations are cheap: always up to 10^6)."""
     work = [("population", n, n, COHORT_OF_POPULATIONS, 0) for n in POPULATIONS]
     work += [("cohort", n, POPULATIONS[-1], n, 0) for n in COHORTS if n <= most]
@@ -92,20 +92,20 @@ def _in_turn(rounds: int, directory: Path) -> dict[int, float]:
 
     What else the machine does, and what hosts have in memory, meets all of them alike.
     """
-    own = Palimpsest(os.cpu_count() or 1)
+    palimpsest = PalimpsestHosts(os.cpu_count() or 1)
     try:
-        steps = {n: _rounds(own, n, COHORT_OF_POPULATIONS, _spec(0), rounds, directory) for n in POPULATIONS}
+        steps = {n: _rounds(palimpsest, n, COHORT_OF_POPULATIONS, _spec(0), rounds, directory) for n in POPULATIONS}
         times: dict[int, list[float]] = {n: [] for n in POPULATIONS}
         for number in range(rounds + 1):
             for n in POPULATIONS if number % 2 else POPULATIONS[::-1]:
                 times[n].append(next(steps[n])[0])
     finally:
-        own.close()
+        palimpsest.close()
     return {n: min(each[1:]) for n, each in times.items()}
 
 
 def _rounds(
-    own: Palimpsest, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path
+    palimpsest: PalimpsestHosts, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path
 ) -> Iterator[tuple[float, Params]]:
     """Seconds of a round and the model after it; the first is no measure, as hosts have to load what they need."""
     data = DataConfig(source="synthetic:mnist-like", clients=population)
@@ -113,7 +113,7 @@ def _rounds(
     plan = TrainingPlan(algorithm="fedavg", rounds=rounds + 1, clients_per_round=cohort, recipe=RECIPE)
     setup = Setup(spec, plan, drawn.sizes)
     about = {"data": data.model_dump(mode="json"), "directory": str(population_directory(data, 0, directory))}
-    federation = GridFederation(own.grid, about, setup.sizes, 0, "scale")
+    federation = GridFederation(palimpsest.grid, about, setup.sizes, 0, "scale")
     start = model_of(spec).init(generator(0, "init"))
     steps = fedavg.rounds(setup, [Lineage(branch=0, forget={})], [start], federation)
     for _ in range(rounds + 1):
@@ -122,13 +122,15 @@ def _rounds(
         yield time.perf_counter() - began, step.models[0]
 
 
-def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path) -> Point:
-    own = Palimpsest(os.cpu_count() or 1)
+def _point(
+    curve: str, size: int, population: int, cohort: int, spec: ModelSpec, rounds: int, directory: Path
+) -> ScalePoint:
+    palimpsest = PalimpsestHosts(os.cpu_count() or 1)
     try:
-        with peak_memory(own.processes) as peak:
-            _, *measured = _rounds(own, population, cohort, spec, rounds, directory)
+        with peak_memory(palimpsest.processes) as peak:
+            _, *measured = _rounds(palimpsest, population, cohort, spec, rounds, directory)
     finally:
-        own.close()
+        palimpsest.close()
     model = measured[-1][1]
     with tempfile.TemporaryDirectory() as place:
         TranscriptWriter(Path(place) / "heard").append(Release(0, 1, "training", model))
@@ -137,21 +139,21 @@ def _point(curve: str, size: int, population: int, cohort: int, spec: ModelSpec,
         store.keep({client: flat(model).astype(np.float32) for client in range(2)})
         update = store.bytes // 2
     seconds = min(seconds for seconds, _ in measured)
-    return Point(curve, size, population, cohort, model_of(spec).size, seconds, peak["mib"], release, update)
+    return ScalePoint(curve, size, population, cohort, model_of(spec).size, seconds, peak["mib"], release, update)
 
 
-def exponents(points: Sequence[Point]) -> Iterator[tuple[str, float, float]]:
+def exponents(points: Sequence[ScalePoint]) -> Iterator[tuple[str, float, float]]:
     """For each curve the slopes of log seconds and of log MiB over log size, by least squares."""
     for curve in dict.fromkeys(point.curve for point in points):
-        own = [point for point in points if point.curve == curve]
-        if len(own) < 2:
+        on_curve = [point for point in points if point.curve == curve]
+        if len(on_curve) < 2:
             continue
-        sizes = np.log([point.size for point in own])
-        slopes = [np.polyfit(sizes, np.log([getattr(p, what) for p in own]), 1)[0] for what in ("seconds", "mib")]
+        sizes = np.log([point.size for point in on_curve])
+        slopes = [np.polyfit(sizes, np.log([getattr(p, what) for p in on_curve]), 1)[0] for what in ("seconds", "mib")]
         yield curve, float(slopes[0]), float(slopes[1])
 
 
-def table(points: Sequence[Point]) -> Table:
+def table(points: Sequence[ScalePoint]) -> Table:
     """The points, and under each curve its exponents; MB are of one release, and within a header of one kept update."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for header in ("grows", "cohort", "of", "parameters", "s a round", "peak MiB", "MB a model"):
@@ -169,7 +171,7 @@ def table(points: Sequence[Point]) -> Table:
     return shown
 
 
-def as_json(points: Sequence[Point]) -> str:
+def as_json(points: Sequence[ScalePoint]) -> str:
     """The same, with what it was measured on."""
     fitted = {curve: {"seconds": seconds, "mib": mib} for curve, seconds, mib in exponents(points)}
     about = {"versions": versions(), "machine": machine()}

@@ -21,7 +21,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 
 from palimpsest.simulator.bench.loops import Loops, plainly, vmapped
-from palimpsest.simulator.bench.own import Palimpsest
+from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
 from palimpsest.simulator.bench.work import Contestant, Measured, Work, make_population
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.world.models.model import flat
@@ -32,7 +32,7 @@ AGREE = 2e-6
 
 
 @dataclass(frozen=True)
-class Line:
+class BenchLine:
     """One contestant on one piece of work.
 
     Attributes:
@@ -60,9 +60,9 @@ class Line:
 
 def bench(
     kinds: Sequence[str], sizes: Sequence[tuple[int, int]], rounds: int, contestants: Sequence[str], console: Console
-) -> list[Line]:
+) -> list[BenchLine]:
     """Run every contestant on every piece of work, a round of each in turn, and check that all do the same work."""
-    lines: list[Line] = []
+    lines: list[BenchLine] = []
     with tempfile.TemporaryDirectory() as place, _started(contestants) as ready:
         for population, cohort in sizes:
             directory = make_population(population, Path(place))
@@ -70,9 +70,9 @@ def bench(
                 work = Work.model_validate(
                     {"kind": kind, "population": population, "cohort": cohort, "rounds": rounds, "directory": directory}
                 )
-                found = _lines(work, _in_turn(work, ready, "plain flower" in contestants))
-                lines += found
-                for line in found:
+                results = _lines(work, _in_turn(work, ready, "plain flower" in contestants))
+                lines += results
+                for line in results:
                     console.print(f"{kind}, {cohort} of {population}: {line.contestant} {line.updates:,.0f} updates/s")
     return lines
 
@@ -82,7 +82,7 @@ def _started(contestants: Sequence[str]) -> Iterator[dict[str, Contestant]]:
     """Start those that stay for all the work."""
     processes = os.cpu_count() or 1
     starts: dict[str, Callable[[], Contestant]] = {
-        "palimpsest": lambda: Palimpsest(processes),
+        "palimpsest": lambda: PalimpsestHosts(processes),
         "vmap loop": lambda: Loops(vmapped, processes),
         "torch loop": lambda: Loops(plainly, processes),
     }
@@ -118,23 +118,23 @@ def _in_turn(work: Work, ready: Mapping[str, Contestant], flower: bool) -> dict[
     return measured
 
 
-def _lines(work: Work, measured: Mapping[str, Measured]) -> list[Line]:
+def _lines(work: Work, measured: Mapping[str, Measured]) -> list[BenchLine]:
     reference = flat(next(iter(measured.values())).first)
     return [
-        Line(
+        BenchLine(
             kind=work.kind,
             population=work.population,
             cohort=work.cohort,
             contestant=name,
-            updates=work.cohort / float(np.median(found.rounds)),
-            slowest=work.cohort / max(found.rounds),
-            fastest=work.cohort / min(found.rounds),
-            rounds=len(found.rounds),
-            start=found.start,
-            memory=found.memory,
-            apart=float(np.abs(flat(found.first) - reference).max()),
+            updates=work.cohort / float(np.median(results.rounds)),
+            slowest=work.cohort / max(results.rounds),
+            fastest=work.cohort / min(results.rounds),
+            rounds=len(results.rounds),
+            start=results.start,
+            memory=results.memory,
+            apart=float(np.abs(flat(results.first) - reference).max()),
         )
-        for name, found in sorted(measured.items(), key=lambda item: CONTESTANTS.index(item[0]))
+        for name, results in sorted(measured.items(), key=lambda item: CONTESTANTS.index(item[0]))
     ]
 
 
@@ -190,18 +190,20 @@ def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def table(lines: Sequence[Line]) -> Table:
+def table(lines: Sequence[BenchLine]) -> Table:
     """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
     for header in ("updates/s", "ratio", "start s", "MiB", "same"):
         shown.add_column(header, justify="right", no_wrap=True)
-    own = {(line.kind, line.population, line.cohort): line.updates for line in lines if line.contestant == "palimpsest"}
+    updates = {
+        (line.kind, line.population, line.cohort): line.updates for line in lines if line.contestant == "palimpsest"
+    }
     before: tuple[str, int, int] | None = None
     for line in lines:
         work = (line.kind, line.population, line.cohort)
-        ratio = f"{own[work] / line.updates:.3g}x" if work in own and line.contestant != "palimpsest" else ""
+        ratio = f"{updates[work] / line.updates:.3g}x" if work in updates and line.contestant != "palimpsest" else ""
         same = "yes" if line.apart <= AGREE else f"NO ({line.apart:.1e})"
         clients = f"{line.cohort:,}/{line.population:,}"
         shown.add_row(
@@ -217,7 +219,7 @@ def table(lines: Sequence[Line]) -> Table:
     return shown
 
 
-def as_json(lines: Sequence[Line]) -> str:
+def as_json(lines: Sequence[BenchLine]) -> str:
     """The same for programs."""
     about: Mapping[str, Any] = {"machine": machine(), "versions": versions()}
     return json.dumps({**about, "lines": [vars(line) for line in lines]}, indent=1)

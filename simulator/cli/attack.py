@@ -69,13 +69,13 @@ def attack(transcript: Path, attacks: Sequence[str], knowledge: Path | None, out
 
 def _records(guesses: Sequence[Guess]) -> list[NDArray[np.float64]]:
     """``[k, d]`` records of each answer; empty where answers hold none."""
-    found = [answer_card(guess.name).records(guess) for guess in guesses]
-    return [records for records in found if records is not None]
+    records_of = [answer_card(guess.name).records(guess) for guess in guesses]
+    return [records for records in records_of if records is not None]
 
 
 def _headline(answer: Answer) -> str:
     """How many deletions, at what cost, and how many of them changed nothing."""
-    silent, count, cost = sum(found.no_signal for found in answer.guesses), len(answer.guesses), answer.cost
+    silent, count, cost = sum(guess.no_signal for guess in answer.guesses), len(answer.guesses), answer.cost
     note = f"; {silent} without a signal, where it falls back on the public sample" if silent else ""
     asked = "" if cost.queries is None else f" and {cost.queries:,} queries"
     return f"{count} deletion{'s' * (count != 1)} in {cost.seconds:.2f} s{asked}{note}"

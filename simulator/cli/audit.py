@@ -36,7 +36,7 @@ def audit(
         from palimpsest.simulator.federation.threads import one_thread
         from palimpsest.simulator.scenario.options import keyed
 
-        question = auditing.Question(
+        question = auditing.AuditQuestion(
             before=before,
             after=after,
             model=model,

@@ -16,8 +16,8 @@ def branches(as_json: bool) -> None:
     """Fifty alternative deletions, each retrained, beside one retraining."""
     from palimpsest.simulator.bench import branches as fifty
 
-    found = fifty.measure(os.cpu_count() or 1, ERR)
-    OUT.print(json.dumps(vars(found), indent=1) if as_json else str(found), soft_wrap=True)
+    measured = fifty.measure(os.cpu_count() or 1, ERR)
+    OUT.print(json.dumps(vars(measured), indent=1) if as_json else str(measured), soft_wrap=True)
 
 
 def scale(rounds: int, most: int, as_json: bool) -> None:
@@ -33,8 +33,8 @@ def attacks(records: int, as_json: bool) -> None:
     from palimpsest.simulator.bench.reconstruction import race, race_table
 
     races = race(records, published=1)
-    found = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
-    OUT.print(found, soft_wrap=as_json)
+    shown = json.dumps([vars(line) for line in races], indent=1) if as_json else race_table(races)
+    OUT.print(shown, soft_wrap=as_json)
 
 
 def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:

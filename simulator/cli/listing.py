@@ -31,31 +31,31 @@ def listing(kind: str, width: int = _WIDE) -> Table:
         kind: one of ``KINDS``.
         width: of the terminal.
     """
-    found = Table(box=box.SIMPLE_HEAD, title=kind, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=kind, title_justify="left", title_style="bold", pad_edge=False)
     rows = Table()
     KINDS[kind](rows)
     headers, cells = [str(column.header) for column in rows.columns], [list(column.cells) for column in rows.columns]
     narrow = width < _WIDE and len(headers) > 2
     for header in headers[:2] if narrow else headers:
-        found.add_column(header, style="bold" if header == "name" else "", no_wrap=header == "name")
+        table.add_column(header, style="bold" if header == "name" else "", no_wrap=header == "name")
     for name, text, *facts in zip(*cells, strict=True):
         if narrow:
             said = [f"{head}: {fact}" for head, fact in zip(headers[2:], facts, strict=True) if fact != "-"]
-            found.add_row(name, f"{text}\n{'; '.join(said)}" if said else text)
+            table.add_row(name, f"{text}\n{'; '.join(said)}" if said else text)
         else:
-            found.add_row(name, text, *facts)
-    return found
+            table.add_row(name, text, *facts)
+    return table
 
 
-def _scenarios(found: Table) -> None:
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it shows")
+def _scenarios(table: Table) -> None:
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it shows")
     for file in sorted(
         resources.files("palimpsest.simulator.scenario").joinpath("shipped").iterdir(), key=lambda file: file.name
     ):
         if file.name.endswith(".toml"):
             text = file.read_text(encoding="utf-8")
-            found.add_row(file.name.removesuffix(".toml"), _first_comment(text) or tomllib.loads(text)["name"])
+            table.add_row(file.name.removesuffix(".toml"), _first_comment(text) or tomllib.loads(text)["name"])
 
 
 def _first_comment(text: str) -> str:
@@ -67,19 +67,19 @@ def _first_comment(text: str) -> str:
     return " ".join([sentences[0], *more])
 
 
-def _datasets(found: Table) -> None:
+def _datasets(table: Table) -> None:
     from palimpsest.simulator.world.data.datasets import MNIST_LIKE
     from palimpsest.simulator.world.data.sources import CARDS, cards
 
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it is")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it is")
     for name, card in cards().items():
-        found.add_row(name, card.summary if name in CARDS else _of_a_package(card))
-    found.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
-    found.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
-    found.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
-    found.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
-    found.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
+        table.add_row(name, card.summary if name in CARDS else _of_a_package(card))
+    table.add_row(MNIST_LIKE, "any number of clients, whose digits are made where they are read")
+    table.add_row("path/to/file.csv, .tsv, .parquet", "your own table: data.columns says which column is what")
+    table.add_row("hub:owner/name", "images of the Hugging Face hub: splits train and test, columns image and label")
+    table.add_row("path/to/folder", "your own images, PNG or JPEG: a folder a class, maybe within train and test")
+    table.add_row("path/to/file.npz", "your own: x, y, and optionally client, split, class_names, feature_names")
 
 
 def _of_a_package(card: "SourceCard") -> str:
@@ -91,68 +91,68 @@ def _of_a_package(card: "SourceCard") -> str:
     return card.summary
 
 
-def _models(found: Table) -> None:
+def _models(table: Table) -> None:
     from palimpsest.simulator.world.models.kinds import model_card, names
     from palimpsest.simulator.world.models.stepping import stepping_of
 
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it is")
-    found.add_column("its options")
-    found.add_column("clients are stepped")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("its options")
+    table.add_column("clients are stepped")
     for name in names():
         try:
             card = model_card(name)
         except ModelError as error:  # what another package breaks hides nothing else
-            found.add_row(name, f"cannot be used: {error}", "-", "-")
+            table.add_row(name, f"cannot be used: {error}", "-", "-")
             continue
         options = [f"{key} = {value}" for key, value in card.options().model_dump().items()]
-        found.add_row(name, card.summary, ", ".join(options) or "-", stepping_of(name))
+        table.add_row(name, card.summary, ", ".join(options) or "-", stepping_of(name))
 
 
-def _methods(group: "Group", found: Table) -> None:
+def _methods(group: "Group", table: Table) -> None:
     """Name, summary and source, what it works on and needs, what it promises; why, of one that cannot be used."""
     from palimpsest.simulator.scenario.errors import ScenarioError
     from palimpsest.simulator.scenario.registry import card as card_of
     from palimpsest.simulator.scenario.registry import names
 
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it does", min_width=30)
-    found.add_column("works on", min_width=9)
-    found.add_column("needs", min_width=8)
-    found.add_column("promises", min_width=8)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it does", min_width=30)
+    table.add_column("works on", min_width=9)
+    table.add_column("needs", min_width=8)
+    table.add_column("promises", min_width=8)
     for name in names(group):
         try:
             card = card_of(group, name)
         except ScenarioError as error:
-            found.add_row(name, f"cannot be used: {error}", "-", "-", "-")
+            table.add_row(name, f"cannot be used: {error}", "-", "-", "-")
             continue
         summary = f"{card.summary} ({card.source})" if card.source else card.summary
         levels = () if set(card.levels) == set(get_args(Level)) else card.levels
         works_on = ", ".join([*levels, *card.models, *card.traits, *card.algorithms]) or "everything"
-        found.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
+        table.add_row(name, summary, works_on, ", ".join(card.needs) or "-", card.promises)
 
 
-def _measures(found: Table) -> None:
+def _measures(table: Table) -> None:
     from palimpsest.simulator.attack_metrics.measures import cards as of_reconstructions
     from palimpsest.simulator.unlearning_metrics.measures import cards as of_models
 
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it measures")
-    found.add_column("of", no_wrap=True)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it measures")
+    table.add_column("of", no_wrap=True)
     for name, card in of_reconstructions().items():
-        found.add_row(name, card.summary, "reconstructions")
+        table.add_row(name, card.summary, "reconstructions")
     for name, measure in of_models().items():
-        found.add_row(name, measure.summary, "unlearned models")
+        table.add_row(name, measure.summary, "unlearned models")
 
 
-def _figures(found: Table) -> None:
+def _figures(table: Table) -> None:
     from palimpsest.simulator.figures import cards
 
-    found.add_column("name", style="bold", no_wrap=True)
-    found.add_column("what it shows")
-    found.add_column("drawn where there are")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it shows")
+    table.add_column("drawn where there are")
     for name, card in cards().items():
-        found.add_row(name, card.summary, card.applies)
+        table.add_row(name, card.summary, card.applies)
 
 
 KINDS: dict[str, Callable[[Table], None]] = {

@@ -19,7 +19,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
-from palimpsest.simulator.experiment.progress import Shown  # isort: skip
+from palimpsest.simulator.experiment.progress import ProgressDisplay  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def run(
         from palimpsest.simulator.results.run_directory import unused_directory
 
         directory = out or unused_directory(loaded.name)
-        with recoverable(directory), Shown(ERR) as shown:
+        with recoverable(directory), ProgressDisplay(ERR) as shown:
             from palimpsest.simulator.experiment import runner
 
             result = runner.run(loaded, directory, shown)
@@ -101,7 +101,7 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run th
 
     if not RunDirectory(directory).scenario_file.is_file():
         fail(f"{directory} holds no run to resume: it has no scenario.toml")
-    with input_errors(), recoverable(directory), Shown(ERR) as shown:
+    with input_errors(), recoverable(directory), ProgressDisplay(ERR) as shown:
         from palimpsest.simulator.experiment import runner
 
         result = runner.resume(directory, shown)
@@ -177,10 +177,10 @@ def report(
             fail("there is no finished run under runs/; name a run's directory")
         run = RunDirectory(place)
         if not track or run.is_finished:
-            found = RunFiles.open(place)
-            _draw(found)
+            files = RunFiles.open(place)
+            _draw(files)
             if html is not None:
-                OUT.print(f"written: {_written_page(found, html)}", soft_wrap=True)
+                OUT.print(f"written: {_written_page(files, html)}", soft_wrap=True)
         if track:
             _track(run)
 

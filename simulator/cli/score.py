@@ -29,8 +29,8 @@ def score(
         from palimpsest.simulator.experiment import added_attack
         from palimpsest.simulator.scenario.options import keyed
 
-        found, tracked = added_attack.score(directory, {**keyed("--set", set_ or ()), "kind": attack})
-    OUT.print(result_table(found))
+        scored, tracked = added_attack.score(directory, {**keyed("--set", set_ or ()), "kind": attack})
+    OUT.print(result_table(scored))
     OUT.print(f"added {attack} to {directory}", markup=False, soft_wrap=True)
     OUT.print(tracked.message, markup=False, soft_wrap=True)
     if not tracked.ok:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.challenge import pose
-from palimpsest.simulator.attack_metrics.score import Mark, mark
+from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import attack
 from palimpsest.simulator.experiment.request_rows import with_attack
 from palimpsest.simulator.experiment.secrecy import check_kept, check_same
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm, plan
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.results import comparison
 from palimpsest.simulator.results.arm_files import ArmFiles, Records
 from palimpsest.simulator.results.provenance import versions
@@ -63,10 +63,10 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
     with one_thread():
         for prefix in plan(scenario).prefixes:
             arms = [arm for arm in prefix.arms if any(method.kind == kind for method in arm.attacks)]
-            ground = Groundwork.of(scenario, prefix, cache_directory() / "populations") if arms else None
+            preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations") if arms else None
             for arm in arms:
-                assert ground is not None  # there are arms
-                added += _add(run.directory.arm(arm.id), arm, kind, ground)
+                assert preparation is not None  # there are arms
+                added += _add(run.directory.arm(arm.id), arm, kind, preparation)
     if not added:
         raise ScenarioError(f"{path}: no arm completed a deletion that {kind!r} could be scored on")
     run.directory.note_attack({"attack": resolve("attack", "--attack", entry), "versions": versions()})
@@ -87,7 +87,7 @@ def _with_attack(run: RunFiles, entry: Entry) -> Scenario:
     return scenario_from_dict(content | {"attack": [*others, entry | narrowed]})
 
 
-def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
+def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining) -> int:
     """Attack one arm, and write what was found into its files; 0 where it completed no deletion."""
     result, truth = files.result(), files.truth()
     if truth is None or not result.requests_completed:
@@ -97,7 +97,9 @@ def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     if kind not in attacked.answers:
         raise ScenarioError(f"{arm.id}: {attacked.failures.get(kind, 'the attack did not answer')}")
     answers = attacked.answers
-    marked = mark(kind, answers[kind], material_of(files, truth, result, arm, ground, "challenge" in method.card.needs))
+    marked = score_answer(
+        kind, answers[kind], material_of(files, truth, result, arm, preparation, "challenge" in method.card.needs)
+    )
     files.add_answers(answers)
     files.write_scores(_scores(files.scores(), marked, kind))
     attacks = {**result.to_json()["attacks"], kind: marked.figures}
@@ -108,13 +110,13 @@ def _add(files: ArmFiles, arm: Arm, kind: str, ground: Groundwork) -> int:
     return 1
 
 
-def _scores(before: pd.DataFrame | None, marked: Mark, kind: str) -> pd.DataFrame:
+def _scores(before: pd.DataFrame | None, marked: AttackScore, kind: str) -> pd.DataFrame:
     kept = [] if before is None else [before[before["attack"] != kind]]
     return pd.concat([*kept, marked.frame], ignore_index=True)
 
 
 def material_of(
-    files: ArmFiles, truth: Records, result: ArmResult, arm: Arm, ground: Groundwork, challenged: bool
+    files: ArmFiles, truth: Records, result: ArmResult, arm: Arm, preparation: PreparedTraining, challenged: bool
 ) -> Material:
     """What the answers are scored against: the deleted records, the whole public sample, and held-out records.
 
@@ -123,13 +125,13 @@ def material_of(
         truth: its deleted records.
         result: what was found of it.
         arm: as it was planned.
-        ground: its training.
+        preparation: its training.
         challenged: whether the solution of its challenge is wanted too.
 
     Raises:
         ScenarioError: the challenge cannot be posed again.
     """
-    population = ground.population
+    population = preparation.population
     known = PublicKnowledge.open(files.transcript / "knowledge.json")
     whole = replace(known, x=np.asarray(population.public_x, np.float64), y=np.asarray(population.public_y))
     truths = [
@@ -137,12 +139,12 @@ def material_of(
         for case in np.unique(truth.case)
         if len(rows := truth.of_case(int(case)))
     ]
-    status = _status(known, result, arm, ground) if challenged else None
+    status = _status(known, result, arm, preparation) if challenged else None
     held_out = np.asarray(population.test_x, dtype=np.float64)
     return Material(truths, whole, held_out, status, arm.entropy)
 
 
-def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundwork) -> NDArray[np.int64]:
+def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, preparation: PreparedTraining) -> NDArray[np.int64]:
     """The solution of the challenge that lies beside the transcript: posed again, and compared."""
     if result.requests_completed != result.requests_made:
         raise ScenarioError(
@@ -151,7 +153,7 @@ def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundw
         )
     forgotten: dict[int, tuple[int, ...]] = {}
     processed = []
-    for request in ground.requests:
+    for request in preparation.requests:
         base = forgotten if arm.setting.deletion.pattern == "sequential" else {}
         forgotten = {
             client: tuple(sorted({*base.get(client, ()), *request.forget.get(client, ())}))
@@ -159,7 +161,7 @@ def _status(known: PublicKnowledge, result: ArmResult, arm: Arm, ground: Groundw
         }
         case = UnlearningCase(branch_of(request), request, forgotten, request.round, {})
         processed.append(Processed(case, 0, 0, {}, {}))
-    posed = pose(processed, ground.population, arm.entropy)
+    posed = pose(processed, preparation.population, arm.entropy)
     asked = known.challenge
     if asked is None or not _same(posed.challenge.x, asked.x):
         raise ScenarioError(

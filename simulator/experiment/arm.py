@@ -38,6 +38,6 @@ def _write(files: ArmFiles, inputs: ArmInputs, served: Served, attacked: Attacke
     files.write_answers(attacked.answers)
     if served.processed:
         files.write_truth(assessed.truth)
-        files.write_model(inputs.trunk.ground.setup.spec, served.processed[0].released)
+        files.write_model(inputs.shared.preparation.setup.spec, served.processed[0].released)
         files.write_forgetting(assessed.forgetting)
     files.write_rounds(assessed.rounds)

@@ -11,7 +11,7 @@ from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
-from palimpsest.simulator.attack_metrics.score import Mark, mark
+from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.knowledge import conditions
@@ -31,7 +31,7 @@ from palimpsest.simulator.world.seeding import generator
 
 
 @dataclass(frozen=True)
-class Worth:
+class Evaluation:
     """What an arm's models are worth beside retrained ones.
 
     Attributes:
@@ -83,13 +83,13 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
     Raises:
         ValueError: answers are missing, or are no answers to these cases.
     """
-    trunk, processed = inputs.trunk, served.processed
+    shared, processed = inputs.shared, served.processed
     public = public_of(inputs, granted)
     marks = _marks(inputs, processed, attacked, public, granted)
     worth = _worth(inputs, processed)
     entry = {
         **_identity(inputs),
-        "requests_made": len(trunk.ground.requests),
+        "requests_made": len(shared.preparation.requests),
         "requests_completed": len(processed),
         "requests": request_rows(inputs, served, worth.rows, marks),
         "transcript_digest": digest,
@@ -101,8 +101,8 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         "cost": cost(
             served.costs,
             served.seconds,
-            trunk.history.record.stored_for(inputs.arm.unlearning.card.needs),
-            trunk.reference,
+            shared.history.record.stored_for(inputs.arm.unlearning.card.needs),
+            shared.reference,
             worth.utilities,
         ),
     }
@@ -113,9 +113,9 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
 
 def _curve(inputs: ArmInputs, served: Served) -> list[dict[str, Any]]:
     """A line for each model: of the training, as far as the arm's server came with it, and of the server's own."""
-    keys, rounds = ("round", "phase", "step", "utility", "loss", "update_norm", "epsilon"), inputs.trunk.rounds
+    keys, rounds = ("round", "phase", "step", "utility", "loss", "update_norm", "epsilon"), inputs.shared.rounds
     if inputs.arm.setting.deletion.pattern == "sequential":
-        first = min(request.round for request in inputs.trunk.ground.requests)
+        first = min(request.round for request in inputs.shared.preparation.requests)
         rounds = [done for done in rounds if done.round <= first]
     told: list[tuple[RoundDone, dict[str, int]]] = [(done, {}) for done in rounds]
     told += [(done, {} if done.request is None else {"request": done.request + 1}) for done in served.life]
@@ -126,20 +126,20 @@ def _curve(inputs: ArmInputs, served: Served) -> list[dict[str, Any]]:
 
 def _identity(inputs: ArmInputs) -> dict[str, Any]:
     """Which arm this is, and under which conditions it was attacked."""
-    arm, ground = inputs.arm, inputs.trunk.ground
+    arm, preparation = inputs.arm, inputs.shared.preparation
     return {
         "arm": arm.id,
         "variant": arm.setting.variant,
         "unlearning": arm.unlearning.model_dump(mode="json"),
         "defense": arm.defense.model_dump(mode="json"),
         "seed": arm.seed,
-        "data": _data(ground.population),
+        "data": _data(preparation.population),
         "deletion": {
             "level": arm.setting.deletion.level,
-            "records": max(r.size for r in ground.requests),
+            "records": max(r.size for r in preparation.requests),
             "pattern": arm.setting.deletion.pattern,
         },
-        "conditions": conditions(arm, ground),
+        "conditions": conditions(arm, preparation),
     }
 
 
@@ -154,19 +154,19 @@ def _data(population: AbstractPopulation) -> dict[str, Any]:
 
 def _marks(
     inputs: ArmInputs, processed: Sequence[Processed], attacked: Attacked, public: PublicKnowledge, granted: Granted
-) -> dict[str, Mark]:
+) -> dict[str, AttackScore]:
     """Each attack's scores, by its kind."""
     truths = []
     for case, p in enumerate(processed):
         x, y = inputs.forgotten(p)
         truths.append(Truth(case, x.astype(np.float64), y.astype(np.float64)))
-    candidates = np.asarray(inputs.trunk.ground.population.test_x, dtype=np.float64)
+    candidates = np.asarray(inputs.shared.preparation.population.test_x, dtype=np.float64)
     status = None if granted.posed is None else granted.posed.status
     material = Material(truths, public, candidates, status, inputs.arm.entropy)
-    return {kind: mark(kind, answer, material) for kind, answer in attacked.answers.items()}
+    return {kind: score_answer(kind, answer, material) for kind, answer in attacked.answers.items()}
 
 
-def _attacks(marks: Mapping[str, Mark], seed: int) -> dict[str, Mapping[str, Any]]:
+def _attacks(marks: Mapping[str, AttackScore], seed: int) -> dict[str, Mapping[str, Any]]:
     """Each attack's figures, those beside answers that read no model included."""
     beside = gains({kind: marked.frame for kind, marked in marks.items()}, generator(seed, "gains"))
     return {kind: {**marked.figures, **beside.get(kind, {})} for kind, marked in marks.items()}
@@ -184,47 +184,49 @@ def _truth(inputs: ArmInputs, processed: Sequence[Processed]) -> dict[str, Array
     }
 
 
-def _worth(inputs: ArmInputs, processed: Sequence[Processed]) -> Worth:
+def _worth(inputs: ArmInputs, processed: Sequence[Processed]) -> Evaluation:
     """Utility and forgetting beside the hidden retrainings, and the rows behind them."""
-    trunk, unlearner = inputs.trunk, inputs.arm.unlearning
-    reference = trunk.reference
+    shared, unlearner = inputs.shared, inputs.arm.unlearning
+    reference = shared.reference
     ended = [Ended(p.case, p.released, reference.of(p.case.request.index)) for p in processed]
     chain = inputs.arm.setting.deletion.pattern == "sequential"
-    entry, rows = trunk.yardstick.worth(ended, chain)
+    entry, rows = shared.evaluator.worth(ended, chain)
     entry["forgetting"]["exact"] = unlearner.card.promises == "exact"
     if entry["forgetting"]["exact"]:
         entry["forgetting"]["exact_for_adaptive_requests"] = unlearner.card.stays_exact(unlearner)
     if not processed:
-        return Worth(entry, pd.DataFrame())
+        return Evaluation(entry, pd.DataFrame())
     models = {p.case.request.index: p.released for p in processed}
     most = inputs.scenario.evaluation.relearning
-    rounds = trunk.relearn(inputs.arm.id, [p.case for p in processed], models, most)
+    rounds = shared.relearn(inputs.arm.id, [p.case for p in processed], models, most)
     entry["forgetting"] |= relearned(rounds, reference.relearning, most)
-    return Worth(entry, rows)
+    return Evaluation(entry, rows)
 
 
 def _privacy(inputs: ArmInputs, served: Served) -> dict[str, Any]:
     """What differential privacy was spent; that noise came from the operating system is said where it did."""
-    setup = inputs.trunk.ground.setup
-    entry = privacy_entry(served.account, inputs.treasurer, served.processed)
+    setup = inputs.shared.preparation.setup
+    entry = privacy_entry(served.account, inputs.privacy_budget, served.processed)
     if setup.private:
         entry["noise"] = "system: this run cannot be repeated" if setup.secure_noise else "seeded"
         entry["amplified_by_client_sampling"] = setup.amplified and served.account.unit == "client"
     return entry
 
 
-def _bounds(inputs: ArmInputs, served: Served, marks: Mapping[str, Mark], knowledge: PublicKnowledge) -> dict[str, Any]:
+def _bounds(
+    inputs: ArmInputs, served: Served, marks: Mapping[str, AttackScore], knowledge: PublicKnowledge
+) -> dict[str, Any]:
     """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
     if not served.processed or inputs.arm.setting.adversary.knows:
         return {}
-    ground = inputs.trunk.ground
-    public = np.asarray(ground.population.public_x, dtype=np.float64)
-    solved = ground.setup.plan.algorithm in ("lbfgs", "closed-form")
+    preparation = inputs.shared.preparation
+    public = np.asarray(preparation.population.public_x, dtype=np.float64)
+    solved = preparation.setup.plan.algorithm in ("lbfgs", "closed-form")
     spans = spans_of(served.account, served.processed, solved)
     scores = {kind: marked.frame for kind, marked in marks.items()}
     comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
-    setting, rng = ground.setting, generator(inputs.arm.seed, "bounds")
-    strata = strata_of(setting.deletion, ground.population, alike=setting.data.partition.scheme == "iid")
+    setting, rng = preparation.setting, generator(inputs.arm.seed, "bounds")
+    strata = strata_of(setting.deletion, preparation.population, alike=setting.data.partition.scheme == "iid")
     return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng, strata)}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from palimpsest.attacks.session import Answer
-from palimpsest.simulator.attack_metrics.challenge import Posed, pose
+from palimpsest.simulator.attack_metrics.challenge import ChallengeWithAnswers, pose
 from palimpsest.simulator.experiment.attackers import run_attacks
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.knowledge import knowledge_of
@@ -26,7 +26,7 @@ class Granted:
     """
 
     knowledge: PublicKnowledge
-    posed: Posed | None
+    posed: ChallengeWithAnswers | None
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Attacked:
 
 def grant(inputs: ArmInputs, served: Served) -> Granted:
     """What the adversary may know, and no more."""
-    arm, ground, processed = inputs.arm, inputs.trunk.ground, served.processed
+    arm, preparation, processed = inputs.arm, inputs.shared.preparation, served.processed
     labels = [inputs.forgotten(p)[1] for p in processed]
     posed = None
     if processed and any("challenge" in attack.card.needs for attack in arm.attacks):
-        posed = pose(processed, ground.population, arm.entropy)
-    known = knowledge_of(inputs.scenario.name, arm, ground, processed, labels)
+        posed = pose(processed, preparation.population, arm.entropy)
+    known = knowledge_of(inputs.scenario.name, arm, preparation, processed, labels)
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
 
 
@@ -64,6 +64,6 @@ def attack(transcript: Path, attacks: Sequence[Attack]) -> Attacked:
 
 def public_of(inputs: ArmInputs, granted: Granted) -> PublicKnowledge:
     """The same facts with the whole public sample: scores are centred by its mean, whatever the adversary holds."""
-    population = inputs.trunk.ground.population
+    population = inputs.shared.preparation.population
     x, y = np.asarray(population.public_x, np.float64), np.asarray(population.public_y)
     return replace(granted.knowledge, x=x, y=y)

@@ -95,11 +95,11 @@ def run_attacks(
     answers: dict[str, Answer] = {}
     failures: dict[str, str] = {}
     for kind, parts in said.items():
-        found = [part for part in parts if isinstance(part, Answer)]
-        if len(found) < len(parts):
+        read = [part for part in parts if isinstance(part, Answer)]
+        if len(read) < len(parts):
             failures[kind] = next(part for part in parts if isinstance(part, str))
         else:
-            answers[kind] = found[0] if len(found) == 1 else joined(found)
+            answers[kind] = read[0] if len(read) == 1 else joined(read)
     return answers, failures
 
 

@@ -61,14 +61,14 @@ class Broadcast:
     @cached_property
     def _missed(self) -> range:
         """Rounds of training that the adversary does not hear: the last before the last request."""
-        last = max((request.round for request in self.inputs.trunk.ground.requests), default=0)
+        last = max((request.round for request in self.inputs.shared.preparation.requests), default=0)
         return range(last - self.inputs.arm.setting.adversary.missed_rounds + 1, last + 1)
 
     @cached_property
     def _followed(self) -> bool:
         """Whether there is one model at a time, so that the server's life is one line: each model is measured then."""
         sequential = self.inputs.arm.setting.deletion.pattern == "sequential"
-        return sequential or len(self.inputs.trunk.ground.requests) == 1
+        return sequential or len(self.inputs.shared.preparation.requests) == 1
 
     def __call__(self, release: Release, parent: int | None) -> tuple[int, Params]:
         """Publish one release; return its id in the transcript, and the model as broadcast."""
@@ -155,7 +155,7 @@ class Broadcast:
         return int((sizes > 0).sum()) - emptied
 
     def _name(self, request: DeletionRequest) -> str:
-        names = self.inputs.trunk.ground.population.schema.site_names
+        names = self.inputs.shared.preparation.population.schema.site_names
         asking = list(request.forget)
         said = ", ".join(names[client] if names else f"client {client}" for client in asking[:_NAMED])
         return said + (f" and {len(asking) - _NAMED} more" if len(asking) > _NAMED else "")
@@ -163,14 +163,14 @@ class Broadcast:
     @cached_property
     def _shared(self) -> set[int]:
         """Identities of the shared training's releases, which were told of when they came."""
-        return {id(release) for release in self.inputs.trunk.history.record.releases}
+        return {id(release) for release in self.inputs.shared.history.record.releases}
 
     def _made(self, release: Release, phase: Phase, request: int | None) -> None:
         """Tell of a model of the arm's own; one model is measured at a time, alternatives are not."""
         self._step += phase != "working"
         if id(release) in self._shared:
             return
-        training, arm = self.inputs.trunk.ground.label, self.inputs.arm.id
+        training, arm = self.inputs.shared.preparation.label, self.inputs.arm.id
         done = RoundDone(training, arm, release.branch, release.round, phase, time.perf_counter() - self._began)
         if self._followed:
             utility, loss = self._judged(release.params)
@@ -182,11 +182,11 @@ class Broadcast:
     def _epsilon(self, release: Release) -> float | None:
         """The highest epsilon of any unit by now; None without privacy."""
         account = self.history.record.setup.account
-        return None if account.unit is None else self.inputs.treasurer.meter.highest(account, [release.branch])
+        return None if account.unit is None else self.inputs.privacy_budget.meter.highest(account, [release.branch])
 
     def _judged(self, model: Params) -> tuple[float | None, float | None]:
         """Utility and mean loss on the test records; None where there are none."""
-        if (judge := self.inputs.trunk.judge) is None:
+        if (utility_evaluator := self.inputs.shared.utility_evaluator) is None:
             return None, None
-        judged = judge([model])
+        judged = utility_evaluator([model])
         return float(judged.utility[0]), float(judged.losses.mean())

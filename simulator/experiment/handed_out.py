@@ -11,13 +11,13 @@ from pydantic import TypeAdapter
 
 from palimpsest.attacks.cost import Cost
 from palimpsest.attacks.session import Answer
-from palimpsest.simulator.attack_metrics.score import mark
+from palimpsest.simulator.attack_metrics.score import score_answer
 from palimpsest.simulator.experiment.added_attack import material_of
 from palimpsest.simulator.experiment.foreign_answers import read_answers
 from palimpsest.simulator.experiment.secrecy import check_kept, check_same
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.scenario.errors import ScenarioError
@@ -114,15 +114,15 @@ def score_answers(path: Path, name: str, answers: Path) -> dict[str, dict[str, A
     assert truth is not None  # or it would not have been handed out
     found = {}
     with one_thread():
-        ground = Groundwork.of(scenario, prefix, cache_directory() / "populations")
-        whole = material_of(files, truth, files.result(), arm, ground, known.challenge is not None)
+        preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations")
+        whole = material_of(files, truth, files.result(), arm, preparation, known.challenge is not None)
         chosen = sorted(piece.cases)
         status = None if whole.status is None else whole.status[chosen]
         material = replace(whole, truths=[whole.truths[case] for case in chosen], status=status)
         for kind, guesses in given.items():
             placed: list[Any] = [replace(guess, case=piece.cases[guess.case]) for guess in guesses]
             placed.sort(key=lambda guess: guess.case)
-            figures = mark(kind, Answer(placed, Cost(0.0)), material).figures
+            figures = score_answer(kind, Answer(placed, Cost(0.0)), material).figures
             found[kind] = {figure: value for figure, value in figures.items() if figure not in _MEASURED}
     return found
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from palimpsest.server.session import Processed
 from palimpsest.simulator.planning.plan import Arm
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.public_sample import sample
 from palimpsest.simulator.planning.setup import penalty
 from palimpsest.simulator.scenario.adversary import SERVER_TIERS
@@ -17,18 +17,18 @@ from palimpsest.simulator.world.records import Array
 
 
 def knowledge_of(
-    name: str, arm: Arm, ground: Groundwork, processed: Sequence[Processed], labels: Sequence[Array]
+    name: str, arm: Arm, preparation: PreparedTraining, processed: Sequence[Processed], labels: Sequence[Array]
 ) -> PublicKnowledge:
     """The public facts and the adversary's sample of one arm.
 
     Args:
         name: of the scenario.
         arm: which combination.
-        ground: its data and training.
+        preparation: its data and training.
         processed: the deletions.
         labels: classes or targets of each one's records; ground truth, of which only what is granted goes in.
     """
-    adversary, population, setup = arm.setting.adversary, ground.population, ground.setup
+    adversary, population, setup = arm.setting.adversary, preparation.population, preparation.setup
     n = max(1, round(population.records * adversary.n_factor))
     operator, step = arm.unlearning.public_rule()
     facts = Facts(
@@ -65,33 +65,33 @@ def _view(setting: Setting, processed: Processed, y: Array) -> CaseView:
     )
 
 
-def conditions(arm: Arm, ground: Groundwork) -> dict[str, Any]:
+def conditions(arm: Arm, preparation: PreparedTraining) -> dict[str, Any]:
     """What an attack's success depends on, for ``results.json``: the setting, and what the adversary is granted of it.
 
     What does not apply is absent: coupling of a rule without one, the gradient norm at which only an optimiser stops.
     """
     setting, adversary = arm.setting, arm.setting.adversary
     training, solved = setting.training, setting.training.algorithm in ("lbfgs", "closed-form")
-    found: dict[str, Any] = {
+    depends_on: dict[str, Any] = {
         "model": setting.model.kind,
         "features": 0 if setting.model.features is None else setting.model.features.dimension,
         "algorithm": training.algorithm,
-        "lambda": penalty(setting, ground.population.records),
+        "lambda": penalty(setting, preparation.population.records),
         "records_per_request": setting.deletion.records_per_request,
         "pattern": setting.deletion.pattern,
-        "public_records": adversary.public_records or len(ground.population.public_x),
-        "public_classes": len(adversary.public_classes) or ground.population.schema.outputs,
+        "public_records": adversary.public_records or len(preparation.population.public_x),
+        "public_classes": len(adversary.public_classes) or preparation.population.schema.outputs,
         "public_noise": adversary.public_noise,
         "public_source": " ".join([adversary.public_source, *map(str, adversary.public_sites)]).strip(),
         "n_factor": adversary.n_factor,
         "round_to": adversary.round_to,
     }
     if adversary.sees != "releases":
-        found["sees"] = adversary.sees
+        depends_on["sees"] = adversary.sees
     if not solved:
-        found |= {"rounds": training.rounds, "local_epochs": training.local_epochs}
-        found |= {"rounds_between": setting.deletion.rounds_between, "missed_rounds": adversary.missed_rounds}
+        depends_on |= {"rounds": training.rounds, "local_epochs": training.local_epochs}
+        depends_on |= {"rounds_between": setting.deletion.rounds_between, "missed_rounds": adversary.missed_rounds}
     if training.algorithm == "lbfgs":
-        found["gradient_norm"] = training.stop.gradient_norm
+        depends_on["gradient_norm"] = training.stop.gradient_norm
     coupling = arm.unlearning.model_dump(mode="json").get("coupling")
-    return found | ({} if coupling is None or solved else {"coupling": coupling})
+    return depends_on | ({} if coupling is None or solved else {"coupling": coupling})

@@ -38,7 +38,7 @@ def shown(wanted: bool | None) -> AbstractContextManager[Observer | None]:
     if _in_notebook():
         return InNotebook()
     if wanted or sys.stderr.isatty():
-        return Shown(Console(stderr=True, highlight=False))
+        return ProgressDisplay(Console(stderr=True, highlight=False))
     return nullcontext(None)
 
 
@@ -133,7 +133,7 @@ class Staged(Silent):
         raise NotImplementedError
 
 
-class Shown(Staged):
+class ProgressDisplay(Staged):
     """Progress bars with the time that passed and that is left on a terminal, one line a finished stage elsewhere.
 
     Everything goes to the console given, which should write to stderr: stdout is for results.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from palimpsest.simulator.attack_metrics.score import Mark
+from palimpsest.simulator.attack_metrics.score import AttackScore
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.served import Served
 from palimpsest.simulator.results.requests import RequestResult
@@ -19,18 +19,18 @@ _KEYS = ("request", "model", "retraining", "records")
 
 
 def request_rows(
-    inputs: ArmInputs, served: Served, measured: pd.DataFrame, marks: Mapping[str, Mark]
+    inputs: ArmInputs, served: Served, measured: pd.DataFrame, marks: Mapping[str, AttackScore]
 ) -> list[dict[str, Any]]:
     """What ``RequestResult`` says of every request of an arm, in the scenario's order.
 
     Args:
         inputs: of the arm.
         served: what its server did.
-        measured: a row for each request and model, as ``Yardstick.worth`` returns them.
+        measured: a row for each request and model, as ``UnlearningEvaluator.worth`` returns them.
         marks: of each attack.
     """
     cases = {processed.case.request.index: case for case, processed in enumerate(served.processed)}
-    rejoined = {request.index: request.rejoin for request in inputs.trunk.ground.requests}
+    rejoined = {request.index: request.rejoin for request in inputs.shared.preparation.requests}
     by_request = {} if measured.empty else dict(iter(measured.groupby("request")))
     return [
         _row(done, cases.get(done.request), rejoined.get(done.request), by_request.get(done.request), marks)
@@ -38,7 +38,7 @@ def request_rows(
     ]
 
 
-def with_attack(rows: Sequence[RequestResult], kind: str, marked: Mark) -> list[dict[str, Any]]:
+def with_attack(rows: Sequence[RequestResult], kind: str, marked: AttackScore) -> list[dict[str, Any]]:
     """The rows with what one more attack got out of them."""
     found = []
     for row in rows:
@@ -50,7 +50,11 @@ def with_attack(rows: Sequence[RequestResult], kind: str, marked: Mark) -> list[
 
 
 def _row(
-    done: RequestDone, case: int | None, rejoined: int | None, measured: pd.DataFrame | None, marks: Mapping[str, Mark]
+    done: RequestDone,
+    case: int | None,
+    rejoined: int | None,
+    measured: pd.DataFrame | None,
+    marks: Mapping[str, AttackScore],
 ) -> dict[str, Any]:
     forgetting = {} if measured is None else _forgetting(measured)
     retrained = forgetting.pop("utility_retrained", None)

@@ -22,7 +22,7 @@ from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.cautions import cautions
 from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.previews import describe
 from palimpsest.simulator.results.provenance import git_commit, machine, user, versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
@@ -71,9 +71,9 @@ def run(
     if model is not None:
         loaded = with_model(loaded, model)
     with _watched(progress, observer) as watching:
-        ground = prepare(loaded)
+        preparation = prepare(loaded)
         directory = _new_directory(loaded, None if out is None else Path(out))
-        return _run_in(directory, loaded, ground, Observers.of(directory.path, watching))
+        return _run_in(directory, loaded, preparation, Observers.of(directory.path, watching))
 
 
 def resume(
@@ -117,15 +117,15 @@ def _watched(progress: bool | None, observer: Observer | None) -> Iterator[Obser
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
-    ground = prepare(scenario)
+    preparation = prepare(scenario)
     directory = _new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)
-    _write_plan(directory, scenario, ground)
+    _write_plan(directory, scenario, preparation)
     with Live(directory.path, scenario.tracking.uri) as live:
-        return _finish(directory, simulate(scenario, ground, directory.path, grid, observers), observers, live)
+        return _finish(directory, simulate(scenario, preparation, directory.path, grid, observers), observers, live)
 
 
-def prepare(scenario: Scenario) -> list[Groundwork]:
+def prepare(scenario: Scenario) -> list[PreparedTraining]:
     """Load the data of every training and check that the scenario fits them, before anything is started or written.
 
     Raises:
@@ -133,7 +133,7 @@ def prepare(scenario: Scenario) -> list[Groundwork]:
     """
     _check_answers(scenario)
     root = cache_directory() / "populations"
-    return [Groundwork.of(scenario, prefix, root) for prefix in plan(scenario).prefixes]
+    return [PreparedTraining.of(scenario, prefix, root) for prefix in plan(scenario).prefixes]
 
 
 def _check_answers(scenario: Scenario) -> None:
@@ -153,25 +153,29 @@ def _check_answers(scenario: Scenario) -> None:
 
 
 def simulate(
-    scenario: Scenario, ground: Sequence[Groundwork], directory: Path, grid: Grid, observer: Observer | None = None
+    scenario: Scenario,
+    preparation: Sequence[PreparedTraining],
+    directory: Path,
+    grid: Grid,
+    observer: Observer | None = None,
 ) -> RunResults:
     """Run every arm that is not finished yet; write and return ``results.json``.
 
     Args:
         scenario: what to run.
-        ground: what ``prepare`` said of it.
+        preparation: what ``prepare`` said of it.
         directory: path of the run's directory; exists.
         grid: the hosts.
         observer: is told what happens, as it happens.
     """
     outline, place = plan(scenario), RunDirectory(directory.resolve())
     observers = Observers.of(directory, observer)
-    device = _device(scenario, ground[0].federation(grid, "devices"), place, observers)
+    device = _device(scenario, preparation[0].federation(grid, "devices"), place, observers)
     if said := attackers.said_of_confinement():
         observers.noted(Noted(said))
     with one_thread():
         do_all(
-            _left(place, scenario, outline, [replace(base, device=device) for base in ground]),
+            _left(place, scenario, outline, [replace(base, device=device) for base in preparation]),
             grid,
             observers,
         )
@@ -188,36 +192,40 @@ def simulate(
     return results
 
 
-def _left(directory: RunDirectory, scenario: Scenario, outline: Plan, ground: Sequence[Groundwork]) -> list[Task]:
+def _left(
+    directory: RunDirectory, scenario: Scenario, outline: Plan, preparation: Sequence[PreparedTraining]
+) -> list[Task]:
     """The trainings with arms that are not finished."""
     tasks = []
-    for prefix, base in zip(outline.prefixes, ground, strict=True):
+    for prefix, base in zip(outline.prefixes, preparation, strict=True):
         arms = tuple(arm for arm in prefix.arms if not directory.arm(arm.id).is_finished)
         if arms:
             tasks.append(Task(directory, scenario, base, arms))
     return tasks
 
 
-def _run_in(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork], observers: Observers) -> Result:
+def _run_in(
+    directory: RunDirectory, scenario: Scenario, preparation: Sequence[PreparedTraining], observers: Observers
+) -> Result:
     """Open the hosts that the scenario asks for, and run on them."""
     how = scenario.runtime
-    for line in describe((base.setting, base.seed, base.population) for base in ground):
+    for line in describe((base.setting, base.seed, base.population) for base in preparation):
         observers.noted(Noted(line))
-    for line in cautions(scenario.privacy, ((base.setup.defense.parts(), base.setup.sizes) for base in ground)):
+    for line in cautions(scenario.privacy, ((base.setup.defense.parts(), base.setup.sizes) for base in preparation)):
         observers.noted(Noted(line))
-    _write_plan(directory, scenario, ground)
+    _write_plan(directory, scenario, preparation)
     with Live(directory.path, scenario.tracking.uri) as live:
         observers.stage_began(StageBegan("Starting hosts"))
         with open_grid(how.backend, how.hosts, how.ray_address, gpus=how.device != "cpu") as grid:
             _make_ready()
-            results = simulate(scenario, ground, directory.path, grid, observers)
+            results = simulate(scenario, preparation, directory.path, grid, observers)
         return _finish(directory, results, observers, live)
 
 
-def _write_plan(directory: RunDirectory, scenario: Scenario, ground: Sequence[Groundwork]) -> None:
+def _write_plan(directory: RunDirectory, scenario: Scenario, preparation: Sequence[PreparedTraining]) -> None:
     """Write down what is known before anything starts; a run that is resumed keeps what it was begun with."""
     if not directory.plan_file.is_file():
-        about = outline(plan(scenario).prefixes, ground)
+        about = outline(plan(scenario).prefixes, preparation)
         directory.write_plan({**about, "commit": git_commit(), "user": user()})
 
 

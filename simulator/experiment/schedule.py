@@ -18,14 +18,14 @@ from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.observers import Observers, following
-from palimpsest.simulator.experiment.training import Trained, Trunk
+from palimpsest.simulator.experiment.training import PackedTraining, SharedTraining
 from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import Arm
-from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.planning.privacy import EpsilonMeter
 from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario
@@ -39,13 +39,13 @@ class Task:
     Attributes:
         directory: of the run; exists.
         scenario: what the user wrote.
-        ground: of the training.
+        preparation: of the training.
         arms: at least one.
     """
 
     directory: RunDirectory
     scenario: Scenario
-    ground: Groundwork
+    preparation: PreparedTraining
     arms: tuple[Arm, ...]
 
     @property
@@ -60,7 +60,7 @@ class Branch:
 
     task: Task
     arm: Arm
-    trained: Trained
+    trained: PackedTraining
 
 
 def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
@@ -82,10 +82,10 @@ def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
         return
     count, done = sum(len(task.arms) for task in tasks), 0
     for task in tasks:
-        trunk = _train(task, grid, observers, (done, count))
+        shared = _train(task, grid, observers, (done, count))
         for arm in task.arms:
             observers.stage_began(StageBegan(arm.id, arms=(done, count)))
-            _run_arm(task, arm, trunk, observers)
+            _run_arm(task, arm, shared, observers)
             done += 1
         shutil.rmtree(task.scratch, ignore_errors=True)
 
@@ -105,30 +105,32 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
             shutil.rmtree(piece.task.scratch, ignore_errors=True)
 
 
-def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> Trunk:
+def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> SharedTraining:
     """Train, and retrain for comparison."""
-    ground, privacy, began = task.ground, task.scenario.privacy, time.perf_counter()
+    preparation, privacy, began = task.preparation, task.scenario.privacy, time.perf_counter()
     attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
-    trunk = Trunk.of(ground, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch)
-    observers.stage_began(StageBegan(f"Training: {ground.label}", ground.setup.rounds, "rounds", arms))
-    for done in trunk.train(Meter(privacy.delta, privacy.accountant)):
+    shared = SharedTraining.of(
+        preparation, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch
+    )
+    observers.stage_began(StageBegan(f"Training: {preparation.label}", preparation.setup.rounds, "rounds", arms))
+    for done in shared.train(EpsilonMeter(privacy.delta, privacy.accountant)):
         observers.round_done(done)
     if task.scenario.evaluation.retrainings:
-        observers.stage_began(StageBegan(f"Reference retraining: {ground.label}", arms=arms))
-        trunk.retrain_reference(task.scenario.evaluation)
-    observers.training_done(TrainingDone(ground.label, time.perf_counter() - began))
-    return trunk
+        observers.stage_began(StageBegan(f"Reference retraining: {preparation.label}", arms=arms))
+        shared.retrain_reference(task.scenario.evaluation)
+    observers.training_done(TrainingDone(preparation.label, time.perf_counter() - began))
+    return shared
 
 
-def _run_arm(task: Task, arm: Arm, trunk: Trunk, observers: Observers) -> None:
+def _run_arm(task: Task, arm: Arm, shared: SharedTraining, observers: Observers) -> None:
     """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so."""
     began = time.perf_counter()
     transcript = task.directory.arm(arm.id).transcript
     if transcript.exists():
         Ledger(task.directory.ledger, arm.id).write("restarted", None)
         shutil.rmtree(transcript)
-    result = run_arm(task.directory, ArmInputs(task.scenario, arm, trunk), observers)
+    result = run_arm(task.directory, ArmInputs(task.scenario, arm, shared), observers)
     seconds = time.perf_counter() - began
     observers.arm_done(ArmDone(arm.id, result.requests_made, result.requests_completed, seconds))
 
@@ -143,7 +145,7 @@ def _at_work(directory: RunDirectory, how: int) -> IO[str]:
     return file
 
 
-def _alone(piece: Task | Branch) -> Trained | None:
+def _alone(piece: Task | Branch) -> PackedTraining | None:
     """Train, or run one arm of a training; return the training. What happens goes into the run's log of events."""
     task = piece if isinstance(piece, Task) else piece.task
     observers = Observers([EventLog.of(task.directory.path)])
@@ -155,6 +157,6 @@ def _alone(piece: Task | Branch) -> Trained | None:
 
 
 @lru_cache(maxsize=1)
-def _taken_up(trained: Trained) -> Trunk:
+def _taken_up(trained: PackedTraining) -> SharedTraining:
     """The training, kept for the next of its arms: what was measured of it need not be measured again."""
-    return Trunk.taken_up(trained, SerialGrid())
+    return SharedTraining.taken_up(trained, SerialGrid())

@@ -51,9 +51,9 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     Raises:
         RunFailure: the method cannot go on, or a model is not finite.
     """
-    arm, trunk = inputs.arm, inputs.trunk
-    federation = trunk.ground.federation(trunk.grid, arm.id)
-    history = trunk.history.under(_heard(inputs, federation, transcript / MESSAGES))
+    arm, shared = inputs.arm, inputs.shared
+    federation = shared.preparation.federation(shared.grid, arm.id)
+    history = shared.history.under(_heard(inputs, federation, transcript / MESSAGES))
     began = time.perf_counter()
     adversary, deletion = arm.setting.adversary, arm.setting.deletion
     writer = TranscriptWriter(transcript, adversary.knows_bracket, adversary.round_to)
@@ -62,14 +62,14 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
         history=history,
         unlearner=arm.unlearning,
         federation=history.retrainer.federation,
-        ledger=Ledger(ledger, arm.id, trunk.ground.population.schema.site_names),
+        ledger=Ledger(ledger, arm.id, shared.preparation.population.schema.site_names),
         publish=broadcast,
         sequential=deletion.pattern == "sequential",
         rounds_between=deletion.rounds_between,
-        treasurer=inputs.treasurer,
+        privacy_budget=inputs.privacy_budget,
         witness=broadcast,
     )
-    processed = session.serve(trunk.ground.requests)
+    processed = session.serve(shared.preparation.requests)
     seconds = time.perf_counter() - began - broadcast.seconds
     return Served(
         processed=tuple(processed),
@@ -83,8 +83,8 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
 
 def _heard(inputs: ArmInputs, federation: Federation, folder: Path) -> Federation:
     """The arm's clients; where the adversary is the server, their messages follow those of the training."""
-    trunk, arm = inputs.trunk, inputs.arm
-    if trunk.ground.setting.adversary.sees in SERVER_TIERS:
-        rounds = max((request.round for request in trunk.ground.requests), default=0)
-        MessageWriter(folder).begin_with(trunk.messages, rounds)
-    return heard_by_server(trunk.ground, federation, trunk.ground.federation(trunk.grid, arm.id), folder)
+    shared, arm = inputs.shared, inputs.arm
+    if shared.preparation.setting.adversary.sees in SERVER_TIERS:
+        rounds = max((request.round for request in shared.preparation.requests), default=0)
+        MessageWriter(folder).begin_with(shared.messages, rounds)
+    return heard_by_server(shared.preparation, federation, shared.preparation.federation(shared.grid, arm.id), folder)

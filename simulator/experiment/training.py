@@ -14,12 +14,12 @@ from palimpsest.server.shard_store import ShardStore
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid
-from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.planning.privacy import EpsilonMeter
 from palimpsest.simulator.scenario.adversary import SERVER_TIERS
 from palimpsest.simulator.scenario.sections import EvaluationConfig
-from palimpsest.simulator.unlearning_metrics.compare import Yardstick
-from palimpsest.simulator.unlearning_metrics.evaluation import Judge, distance
+from palimpsest.simulator.unlearning_metrics.compare import UnlearningEvaluator
+from palimpsest.simulator.unlearning_metrics.evaluation import UtilityEvaluator, distance
 from palimpsest.simulator.unlearning_metrics.reference import Reference, retrained
 from palimpsest.simulator.unlearning_metrics.relearning import relearn
 from palimpsest.simulator.world.models.model import model_of
@@ -31,12 +31,12 @@ from palimpsest.simulator.world.records import Forget, Params, Release, branch_o
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What is left of a ``Trunk`` between two processes; two of one name are the same.
+class PackedTraining:
+    """What one process leaves of a ``SharedTraining`` for another one; two of one name are the same.
 
     Attributes:
         name: of the training, on this machine.
-        ground: what it is made of.
+        preparation: what it is made of.
         history: without the way to the clients, and without the public sample.
         reference: the hidden retrainings.
         rounds: what was measured of each release.
@@ -44,7 +44,7 @@ class Trained:
     """
 
     name: str
-    ground: Groundwork = field(compare=False)
+    preparation: PreparedTraining = field(compare=False)
     history: History = field(compare=False)
     reference: Reference = field(compare=False)
     rounds: Sequence[RoundDone] = field(compare=False)
@@ -52,11 +52,11 @@ class Trained:
 
 
 @dataclass
-class Trunk:
+class SharedTraining:
     """One training that several arms branch from.
 
     Attributes:
-        ground: what it is made of.
+        preparation: what it is made of.
         grid: Flower's way to the hosts.
         history: what the server keeps, once trained.
         reference: retrainings without a request's records (and those of earlier requests, where sequential).
@@ -64,7 +64,7 @@ class Trunk:
         messages: folder of what clients sent, where the adversary hears it.
     """
 
-    ground: Groundwork
+    preparation: PreparedTraining
     grid: Grid
     history: History
     reference: Reference = field(default_factory=Reference)
@@ -72,36 +72,42 @@ class Trunk:
     messages: Path = Path()
 
     @classmethod
-    def of(cls, ground: Groundwork, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()) -> "Trunk":
+    def of(
+        cls, preparation: PreparedTraining, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()
+    ) -> "SharedTraining":
         """Prepare a training; nothing is sent yet.
 
         Args:
-            ground: what is trained.
+            preparation: what is trained.
             grid: the hosts.
             needs: of the arms' methods; what none of them needs is not kept.
             scratch: for histories that do not fit into memory.
         """
-        federation = heard_by_server(ground, _clients(ground, grid), _clients(ground, grid), scratch / MESSAGES)
+        federation = heard_by_server(
+            preparation, _clients(preparation, grid), _clients(preparation, grid), scratch / MESSAGES
+        )
         updates = UpdateStore(scratch) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
-        shards = ShardStore(scratch / "shards") if ground.setup.plan.shards > 1 else None
-        public = ground.population.public_x
-        history = History.of(ground.setup, federation, updates=updates, public=public, drifts=drifts, shards=shards)
-        return cls(ground, grid, history, messages=scratch / MESSAGES)
+        shards = ShardStore(scratch / "shards") if preparation.setup.plan.shards > 1 else None
+        public = preparation.population.public_x
+        history = History.of(
+            preparation.setup, federation, updates=updates, public=public, drifts=drifts, shards=shards
+        )
+        return cls(preparation, grid, history, messages=scratch / MESSAGES)
 
     @classmethod
-    def taken_up(cls, trained: Trained, grid: Grid) -> "Trunk":
+    def taken_up(cls, trained: PackedTraining, grid: Grid) -> "SharedTraining":
         """A training that is done, before other hosts; nothing is sent yet."""
-        ground = trained.ground
-        history = trained.history.joined(_clients(ground, grid), ground.population.public_x)
-        return cls(ground, grid, history, trained.reference, list(trained.rounds), trained.messages)
+        preparation = trained.preparation
+        history = trained.history.joined(_clients(preparation, grid), preparation.population.public_x)
+        return cls(preparation, grid, history, trained.reference, list(trained.rounds), trained.messages)
 
-    def leave(self, name: str) -> Trained:
+    def leave(self, name: str) -> PackedTraining:
         """What another process needs to take the training up."""
         history = self.history.joined(SilentClients(), None)
-        return Trained(name, self.ground, history, self.reference, self.rounds, self.messages)
+        return PackedTraining(name, self.preparation, history, self.reference, self.rounds, self.messages)
 
-    def train(self, meter: Meter) -> Iterator[RoundDone]:
+    def train(self, meter: EpsilonMeter) -> Iterator[RoundDone]:
         """Train; yield what is measured of each release, as it comes.
 
         Args:
@@ -114,20 +120,20 @@ class Trunk:
             yield self.rounds[-1]
 
     @cached_property
-    def judge(self) -> Judge | None:
+    def utility_evaluator(self) -> UtilityEvaluator | None:
         """Evaluates models on the test records; None where there are none."""
-        population = self.ground.population
+        population = self.preparation.population
         if not len(population.test_x):
             return None
-        return Judge(model_of(self.ground.setup.spec), population.test_x, population.test_y)
+        return UtilityEvaluator(model_of(self.preparation.setup.spec), population.test_x, population.test_y)
 
-    def _measured(self, release: Release, previous: Params | None, seconds: float, meter: Meter) -> RoundDone:
+    def _measured(self, release: Release, previous: Params | None, seconds: float, meter: EpsilonMeter) -> RoundDone:
         """Utility, loss, movement and, under privacy, the highest epsilon at one release of the training."""
-        judged = None if self.judge is None else self.judge([release.params])
+        judged = None if self.utility_evaluator is None else self.utility_evaluator([release.params])
         account = self.history.record.setup.account
         private = account.unit is not None and release.phase == "training"
         return RoundDone(
-            training=self.ground.label,
+            training=self.preparation.label,
             arm="",
             branch=release.branch,
             round=release.round,
@@ -141,16 +147,21 @@ class Trunk:
         )
 
     @cached_property
-    def yardstick(self) -> Yardstick:
+    def evaluator(self) -> UnlearningEvaluator:
         """What measures the models of all arms."""
-        ground = self.ground
-        return Yardstick(model_of(ground.setup.spec), ground.population, ground.setting.data.backdoor, ground.entropy)
+        preparation = self.preparation
+        return UnlearningEvaluator(
+            model_of(preparation.setup.spec),
+            preparation.population,
+            preparation.setting.data.backdoor,
+            preparation.entropy,
+        )
 
     def retrain_reference(self, how: EvaluationConfig) -> None:
-        """Retrain for every request with randomness of its own: the yardstick of what unlearning should reach."""
+        """Retrain for every request with randomness of its own: what unlearning should reach."""
         cases = self._cases()
-        federation = partial(self.ground.federation, self.grid)
-        self.reference = retrained(self.history, federation, cases, how.retrainings, self.yardstick.on_test)
+        federation = partial(self.preparation.federation, self.grid)
+        self.reference = retrained(self.history, federation, cases, how.retrainings, self.evaluator.on_test)
         if how.relearning:
             self.reference.relearning = self.relearn("reference", cases, self.reference.models[0], how.relearning)
 
@@ -167,21 +178,21 @@ class Trunk:
             models: by request index.
             most: rounds after which a model is given up; 0: nothing is tried.
         """
-        plan = self.ground.setup.plan
+        plan = self.preparation.setup.plan
         if most == 0 or plan.algorithm not in ("fedavg", "fedsgd") or plan.shards > 1:
             return {}
-        history = self.history.under(self.ground.federation(self.grid, f"relearning {arm}"))
+        history = self.history.under(self.preparation.federation(self.grid, f"relearning {arm}"))
         starts = [models[case.request.index] for case in cases]
-        losses = [self.yardstick.loss_of(case.request.forget) for case in cases]
+        losses = [self.evaluator.loss_of(case.request.forget) for case in cases]
         needed = relearn(history, cases, starts, losses, most)
         return {case.request.index: rounds for case, rounds in zip(cases, needed, strict=True)}
 
     def _cases(self) -> Sequence[UnlearningCase]:
         """Each request as a branch of its own, with what is gone by then."""
-        sequential = self.ground.setting.deletion.pattern == "sequential"
+        sequential = self.preparation.setting.deletion.pattern == "sequential"
         gone: Forget = {}
         cases, done = [], 0
-        for arrival in timeline(self.ground.requests):
+        for arrival in timeline(self.preparation.requests):
             request = arrival.request
             if arrival.back:
                 gone = without(gone, request.forget)
@@ -190,27 +201,27 @@ class Trunk:
             if sequential:
                 gone = union(gone, request.forget)
                 forgotten, arrives = gone, max(arrives, done)
-            done = arrives + self.ground.setting.deletion.rounds_between
+            done = arrives + self.preparation.setting.deletion.rounds_between
             before = self.history.record.released(request.round)
             cases.append(UnlearningCase(branch_of(request), request, forgotten, done, before))
         return cases
 
 
-def heard_by_server(ground: Groundwork, inner: Federation, aside: Federation, folder: Path) -> Federation:
+def heard_by_server(preparation: PreparedTraining, inner: Federation, aside: Federation, folder: Path) -> Federation:
     """The clients, what they send written to a folder where the adversary is the server.
 
     Args:
-        ground: of the training.
+        preparation: of the training.
         inner: the clients.
         aside: the same clients, whose costs nobody counts.
         folder: of the messages; left alone where the adversary hears none.
     """
-    sees = ground.setting.adversary.sees
+    sees = preparation.setting.adversary.sees
     if sees not in SERVER_TIERS:
         return inner
-    return OverheardFederation(inner, aside, ground.setup, MessageWriter(folder), singly=sees == "updates")
+    return OverheardFederation(inner, aside, preparation.setup, MessageWriter(folder), singly=sees == "updates")
 
 
-def _clients(ground: Groundwork, grid: Grid) -> GridFederation:
+def _clients(preparation: PreparedTraining, grid: Grid) -> GridFederation:
     """The clients as they are before anything is deleted."""
-    return ground.federation(grid, f"trunk-{ground.setting.variant}")
+    return preparation.federation(grid, f"trunk-{preparation.setting.variant}")

@@ -13,7 +13,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from palimpsest.simulator.federation import messages
-from palimpsest.simulator.federation.hosts import Roster, meet
+from palimpsest.simulator.federation.hosts import ConnectedHosts, connect
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Answer, Block, Question
@@ -112,7 +112,7 @@ class GridFederation:
             if not pending:
                 break
             shares = self._share(blocks, pending, self.hosts())
-            calls = {node: messages.pack_question(question.about(own), asker) for node, own in shares.items()}
+            calls = {node: messages.pack_question(question.about(numbers), asker) for node, numbers in shares.items()}
             for node, reply in self._exchange("query.ask", calls).items():
                 results.update(zip(shares[node], messages.unpack_answers(question, reply), strict=True))
                 self.costs.client_seconds += messages.seconds_of(reply)
@@ -128,14 +128,14 @@ class GridFederation:
         together: dict[tuple[int, ...], list[int]] = {}
         for i in pending:
             together.setdefault(blocks[i].clients, []).append(i)
-        cost = {clients: len(own) * int(self.sizes[list(clients)].sum()) for clients, own in together.items()}
+        cost = {clients: len(numbers) * int(self.sizes[list(clients)].sum()) for clients, numbers in together.items()}
         load = dict.fromkeys(nodes, 0)
         shares: dict[int, list[int]] = {node: [] for node in nodes}
         for clients in sorted(together, key=lambda clients: (-cost[clients], clients)):
             node = min(self._roster.serving(clients[0]), key=lambda node: load[node])
             load[node] += cost[clients]
             shares[node] += together[clients]
-        return {node: sorted(own) for node, own in shares.items() if own}
+        return {node: sorted(numbers) for node, numbers in shares.items() if numbers}
 
     def hosts(self) -> list[int]:
         """Node ids in the order of the hosts' partition ids: Flower draws node ids at random."""
@@ -146,8 +146,8 @@ class GridFederation:
         return self._roster.gpus
 
     @cached_property
-    def _roster(self) -> Roster:
-        return meet(self.grid.get_node_ids, self._hello, len(self.sizes), self.sites)
+    def _roster(self) -> ConnectedHosts:
+        return connect(self.grid.get_node_ids, self._hello, len(self.sizes), self.sites)
 
     def _hello(self, nodes: Iterable[int]) -> dict[int, dict[str, Any]]:
         replies = self._exchange("query.hello", {node: messages.pack({}) for node in nodes})

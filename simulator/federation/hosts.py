@@ -15,12 +15,12 @@ PATIENCE = 60.0
 """Seconds that sites are waited for: SuperNodes of a deployment connect when they like."""
 
 
-class RosterError(RunFailure):
+class HostsError(RunFailure):
     """The hosts that are connected do not make up the federation that the scenario describes."""
 
 
 @dataclass(frozen=True)
-class Roster:
+class ConnectedHosts:
     """The hosts of a federation.
 
     Attributes:
@@ -52,12 +52,12 @@ class Roster:
         return {client: records for client, records in forget.items() if node in self.serving(client)}
 
 
-def meet(
+def connect(
     nodes: Callable[[], Iterable[int]],
     hello: Callable[[Iterable[int]], Mapping[int, Mapping[str, Any]]],
     population: int,
     sites: int,
-) -> Roster:
+) -> ConnectedHosts:
     """Ask who is there, until every site is, or ``PATIENCE`` is at an end.
 
     Args:
@@ -68,14 +68,14 @@ def meet(
         sites: of the scenario.
 
     Raises:
-        RosterError: nobody is there, or a site is missing, or a host belongs to another federation.
+        HostsError: nobody is there, or a site is missing, or a host belongs to another federation.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
         answers = hello(list(nodes()))
         for node, said in answers.items():
             if "site" in said and said["sites"] != sites:
-                raise RosterError(
+                raise HostsError(
                     f"host {node} holds the records of site {said['site']} of {said['sites']}, and the scenario has "
                     f"runtime.sites = {sites}: give the number that its data was split by"
                 )
@@ -84,7 +84,7 @@ def meet(
         if homes and (not missing or None in homes.values()):
             order = sorted(homes, key=lambda node: (homes[node] or 0, int(answers[node]["partition"]), node))
             gpus = {node: bool(answers[node]["gpu"]) for node in order}
-            return Roster({node: homes[node] for node in order}, population, sites, gpus)
+            return ConnectedHosts({node: homes[node] for node in order}, population, sites, gpus)
         if not sites or time.monotonic() > deadline:
-            raise RosterError(f"sites {sorted(missing)} are not connected" if homes else "no host is connected")
+            raise HostsError(f"sites {sorted(missing)} are not connected" if homes else "no host is connected")
         time.sleep(1.0)

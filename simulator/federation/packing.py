@@ -90,6 +90,6 @@ def _sequence(origin: type, arguments: tuple[Any, ...]) -> Codec:
         return Codec(lambda value, arrays: list(value), lambda value, arrays: make(value))
     item = codec(arguments[0])
     return Codec(
-        lambda value, arrays: [item.encode(one, arrays) for one in value],
-        lambda value, arrays: make(item.decode(one, arrays) for one in value),
+        lambda value, arrays: [item.encode(element, arrays) for element in value],
+        lambda value, arrays: make(item.decode(element, arrays) for element in value),
     )

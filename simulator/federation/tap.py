@@ -15,7 +15,7 @@ from palimpsest.simulator.world.data.public_file import read_public, sample_of
 from palimpsest.simulator.world.errors import DataError, TranscriptError
 from palimpsest.simulator.world.models.fitting import fitted, spec_for
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge
-from palimpsest.simulator.world.protocols.transcript import Heard, Transcript, TranscriptWriter
+from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptLine, TranscriptWriter
 from palimpsest.simulator.world.records import Release
 
 _EXAMPLES = "num-examples"
@@ -138,7 +138,7 @@ class Tap(Strategy):
 
     def _begin(self) -> None:
         self._branch = 1 + max((line.branch for line in self._writer.heard), default=-1)
-        self._parent: Heard | None = None
+        self._parent: TranscriptLine | None = None
         self._last, self._offset, self._shares = "", 0, False
 
     def _record(self, arrays: ArrayRecord, round: int) -> None:
@@ -233,5 +233,5 @@ def _writer(directory: Path) -> TranscriptWriter:
     return writer
 
 
-def _last_of_trunk(heard: list[Heard]) -> Heard:
+def _last_of_trunk(heard: list[TranscriptLine]) -> TranscriptLine:
     return [line for line in heard if line.branch == 0][-1]

@@ -56,24 +56,24 @@ def offers(arms: Sequence[ArmResult]) -> dict[str, list[Offer]]:
         if arm.utility is not None and arm.utility.unlearned is not None and reconstructions(arm):
             of_way = groups.setdefault(unlearning_of(arm, arms), {})
             of_way.setdefault(defense_of(arm, arms), []).append(arm)
-    found = {}
+    offers_of = {}
     for how, settings in groups.items():
-        if "" not in settings or len({own[0].defense.kind for own in settings.values()}) <= _FEWEST:
+        if "" not in settings or len({arms_of[0].defense.kind for arms_of in settings.values()}) <= _FEWEST:
             continue
         free, bare = _utility(settings[""]), _left(settings[""])
-        found[how] = [
+        offers_of[how] = [
             Offer(
-                kind=own[0].defense.kind,
+                kind=arms_of[0].defense.kind,
                 label=label,
-                utility=_utility(own),
-                left=_left(own),
-                cost=free - _utility(own),
-                bought=bare - max(0.0, _left(own)),
-                surely=_less(own, settings[""]),
+                utility=_utility(arms_of),
+                left=_left(arms_of),
+                cost=free - _utility(arms_of),
+                bought=bare - max(0.0, _left(arms_of)),
+                surely=_less(arms_of, settings[""]),
             )
-            for label, own in settings.items()
+            for label, arms_of in settings.items()
         ]
-    return found
+    return offers_of
 
 
 def price(run: RunFiles, variant: str) -> Path | None:
@@ -82,26 +82,26 @@ def price(run: RunFiles, variant: str) -> Path | None:
     shown = offers(arms)
     if not shown:
         return None
-    best = {how: max(own, key=lambda offer: offer.per_point) for how, own in shown.items()}
+    best = {how: max(panel_offers, key=lambda offer: offer.per_point) for how, panel_offers in shown.items()}
     title = [of_variant(text, variant) for text in (_named(best, metric_of(arms)), _counted(best, metric_of(arms)))]
     detail = (
         "Median centred cosine of the attack that gets most back, against utility; bottom right is best. Table: what "
         f"is left, {metric_of(arms)}, and centred cosine taken away for each hundredth lost (at least one)."
     )
-    width, rows = 9.6, [max(3.0, 0.5 + 0.17 * len(own)) for own in shown.values()]
+    width, rows = 9.6, [max(3.0, 0.5 + 0.17 * len(panel_offers)) for panel_offers in shown.values()]
     head = heading_inches(width, title, detail) + 0.3
     figure = Figure(figsize=(width, head + sum(rows) + 0.3))
     heading(figure, title, detail)
     height = figure.get_size_inches()[1]
-    every = [offer for own in shown.values() for offer in own]
+    every = [offer for panel_offers in shown.values() for offer in panel_offers]
     top = height - head
-    for (how, own), row in zip(shown.items(), rows, strict=True):
+    for (how, panel_offers), row in zip(shown.items(), rows, strict=True):
         axes = figure.add_axes((0.65 / width, (top - row + 0.65) / height, 3.1 / width, (row - 0.85) / height))
-        _cloud(axes, own, every, row - 0.85)
+        _cloud(axes, panel_offers, every, row - 0.85)
         axes.set_title(how, size=9, weight="bold", loc="left")
         axes.set_xlabel(f"test {metric_of(arms)} after unlearning", size=8)
         axes.set_ylabel("centred cosine", size=8)
-        _table(figure, own, top / height)
+        _table(figure, panel_offers, top / height)
         top -= row
     return save(figure, run.directory.figure("price", variant))
 
@@ -142,9 +142,9 @@ def _left(arms: Sequence[ArmResult]) -> float:
     )
 
 
-def _less(own: Sequence[ArmResult], bare: Sequence[ArmResult]) -> bool:
+def _less(arms: Sequence[ArmResult], bare: Sequence[ArmResult]) -> bool:
     """Whether all that attacks get under a defense surely lies below what some attack gets without it, in each seed."""
-    left = [interval for arm in own for interval in _intervals(arm)]
+    left = [interval for arm in arms for interval in _intervals(arm)]
     free = [max((interval[0] for interval in _intervals(arm) if interval), default=-1.0) for arm in bare]
     return all(interval is not None and interval[1] < min(free) for interval in left)
 
@@ -154,19 +154,19 @@ def _intervals(arm: ArmResult) -> list[Interval | None]:
     return [centred_interval_of(attack) for name, attack in reconstructions(arm).items() if name != "average"]
 
 
-def _cloud(axes: Axes, own: Sequence[Offer], every: Sequence[Offer], tall: float) -> None:
+def _cloud(axes: Axes, panel_offers: Sequence[Offer], every: Sequence[Offer], tall: float) -> None:
     """A dot for each defense and strength; strengths of one defense are joined, and named to the right.
 
     Args:
         axes: of the panel.
-        own: of one way of unlearning.
+        panel_offers: of one way of unlearning.
         every: of all, so that panels have the same axes: they are compared.
         tall: height of the panel in inches.
     """
     low = min(-0.1, *(offer.left for offer in every))
     ends: list[tuple[float, str]] = []
-    for kind in dict.fromkeys(offer.kind for offer in own):
-        points = sorted((offer.utility, offer.left) for offer in own if offer.kind == kind)
+    for kind in dict.fromkeys(offer.kind for offer in panel_offers):
+        points = sorted((offer.utility, offer.left) for offer in panel_offers if offer.kind == kind)
         axes.plot(
             *zip(*points, strict=True), "o-", color=defense_colour(kind), markersize=5, linewidth=1.0, clip_on=False
         )
@@ -184,10 +184,10 @@ def _cloud(axes: Axes, own: Sequence[Offer], every: Sequence[Offer], tall: float
     axes.set_axisbelow(True)
 
 
-def _table(figure: Figure, own: Sequence[Offer], top: float) -> None:
+def _table(figure: Figure, panel_offers: Sequence[Offer], top: float) -> None:
     """Offers from the best to the worst, in text."""
     width, height = figure.get_size_inches()
-    ranked = sorted(own, key=lambda offer: -offer.per_point)
+    ranked = sorted(panel_offers, key=lambda offer: -offer.per_point)
     stops = {"defense": 5.3, "left": 8.0, "utility": 8.6, "a point": 9.35}
     for line in range(len(ranked) + 1):
         offer = ranked[line - 1]

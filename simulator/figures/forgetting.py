@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 from palimpsest.simulator.figures.style import INK, PALE, heading, heading_inches, save, spread
-from palimpsest.simulator.results.comparison import Line, applies, lines
+from palimpsest.simulator.results.comparison import ComparisonRow, applies, lines
 from palimpsest.simulator.results.run_directory import RunFiles
 
 _COLOURS = {"exact": "#0072B2", "approximate": "#D55E00", "baseline": "#777777"}
@@ -26,7 +26,7 @@ def forgetting(run: RunFiles) -> Path | None:
     """Distance to retraining of every way of unlearning over its client updates, a panel a setting."""
     if not applies(run):
         return None
-    panels = {variant: found for variant in run.variants() if (found := lines(run, variant))}
+    panels = {variant: variant_lines for variant in run.variants() if (variant_lines := lines(run, variant))}
     title = "Forgetting against its cost: the nearer to 1, the more like a retraining"
     detail = (
         "Distance to retraining over the distance between two retrainings (dashed: equal), against client updates over "
@@ -52,7 +52,7 @@ def forgetting(run: RunFiles) -> Path | None:
     return save(figure, run.directory.figure("forgetting"))
 
 
-def _panel(axes: Axes, points: Sequence[Line], name: str) -> None:
+def _panel(axes: Axes, points: Sequence[ComparisonRow], name: str) -> None:
     """One setting: a dot a way of unlearning, named to the right in the order of the dots."""
     axes.set_title(name, size=9, weight="bold", loc="left")
     axes.set_yscale("log")
@@ -81,7 +81,7 @@ def _panel(axes: Axes, points: Sequence[Line], name: str) -> None:
         )
 
 
-def _text(point: Line) -> str:
+def _text(point: ComparisonRow) -> str:
     """The label of a dot."""
     return f"{point.label}  {point.apart:.2f}"
 

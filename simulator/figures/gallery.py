@@ -26,7 +26,7 @@ from palimpsest.simulator.figures.style import (
 from palimpsest.simulator.figures.titles import title_of
 from palimpsest.simulator.results.arm_files import Records
 from palimpsest.simulator.results.evidence import FLOORS
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import BASELINES, leading, reconstructions
 
@@ -58,7 +58,7 @@ class Gallery:
     rows: tuple[Row, ...]
     silent: tuple[str, ...] = ()
 
-    def best(self, settings: Sequence[Setting]) -> "Gallery":
+    def best(self, settings: Sequence[SettingOfArms]) -> "Gallery":
         """Only the attack that got most back under each setting, and the floor that it is seen beside."""
         wanted = {(setting.label, led[0]) for setting in settings if (led := leading(setting.arms[0])) is not None}
         floors = {"public-draw"} if any(setting.arms[0].deletion.records > 1 for setting in settings) else set()
@@ -76,7 +76,7 @@ def choose(truth: Records, classes: int) -> NDArray[np.int64]:
     return np.array((first[:COLUMNS] + rest)[:COLUMNS], dtype=np.int64)
 
 
-def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
+def collect(run: RunFiles, settings: Sequence[SettingOfArms]) -> Gallery | None:
     """Read the first arm of each setting; None where no records were kept.
 
     The records to show are those of the first setting. Settings that did not delete all of them are left out.
@@ -89,13 +89,13 @@ def collect(run: RunFiles, settings: Sequence[Setting]) -> Gallery | None:
     silent: list[str] = []
     for setting in settings:
         arm = setting.arms[0]
-        own, led = run.files(arm).truth(), leading(arm)
-        picked = None if own is None else _places(own, chosen)
-        if own is None or picked is None:
+        records, led = run.files(arm).truth(), leading(arm)
+        picked = None if records is None else _places(records, chosen)
+        if records is None or picked is None:
             continue
         if led is not None and led[1] == "silent":
             silent.append(setting.label)
-        rows += _rows(run, setting.label, arm, own, picked)
+        rows += _rows(run, setting.label, arm, records, picked)
     rows = [row for row in rows if row.attack == "average" or row.setting not in silent]
     means = [row for row in rows if row.attack == "average"]
     others = [row for row in rows if row.attack != "average"]
@@ -133,12 +133,12 @@ def _rows(run: RunFiles, label: str, arm: ArmResult, truth: Records, picked: NDA
 
 def _matched(answer: Records, truth: Records, picked: NDArray[np.int64]) -> NDArray[np.float64]:
     """The answer to each picked record; within a deletion of several, by the best assignment of cosines."""
-    found = []
+    matched = []
     for row in picked:
         wanted, given = truth.of_case(int(truth.case[row])), answer.of_case(int(truth.case[row]))
         order = linear_sum_assignment(-_cosine_table(truth.x[wanted], answer.x[given]))[1]
-        found.append(answer.x[given[order[list(wanted).index(row)]]])
-    return np.asarray(found, dtype=np.float64)
+        matched.append(answer.x[given[order[list(wanted).index(row)]]])
+    return np.asarray(matched, dtype=np.float64)
 
 
 def _cosine_table(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,17 +149,17 @@ def _cosine_table(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
 
 def _captions(scores: pd.DataFrame, attack: str, truth: Records, picked: NDArray[np.int64]) -> tuple[str, ...]:
     """From the scores: a case's targets are numbered in the order of the truth file."""
-    own = scores[scores["attack"] == attack].set_index(["case", "target"])
-    found = []
+    rows_of = scores[scores["attack"] == attack].set_index(["case", "target"])
+    captions = []
     for row in picked:
         case = int(truth.case[row])
         key = (case, list(truth.of_case(case)).index(row))
-        if key not in own.index:
-            found.append("")
+        if key not in rows_of.index:
+            captions.append("")
         else:
-            cosine = float(own["cosine_centred"].loc[key])
-            found.append("no signal" if own["no_signal"].loc[key] else f"{cosine:.2f}")
-    return tuple(found)
+            cosine = float(rows_of["cosine_centred"].loc[key])
+            captions.append("no signal" if rows_of["no_signal"].loc[key] else f"{cosine:.2f}")
+    return tuple(captions)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save, wrapped
 from palimpsest.simulator.results.attack_results import AttackResult
 from palimpsest.simulator.results.inference_verdicts import inferences, row_of
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 
 _WIDTH, _LINE, _BETWEEN = 8.6, 0.2, 0.22
 _LEFT, _RIGHT = 2.6, 3.0
@@ -51,7 +51,7 @@ def inference(run: RunFiles) -> Path | None:
     return save(figure, run.directory.figure("inference"))
 
 
-def _title(run: RunFiles, settings: Sequence[Setting]) -> list[str]:
+def _title(run: RunFiles, settings: Sequence[SettingOfArms]) -> list[str]:
     """The attack that is furthest above chance, with its numbers; shorter where its setting has a long name."""
     found = [
         (row.success - row.chance, attack, row, setting)
@@ -73,14 +73,16 @@ def _group(axes: Axes, label: str, attacks: Sequence[tuple[str, AttackResult]], 
     axes.text(-0.03, middle, label, transform=wide, ha="right", va="center", weight="bold", size=9)
     for row, (attack, figures) in enumerate(attacks):
         here, tint = place + row * _LINE, colour(attack)
-        found = row_of(figures)
-        value = found.success
-        axes.plot([found.chance] * 2, [here - 0.3 * _LINE, here + 0.3 * _LINE], color=PALE, linewidth=1.2)
-        if found.before is not None:
-            axes.plot([found.before], [here], "o", mfc="white", mec=tint, markersize=6)
+        figures_row = row_of(figures)
+        value = figures_row.success
+        axes.plot([figures_row.chance] * 2, [here - 0.3 * _LINE, here + 0.3 * _LINE], color=PALE, linewidth=1.2)
+        if figures_row.before is not None:
+            axes.plot([figures_row.before], [here], "o", mfc="white", mec=tint, markersize=6)
         if value is not None:
-            if found.interval is not None:
-                axes.plot(found.interval, [here, here], color=tint, linewidth=2.6, alpha=0.45, solid_capstyle="round")
+            if figures_row.interval is not None:
+                axes.plot(
+                    figures_row.interval, [here, here], color=tint, linewidth=2.6, alpha=0.45, solid_capstyle="round"
+                )
             axes.plot([value], [here], "o", color=tint, markersize=6.5, clip_on=False)
-        text = f"{'withheld' if value is None else f'{value:.2f}'}  {name(attack)}, {found.words}"
+        text = f"{'withheld' if value is None else f'{value:.2f}'}  {name(attack)}, {figures_row.words}"
         axes.text(1.04, here, text, transform=wide, color=tint if value is not None else INK, va="center", size=8.5)

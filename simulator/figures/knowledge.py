@@ -43,7 +43,7 @@ _COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One attack along one axis, all else equal.
 
     Attributes:
@@ -60,28 +60,28 @@ class Line:
     high: tuple[float, ...]
 
 
-def lines(arms: Sequence[ArmResult], axis: str) -> list[Line]:
+def lines(arms: Sequence[ArmResult], axis: str) -> list[Curve]:
     """Every attack along an axis, for each choice of all else under which the axis takes three values or more."""
     groups: dict[tuple[tuple[str, str], ...], dict[Any, list[ArmResult]]] = {}
     settings: dict[tuple[tuple[str, str], ...], Mapping[str, Any]] = {}
     for arm in arms:
-        found = _setting(arm)
-        if axis in found:
-            rest = {key: value for key, value in found.items() if key != axis}
+        setting = _setting(arm)
+        if axis in setting:
+            rest = {key: value for key, value in setting.items() if key != axis}
             key = tuple(sorted((name, repr(value)) for name, value in rest.items()))
             settings[key] = rest
-            groups.setdefault(key, {}).setdefault(found[axis], []).append(arm)
+            groups.setdefault(key, {}).setdefault(setting[axis], []).append(arm)
     return [
-        _line(attack, settings[key], own)
-        for key, own in groups.items()
-        for attack in dict.fromkeys(a for some in own.values() for arm in some for a in reconstructions(arm))
-        if attack not in BASELINES and len(_having(own, attack)) >= (2 if axis == "public_source" else _FEWEST)
+        _line(attack, settings[key], by_value)
+        for key, by_value in groups.items()
+        for attack in dict.fromkeys(a for some in by_value.values() for arm in some for a in reconstructions(arm))
+        if attack not in BASELINES and len(_having(by_value, attack)) >= (2 if axis == "public_source" else _FEWEST)
     ]
 
 
 def knowledge(run: RunFiles) -> Path | None:
     """Median centred cosine of every attack against each condition that varies by itself."""
-    panels = {axis: found for axis in AXES if (found := lines(run.arms, axis))}
+    panels = {axis: axis_lines for axis in AXES if (axis_lines := lines(run.arms, axis))}
     if not panels:
         return None
     seeds = len({arm.seed for arm in run.arms})
@@ -98,14 +98,19 @@ def knowledge(run: RunFiles) -> Path | None:
     height = head + rows * row
     figure = Figure(figsize=(width, height))
     heading(figure, title, detail)
-    for place, (axis, found) in enumerate(panels.items()):
+    for place, (axis, axis_lines) in enumerate(panels.items()):
         left, bottom = 0.45 + column * (place % columns), (rows - 1 - place // columns) * row + 0.5
         axes = figure.add_axes((left / width, bottom / height, (column - 1.3) / width, (row - 1.02) / height))
-        _panel(axes, axis, found, min([0.0, *(value for own in panels.values() for line in own for value in line.low)]))
+        _panel(
+            axes,
+            axis,
+            axis_lines,
+            min([0.0, *(value for own in panels.values() for line in own for value in line.low)]),
+        )
     return save(figure, run.directory.figure("knowledge"))
 
 
-def _title(panels: Mapping[str, Sequence[Line]]) -> list[str]:
+def _title(panels: Mapping[str, Sequence[Curve]]) -> list[str]:
     """The line whose attack depends most on its axis, with its ends."""
     axis, line = max(
         ((axis, line) for axis, found in panels.items() for line in found),
@@ -123,9 +128,11 @@ def _setting(arm: ArmResult) -> dict[str, Any]:
     return {**arm.conditions, **same, "unlearning": method}
 
 
-def _having(own: Mapping[Any, Sequence[ArmResult]], attack: str) -> list[Any]:
+def _having(by_value: Mapping[Any, Sequence[ArmResult]], attack: str) -> list[Any]:
     """The values of an axis at which an attack was run, in order."""
-    return sorted((value for value, arms in own.items() if any(attack in reconstructions(a) for a in arms)), key=_rank)
+    return sorted(
+        (value for value, arms in by_value.items() if any(attack in reconstructions(a) for a in arms)), key=_rank
+    )
 
 
 def _rank(value: Any) -> tuple[float, str]:
@@ -135,28 +142,28 @@ def _rank(value: Any) -> tuple[float, str]:
     return float(value), ""
 
 
-def _line(attack: str, setting: Mapping[str, Any], own: Mapping[Any, Sequence[ArmResult]]) -> Line:
-    values = _having(own, attack)
+def _line(attack: str, setting: Mapping[str, Any], by_value: Mapping[Any, Sequence[ArmResult]]) -> Curve:
+    values = _having(by_value, attack)
     rows = []
     for value in values:
-        found = [reconstructions(arm)[attack] for arm in own[value] if attack in reconstructions(arm)]
-        ends = [(f.cosine_centred_median, *(centred_interval_of(f) or [f.cosine_centred_median] * 2)) for f in found]
+        results = [reconstructions(arm)[attack] for arm in by_value[value] if attack in reconstructions(arm)]
+        ends = [(f.cosine_centred_median, *(centred_interval_of(f) or [f.cosine_centred_median] * 2)) for f in results]
         rows.append(tuple(float(middle) for middle in np.median(np.array(ends), axis=0)))
     medians, low, high = zip(*rows, strict=True)
-    return Line(attack, setting, tuple(values), medians, low, high)
+    return Curve(attack, setting, tuple(values), medians, low, high)
 
 
-def _panel(axes: Axes, axis: str, found: Sequence[Line], lowest: float) -> None:
+def _panel(axes: Axes, axis: str, panel_lines: Sequence[Curve], lowest: float) -> None:
     """Lines over evenly spaced values, named at their right ends; the axis begins at ``lowest`` in every panel."""
-    values = sorted({value for line in found for value in line.values}, key=_rank)
+    values = sorted({value for line in panel_lines for value in line.values}, key=_rank)
     if axis == "round_to" and 0 in values:
         values = [*(value for value in values if value), 0]
     place = {value: position for position, value in enumerate(values)}
-    models = list(dict.fromkeys(_told(line, found) for line in found))
-    for line in found:
+    models = list(dict.fromkeys(_told(line, panel_lines) for line in panel_lines))
+    for line in panel_lines:
         order = sorted(range(len(line.values)), key=lambda i: place[line.values[i]])
         at = [place[line.values[i]] for i in order]
-        ink, style = colour(line.attack), _STYLES[models.index(_told(line, found)) % len(_STYLES)]
+        ink, style = colour(line.attack), _STYLES[models.index(_told(line, panel_lines)) % len(_STYLES)]
         for i, x in zip(order, at, strict=True):
             axes.plot([x, x], [line.low[i], line.high[i]], color=ink, linewidth=2.4, alpha=0.35, clip_on=False)
         axes.plot(at, [line.medians[i] for i in order], f"o{style}", color=ink, markersize=4, clip_on=False)
@@ -168,34 +175,34 @@ def _panel(axes: Axes, axis: str, found: Sequence[Line], lowest: float) -> None:
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(AXES[axis], size=9, weight="bold", loc="left", pad=15)
-    axes.text(0, 1.04, _shared(found), transform=axes.transAxes, size=7.5, color=PALE)
-    ranked = sorted(found, key=lambda line: _last(line, place))
+    axes.text(0, 1.04, _shared(panel_lines), transform=axes.transAxes, size=7.5, color=PALE)
+    ranked = sorted(panel_lines, key=lambda line: _last(line, place))
     ends = [_last(line, place) for line in ranked]
     for line, end in zip(ranked, spread(ends, 0.1 * (1.0 - min(0.0, lowest))), strict=True):
-        told = _told(line, found)
+        told = _told(line, panel_lines)
         text = f"{name(line.attack)}, {told}" if told else name(line.attack)
         tip = (len(values) - 1, end)
         axes.annotate(text, tip, (9, 0), textcoords="offset points", color=colour(line.attack), size=8, va="center")
 
 
-def _last(line: Line, place: Mapping[Any, int]) -> float:
+def _last(line: Curve, place: Mapping[Any, int]) -> float:
     """A line's height at its right end."""
     return line.medians[max(range(len(line.values)), key=lambda i: place[line.values[i]])]
 
 
-def _told(line: Line, found: Sequence[Line]) -> str:
+def _told(line: Curve, panel_lines: Sequence[Curve]) -> str:
     """What tells a line's setting from the others' of a panel, in a few words."""
-    return ", ".join(_word(line.setting[key]) for key in _NAMED if _differs(found, key) and key in line.setting)
+    return ", ".join(_word(line.setting[key]) for key in _NAMED if _differs(panel_lines, key) and key in line.setting)
 
 
-def _shared(found: Sequence[Line]) -> str:
+def _shared(panel_lines: Sequence[Curve]) -> str:
     """What the lines of a panel have in common, in a few words."""
-    setting = found[0].setting
-    return ", ".join(_word(setting[key]) for key in _NAMED[:-1] if not _differs(found, key) and setting.get(key))
+    setting = panel_lines[0].setting
+    return ", ".join(_word(setting[key]) for key in _NAMED[:-1] if not _differs(panel_lines, key) and setting.get(key))
 
 
-def _differs(found: Sequence[Line], key: str) -> bool:
-    return len({repr(line.setting.get(key)) for line in found}) > 1
+def _differs(panel_lines: Sequence[Curve], key: str) -> bool:
+    return len({repr(line.setting.get(key)) for line in panel_lines}) > 1
 
 
 def _word(value: Any) -> str:

@@ -25,7 +25,7 @@ _ERROR = 0.05
 
 
 @dataclass(frozen=True)
-class Point:
+class TradeoffPoint:
     """Arms that differ by their seed only.
 
     Attributes:
@@ -57,17 +57,17 @@ class Point:
         return any(row.estimated for arm in self.arms for row in arm.privacy.bounds if row.event == event)
 
 
-def columns(arms: Sequence[ArmResult]) -> dict[str, list[Point]]:
+def columns(arms: Sequence[ArmResult]) -> dict[str, list[TradeoffPoint]]:
     """Way of unlearning and private defense -> its points by epsilon, the undefended ones last; private ones only."""
-    found: dict[tuple[str, str], dict[str, list[ArmResult]]] = {}
+    grouped: dict[tuple[str, str], dict[str, list[ArmResult]]] = {}
     for arm in arms:
-        of_kind = found.setdefault((unlearning_of(arm, arms), arm.defense.kind), {})
+        of_kind = grouped.setdefault((unlearning_of(arm, arms), arm.defense.kind), {})
         of_kind.setdefault(repr(arm.defense.to_json()), []).append(arm)
     shown = {}
-    for (how, kind), settings in found.items():
-        points = [_point(own) for own in settings.values()]
+    for (how, kind), settings in grouped.items():
+        points = [_point(arms_of) for arms_of in settings.values()]
         if kind != "none" and len(points) > 1 and all(math.isfinite(point.epsilon) for point in points):
-            free = [_point(own) for own in found.get((how, "none"), {}).values()]
+            free = [_point(arms_of) for arms_of in grouped.get((how, "none"), {}).values()]
             shown[f"{how}\nunder {kind}"] = sorted(points, key=lambda point: point.epsilon) + free
     return shown
 
@@ -76,7 +76,11 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
     """One column a way of unlearning and private defense: success of its strongest attack by event, and utility."""
     arms = [arm for arm in run.arms if arm.variant == variant]
     shown = columns(arms)
-    events = [event for event in _WORDS if any(p.pooled(event, "average") for own in shown.values() for p in own)]
+    events = [
+        event
+        for event in _WORDS
+        if any(p.pooled(event, "average") for column_points in shown.values() for p in column_points)
+    ]
     if not shown or not events:
         return None
     error = _ERROR / (len(events) * sum(map(len, shown.values())))
@@ -90,7 +94,7 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
     figure = Figure(figsize=(width, head + row * (len(events) + 1) + 0.5))
     heading(figure, title(variant, shown, events, error), detail)
     height = figure.get_size_inches()[1]
-    floor = min([0.0, *(v for own in shown.values() for p in own for v in _utilities(p))])
+    floor = min([0.0, *(v for column_points in shown.values() for p in column_points for v in _utilities(p))])
     for column, (label, points) in enumerate(shown.items()):
         for line, event in enumerate([*events, ""]):
             bottom = height - head - (line + 1) * row + 0.25
@@ -107,22 +111,22 @@ def tradeoff(run: RunFiles, variant: str) -> Path | None:
     return save(figure, run.directory.figure("tradeoff", variant))
 
 
-def attacks_of(points: Sequence[Point]) -> set[str]:
+def attacks_of(points: Sequence[TradeoffPoint]) -> set[str]:
     """All attacks that were judged."""
     return {row.attack for point in points for arm in point.arms for row in arm.privacy.bounds}
 
 
-def leading(points: Sequence[Point], event: str) -> str:
+def leading(points: Sequence[TradeoffPoint], event: str) -> str:
     """The attack that succeeds most often over all points; no baseline, where there is another."""
     attacks = attacks_of(points)
     real = sorted(attacks.difference(BASELINES)) or sorted(attacks)
-    return max(real, key=lambda attack: sum(found[0] for p in points if (found := p.pooled(event, attack))))
+    return max(real, key=lambda attack: sum(pooled[0] for p in points if (pooled := p.pooled(event, attack))))
 
 
-def _point(arms: Sequence[ArmResult]) -> Point:
+def _point(arms: Sequence[ArmResult]) -> TradeoffPoint:
     spent = [math.inf if (after := _after(arm.privacy.deleted)) is None else after.median for arm in arms]
     retained = [math.inf if (after := _after(arm.privacy.retained)) is None else after.max for arm in arms]
-    return Point(float(np.median(spent)), float(max(retained)), tuple(arms))
+    return TradeoffPoint(float(np.median(spent)), float(max(retained)), tuple(arms))
 
 
 def _after(spent: BeforeAndAfter | None) -> Spent | None:
@@ -130,18 +134,18 @@ def _after(spent: BeforeAndAfter | None) -> Spent | None:
     return None if spent is None else spent.after
 
 
-def _success(axes: Axes, points: Sequence[Point], event: str, error: float) -> None:
+def _success(axes: Axes, points: Sequence[TradeoffPoint], event: str, error: float) -> None:
     """One event: the strongest attack's dots and intervals, the bound, and the public mean."""
     attack = leading(points, event)
     for which, ink in (("average", PALE), (attack, colour(attack))):
         for place, point in enumerate(points):
-            if (found := point.pooled(event, which)) is None:
+            if (pooled := point.pooled(event, which)) is None:
                 continue
-            share = Share.of(found[0], found[1], error)
+            share = Share.of(pooled[0], pooled[1], error)
             if which == attack:
                 axes.plot([place, place], [share.low, share.high], color=ink, linewidth=2.4, alpha=0.4)
             axes.plot([place], [share.found], "o" if which == attack else "_", color=ink, markersize=5, clip_on=False)
-    gammas = [found[2] for point in points if (found := point.pooled(event, attack))]
+    gammas = [pooled[2] for point in points if (pooled := point.pooled(event, attack))]
     style = "--" if any(point.estimated(event) for point in points) else "-"
     axes.plot(range(len(gammas)), gammas, style, color=INK, linewidth=1.4, marker="_", clip_on=False)
     axes.set_ylim(0, 1)
@@ -151,12 +155,12 @@ def _success(axes: Axes, points: Sequence[Point], event: str, error: float) -> N
     axes.text(0.02, 0.97, name(attack), transform=axes.transAxes, color=colour(attack), size=8, va="top")
 
 
-def _utilities(point: Point) -> list[float]:
+def _utilities(point: TradeoffPoint) -> list[float]:
     """Utility after unlearning, of each seed that has one."""
     return [v for arm in point.arms if arm.utility and (v := arm.utility.unlearned) is not None]
 
 
-def _utility(axes: Axes, points: Sequence[Point], floor: float) -> None:
+def _utility(axes: Axes, points: Sequence[TradeoffPoint], floor: float) -> None:
     """Utility after unlearning, a dot a seed and a line through their medians; the axis begins at ``floor``."""
     medians = []
     for place, point in enumerate(points):
@@ -170,7 +174,7 @@ def _utility(axes: Axes, points: Sequence[Point], floor: float) -> None:
     axes.set_xlabel("epsilon", size=8)
 
 
-def _ticks(points: Sequence[Point]) -> list[str]:
+def _ticks(points: Sequence[TradeoffPoint]) -> list[str]:
     return [f"{_short(point.epsilon)}\n{_short(point.retained)}" for point in points]
 
 
@@ -178,7 +182,7 @@ def _short(epsilon: float) -> str:
     return number(epsilon) if math.isfinite(epsilon) else "∞"
 
 
-def title(variant: str, shown: Mapping[str, Sequence[Point]], events: Sequence[str], error: float) -> str:
+def title(variant: str, shown: Mapping[str, Sequence[TradeoffPoint]], events: Sequence[str], error: float) -> str:
     """Whether any interval lies above its bound, or above an estimate of it."""
     passed = [
         point.estimated(event)
@@ -186,7 +190,7 @@ def title(variant: str, shown: Mapping[str, Sequence[Point]], events: Sequence[s
         for point in points
         for event in events
         for attack in attacks_of(points)
-        if (found := point.pooled(event, attack)) and Share.of(found[0], found[1], error).low > found[2]
+        if (pooled := point.pooled(event, attack)) and Share.of(pooled[0], pooled[1], error).low > pooled[2]
     ]
     counts = {"their bound": passed.count(False), "an estimated bound": passed.count(True)}
     what = " and ".join(

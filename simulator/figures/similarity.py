@@ -17,7 +17,7 @@ from palimpsest.simulator.figures.style import (
     save,
 )
 from palimpsest.simulator.figures.titles import reconstructed, title_of
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.verdicts import BASELINES
 
 
@@ -61,7 +61,7 @@ _LINE = 0.17
 """Inches from one name to the next."""
 
 
-def _start(run: RunFiles, settings: Sequence[Setting], measure: str) -> float:
+def _start(run: RunFiles, settings: Sequence[SettingOfArms], measure: str) -> float:
     """Where the axis of a measure begins in all panels, which are compared."""
     lowest = min(float(run.scores(*setting.arms)[measure].min()) for setting in settings)
     return float(np.floor(min(0.0, lowest) * 5) / 5)

@@ -19,7 +19,7 @@ from palimpsest.simulator.figures.style import (
     wrapped,
 )
 from palimpsest.simulator.figures.titles import reconstructed, seeds_of
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.verdicts import headline, reconstructions
 
 
@@ -38,7 +38,9 @@ def summary(run: RunFiles) -> Path | None:
     width, line, between = 8.6, 0.2, 0.22
     attacks = [[a for a in reconstructions(setting.arms[0]) if a != "average"] for setting in settings]
     labels = [wrapped(_label(run, setting), 2.35) for setting in settings]
-    rows = [max(len(own), math.ceil((1 + text.count("\n")) * 0.9)) for own, text in zip(attacks, labels, strict=True)]
+    rows = [
+        max(len(names), math.ceil((1 + text.count("\n")) * 0.9)) for names, text in zip(attacks, labels, strict=True)
+    ]
     tall = sum(each * line + between for each in rows)
     head = heading_inches(width, title, detail) + 0.25
     height = head + tall + 0.55
@@ -46,8 +48,8 @@ def summary(run: RunFiles) -> Path | None:
     heading(figure, title, detail)
     axes = figure.add_axes((2.6 / width, 0.5 / height, (width - 2.6 - 2.25) / width, tall / height))
     place, lowest = 0.0, 0.0
-    for setting, own, label, each in zip(settings, attacks, labels, rows, strict=True):
-        lowest = min(lowest, _group(axes, run, setting, own, label, place, line))
+    for setting, names, label, each in zip(settings, attacks, labels, rows, strict=True):
+        lowest = min(lowest, _group(axes, run, setting, names, label, place, line))
         place += each * line + between
     axes.set_ylim(place - between / 2, -line / 2 - between / 2)
     axes.set_xlim(max(-1.0, lowest - 0.05), 1.0)
@@ -59,12 +61,12 @@ def summary(run: RunFiles) -> Path | None:
     return save(figure, run.directory.figure("summary"))
 
 
-def _label(run: RunFiles, setting: Setting) -> str:
+def _label(run: RunFiles, setting: SettingOfArms) -> str:
     return f"{setting.variant}\n{setting.label}" if len(run.variants()) > 1 else setting.label
 
 
 def _group(
-    axes: Axes, run: RunFiles, setting: Setting, attacks: Sequence[str], label: str, place: float, line: float
+    axes: Axes, run: RunFiles, setting: SettingOfArms, attacks: Sequence[str], label: str, place: float, line: float
 ) -> float:
     """Dots and ranges of one way of unlearning; return the lowest value drawn."""
     scores = run.scores(*setting.arms)

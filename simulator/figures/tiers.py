@@ -42,18 +42,18 @@ def cells(arms: Sequence[ArmResult]) -> dict[tuple[str, str], Cell]:
     for arm in arms:
         sees = str(arm.conditions.get("sees", "releases"))
         groups.setdefault((label_of(arm, arms), sees), []).append(arm)
-    found = {key: _best(own) for key, own in groups.items()}
-    return {key: cell for key, cell in found.items() if cell is not None}
+    best = {key: _best(arms_of) for key, arms_of in groups.items()}
+    return {key: cell for key, cell in best.items() if cell is not None}
 
 
 def tiers(run: RunFiles) -> Path | None:
     """A table of the best attack's median PSNR and centred cosine, shaded by the cosine."""
-    found = cells(run.arms)
-    columns = [tier for tier in TIERS if any(sees == tier for _, sees in found)]
+    by_cell = cells(run.arms)
+    columns = [tier for tier in TIERS if any(sees == tier for _, sees in by_cell)]
     if len(columns) < 2:
         return None
-    rows = list(dict.fromkeys(label for label, _ in found))
-    title = _title(found, columns)
+    rows = list(dict.fromkeys(label for label, _ in by_cell))
+    title = _title(by_cell, columns)
     detail = (
         "Best attack of each adversary: median PSNR of reconstruction and deleted record, and below it the median "
         "centred cosine similarity (0: the public mean, 1: the record) and the attack. Empty: ruled out."
@@ -73,7 +73,7 @@ def tiers(run: RunFiles) -> Path | None:
         top = 0.5 + _ROW * j
         axes.text(0.12, top + _ROW / 2, label, size=8.5, va="center")
         for i, tier in enumerate(columns):
-            _draw(axes, found.get((label, tier)), _LEFT + _COLUMN * i, top)
+            _draw(axes, by_cell.get((label, tier)), _LEFT + _COLUMN * i, top)
     return save(figure, run.directory.figure("tiers"))
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import ArmResult, Utility
 from palimpsest.simulator.results.verdicts import finding, phrase_of, reconstructions
 
 
-def title_of(run: RunFiles, settings: Sequence[Setting], variant: str) -> list[str]:
+def title_of(run: RunFiles, settings: Sequence[SettingOfArms], variant: str) -> list[str]:
     """What was found of a variant, with ways of unlearning named, and counted."""
     phrases = [(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings]
     return [of_variant(finding(phrases, brief), variant) for brief in (False, True)]
@@ -20,12 +20,12 @@ def of_variant(text: str, variant: str) -> str:
     return f"{variant}: {text[:1].lower()}{text[1:]}" if variant else text
 
 
-def reconstructed(run: RunFiles, setting: Setting) -> bool:
+def reconstructed(run: RunFiles, setting: SettingOfArms) -> bool:
     """Whether there are reconstructions to draw, and not of baselines alone."""
     return bool(reconstructions(setting.arms[0])) and len(run.scores(*setting.arms)) > 0
 
 
-def seeds_of(settings: Sequence[Setting]) -> str:
+def seeds_of(settings: Sequence[SettingOfArms]) -> str:
     count = len(settings[0].arms)
     return f"{count} seeds together." if count > 1 else ""
 

@@ -20,7 +20,7 @@ from palimpsest.simulator.figures.style import (
     spread,
 )
 from palimpsest.simulator.figures.titles import median_of, metric_of, seeds_of
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import Round
 from palimpsest.simulator.results.verdicts import defense_of
 
@@ -66,7 +66,7 @@ def utility(run: RunFiles, variant: str) -> Path | None:
     return save(figure, run.directory.figure("utility", variant))
 
 
-def _curves(run: RunFiles, settings: Sequence[Setting]) -> dict[tuple[str, str], list[list[tuple[int, float]]]]:
+def _curves(run: RunFiles, settings: Sequence[SettingOfArms]) -> dict[tuple[str, str], list[list[tuple[int, float]]]]:
     """Distinct trainings: (round, utility) lines by defense and its kind; ways of unlearning share theirs."""
     curves: dict[tuple[str, str], list[list[tuple[int, float]]]] = {}
     for setting in sorted(settings, key=lambda one: one.arms[0].defense.kind != "none"):  # its colour, where shared

@@ -13,8 +13,8 @@ from palimpsest.server.rehearsal import SilentClients
 from palimpsest.server.session import Session
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.planning.plan import Plan, Prefix
-from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.planning.privacy import NotingMeter, Treasurer, privacy_entry
+from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.planning.privacy import NotingMeter, PrivacyBudget, privacy_entry
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.protocols.defense import private_part
@@ -57,38 +57,40 @@ class EpsilonForecast:
         """
         if not _is_private(prefix):
             return {}
-        ground, noise = self._at_unit_noise(Groundwork.of(self._scenario, prefix, self._root))
-        training = (prefix.setting.trunk, prefix.seed, ground.setup.defense)
+        preparation, noise = self._at_unit_noise(PreparedTraining.of(self._scenario, prefix, self._root))
+        training = (prefix.setting.trunk, prefix.seed, preparation.setup.defense)
         methods = dict.fromkeys(arm.unlearning for arm in prefix.arms)
         if any((training, method) not in self._unlearned for method in methods):
-            self._rehearse(training, ground, list(methods))
+            self._rehearse(training, preparation, list(methods))
         found = {"": self._trained[training](noise)}
         for arm in prefix.arms:
             if (price := self._unlearned[training, arm.unlearning]) is not None:
                 found[arm.id] = price(noise)
         return found
 
-    def _at_unit_noise(self, ground: Groundwork) -> tuple[Groundwork, float]:
+    def _at_unit_noise(self, preparation: PreparedTraining) -> tuple[PreparedTraining, float]:
         """The training at noise multiplier 1, and its own; itself and 1 where a budget or the defense forbids that."""
-        unit = None if self._scenario.privacy.budget else ground.setup.defense.at_unit_noise()
+        unit = None if self._scenario.privacy.budget else preparation.setup.defense.at_unit_noise()
         if unit is None:
-            return ground, 1.0
-        return replace(ground, setup=replace(ground.setup, defense=unit[0])), unit[1]
+            return preparation, 1.0
+        return replace(preparation, setup=replace(preparation.setup, defense=unit[0])), unit[1]
 
-    def _rehearse(self, training: Hashable, ground: Groundwork, methods: list[Unlearner]) -> None:
+    def _rehearse(self, training: Hashable, preparation: PreparedTraining, methods: list[Unlearner]) -> None:
         with TemporaryDirectory() as scratch:
             needs = {need for method in methods for need in method.card.needs}
-            history = _rehearsed(ground, needs, Path(scratch))
+            history = _rehearsed(preparation, needs, Path(scratch))
             noting = self._noting()
             noting.highest(history.record.setup.account, [0])
             self._trained[training] = noting.highest_at
             for method in methods:
-                self._unlearned[training, method] = self._after_deletions(ground, history, method, Path(scratch))
+                self._unlearned[training, method] = self._after_deletions(preparation, history, method, Path(scratch))
 
-    def _after_deletions(self, ground: Groundwork, trunk: History, method: Unlearner, scratch: Path) -> _Price | None:
+    def _after_deletions(
+        self, preparation: PreparedTraining, trunk: History, method: Unlearner, scratch: Path
+    ) -> _Price | None:
         """What has been paid once a method has processed all requests; None where it cannot be known beforehand."""
         noting, budget = self._noting(), self._scenario.privacy.budget
-        spent = _unlearned(ground, trunk, method, Treasurer(noting, budget), scratch)
+        spent = _unlearned(preparation, trunk, method, PrivacyBudget(noting, budget), scratch)
         if spent is None:
             return None
         return (lambda noise: spent) if budget else noting.highest_at
@@ -109,13 +111,13 @@ class _NoLedger(Ledger):
         pass
 
 
-def _rehearsed(ground: Groundwork, needs: set[str], scratch: Path) -> History:
+def _rehearsed(preparation: PreparedTraining, needs: set[str], scratch: Path) -> History:
     """The trunk's history, without training."""
     history = History.of(
-        ground.setup,
+        preparation.setup,
         SilentClients(),
         updates=UpdateStore(scratch / "updates") if "client updates" in needs else None,
-        public=ground.population.public_x,
+        public=preparation.population.public_x,
         drifts=[] if "client drift" in needs else None,
     )
     for _ in history.train():
@@ -124,10 +126,10 @@ def _rehearsed(ground: Groundwork, needs: set[str], scratch: Path) -> History:
 
 
 def _unlearned(
-    ground: Groundwork, trunk: History, unlearner: Unlearner, treasurer: Treasurer, scratch: Path
+    preparation: PreparedTraining, trunk: History, unlearner: Unlearner, privacy_budget: PrivacyBudget, scratch: Path
 ) -> float | None:
     """The highest epsilon once a method has processed all requests; None where it cannot be known beforehand."""
-    history, ids, deletion = trunk.under(SilentClients()), itertools.count(), ground.setting.deletion
+    history, ids, deletion = trunk.under(SilentClients()), itertools.count(), preparation.setting.deletion
 
     def unheard(release: Release, parent: int | None) -> tuple[int, Params]:
         return next(ids), release.params
@@ -140,10 +142,10 @@ def _unlearned(
         publish=unheard,
         sequential=deletion.pattern == "sequential",
         rounds_between=deletion.rounds_between,
-        treasurer=treasurer,
+        privacy_budget=privacy_budget,
     )
     try:
-        processed = session.serve(ground.requests)
+        processed = session.serve(preparation.requests)
     except RunFailure:  # a method that looks for something in the updates finds nothing in zeros
         return None
-    return float(privacy_entry(history.record.setup.account, treasurer, processed)["epsilon_max"])
+    return float(privacy_entry(history.record.setup.account, privacy_budget, processed)["epsilon_max"])

@@ -114,21 +114,21 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
     """
     private, cache = has_private(plan), cache_directory() / "populations"
     work, forecast = _Work(scenario, cache), EpsilonForecast(scenario, cache)
-    found = CostTable(("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])))
+    costs_table = CostTable(("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])))
     known, total = Total(), 0.0
     for prefix in plan.prefixes:
         pace, shared, spent = work.pace(prefix), work.shared(prefix), forecast.of(prefix)
         name = " ".join(part for part in (prefix.setting.variant, f"seed {prefix.seed}") if part)
         figures = (*_cells(shared, pace), *_epsilon(spent, "", private))
-        found.lines.append(Line(f"{name}: training and reference, shared", figures, "dim"))
+        costs_table.lines.append(Line(f"{name}: training and reference, shared", figures, "dim"))
         known.add(shared, pace)
         for arm, cost in work.arms(prefix):
             known.add(cost, pace)
-            found.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
+            costs_table.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
         total = max(total, memory(prefix, work.population(prefix), scenario))
     said = f"memory    about {_bytes(total)}, server and hosts together"
-    found.total = [known.said(len(plan.arms)), said, *_silent(plan)]
-    return found
+    costs_table.total = [known.said(len(plan.arms)), said, *_silent(plan)]
+    return costs_table
 
 
 @dataclass

@@ -6,25 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palimpsest.simulator.planning.plan import Arm, Prefix
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 
 _SECTIONS = ("data", "model", "training", "deletion", "adversary")
 _DIGITS = 12
 
 
-def outline(prefixes: Sequence[Prefix], ground: Sequence[Groundwork]) -> dict[str, Any]:
+def outline(prefixes: Sequence[Prefix], preparation: Sequence[PreparedTraining]) -> dict[str, Any]:
     """What is known of a run before it starts.
 
     Args:
         prefixes: of the plan.
-        ground: what each was prepared to be.
+        preparation: what each was prepared to be.
 
     Returns:
         ``arms``: for each its id (``arm``), the label of its ``training``, its ``params`` (name -> text: all that a
         reader tells arms apart by, then every setting in which some arms differ) and its ``data`` (of each part name,
         digest, source, records and columns).
     """
-    pairs = [(arm, base) for prefix, base in zip(prefixes, ground, strict=True) for arm in prefix.arms]
+    pairs = [(arm, base) for prefix, base in zip(prefixes, preparation, strict=True) for arm in prefix.arms]
     settings = [_settings(arm) for arm, _ in pairs]
     varying = sorted({name for each in settings for name in each if len({s.get(name, "") for s in settings}) > 1})
     arms = []
@@ -35,7 +35,7 @@ def outline(prefixes: Sequence[Prefix], ground: Sequence[Groundwork]) -> dict[st
     return {"arms": arms}
 
 
-def _headline(arm: Arm, base: Groundwork) -> dict[str, str]:
+def _headline(arm: Arm, base: PreparedTraining) -> dict[str, str]:
     """What every arm says of itself, under names without a dot."""
     setting = arm.setting
     training, partition = setting.training, setting.data.model_dump(mode="json").get("partition") or {}
@@ -73,7 +73,7 @@ def _partition(partition: Mapping[str, Any]) -> str:
     return f"{scheme}, {number.replace('_', ' ')} {_text(partition.get(number))}" if number else scheme
 
 
-def _noise(arm: Arm, base: Groundwork) -> str:
+def _noise(arm: Arm, base: PreparedTraining) -> str:
     """The noise multiplier as calibrated to the training; empty where no part of the defense has one."""
     calibrated = {part.kind: part for part in base.setup.defense.parts()}
     for part in arm.defense.parts():
@@ -124,7 +124,7 @@ def _said(name: str, params: Mapping[str, str]) -> bool:
     return _SAID.get(name) in params
 
 
-def _data(base: Groundwork) -> list[dict[str, Any]]:
+def _data(base: PreparedTraining) -> list[dict[str, Any]]:
     """The clients', the public and the test part: equal digests, equal bits (see ``population_directory``)."""
     population, setting = base.population, base.setting
     counts = {"clients": population.records, "public": len(population.public_x), "test": len(population.test_x)}

@@ -85,14 +85,14 @@ def plan(scenario: Scenario) -> Plan:
         for prefix in _prefixes(setting, seed, _arms(scenario, setting, seed, unlearning, defense))
     ]
     outline = Plan(_shared(prefixes))
-    found: set[str] = set()
+    ids: set[str] = set()
     for arm in outline.arms:
-        if arm.id in found:
+        if arm.id in ids:
             raise ScenarioError(
                 f"two arms are called {arm.id!r}: an entry of unlearning or defense is there twice for one variant; "
                 f"remove one, or tell them apart by a hyper-parameter or by `only`"
             )
-        found.add(arm.id)
+        ids.add(arm.id)
     return outline
 
 
@@ -107,7 +107,7 @@ def _prefixes(setting: Setting, seed: int, arms: Sequence[Arm]) -> list[Prefix]:
     groups: dict[tuple[Defense, ...], list[Arm]] = {}
     for arm in arms:
         groups.setdefault(in_training(arm.defense), []).append(arm)
-    return [Prefix(setting, seed, own[0].entropy, tuple(own), defenses) for defenses, own in groups.items()]
+    return [Prefix(setting, seed, arms_of[0].entropy, tuple(arms_of), defenses) for defenses, arms_of in groups.items()]
 
 
 def _shared(prefixes: Sequence[Prefix]) -> tuple[Prefix, ...]:

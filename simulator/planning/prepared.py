@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Groundwork:
+class PreparedTraining:
     """All that a training needs and that can be wrong, before anything is started.
 
     Attributes:
@@ -48,7 +48,7 @@ class Groundwork:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "Groundwork":
+    def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "PreparedTraining":
         """Load the data and resolve everything that depends on it.
 
         Raises:
@@ -95,8 +95,8 @@ class Groundwork:
         return GridFederation(grid, about, self.population.sizes, self.entropy, arm, self.setup.sites, self.device)
 
 
-def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> Groundwork:
-    return Groundwork(setting, seed, entropy, open_population(setting.data, directory), directory, *rest)
+def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> PreparedTraining:
+    return PreparedTraining(setting, seed, entropy, open_population(setting.data, directory), directory, *rest)
 
 
 def _check_cohorts(setup: Setup) -> None:

@@ -30,7 +30,7 @@ def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> 
         DataError: the training alone would pass the budget.
     """
     defense = parts[0] if len(parts) == 1 else Stack(of=tuple(parts)) if parts else Defense()
-    meter = Meter(privacy.delta, privacy.accountant)
+    meter = EpsilonMeter(privacy.delta, privacy.accountant)
 
     def under(candidate: Defense) -> Setup:
         part = private_part(candidate)
@@ -66,7 +66,7 @@ def _kind(defense: Defense) -> str:
 
 
 @dataclass(frozen=True)
-class Meter:
+class EpsilonMeter:
     """Reads accounts in epsilon.
 
     Attributes:
@@ -102,7 +102,7 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class NotingMeter(Meter):
+class NotingMeter(EpsilonMeter):
     """Notes down what it is asked for.
 
     Attributes:
@@ -120,7 +120,7 @@ class NotingMeter(Meter):
 
     def highest_at(self, noise: float) -> float:
         """The highest epsilon of all that was asked for, each with so many times the noise."""
-        plain = Meter(self.delta, self.accountant)
+        plain = EpsilonMeter(self.delta, self.accountant)
         prices = [{(sigma * noise, rate): steps for (sigma, rate), steps in paid} for paid in self.asked]
         return max(map(plain.of, prices), default=0.0)
 
@@ -133,7 +133,7 @@ class TrainingPrice:
         rehearsed: the account of the training under a defense.
     """
 
-    def __init__(self, meter: Meter, rehearsed: Callable[[Defense], Account]) -> None:
+    def __init__(self, meter: EpsilonMeter, rehearsed: Callable[[Defense], Account]) -> None:
         self._meter = meter
         self._rehearsed = rehearsed
         self._known: dict[Defense, NotingMeter] = {}
@@ -172,7 +172,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Treasurer:
+class PrivacyBudget:
     """Says what deletions cost, and refuses those that cost too much.
 
     Attributes:
@@ -180,7 +180,7 @@ class Treasurer:
         budget: epsilon that no unit may pass; 0: none.
     """
 
-    meter: Meter
+    meter: EpsilonMeter
     budget: float = 0.0
 
     def refusals(self, history: History, unlearner: Unlearner, cases: Sequence[UnlearningCase]) -> dict[int, str]:
@@ -188,15 +188,15 @@ class Treasurer:
         account = history.record.setup.account
         if not self.budget or account.unit is None or not cases:
             return {}
-        then, found = unlearning_account(history, unlearner, cases), {}
+        then, reasons = unlearning_account(history, unlearner, cases), {}
         for case in cases:
             now, after = self._highest(account, case), self._highest(then, case)
             if after > self.budget and after > now:
-                found[case.request.index] = (
+                reasons[case.request.index] = (
                     f"its processing would have a {account.unit} spend epsilon = {after:.3g} (so far {now:.3g}), and "
                     f"privacy.budget = {self.budget:g}"
                 )
-        return found
+        return reasons
 
     def statement(self, account: Account, case: UnlearningCase, before: int) -> dict[str, Any]:
         """What a processed request's units have spent, before it and after it.
@@ -208,33 +208,33 @@ class Treasurer:
         """
         if account.unit is None:
             return {}
-        found: dict[str, Any] = {"unit": account.unit, "delta": self.meter.delta, "deleted": {}, "retained": {}}
+        spent: dict[str, Any] = {"unit": account.unit, "delta": self.meter.delta, "deleted": {}, "retained": {}}
         for when, until in (("before", before), ("after", None)):
             if deleted := self.meter.deleted(account, case, until):
-                found["deleted"][when] = summary(deleted)
+                spent["deleted"][when] = summary(deleted)
             if retained := self.meter.retained(account, case.branch, case.forgotten, until):
-                found["retained"][when] = summary(retained)
-        return found
+                spent["retained"][when] = summary(retained)
+        return spent
 
     def _highest(self, account: Account, case: UnlearningCase) -> float:
         kept = self.meter.retained(account, case.branch, case.forgotten)
         return max([0.0, *kept, *self.meter.deleted(account, case)])
 
 
-def privacy_entry(account: Account, treasurer: Treasurer, processed: Sequence[Processed]) -> dict[str, Any]:
-    """What ``results.json`` says of an arm's differential privacy; see ``Treasurer.statement`` (medians over cases)."""
-    meter = treasurer.meter
+def privacy_entry(account: Account, privacy_budget: PrivacyBudget, processed: Sequence[Processed]) -> dict[str, Any]:
+    """What ``results.json`` says of an arm's privacy; see ``PrivacyBudget.statement`` (medians over cases)."""
+    meter = privacy_budget.meter
     if account.unit is None:
         return {"unit": "record", "epsilon_max": None, "delta": meter.delta}
     entry: dict[str, Any] = {"unit": account.unit, "delta": meter.delta, "accountant": meter.accountant}
     statements = [p.spent for p in processed]
     for whose in ("deleted", "retained"):
-        found = {
+        privacy = {
             when: [said[whose][when] for said in statements if when in said[whose]] for when in ("before", "after")
         }
         entry[whose] = {
             when: {"max": max(s["max"] for s in all_), "median": float(np.median([s["median"] for s in all_]))}
-            for when, all_ in found.items()
+            for when, all_ in privacy.items()
             if all_
         }
     branches = {p.case.branch for p in processed} or {0}

@@ -33,8 +33,8 @@ def sample(setting: Setting, population: AbstractPopulation, seed: int) -> tuple
     if 0 < adversary.public_records < len(chosen):
         drawn = generator(seed, "adversary-sample").permutation(chosen)
         chosen = np.sort(drawn[: adversary.public_records])
-    own = x[chosen].astype(np.float64)
+    records = x[chosen].astype(np.float64)
     if adversary.public_noise:
-        own += adversary.public_noise * generator(seed, "adversary-sample-noise").standard_normal(own.shape)
-        own = np.clip(own, population.box_low, population.box_high)
-    return own, y[chosen]
+        records += adversary.public_noise * generator(seed, "adversary-sample-noise").standard_normal(records.shape)
+        records = np.clip(records, population.box_low, population.box_high)
+    return records, y[chosen]

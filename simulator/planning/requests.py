@@ -31,14 +31,18 @@ def draw_requests(
             unseen would be seen.
     """
     if deletion.request:
-        found = tuple(_spelled_out(deletion, population, rounds, index) for index in range(len(deletion.request)))
-        if deletion.rounds_between and deletion.pattern == "independent" and len({one.round for one in found}) > 1:
+        requests = tuple(_spelled_out(deletion, population, rounds, index) for index in range(len(deletion.request)))
+        if (
+            deletion.rounds_between
+            and deletion.pattern == "independent"
+            and len({request.round for request in requests}) > 1
+        ):
             raise ScenarioError(
                 f"deletion.rounds_between = {deletion.rounds_between} with requests at different rounds: the rounds "
                 f"that nobody should see would be heard in another request's past; give all the same round, or take "
                 f"pattern = 'sequential'"
             )
-        return found
+        return requests
     if deletion.level == "label":
         classes = enumerate(_labels(deletion, population, seed))
         return tuple(DeletionRequest(index, rounds, "label", forget, label) for index, (forget, label) in classes)

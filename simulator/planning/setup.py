@@ -20,13 +20,13 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
     model, schema, card = setting.model, population.schema, model_card(setting.model.kind)
     if schema.task not in card.tasks:
         target = "a real-valued target" if schema.task == "regression" else "classes"
-        others = [name for name, one in CARDS.items() if schema.task in one.tasks]
+        others = [name for name, other in CARDS.items() if schema.task in other.tasks]
         raise DataError(
             f"model.kind = {model.kind!r} is for {' and '.join(card.tasks)}, but {schema.name} has {target}: take one "
             f"of {', '.join(others)}"
         )
     if card.images_only and not schema.is_image:
-        others = [name for name, one in CARDS.items() if not one.images_only]
+        others = [name for name, other in CARDS.items() if not other.images_only]
         raise DataError(
             f"model.kind = {model.kind!r} needs images, but {schema.name} is a table: take one of {', '.join(others)}"
         )

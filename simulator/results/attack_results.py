@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from palimpsest.simulator.results.entry import Entry, Interval, Number
+from palimpsest.simulator.results.entry import ArmEntry, Interval, Number
 
 
-class AttackResult(Entry):
+class AttackResult(ArmEntry):
     """The figures of one attack that every kind of answer has.
 
     Attributes:
@@ -34,7 +34,7 @@ class AttackResult(Entry):
         return value if isinstance(value, int | float) else None
 
 
-class Gain(Entry):
+class Gain(ArmEntry):
     """How much more alike than a floor's answer the attack's is to the same record, the median; see ``gains``."""
 
     cosine: Number

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from palimpsest.simulator.results.intervals import FEWEST
-from palimpsest.simulator.results.run_directory import RunFiles, Setting
+from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.world.files import write_atomically
 
@@ -24,7 +24,7 @@ _Pair = Callable[[ArmResult], tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonRow:
     """One way of unlearning in one setting, its seeds together.
 
     Attributes:
@@ -59,15 +59,15 @@ def write(run: RunFiles) -> Path | None:
     return run.directory.comparison
 
 
-def lines(run: RunFiles, variant: str) -> list[Line]:
+def lines(run: RunFiles, variant: str) -> list[ComparisonRow]:
     """The ways of unlearning of one setting, the one nearest to retraining first."""
     settings = _settings(run, variant)
     baseline = next((each for each in settings if each.arms[0].unlearning.method == BASELINE), None)
-    found = [_line(run, each, baseline) for each in settings]
-    return _ranked(sorted(found, key=lambda line: line.apart))
+    compared = [_line(run, each, baseline) for each in settings]
+    return _ranked(sorted(compared, key=lambda line: line.apart))
 
 
-def _ranked(found: Sequence[Line]) -> list[Line]:
+def _ranked(found: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """Lines with their ranks, where all of them have an interval: equal ranks are not told apart."""
     ends = [line.interval for line in found]
     if not all(ends):
@@ -129,7 +129,7 @@ def _rows(run: RunFiles, variant: str) -> list[dict[str, str]]:
     return [first, *rest]
 
 
-def _distance(line: Line) -> dict[str, str]:
+def _distance(line: ComparisonRow) -> dict[str, str]:
     """The cells of the distance and its rank."""
     cells = {"apart": f"{line.apart:.2f}"}
     if line.interval is not None:
@@ -137,22 +137,22 @@ def _distance(line: Line) -> dict[str, str]:
     return cells if line.rank is None else cells | {"rank": str(line.rank)}
 
 
-def _settings(run: RunFiles, variant: str) -> list[Setting]:
+def _settings(run: RunFiles, variant: str) -> list[SettingOfArms]:
     """The settings of a variant that were measured: all but those whose requests were all refused."""
-    found = [
+    settings = [
         replace(each, arms=tuple(a for a in each.arms if _measure(a) is not None)) for each in run.settings(variant)
     ]
-    return [each for each in found if each.arms]
+    return [each for each in settings if each.arms]
 
 
-def _line(run: RunFiles, setting: Setting, baseline: Setting | None) -> Line:
+def _line(run: RunFiles, setting: SettingOfArms, baseline: SettingOfArms | None) -> ComparisonRow:
     arms, method = setting.arms, setting.arms[0].unlearning.method
     exact = all(arm.forgetting.exact for arm in arms)
     kind = "exact" if exact else "baseline" if method in (BASELINE, "none") else "approximate"
     cells = {name: cell(arms) for name, cell in _COLUMNS.items()}
     if baseline is not None and kind != "baseline":
         cells |= {name: _against(run, arms, baseline.arms, gap) for name, gap in _AGAINST.items()}
-    return Line(
+    return ComparisonRow(
         label=setting.label,
         kind=kind,
         interval=_interval(arms),
@@ -165,8 +165,8 @@ def _line(run: RunFiles, setting: Setting, baseline: Setting | None) -> Line:
 def _against(run: RunFiles, arms: Sequence[ArmResult], others: Sequence[ArmResult], gap: _Gap) -> str:
     """Count the requests on which ``arms`` end nearer to retraining than ``others``; ties count for nobody."""
     nearer = further = 0
-    for own, other in ((a, b) for a in arms for b in others if a.seed == b.seed and a.defense == b.defense):
-        less = (gap(run.files(own).forgetting(), own) - gap(run.files(other).forgetting(), other)).dropna()
+    for arm, other in ((a, b) for a in arms for b in others if a.seed == b.seed and a.defense == b.defense):
+        less = (gap(run.files(arm).forgetting(), arm) - gap(run.files(other).forgetting(), other)).dropna()
         nearer, further = nearer + int((less < 0).sum()), further + int((less > 0).sum())
     count = nearer + further
     if count < FEWEST:
@@ -249,7 +249,7 @@ def _gap(figures: _Pair) -> Callable[[Sequence[ArmResult]], str]:
 
     def cell(arms: Sequence[ArmResult]) -> str:
         pairs = [figures(arm) for arm in arms]
-        gap = _mean([own - other if own is not None and other is not None else None for own, other in pairs])
+        gap = _mean([mine - other if mine is not None and other is not None else None for mine, other in pairs])
         return "" if gap is None else f"{gap:+.3f}"
 
     return cell

@@ -34,7 +34,7 @@ Measure: TypeAlias = JsonValue
 """A further figure that a method, a defense or an attack reports by a name of its own."""
 
 
-class Entry(BaseModel):
+class ArmEntry(BaseModel):
     """A JSON object of ``results.json``: frozen, with its keys in the order in which they were given."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -63,7 +63,7 @@ class Entry(BaseModel):
 
 def _plain(value: Any) -> Any:
     """A value as ``json`` takes it."""
-    if isinstance(value, Entry):
+    if isinstance(value, ArmEntry):
         return value.to_json()
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}

@@ -85,23 +85,23 @@ def together(attacks: Sequence[ReconstructionResult], floors: Sequence[Floors]) 
         attacks: the same attack's figures, one a seed.
         floors: of each seed.
     """
-    alone = [evidence(attack, own) for attack, own in zip(attacks, floors, strict=True)]
+    alone = [evidence(attack, floor) for attack, floor in zip(attacks, floors, strict=True)]
     if len(alone) == 1:
         return alone[0]
-    if len({one.grade for one in alone}) == 1 and alone[0].grade != "unclear":
-        return next((one for one in alone if one.compared == "record"), alone[0])
-    spans = list(zip(*(_spans(a, own) for a, own in zip(attacks, floors, strict=True)), strict=True))
-    pooled = [_over_seeds([span.middle for span in one]) for one in spans]
+    if len({single.grade for single in alone}) == 1 and alone[0].grade != "unclear":
+        return next((single for single in alone if single.compared == "record"), alone[0])
+    spans = list(zip(*(_spans(a, floor) for a, floor in zip(attacks, floors, strict=True)), strict=True))
+    pooled = [_over_seeds([span.middle for span in single]) for single in spans]
     if all(span.low is not None and span.low > 0.0 for span in pooled):
         return Evidence("back" if all(map(whole, attacks)) else "part")
-    if all(one.grade in ("part", "back") for one in alone):
+    if all(single.grade in ("part", "back") for single in alone):
         return Evidence("part", alone[0].by, "record" if any(o.compared == "record" for o in alone) else "deletion")
     deletions = sum(attack.cases for attack in attacks)
-    if deletions >= FEWEST and all(one.grade in ("nothing", "silent") for one in alone):
+    if deletions >= FEWEST and all(single.grade in ("nothing", "silent") for single in alone):
         return Evidence("nothing")
     centred = fmean(attack.cosine_centred_median for attack in attacks)
     promising = all(span.middle > 0.0 for span in pooled) and centred > _PROMISING
-    if deletions >= FEWEST and not promising and not any(one.grade in ("part", "back") for one in alone):
+    if deletions >= FEWEST and not promising and not any(single.grade in ("part", "back") for single in alone):
         return Evidence("nothing")
     return Evidence("unclear", needed=_needed(pooled, deletions, "deletion"))
 
@@ -183,8 +183,8 @@ def centred_interval_of(attack: ReconstructionResult) -> Interval | None:
 def _unpaired(attack: ReconstructionResult, floor: ReconstructionResult) -> Gain:
     """What can be said of older runs, which did not compare records in pairs: gains over the floor's upper end."""
 
-    def apart(own: Interval | None, other: Interval | None) -> Interval | None:
-        return (own[0] - other[1], own[1] - other[0]) if own is not None and other is not None else None
+    def apart(interval: Interval | None, other: Interval | None) -> Interval | None:
+        return (interval[0] - other[1], interval[1] - other[0]) if interval is not None and other is not None else None
 
     raw, centred = floor.cosine_ci95, floor.cosine_centred_ci95
     return Gain(

@@ -60,8 +60,8 @@ class Reading:
 
 def inferences(arm: ArmResult) -> dict[str, AttackResult]:
     """The attacks of an arm that answer with something else than records, kind by kind."""
-    found = {name: attack for name, attack in arm.attacks.items() if not isinstance(attack, ReconstructionResult)}
-    return dict(sorted(found.items(), key=lambda item: _place(item[1])))
+    answered = {name: attack for name, attack in arm.attacks.items() if not isinstance(attack, ReconstructionResult)}
+    return dict(sorted(answered.items(), key=lambda item: _place(item[1])))
 
 
 def _place(attack: AttackResult) -> tuple[int, str]:

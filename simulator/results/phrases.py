@@ -79,8 +79,10 @@ def _numbers(attack: ReconstructionResult, floors: Floors) -> str:
     interval = interval_of(attack)
     if interval is None:
         return _medians(attack, floors)
-    own = f"median cosine {attack.cosine_median:.2f}"
-    return f"{own} (95 % interval {interval[0]:.2f} to {interval[1]:.2f}){_medians(attack, floors).removeprefix(own)}"
+    level = f"median cosine {attack.cosine_median:.2f}"
+    return (
+        f"{level} (95 % interval {interval[0]:.2f} to {interval[1]:.2f}){_medians(attack, floors).removeprefix(level)}"
+    )
 
 
 def _picked(attack: ReconstructionResult) -> str:

@@ -5,11 +5,11 @@ The same rows are ``requests`` of an arm in ``results.json``, and ``requests/<ar
 
 from pydantic import Field
 
-from palimpsest.simulator.results.entry import Entry, Number
+from palimpsest.simulator.results.entry import ArmEntry, Number
 from palimpsest.simulator.world.records import Level
 
 
-class AttackOnRequest(Entry):
+class AttackOnRequest(ArmEntry):
     """What one attack got out of one request.
 
     Attributes:
@@ -31,7 +31,7 @@ class AttackOnRequest(Entry):
     no_signal: bool = False
 
 
-class RequestResult(Entry):
+class RequestResult(ArmEntry):
     """One request of an arm. What does not apply, or was not measured, is None.
 
     Attributes:

@@ -188,7 +188,7 @@ def newest_run() -> Path | None:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingOfArms:
     """Arms of one variant that differ by their seed only.
 
     Attributes:
@@ -232,13 +232,13 @@ class RunFiles:
         """Names of the variants, in order; one empty name where the scenario has none."""
         return list(dict.fromkeys(arm.variant for arm in self.arms))
 
-    def settings(self, variant: str) -> list[Setting]:
+    def settings(self, variant: str) -> list[SettingOfArms]:
         """The arms of one variant, seeds together."""
         groups: dict[str, list[ArmResult]] = {}
         for arm in self.arms:
             if arm.variant == variant:
                 groups.setdefault(label_of(arm, self.arms), []).append(arm)
-        return [Setting(variant, label, tuple(arms)) for label, arms in groups.items()]
+        return [SettingOfArms(variant, label, tuple(arms)) for label, arms in groups.items()]
 
     def files(self, arm: ArmResult) -> ArmFiles:
         """What an arm left beside its results."""

@@ -11,18 +11,18 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 
 from palimpsest.simulator.results.attack_results import AnyAttack
-from palimpsest.simulator.results.entry import Entry, Interval, Measure, Number
+from palimpsest.simulator.results.entry import ArmEntry, Interval, Measure, Number
 from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.results.upgrade import VERSION, upgraded, upgraded_arm
 
-_Read = TypeVar("_Read", bound=Entry)
+_Read = TypeVar("_Read", bound=ArmEntry)
 
 
 class RunFilesError(ValueError):
     """What a run left is missing, broken, or of a version that is not read here."""
 
 
-class Method(Entry):
+class Method(ArmEntry):
     """An unlearning method and its hyper-parameters.
 
     Attributes:
@@ -33,13 +33,13 @@ class Method(Entry):
     coupling: str = ""
 
 
-class Defense(Entry):
+class Defense(ArmEntry):
     """A defense and its hyper-parameters."""
 
     kind: str
 
 
-class Data(Entry):
+class Data(ArmEntry):
     """What was trained on; ``shape`` is that of one record, the counts are of clients and of records."""
 
     source: str
@@ -53,7 +53,7 @@ class Data(Entry):
     test: int
 
 
-class Deletion(Entry):
+class Deletion(ArmEntry):
     """What one request deletes: the level, and the most records that a request has.
 
     Attributes:
@@ -65,7 +65,7 @@ class Deletion(Entry):
     pattern: str
 
 
-class Utility(Entry):
+class Utility(ArmEntry):
     """What the models are worth on test data, in the unit of ``metric``.
 
     Where requests are alternatives, figures are medians over them. In a chain they are of its ends: ``trained`` before
@@ -90,7 +90,7 @@ class Utility(Entry):
         return {"r2": "R2"}.get(self.metric, self.metric)
 
 
-class Forgetting(Entry):
+class Forgetting(ArmEntry):
     """Whether the server forgot, pooled over requests; ``exact`` is always said, the rest where it was measured.
 
     Nothing is measured where no request was completed. ``kl`` needs probabilities, ``between`` and ``spread`` several
@@ -121,7 +121,7 @@ class Forgetting(Entry):
     relearning_reached_retrained: Number | None = None
 
 
-class Cost(Entry):
+class Cost(ArmEntry):
     """What unlearning has cost beside retraining: seconds, bytes and client updates.
 
     What a retraining costs is None where none was asked for; speed-ups over retraining at equal utility also where
@@ -142,7 +142,7 @@ class Cost(Entry):
     speed_up_client_updates: Number | None = None
 
 
-class Bound(Entry):
+class Bound(ArmEntry):
     """How often an attack succeeded at one event, beside how often it can at most (``gamma``), both in [0, 1].
 
     Attributes:
@@ -166,21 +166,21 @@ class Bound(Entry):
         return (self.kappa_is or ("exact" if self.event == "top1" else "estimate")) == "estimate"
 
 
-class Spent(Entry):
+class Spent(ArmEntry):
     """Epsilon that units of privacy have spent."""
 
     max: Number
     median: Number
 
 
-class BeforeAndAfter(Entry):
+class BeforeAndAfter(ArmEntry):
     """Epsilon before and after the deletion; None where no unit was left to spend it."""
 
     before: Spent | None = None
     after: Spent | None = None
 
 
-class Privacy(Entry):
+class Privacy(ArmEntry):
     """Differential privacy of an arm.
 
     ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent. There are no bounds
@@ -198,7 +198,7 @@ class Privacy(Entry):
     bounds: tuple[Bound, ...] = ()
 
 
-class ArmResult(Entry):
+class ArmResult(ArmEntry):
     """One arm: a way of unlearning under a defense with a seed, and all that was found of it.
 
     Attributes:
@@ -254,7 +254,7 @@ class ArmResult(Entry):
         return json.dumps(self.to_json(), allow_nan=False)
 
 
-class Round(Entry):
+class Round(ArmEntry):
     """One model of an arm's server; a measure is None where it does not apply, and may be NaN.
 
     First the training; where requests are a chain, or there is but one, then the server's further life: unlearning,
@@ -281,7 +281,7 @@ class Round(Entry):
     epsilon: float | None = None
 
 
-class RunResults(Entry):
+class RunResults(ArmEntry):
     """Content of ``results.json``.
 
     Figures are attributes (``results.arms[0].cost.rounds``); ``results["arms"]`` is the same as the JSON says it.

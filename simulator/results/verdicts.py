@@ -27,8 +27,8 @@ def leading(arm: ArmResult) -> tuple[str, Grade] | None:
 
     Where several gave the record back, one that is no baseline; then the one with the higher centred median.
     """
-    found = _leading([arm])
-    return None if found is None else (found[0], found[1].grade)
+    leader = _leading([arm])
+    return None if leader is None else (leader[0], leader[1].grade)
 
 
 def _leading(arms: Sequence[ArmResult]) -> tuple[str, Evidence] | None:
@@ -36,17 +36,17 @@ def _leading(arms: Sequence[ArmResult]) -> tuple[str, Evidence] | None:
     tried = [reconstructions(arm) for arm in arms]
     names = [name for name in tried[0] if name not in FLOORS and all(name in other for other in tried)]
     floors = [_floors(arm) for arm in arms]
-    found = {name: together([own[name] for own in tried], floors) for name in names}
-    if not found:
+    evidence_of = {name: together([results_of[name] for results_of in tried], floors) for name in names}
+    if not evidence_of:
         return None
 
     def rank(name: str) -> tuple[int, bool, float]:
-        grade = found[name].grade
+        grade = evidence_of[name].grade
         first = grade in ("back", "silent") and name not in BASELINES
-        return _RANK[grade], first, sum(own[name].cosine_centred_median for own in tried)
+        return _RANK[grade], first, sum(results_of[name].cosine_centred_median for results_of in tried)
 
-    best = max(found, key=rank)
-    return best, found[best]
+    best = max(evidence_of, key=rank)
+    return best, evidence_of[best]
 
 
 def _floors(arm: ArmResult) -> dict[str, ReconstructionResult]:
@@ -59,12 +59,12 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
     Random public records are left out where single records were deleted: they say nothing that the mean does not.
     Where baselines are alone beside attacks of other kinds, none: there is nothing for them to be seen beside.
     """
-    found = {name: attack for name, attack in arm.attacks.items() if isinstance(attack, ReconstructionResult)}
-    if inferences(arm) and set(found) <= set(BASELINES):
+    records = {name: attack for name, attack in arm.attacks.items() if isinstance(attack, ReconstructionResult)}
+    if inferences(arm) and set(records) <= set(BASELINES):
         return {}
     if arm.deletion.records == 1:
-        found.pop("public-draw", None)
-    return dict(sorted(found.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
+        records.pop("public-draw", None)
+    return dict(sorted(records.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
 
 
 def verdict(arm: ArmResult) -> str:
@@ -146,16 +146,16 @@ def headline(arms: Sequence[ArmResult], brief: bool = False) -> str:
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:
         groups.setdefault(phrase_of(arm, arms), []).append(arm)
-    found: list[tuple[str, list[ArmResult]]] = []
+    grouped: list[tuple[str, list[ArmResult]]] = []
     for phrase, members in groups.items():
         variants = list(dict.fromkeys(arm.variant for arm in members))
         of_variants = {name: [arm for arm in members if arm.variant == name] for name in variants}
         shown = {name: led[1] for name, some in of_variants.items() if (led := _leading(some)) is not None}
-        if len({(one.grade, one.compared) for one in shown.values()}) > 1:
-            found += [(f"{phrase} ({name})", some) for name, some in of_variants.items()]
+        if len({(evidence.grade, evidence.compared) for evidence in shown.values()}) > 1:
+            grouped += [(f"{phrase} ({name})", some) for name, some in of_variants.items()]
         else:
-            found.append((phrase, of_variants[next(iter(shown), variants[0])]))
-    return finding(found, brief)
+            grouped.append((phrase, of_variants[next(iter(shown), variants[0])]))
+    return finding(grouped, brief)
 
 
 def phrase_of(arm: ArmResult, arms: Sequence[ArmResult]) -> str:
@@ -224,9 +224,9 @@ def _deleted(arm: ArmResult) -> str:
     return "the deleted records" if arm.deletion.records > 1 else "the deleted record"
 
 
-def _sentence(found: str, arm: ArmResult) -> str:
+def _sentence(claim: str, arm: ArmResult) -> str:
     """Add what else was inferred, the utility, epsilon where privacy was asked for, refusals and failures."""
-    parts = (found, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm), _failed(arm))
+    parts = (claim, *inferred(arm.attacks), _utility(arm), _epsilon(arm), _refused(arm), _failed(arm))
     return "; ".join(part for part in parts if part) + "."
 
 

@@ -64,10 +64,10 @@ def _no_history(setting: Setting) -> Obstacle | None:
         "deletion.pattern = 'sequential'": deletion.pattern == "sequential",
         f"deletion.rounds_between = {deletion.rounds_between}": deletion.rounds_between > 0,
     }
-    found = next((what for what, holds in wrong.items() if holds), None)
-    if found is None:
+    obstacle = next((what for what, holds in wrong.items() if holds), None)
+    if obstacle is None:
         return None
-    return found, (
+    return obstacle, (
         "it needs a record of single clients' updates, which is kept of the training alone, not of what follows a "
         "first unlearning or of unseen rounds; take pattern = 'independent' or 'simultaneous', and rounds_between = 0"
     )

@@ -122,17 +122,17 @@ def _resolved_stack(path: str, entry: Any) -> Entry:
         )
     if not isinstance(given, list) or not given:
         raise ScenarioError(f"{path}.of = {given!r}: must be a list of defenses, [{{ kind = ... }}, ...]")
-    found = []
+    parts = []
     for position, member in enumerate(given):
         place = f"{path}.of.{position}"
         if isinstance(member, dict) and "only" in member:
             raise ScenarioError(f"{place}.only: a stack is for a variant as a whole; give `only` beside `of`")
         if isinstance(member, dict) and member.get("kind") == _STACK[1]:
             raise ScenarioError(f"{place}.kind = 'stack': a stack in a stack; write its defenses into the outer one")
-        found.append(resolve("defense", place, member))
+        parts.append(resolve("defense", place, member))
     cls = method_class(*_STACK)
-    _stacked(cls, path, tuple(_expand_defense(member)[0] for member in found))
-    return {"kind": _STACK[1], "of": found} | ({"only": _only(path, entry)} if "only" in entry else {})
+    _stacked(cls, path, tuple(_expand_defense(member)[0] for member in parts))
+    return {"kind": _STACK[1], "of": parts} | ({"only": _only(path, entry)} if "only" in entry else {})
 
 
 def _expand_defense(entry: Entry) -> tuple[Any, ...]:

@@ -118,7 +118,7 @@ def _table_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _table_of(inner)
-        if found is not None:
-            return found
+        table = _table_of(inner)
+        if table is not None:
+            return table
     return None

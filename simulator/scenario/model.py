@@ -106,12 +106,12 @@ def _refuse(sentence: str) -> NoReturn:
 
 def _checked(kind: str, card: ModelCard, options: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
     """The options with every default; those of other models are refused."""
-    known, own = card.options.model_fields, {}
+    known, of_card = card.options.model_fields, {}
     for key, value in options.items():
         if key in known:
-            own[key] = value
+            of_card[key] = value
             continue
-        others = [name for name, one in CARDS.items() if key in one.options.model_fields]
+        others = [name for name, other in CARDS.items() if key in other.options.model_fields]
         if not others:
             there = sorted({*fixed, *known})
             sentence = f"{key}: unknown key;{closest(key, there)} known here: {listed(there)}"
@@ -121,6 +121,6 @@ def _checked(kind: str, card: ModelCard, options: dict[str, Any], fixed: set[str
             sentence = f"{key} = {value} is for kind = {' or '.join(map(repr, others))}, not {kind!r}; leave it out"
         _refuse(sentence)
     try:
-        return card.options.model_validate_json(json.dumps(own), strict=True).model_dump(mode="json")
+        return card.options.model_validate_json(json.dumps(of_card), strict=True).model_dump(mode="json")
     except ValidationError as error:
         _refuse(explain(error, card.options))

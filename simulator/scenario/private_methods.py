@@ -25,20 +25,23 @@ def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
         "sampling_is_secret = true": privacy.sampling_is_secret,
         "secure_noise = true": privacy.secure_noise,
     }
-    if (found := next((what for what, holds in said.items() if holds), None)) is not None:
+    if (problem := next((what for what, holds in said.items() if holds), None)) is not None:
         private = [name for name in names("defense") if card("defense", name).pays_at]
         raise ScenarioError(
-            f"privacy.{found} with no defense that spends privacy: add a [[defense]] with kind = one of "
+            f"privacy.{problem} with no defense that spends privacy: add a [[defense]] with kind = one of "
             f"{listed(private)}, or leave it out"
         )
 
 
 def placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
     """Entries with their paths, and those inside of a stack after it."""
-    found = []
+    placed_entries = []
     for i, entry in enumerate(entries):
-        found += [(f"{group}.{i}", entry), *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry)))]
-    return found
+        placed_entries += [
+            (f"{group}.{i}", entry),
+            *((f"{group}.{i}.of.{j}", part) for j, part in enumerate(members(entry))),
+        ]
+    return placed_entries
 
 
 def check_private(path: str, defense: Entry, unlearning: Sequence[Entry], settings: Sequence[Setting]) -> None:

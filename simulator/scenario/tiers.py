@@ -49,9 +49,9 @@ def check_tier(setting: Setting, secure: bool) -> None:
         "adversary.knows_bracket = false": not adversary.knows_bracket,
         f"adversary.missed_rounds = {adversary.missed_rounds}": adversary.missed_rounds > 0,
     }
-    if (found := next((what for what, holds in wrong.items() if holds), None)) is not None:
+    if (problem := next((what for what, holds in wrong.items() if holds), None)) is not None:
         raise ScenarioError(
-            f"{given} with {found}{at(setting)}: a server knows when it unlearns and misses nothing, and of a chain "
+            f"{given} with {problem}{at(setting)}: a server knows when it unlearns and misses nothing, and of a chain "
             f"messages are not told apart by deletion; take pattern = 'independent', knows_bracket = true and "
             f"missed_rounds = 0"
         )

@@ -103,32 +103,36 @@ def made_of(name: str, **settings: Any) -> Any:
 
 def guesses(name: str, cases: Sequence[Case], knowledge: PublicKnowledge, **settings: Any) -> list[Any]:
     """What the attack answers; every answer is of the kind that its card promises."""
-    found = answer(made_of(name, **settings), cases, knowledge).guesses
+    answers = answer(made_of(name, **settings), cases, knowledge).guesses
     kind = ANSWERS[card("attack", name).promises]
-    assert all(isinstance(one, kind) for one in found), f"{name}: an answer is no {kind.__name__}"
-    return found
+    assert all(isinstance(guess, kind) for guess in answers), f"{name}: an answer is no {kind.__name__}"
+    return answers
 
 
 def check_answers(name: str, where: str, **settings: Any) -> None:
     """Every case gets one finite answer of its form, in order."""
     cases, knowledge = situation(where)
-    found = guesses(name, cases, knowledge, **settings)
-    assert [one.case for one in found] == [case.index for case in cases], f"{name}: not one answer a case, in order"
-    for case, one in zip(cases, found, strict=True):
-        for value in _arrays(one):
+    answers = guesses(name, cases, knowledge, **settings)
+    assert [guess.case for guess in answers] == [case.index for case in cases], (
+        f"{name}: not one answer a case, in order"
+    )
+    for case, guess in zip(cases, answers, strict=True):
+        for value in _arrays(guess):
             assert np.isfinite(value).all(), f"{name} on {where}: an answer is not finite"
-        if isinstance(one, Reconstruction):
-            _check_records(f"{name} on {where}", case, one, knowledge)
+        if isinstance(guess, Reconstruction):
+            _check_records(f"{name} on {where}", case, guess, knowledge)
             continue
-        assert one.no_signal or not case.silent, f"{name} on {where}: a silent deletion is not flagged"
-        if isinstance(one, Labels):
-            assert one.evidence.shape == (knowledge.facts.model.outputs,), f"{name}: evidence is not one number a class"
-            _check_classes(f"{name} on {where}", case, one.y, knowledge)
-            assert (np.diff(one.y) >= 0).all(), f"{name}: classes do not ascend"
+        assert guess.no_signal or not case.silent, f"{name} on {where}: a silent deletion is not flagged"
+        if isinstance(guess, Labels):
+            assert guess.evidence.shape == (knowledge.facts.model.outputs,), (
+                f"{name}: evidence is not one number a class"
+            )
+            _check_classes(f"{name} on {where}", case, guess.y, knowledge)
+            assert (np.diff(guess.y) >= 0).all(), f"{name}: classes do not ascend"
         else:
             assert knowledge.challenge is not None
             entries = (len(knowledge.challenge.y),)
-            assert all(value.shape == entries for value in _arrays(one)), f"{name}: not one score an entry"
+            assert all(value.shape == entries for value in _arrays(guess)), f"{name}: not one score an entry"
 
 
 def check_order(name: str, where: str, **settings: Any) -> None:
@@ -136,7 +140,7 @@ def check_order(name: str, where: str, **settings: Any) -> None:
     cases, knowledge = situation(where)
     tolerance = 1e-6 if card("attack", name).promises == "reconstruction" else 1e-9
     first, again, backwards = (
-        {one.case: _numbers(one) for one in guesses(name, some, knowledge, **settings)}
+        {guess.case: _numbers(guess) for guess in guesses(name, some, knowledge, **settings)}
         for some in (cases, cases, cases[::-1])
     )
     for case, value in first.items():
@@ -154,10 +158,10 @@ def check_silence(name: str, reads_models: bool = True, **settings: Any) -> None
         **settings: its hyper-parameters.
     """
     cases, knowledge = situation(first_place(name))
-    found = guesses(name, cases, knowledge, **settings)
+    answers = guesses(name, cases, knowledge, **settings)
     mean = np.tile(knowledge.mean, (2, 1))
-    assert np.array_equal(found[-1].x, mean), f"{name}: a silent deletion does not get the public mean"
-    flags = [one.no_signal for one in found]
+    assert np.array_equal(answers[-1].x, mean), f"{name}: a silent deletion does not get the public mean"
+    flags = [guess.no_signal for guess in answers]
     assert flags == [reads_models and case.silent for case in cases], f"{name}: no_signal is {flags}"
     [alone] = guesses(name, cases[-1:], knowledge, **settings)
     assert np.array_equal(alone.x, mean), f"{name}: a silent deletion alone does not get the public mean"
@@ -167,8 +171,10 @@ def check_granted_labels(name: str, where: str, **settings: Any) -> None:
     """The answer has exactly the labels that were granted."""
     cases, knowledge = situation(where)
     told = [replace(case, labels=(2.0,) * (case.size - 1) + (7.0,)) for case in cases]
-    for case, one in zip(told, guesses(name, told, knowledge, **settings), strict=True):
-        assert tuple(one.y) == case.labels, f"{name} on {where}: granted labels {case.labels}, answered {tuple(one.y)}"
+    for case, guess in zip(told, guesses(name, told, knowledge, **settings), strict=True):
+        assert tuple(guess.y) == case.labels, (
+            f"{name} on {where}: granted labels {case.labels}, answered {tuple(guess.y)}"
+        )
 
 
 def check_float32(name: str, **settings: Any) -> None:
@@ -184,17 +190,17 @@ def check_float32(name: str, **settings: Any) -> None:
     k = knowledge
     rounded = PublicKnowledge(facts, k.x, k.y, k.box_low, k.box_high, k.challenge)
     exact = guesses(name, cases, knowledge, **settings)
-    for one, same in zip(guesses(name, single, rounded, **settings), exact, strict=True):
-        assert one.x.dtype == np.float64, f"{name}: it answers in {one.x.dtype}"
-        assert (np.abs(one.x - same.x) < 0.05).mean() > 0.9, f"{name}: rounding to float32 changes its answer"
+    for guess, same in zip(guesses(name, single, rounded, **settings), exact, strict=True):
+        assert guess.x.dtype == np.float64, f"{name}: it answers in {guess.x.dtype}"
+        assert (np.abs(guess.x - same.x) < 0.05).mean() > 0.9, f"{name}: rounding to float32 changes its answer"
 
 
-def _check_records(said: str, case: Case, one: Reconstruction, knowledge: PublicKnowledge) -> None:
-    assert one.x.shape == (case.size, knowledge.x.shape[1]), f"{said}: records of shape {one.x.shape}"
-    assert one.y.shape == (case.size,), f"{said}: labels of shape {one.y.shape}"
-    assert one.x.dtype == one.y.dtype == np.float64, f"{said}: it answers in {one.x.dtype} and {one.y.dtype}"
+def _check_records(said: str, case: Case, guess: Reconstruction, knowledge: PublicKnowledge) -> None:
+    assert guess.x.shape == (case.size, knowledge.x.shape[1]), f"{said}: records of shape {guess.x.shape}"
+    assert guess.y.shape == (case.size,), f"{said}: labels of shape {guess.y.shape}"
+    assert guess.x.dtype == guess.y.dtype == np.float64, f"{said}: it answers in {guess.x.dtype} and {guess.y.dtype}"
     if knowledge.facts.model.task == "classification":
-        _check_classes(said, case, one.y, knowledge)
+        _check_classes(said, case, guess.y, knowledge)
 
 
 def _check_classes(said: str, case: Case, y: Array, knowledge: PublicKnowledge) -> None:
@@ -202,19 +208,19 @@ def _check_classes(said: str, case: Case, y: Array, knowledge: PublicKnowledge) 
     assert set(y) <= set(range(knowledge.facts.model.outputs)), f"{said}: {set(y)} are no classes"
 
 
-def _arrays(one: Guess) -> list[Array]:
+def _arrays(guess: Guess) -> list[Array]:
     """Everything numeric in an answer."""
-    return [value for value in vars(one).values() if isinstance(value, np.ndarray)]
+    return [value for value in vars(guess).values() if isinstance(value, np.ndarray)]
 
 
-def _numbers(one: Guess) -> Array:
+def _numbers(guess: Guess) -> Array:
     """What is compared of an answer."""
-    if isinstance(one, Reconstruction):
-        return np.column_stack([one.x, one.y])
-    if isinstance(one, Labels):
-        return one.evidence
-    assert isinstance(one, Scores), f"{type(one).__name__} answers have no numbers that can be compared"
-    return one.deleted
+    if isinstance(guess, Reconstruction):
+        return np.column_stack([guess.x, guess.y])
+    if isinstance(guess, Labels):
+        return guess.evidence
+    assert isinstance(guess, Scores), f"{type(guess).__name__} answers have no numbers that can be compared"
+    return guess.deleted
 
 
 def _rounded(params: Any) -> dict[str, Array]:

@@ -46,7 +46,7 @@ class Deletions:
         rows = [[row] for row in range(COUNT)]
         knowledge, solution = challenged(data.knowledge(spec), data, rows)
         status = np.where(solution < 0, Status.HELD_OUT, Status.RETAINED)
-        stacked = np.stack([np.where(np.isin(solution, one), Status.DELETED, status) for one in rows])
+        stacked = np.stack([np.where(np.isin(solution, deleted_rows), Status.DELETED, status) for deleted_rows in rows])
         return cls(data, forgetting(data, spec, rows), knowledge, stacked.astype(np.int64))
 
     def without_signal(self) -> list[Case]:
@@ -61,11 +61,11 @@ class Deletions:
 
     def success(self, name: str, cases: Sequence[Case], **settings: Any) -> float:
         """Share of cases whose class is named, or of held-out records that the deleted one outranks."""
-        found = guesses(name, cases, self.knowledge, **settings)
+        answers = guesses(name, cases, self.knowledge, **settings)
         if card("attack", name).promises == "labels":
             truths = [Truth(i, np.zeros((1, 2)), np.array([float(self.data.y[i])])) for i in range(COUNT)]
-            return float(score_labels(truths, found)["class_correct"].mean())
-        return float(score_challenge(self.status, found, generator(0, "ties"))["share"].mean())
+            return float(score_labels(truths, answers)["class_correct"].mean())
+        return float(score_challenge(self.status, answers, generator(0, "ties"))["share"].mean())
 
 
 def chance_of(name: str) -> tuple[float, float]:

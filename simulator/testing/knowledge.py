@@ -54,8 +54,8 @@ def check_questions(name: str, made: Any, cases: Sequence[Case], knowledge: Publ
     session = answer(made, cases, knowledge)
     counted = sum(len(reply.labels) for reply in asked.values())
     assert session.cost.queries == counted, f"{name}: {session.cost.queries} queries were counted, {counted} were made"
-    for one, *others in zip(first, again, session.guesses, strict=True):
-        for field, value in vars(one).items():
+    for guess, *others in zip(first, again, session.guesses, strict=True):
+        for field, value in vars(guess).items():
             equal = all(np.array_equal(value, getattr(other, field)) for other in others)
             assert equal, f"{name}: its answer depends on more than the replies"
 

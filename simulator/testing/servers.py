@@ -8,7 +8,7 @@ import numpy as np
 
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
-from palimpsest.server.session import Processed, Session, Treasurer
+from palimpsest.server.session import PrivacyBudget, Processed, Session
 from palimpsest.server.setup import Setup, TrainingPlan
 from palimpsest.server.shard_store import ShardStore
 from palimpsest.server.updates import UpdateStore
@@ -47,7 +47,7 @@ class Bench:
     arm: str = "arm"
     keep_working: bool = False
     defense: Defense = field(default_factory=Defense)
-    treasurer: Treasurer | None = None
+    privacy_budget: PrivacyBudget | None = None
     sampling_is_secret: bool = False
     broadcast: list[Release] = field(default_factory=list)
     account: Account = field(default_factory=lambda: Account(None, np.zeros(0)))
@@ -99,7 +99,7 @@ class Bench:
             publish,
             sequential,
             rounds_between,
-            self.treasurer,
+            self.privacy_budget,
         )
         return session.serve(requests)
 

@@ -99,8 +99,8 @@ def diabetes() -> Data:
 
 def _halved(schema: Schema, x: Array, y: Array, private: int, public: int) -> Data:
     order = np.random.default_rng(7).permutation(len(x))
-    own, known, held = np.split(order, [private, private + public])
-    return Data(schema, x[own], y[own], x[known], y[known], x[held], y[held])
+    private_rows, known, held = np.split(order, [private, private + public])
+    return Data(schema, x[private_rows], y[private_rows], x[known], y[known], x[held], y[held])
 
 
 def _standardised(data: Data) -> Data:
@@ -191,7 +191,7 @@ def challenged(
 
     Data that leave nothing to hold out are challenged with what is as new: public records with noise.
     """
-    rows = np.unique(np.concatenate([np.asarray(one, np.int64) for one in deletions]))
+    rows = np.unique(np.concatenate([np.asarray(deletion, np.int64) for deletion in deletions]))
     rng = np.random.default_rng(11)
     fresh = (data.public_x + 0.1 * rng.standard_normal(data.public_x.shape), data.public_y)
     held_x, held_y = (data.held_x, data.held_y) if len(data.held_x) else fresh
@@ -232,9 +232,9 @@ def read_back(directory: Path) -> list[Case]:
     return cases_of(Transcript.open(directory), PublicKnowledge.open(directory / "knowledge.json").facts)
 
 
-def cosines(found: Array, true: Array, centre: Array | float = 0.0) -> Array:
+def cosines(answered: Array, true: Array, centre: Array | float = 0.0) -> Array:
     """``[n]`` cosine of each pair of rows, both less ``centre``."""
-    a, b = found - centre, true - centre
+    a, b = answered - centre, true - centre
     cosine: Array = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     return cosine
 

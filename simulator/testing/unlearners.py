@@ -99,12 +99,14 @@ def check_completion(name: str, algorithm: str, level: str, directory: Path, **s
 def check_branches(name: str, directory: Path, **settings: Any) -> None:
     """A request alone and beside another one ends in the same bits."""
     plan, spec = _place(name)
-    found = []
+    released = []
     for place, chosen in (("both", slice(None)), ("alone", slice(1, None))):
         bench = Bench(digits_population(), _new(directory, place), plan=plan, spec=spec)
         requests = _alternatives(card("unlearning", name).levels[-1], _rounds(plan))[chosen]
-        found.append(bench.serve(_made(name, **settings), requests)[-1].released)
-    assert np.array_equal(flat(found[0]), flat(found[1])), f"{name}: a request's model depends on the other requests"
+        released.append(bench.serve(_made(name, **settings), requests)[-1].released)
+    assert np.array_equal(flat(released[0]), flat(released[1])), (
+        f"{name}: a request's model depends on the other requests"
+    )
 
 
 def check_everybody(name: str, directory: Path, **settings: Any) -> None:
@@ -116,7 +118,7 @@ def check_everybody(name: str, directory: Path, **settings: Any) -> None:
     requests = [DeletionRequest(0, rounds, "client", everything), DeletionRequest(1, rounds, "client", {empty: ()})]
     if "label" in card("unlearning", name).levels:
         owners = [population.train_y[population.rows(c)] == 3 for c in range(population.clients)]
-        vanishing = {c: tuple(np.flatnonzero(own).tolist()) for c, own in enumerate(owners) if own.any()}
+        vanishing = {c: tuple(np.flatnonzero(owned).tolist()) for c, owned in enumerate(owners) if owned.any()}
         requests.append(DeletionRequest(2, rounds, "label", vanishing, label=3))
     processed = Bench(population, directory, plan=plan, spec=spec).serve(_made(name, **settings), requests)
     assert [p.case.request for p in processed] == requests, f"{name}: requests are missing"
@@ -206,9 +208,11 @@ def _alternatives(level: str, rounds: int) -> list[DeletionRequest]:
     wanted: list[dict[int, Any]] = [{3: slice(None)}, {1: slice(None), 5: slice(None)}]
     if level == "record":
         wanted = [{3: slice(1)}, {1: slice(2), 5: slice(1)}]
-    forget = [{c: tuple(range(int(population.sizes[c])))[part] for c, part in one.items()} for one in wanted]
+    forget = [
+        {c: tuple(range(int(population.sizes[c])))[part] for c, part in forget_of.items()} for forget_of in wanted
+    ]
     label = 0 if level == "label" else None
-    return [DeletionRequest(i, rounds, cast(Level, level), one, label) for i, one in enumerate(forget)]
+    return [DeletionRequest(i, rounds, cast(Level, level), forget_of, label) for i, forget_of in enumerate(forget)]
 
 
 def _new(directory: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.simulator.unlearning_metrics.evaluation import Judge, Judged, utility
+from palimpsest.simulator.unlearning_metrics.evaluation import Evaluated, UtilityEvaluator, utility
 from palimpsest.simulator.unlearning_metrics.measures import distances, measures
 from palimpsest.simulator.unlearning_metrics.measures.measure import Observed, Portrait, Retained
 from palimpsest.simulator.unlearning_metrics.membership import ranks, remembers
@@ -50,14 +50,14 @@ class _Views:
         backdoor: ``[models]`` share of triggered records that are taken for the target.
     """
 
-    test: Judged | None
+    test: Evaluated | None
     answers: Array
     hits: Array
     hits_of_owner: Array
     backdoor: Array | None
 
 
-class Yardstick:
+class UnlearningEvaluator:
     """Measures the models of one training on the same records; retrained ones only once for all arms.
 
     Models are evaluated many at a time: one after the other, each would read all of the records anew.
@@ -77,18 +77,18 @@ class Yardstick:
         self._classes = model.spec.task == "classification"
         x, y = population.test_x, np.asarray(population.test_y)
         self._held_out = len(y) if len(y) and (self._classes or np.ptp(y) > 0.0) else 0
-        self._test = Judge(model, x, y) if self._held_out else None
+        self._test = UtilityEvaluator(model, x, y) if self._held_out else None
         self._rows, owners = _judged_clients(population, seed)
         self._firsts, self._owners, self._owned = np.unique(
             owners, return_index=True, return_inverse=True, return_counts=True
         )[1:]
         clients_x, self._labels = population.take(self._rows)
-        self._clients = Judge(model, clients_x, self._labels)
+        self._clients = UtilityEvaluator(model, clients_x, self._labels)
         others = np.flatnonzero(y != backdoor.target) if backdoor is not None else ()
-        self._triggered: Judge | None = None
+        self._triggered: UtilityEvaluator | None = None
         if backdoor is not None and len(others):
             target = np.full(len(others), backdoor.target)
-            self._triggered = Judge(model, marked(backdoor, population.schema, x[others]), target)
+            self._triggered = UtilityEvaluator(model, marked(backdoor, population.schema, x[others]), target)
         self._retrained: dict[int, list[Portrait]] = {}
         self._measures, self._distances = measures(), distances()
 
@@ -98,7 +98,7 @@ class Yardstick:
 
     def loss_of(self, forget: Forget) -> Callable[[Params], float]:
         """The mean loss of a model on some records of the clients."""
-        judge = Judge(self._model, *self._records(forget))
+        judge = UtilityEvaluator(self._model, *self._records(forget))
         return lambda params: float(judge([params]).losses.mean())
 
     def worth(self, ended: Sequence[Ended], chain: bool = False) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -116,29 +116,29 @@ class Yardstick:
         if not ended:
             return {"forgetting": {}}, pd.DataFrame()
         rows: list[dict[str, Any]] = []
-        found: dict[str, list[Array]] = {"trained": [], "retrained": []}
-        for one, (before, after, *again) in zip(ended, self._portraits_of(ended), strict=True):
-            request = one.case.request
+        distances: dict[str, list[Array]] = {"trained": [], "retrained": []}
+        for end, (before, after, *again) in zip(ended, self._portraits_of(ended), strict=True):
+            request = end.case.request
             models = [("trained", 0, before), ("unlearned", 0, after)]
             models += [("retrained", number, portrait) for number, portrait in enumerate(again)]
             for name, number, portrait in models:
                 row = {"request": request.index, "model": name, "retraining": number, "records": request.size}
                 others = [other for place, other in enumerate(again) if name != "retrained" or place != number]
                 rows.append(row | portrait.measured | self._apart(portrait, others))
-                if name in found and number == 0 and portrait.ranks is not None:
-                    found[name].append(portrait.ranks)
+                if name in distances and number == 0 and portrait.ranks is not None:
+                    distances[name].append(portrait.ranks)
         frame = pd.DataFrame(rows)
         entry = summary(frame, "accuracy" if self._classes else "r2", self._measures, self._distances, chain)
-        if found["retrained"]:
-            entry["forgetting"]["membership_valid"] = remembers(found["trained"], found["retrained"])
+        if distances["retrained"]:
+            entry["forgetting"]["membership_valid"] = remembers(distances["trained"], distances["retrained"])
         return entry, frame
 
     def _apart(self, portrait: Portrait, others: Sequence[Portrait]) -> dict[str, float]:
         """Mean distances to retrainings; a retraining's own are to the others."""
         apart: dict[str, float] = {}
         for name, measure in self._distances.items():
-            found = [value for other in others if (value := measure.between(portrait, other)) is not None]
-            apart |= {name: float(np.mean(found))} if found else {}
+            values = [value for other in others if (value := measure.between(portrait, other)) is not None]
+            apart |= {name: float(np.mean(values))} if values else {}
         return apart
 
     def _portraits_of(self, ended: Sequence[Ended]) -> Iterator[list[Portrait]]:
@@ -147,11 +147,11 @@ class Yardstick:
         for begin in range(0, len(ended), together):
             some = ended[begin : begin + together]
             asked = [
-                [one.case.before, one.unlearned, *(() if one.case.request.index in self._retrained else one.retrained)]
-                for one in some
+                [end.case.before, end.unlearned, *(() if end.case.request.index in self._retrained else end.retrained)]
+                for end in some
             ]
-            for one, drawn in zip(some, self._portraits([one.case for one in some], asked), strict=True):
-                yield [*drawn[:2], *self._retrained.setdefault(one.case.request.index, drawn[2:])]
+            for end, drawn in zip(some, self._portraits([end.case for end in some], asked), strict=True):
+                yield [*drawn[:2], *self._retrained.setdefault(end.case.request.index, drawn[2:])]
 
     def _portraits(
         self, cases: Sequence[UnlearningCase], asked: Sequence[Sequence[Params]]
@@ -160,8 +160,8 @@ class Yardstick:
         models = {id(params): params for of_case in asked for params in of_case}
         places = {key: place for place, key in enumerate(models)}
         views = self._views(list(models.values()))
-        for case, own in zip(cases, asked, strict=True):
-            yield self._measured(case, own, views, [places[id(params)] for params in own])
+        for case, asked_of in zip(cases, asked, strict=True):
+            yield self._measured(case, asked_of, views, [places[id(params)] for params in asked_of])
 
     def _views(self, models: Sequence[Params]) -> _Views:
         answers = self._clients(models).answers
@@ -197,12 +197,12 @@ class Yardstick:
         self, case: UnlearningCase, models: Sequence[Params], views: _Views, places: Sequence[int]
     ) -> Observed:
         """What measures may look at."""
-        on_forgotten = Judge(self._model, *self._records(case.request.forget))(models)
+        on_forgotten = UtilityEvaluator(self._model, *self._records(case.request.forget))(models)
         test = None if views.test is None else views.test.some(places)
         against = None
         if test is not None:
             pairs = zip(on_forgotten.losses, test.losses, strict=True)
-            against = np.stack([ranks(own, held_out) for own, held_out in pairs])
+            against = np.stack([ranks(members, held_out) for members, held_out in pairs])
         return Observed(
             case=case,
             model=self._model,

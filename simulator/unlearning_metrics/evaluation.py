@@ -19,7 +19,7 @@ _SCORES = 2**25
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """Models on some records; the first axis of everything is the models'.
 
     Attributes:
@@ -34,13 +34,13 @@ class Judged:
     scores: Array
     answers: Array
 
-    def some(self, places: Sequence[int]) -> "Judged":
+    def some(self, places: Sequence[int]) -> "Evaluated":
         """Some of the models, by their places."""
         chosen = list(places)
-        return Judged(self.utility[chosen], self.losses[chosen], self.scores[chosen], self.answers[chosen])
+        return Evaluated(self.utility[chosen], self.losses[chosen], self.scores[chosen], self.answers[chosen])
 
 
-class Judge:
+class UtilityEvaluator:
     """Evaluates models on the same records, which go through a fixed feature map only once.
 
     Args:
@@ -60,7 +60,7 @@ class Judge:
         """How many models to evaluate at once, at least one: more would not be faster, and take memory."""
         return max(1, _SCORES // (8 * len(self._y) * self._model.spec.outputs))
 
-    def __call__(self, models: Sequence[Params]) -> Judged:
+    def __call__(self, models: Sequence[Params]) -> Evaluated:
         """Evaluate some models."""
         model, y = self._model, self._y
         with torch.no_grad():
@@ -68,7 +68,7 @@ class Judge:
             losses = model.losses(scores, torch.from_numpy(y)).double().numpy()
         predicted = scores.double().numpy()
         answers = predicted.argmax(-1) if model.spec.task == "classification" else predicted[..., 0]
-        return Judged(utility(model.spec.task, y, answers), losses, predicted, answers)
+        return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers)
 
     def _linear(self, models: Sequence[Params]) -> Tensor:
         """``[models, n, outputs]`` scores of linear models, by one product with all of their weights."""
@@ -101,12 +101,12 @@ def utility(task: Task, y: Array, answers: Array) -> Array:
     return explained
 
 
-def symmetric_kl(one: Array, other: Array) -> float:
+def symmetric_kl(first: Array, second: Array) -> float:
     """Mean over records of KL(p || q) + KL(q || p), p and q the softmax of two models' ``[n, outputs]`` scores."""
-    log_p, log_q = log_softmax(one, axis=1), log_softmax(other, axis=1)
+    log_p, log_q = log_softmax(first, axis=1), log_softmax(second, axis=1)
     return float(((np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)).sum(1).mean())
 
 
-def distance(one: Params, other: Params) -> float:
+def distance(first: Params, second: Params) -> float:
     """Euclidean distance of two models' parameters."""
-    return float(np.linalg.norm(flat(one) - flat(other)))
+    return float(np.linalg.norm(flat(first) - flat(second)))

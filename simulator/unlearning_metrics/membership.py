@@ -10,38 +10,38 @@ RATES = {"tpr_at_1_percent": 0.01, "tpr_at_01_percent": 0.001}
 """False positive rates at which the true positive rate is reported, by the name that it gets."""
 
 
-def ranks(own: Array, held_out: Array) -> Array:
+def ranks(members: Array, held_out: Array) -> Array:
     """Of each forgotten record the share of held-out records with a higher loss, ties counted half.
 
     Args:
-        own: a model's losses of what it should have forgotten.
+        members: a model's losses of what it should have forgotten.
         held_out: the same model's losses of held-out records.
     """
     ordered = np.sort(held_out)
-    above = len(ordered) - np.searchsorted(ordered, own, side="right")
-    tied = np.searchsorted(ordered, own, side="right") - np.searchsorted(ordered, own, side="left")
-    found: Array = (above + 0.5 * tied) / len(ordered)
-    return found
+    above = len(ordered) - np.searchsorted(ordered, members, side="right")
+    tied = np.searchsorted(ordered, members, side="right") - np.searchsorted(ordered, members, side="left")
+    shares: Array = (above + 0.5 * tied) / len(ordered)
+    return shares
 
 
-def auc(found: Sequence[Array]) -> float:
+def auc(member_ranks: Sequence[Array]) -> float:
     """Mean over models of the mean rank: 0.5 is no trace, far above it is memory, far below it is over-forgetting."""
-    return float(np.mean([float(of_model.mean()) for of_model in found]))
+    return float(np.mean([float(of_model.mean()) for of_model in member_ranks]))
 
 
-def true_positives(found: Sequence[Array], held_out: int) -> dict[str, float]:
+def true_positives(member_ranks: Sequence[Array], held_out: int) -> dict[str, float]:
     """Share of forgotten records that a threshold on the loss calls members, by false positive rate.
 
     A threshold lets through as many held-out records as the rate allows; a rate below one record in ``held_out``
     cannot be told apart from 0 and is absent.
     """
-    pooled = np.concatenate(list(found))
+    pooled = np.concatenate(list(member_ranks))
     return {name: float((pooled >= 1.0 - rate).mean()) for name, rate in RATES.items() if rate * held_out >= 1.0}
 
 
-def detects(found: Sequence[Array]) -> bool:
+def detects(member_ranks: Sequence[Array]) -> bool:
     """Whether a test finds members: it does better than chance by 1.96 standard errors."""
-    return _above_zero(np.concatenate(list(found)) - 0.5)
+    return _above_zero(np.concatenate(list(member_ranks)) - 0.5)
 
 
 def remembers(trained: Sequence[Array], retrained: Sequence[Array]) -> bool:

@@ -59,7 +59,7 @@ def retrained(
         count: retrainings of each.
         on_test: the utility of some models; of none where there is no test data.
     """
-    found = Reference()
+    reference = Reference()
     for number in range(count):
         stream = f"reference-{number}" if number else "reference"
         clients, curves, began = federation(stream), _Curves(on_test), time.perf_counter()
@@ -71,11 +71,11 @@ def retrained(
                 models[release.branch - 1] = release.params
                 if number == 0:
                     curves.add(release)
-        found.models.append(models)
+        reference.models.append(models)
         if number == 0:
-            found.seconds, found.costs = time.perf_counter() - began - curves.seconds, clients.costs
-            found.curves = curves.whole()
-    return found
+            reference.seconds, reference.costs = time.perf_counter() - began - curves.seconds, clients.costs
+            reference.curves = curves.whole()
+    return reference
 
 
 class _Curves:
@@ -105,6 +105,8 @@ class _Curves:
         self._waiting, self._bytes = [], 0
         if waiting:
             # Nothing is found where there are no test records.
-            for release, reached in zip(waiting, self._on_test([one.params for one in waiting]), strict=False):
+            for release, reached in zip(
+                waiting, self._on_test([waiting_release.params for waiting_release in waiting]), strict=False
+            ):
                 self._found.setdefault(release.branch - 1, []).append((release.round, float(reached)))
         self.seconds += time.perf_counter() - began

@@ -70,7 +70,7 @@ def relearned(needed: Mapping[int, int], retrained: Mapping[int, int], most: int
             continue
         middle = float(np.median(list(rounds)))
         entry |= {f"relearning_rounds{suffix}": middle} if middle <= most else {}
-        entry[f"relearning_reached{suffix}"] = float(np.mean([one <= most for one in rounds]))
+        entry[f"relearning_reached{suffix}"] = float(np.mean([count <= most for count in rounds]))
     return entry
 
 

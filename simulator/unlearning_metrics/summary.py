@@ -19,7 +19,7 @@ def summary(
     """The entries ``utility`` and ``forgetting`` of one arm; measures that apply to none of its requests are absent.
 
     Args:
-        frame: a row for each request and model, as ``Yardstick.worth`` returns it.
+        frame: a row for each request and model, as ``UnlearningEvaluator.worth`` returns it.
         metric: name of the utility.
         measures: of single models, by name.
         distances: of two models, by name.

@@ -54,11 +54,11 @@ def imported(target: str, what: str, kind: type | None = None) -> object:
     """
     module, _, name = target.partition(":")
     try:
-        found: object = getattr(importlib.import_module(module), name)
+        thing: object = getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of somebody else's
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunFailure(f"{what} ({target}) cannot be imported: {said}") from error
-    if not (callable(found) if kind is None else isinstance(found, kind)):
+    if not (callable(thing) if kind is None else isinstance(thing, kind)):
         wanted = "a function" if kind is None else f"of the type {kind.__name__}"
-        raise RunFailure(f"{what} ({target}) is {type(found).__name__}; it must be {wanted}")
-    return found
+        raise RunFailure(f"{what} ({target}) is {type(thing).__name__}; it must be {wanted}")
+    return thing

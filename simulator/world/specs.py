@@ -122,9 +122,11 @@ class ModelSpec(Frozen):
         """Read specs of runs before there were options."""
         if not isinstance(given, dict) or not _BEFORE_OPTIONS.keys() & given.keys():
             return given
-        own = {key: given[key] for key, kind in _BEFORE_OPTIONS.items() if key in given and kind == given.get("kind")}
+        beside = {
+            key: given[key] for key, kind in _BEFORE_OPTIONS.items() if key in given and kind == given.get("kind")
+        }
         rest = {key: value for key, value in given.items() if key not in _BEFORE_OPTIONS}
-        return {"options": own, **rest}
+        return {"options": beside, **rest}
 
 
 class PrivateSteps(Frozen):

@@ -9,7 +9,7 @@ import pytest
 from palimpsest.attacks.session import Answer, Cost
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.attack_metrics.card import Material, Truth
-from palimpsest.simulator.attack_metrics.score import mark
+from palimpsest.simulator.attack_metrics.score import score_answer
 from palimpsest.simulator.results.answers import load_answers, save_answers
 from palimpsest.simulator.results.attack_results import ProfileResult
 from palimpsest.simulator.results.inference_verdicts import inferred, row_of
@@ -45,7 +45,7 @@ def public(case: int, silent: bool = False) -> Profile:
 
 def figures(guesses: list[Profile]) -> dict[str, Any]:
     material = Material(truths(), KNOWLEDGE, np.empty((0, 30)), None, 0)
-    return mark("client-profile", Answer(guesses, Cost(0.1, 0)), material).figures
+    return score_answer("client-profile", Answer(guesses, Cost(0.1, 0)), material).figures
 
 
 def result(guesses: list[Profile]) -> ProfileResult:
@@ -71,7 +71,7 @@ def test_columns_are_compared_in_standard_deviations_whatever_their_units() -> N
     knowledge = type(KNOWLEDGE)(facts, KNOWLEDGE.x, KNOWLEDGE.y, KNOWLEDGE.box_low, KNOWLEDGE.box_high)
     moved = [said(i, p.counts, p.means, p.columns * 10.0 + 100.0) for i, p in enumerate((perfect(0), perfect(1)))]
     material = Material(truths(), knowledge, np.empty((0, 30)), None, 0)
-    scored = mark("client-profile", Answer(moved, Cost(0.1, 0)), material).figures
+    scored = score_answer("client-profile", Answer(moved, Cost(0.1, 0)), material).figures
     assert scored["column_error_median"] == pytest.approx(0.0)
     assert scored["columns_covered"] == 1.0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.attacks.descent import Ground, Sought
+from palimpsest.attacks.descent import Ground, MatchingTarget
 from palimpsest.attacks.divergence import DivergingCase
 from palimpsest.attacks.inversion import Inversion, invert
 from palimpsest.attacks.linear import precise_model
@@ -64,7 +64,7 @@ def test_a_record_is_found_by_its_features_where_the_gradient_alone_leaves_it_va
     quick = model_of(spec.model_copy(update={"dtype": "float32"}))
     before = quick.tensors(cases[0].before)
     change = torch.stack([flat(quick.tensors(case.after), quick) - flat(before, quick) for case in cases])
-    alone = Sought(
+    alone = MatchingTarget(
         ground,
         matching(quick, [before]),
         torch.tensor(data.y[: len(cases)])[:, None],

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.attacks.equations import Equations
+from palimpsest.attacks.deletion_equations import DeletionEquations
 from palimpsest.attacks.joint import JointEquations, families, lineage
 from palimpsest.attacks.linear import released_gradients
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.attacks.sequence import Sequence
 from palimpsest.attacks.unmix import Unmix
 from palimpsest.simulator.testing.transcripts import Data, cosines, digits, forgetting, optimum
@@ -56,7 +56,7 @@ def test_the_true_records_solve_the_joint_equations(kind: ModelKind, pattern: st
     spec = data.spec(kind, STRENGTH[kind])
     knowledge = data.knowledge(spec)
     cases = deleting(data, spec, deletions, pattern, newton=1)
-    space = Space(knowledge, 64)
+    space = PrincipalComponents(knowledge, 64)
     equations = JointEquations(knowledge, space, cases, lineage(cases))
     z = torch.tensor(space.coordinates(data.x[:6], knowledge))
     nothing, labels = torch.zeros_like(z), torch.tensor(data.y[:6])
@@ -75,11 +75,11 @@ def test_one_by_one_they_do_not(kind: ModelKind, pattern: str) -> None:
     spec = data.spec(kind, STRENGTH[kind])
     knowledge = data.knowledge(spec)
     cases = deleting(data, spec, deletions, pattern, newton=1)
-    space = Space(knowledge, 64)
+    space = PrincipalComponents(knowledge, 64)
     z, labels = torch.tensor(space.coordinates(data.x[:6], knowledge)), torch.tensor(data.y[:6])
     jointly = JointEquations(knowledge, space, cases, lineage(cases)).fit(z, labels, 0 * z)
     for case, rows in zip(cases, deletions, strict=True):
-        alone = Equations(knowledge, released_gradients([case], knowledge, "hessian"), space, 2)
+        alone = DeletionEquations(knowledge, released_gradients([case], knowledge, "hessian"), space, 2)
         assert float(alone.fit(z[rows], labels[rows], 0 * z[rows])) > 100 * float(jointly)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.world.protocols.architecture import shapes_of
 from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts
-from palimpsest.simulator.world.protocols.transcript import Heard
+from palimpsest.simulator.world.protocols.transcript import TranscriptLine
 from palimpsest.simulator.world.specs import ModelSpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "transcript.md").read_text()
@@ -25,9 +25,9 @@ def test_the_example_can_be_written_and_attacked(tmp_path: Path, monkeypatch: py
     assert console[1] in done.stdout
 
 
-@pytest.mark.parametrize("table", [Heard, Facts, CaseView])
-def test_every_key_is_in_its_table(table: type[Heard | Facts | CaseView]) -> None:
-    titles = {Heard: "## `releases.jsonl`", Facts: "## `knowledge.json`", CaseView: "A case:"}
+@pytest.mark.parametrize("table", [TranscriptLine, Facts, CaseView])
+def test_every_key_is_in_its_table(table: type[TranscriptLine | Facts | CaseView]) -> None:
+    titles = {TranscriptLine: "## `releases.jsonl`", Facts: "## `knowledge.json`", CaseView: "A case:"}
     section = PAGE.split(titles[table])[1].split("\n## ")[0].split("\nA case:")[0]
     keys = [key for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for key in re.findall("`(.*?)`", row)]
     assert keys == list(table.model_fields)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from palimpsest.attacks.draws import Draws
-from palimpsest.attacks.equations import Equations, without
+from palimpsest.attacks.deletion_equations import DeletionEquations, without
 from palimpsest.attacks.exchange import Exchange
+from palimpsest.attacks.gibbs_labels import GibbsLabels
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.labels import infer_labels
 from palimpsest.attacks.linear import released_gradients
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.attacks.unmix import Unmix
 from palimpsest.simulator.testing.transcripts import Data, cosines, diabetes, digits, forgetting
 from palimpsest.simulator.world.models.model import linear_params, model_of, theta
@@ -60,8 +60,8 @@ def test_the_true_records_solve_the_equations_of_an_exact_operator(kind: ModelKi
     spec = data.spec(kind, STRENGTH[kind])
     knowledge = data.knowledge(spec)
     released = released_gradients(forgetting(data, spec, [[0, 1, 2, 3]], newton=1), knowledge, "hessian")
-    space = Space(knowledge, 64)
-    equations = Equations(knowledge, released, space, 4)
+    space = PrincipalComponents(knowledge, 64)
+    equations = DeletionEquations(knowledge, released, space, 4)
     z = torch.tensor((data.x[:4] - space.mean) @ space.basis)
     nothing = torch.zeros_like(z)
     labels = torch.tensor(data.y[:4])
@@ -87,8 +87,8 @@ def test_large_residuals_have_a_price() -> None:
     spec = data.spec("softmax", STRENGTH["softmax"])
     knowledge = data.knowledge(spec)
     released = released_gradients(forgetting(data, spec, [[0, 1, 2, 3]], newton=1), knowledge, "hessian")
-    space = Space(knowledge, 20)
-    equations = Equations(knowledge, released, space, 4)
+    space = PrincipalComponents(knowledge, 20)
+    equations = DeletionEquations(knowledge, released, space, 4)
     z = torch.tensor((data.x[:4] - space.mean) @ space.basis)
     nothing, labels = torch.zeros_like(z), torch.tensor(data.y[:4])
 
@@ -120,9 +120,9 @@ def test_what_few_components_leave_out_is_completed() -> None:
         data = staying(digits(private=300), [row])
         spec = data.spec("ridge", 10.0)
         knowledge = data.knowledge(spec)
-        space = Space(knowledge, 8)
+        space = PrincipalComponents(knowledge, 8)
         (case,) = forgetting(data, spec, [[row]])
-        equations = Equations(*without(case, knowledge, "hessian"), space, 1)
+        equations = DeletionEquations(*without(case, knowledge, "hessian"), space, 1)
         z = space.coordinates(data.x[[row]], knowledge)
         shown.append(cosines(space.features(z), data.x[[row]]))
         completed.append(cosines(equations.features(z, data.y[[row]]), data.x[[row]]))
@@ -134,7 +134,7 @@ def test_exchanges_correct_labels() -> None:
     spec = data.spec("ridge", 10.0)
     deletions = groups(6, 10)
     knowledge = data.knowledge(spec)
-    exchange = Exchange(knowledge, Space(knowledge, 20))
+    exchange = Exchange(knowledge, PrincipalComponents(knowledge, 20))
     before, after = [], []
     for case, rows in zip(forgetting(data, spec, deletions), deletions, strict=True):
         released = released_gradients([case], knowledge, "hessian")
@@ -150,12 +150,12 @@ def test_draws_find_labels_that_softmax_all_but_hides() -> None:
     spec = data.spec("softmax", 1.0)
     deletions = groups(6, 10)
     knowledge = data.knowledge(spec)
-    space = Space(knowledge, 60)
+    space = PrincipalComponents(knowledge, 60)
     means, draws = [], []
     for case, rows in zip(forgetting(data, spec, deletions), deletions, strict=True):
         rest, released = without(case, knowledge, "hessian")
         means.append(shared(infer_labels(rest, released, [6])[0], data.y[rows]))
-        draws.append(shared(Draws(rest, space).infer(released, 6, 20, generator(0, "test")), data.y[rows]))
+        draws.append(shared(GibbsLabels(rest, space).infer(released, 6, 20, generator(0, "test")), data.y[rows]))
     assert np.mean(draws) > np.mean(means)
     assert np.mean(draws) >= 0.7
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from palimpsest.simulator.audit.audit import Question, audit
+from palimpsest.simulator.audit.audit import AuditQuestion, audit
 from palimpsest.simulator.audit.setting import Deletion
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.world.errors import DataError, ModelError
@@ -32,9 +32,9 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     return ascended(tmp_path_factory.mktemp("outside"))
 
 
-def question(outside: Outside, **changes: object) -> Question:
+def question(outside: Outside, **changes: object) -> AuditQuestion:
     given = {"model": "mlp", "options": HIDDEN, "public": outside.public, "truth": outside.truth} | changes
-    return Question(outside.before, outside.after, **given)  # type: ignore[arg-type]
+    return AuditQuestion(outside.before, outside.after, **given)  # type: ignore[arg-type]
 
 
 def test_the_record_of_an_ascent_step_comes_back(outside: Outside, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_optimum_of_a_linear_model_is_read_through_the_public_hessian(tmp_pat
     save_file(optimum(slice(1, 200)), tmp_path / "after.safetensors")
     np.savez(tmp_path / "public.npz", x=x[200:], y=y[200:])
     np.savez(tmp_path / "truth.npz", x=x[:1], y=y[:1])
-    asked = Question(
+    asked = AuditQuestion(
         tmp_path / "before.safetensors", tmp_path / "after.safetensors", "ridge", tmp_path / "public.npz", {},
         tmp_path / "truth.npz", Deletion(rule="optimum", n=200, regularisation=2.0), ("hrec", "raw-difference"),
     )  # fmt: skip
@@ -109,7 +109,9 @@ def test_an_optimum_of_a_linear_model_is_read_through_the_public_hessian(tmp_pat
 
 
 def test_equal_models_are_said_to_hold_nothing(outside: Outside, tmp_path: Path) -> None:
-    same = Question(outside.before, outside.before, "mlp", outside.public, HIDDEN, attacks=("inversion", "average"))
+    same = AuditQuestion(
+        outside.before, outside.before, "mlp", outside.public, HIDDEN, attacks=("inversion", "average")
+    )
     result = audit(same, tmp_path / "out")
     assert result.verdict == "Nothing to read: the two models are equal."
     assert result.attacks["inversion"].says == "inversion finds no signal and falls back on the public sample"

@@ -10,7 +10,7 @@ from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.figures.defense_price import offers
-from palimpsest.simulator.figures.privacy_tradeoff import Point, columns, title
+from palimpsest.simulator.figures.privacy_tradeoff import TradeoffPoint, columns, title
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult, Bound
 from palimpsest.simulator.scenario.load import dump_toml, scenario_from_dict
@@ -107,7 +107,7 @@ def test_the_title_tells_a_bound_from_an_estimate() -> None:
         bound = {**row, "success": 1.0, "interval": [0.9, 1.0]}
         spent = {"after": {"max": 1.0, "median": 1.0}}
         privacy = {"bounds": [bound], "deleted": spent, "retained": spent}
-        points = [Point(1.0, 1.0, (arm_result(defense={"kind": "dp-sgd"}, privacy=privacy),))]
+        points = [TradeoffPoint(1.0, 1.0, (arm_result(defense={"kind": "dp-sgd"}, privacy=privacy),))]
         return title("", {"ascent": points}, [event], 0.05)
 
     assert titled("top1") == "1 success above their bound"

@@ -161,10 +161,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(install(place / "site")))
         scenario = small_scenario(attack=[{"kind": "hrec"}, {"kind": "glow"}])
-        ground = prepare(scenario)
+        preparation = prepare(scenario)
         assert "glow_card" not in sys.modules  # nothing but scoring needs it
         (place / "run").mkdir()
-        simulate(scenario, ground, place / "run", SerialGrid(1))
+        simulate(scenario, preparation, place / "run", SerialGrid(1))
         drawn = {path.name for path in draw_all(place / "run")}
         assert {"summary.png", "inference.png", "brightness.png"} <= drawn
     yield place / "run"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from palimpsest.simulator.experiment.progress import InNotebook, Shown, shown, time_left
+from palimpsest.simulator.experiment.progress import InNotebook, ProgressDisplay, shown, time_left
 from palimpsest.simulator.world.protocols.events import (
     ArmDone,
     Noted,
@@ -27,7 +27,7 @@ def lines(console: Console) -> list[str]:
 
 def test_in_turn_every_stage_is_a_line_and_only_rounds_of_the_shared_training_count() -> None:
     console = Console(file=io.StringIO(), width=200)
-    with Shown(console) as shown:
+    with ProgressDisplay(console) as shown:
         shown.noted(Noted("hosts compute on the CPU"))
         shown.stage_began(StageBegan("Training: seed 0", 2, "rounds"))
         for round in (0, 1, 2):
@@ -49,7 +49,7 @@ def test_in_turn_every_stage_is_a_line_and_only_rounds_of_the_shared_training_co
 
 def test_side_by_side_trainings_and_arms_are_lines_of_their_own() -> None:
     console = Console(file=io.StringIO(), width=200)
-    with Shown(console) as shown:
+    with ProgressDisplay(console) as shown:
         shown.stage_began(StageBegan("Arms side by side", 2, "arms"))
         shown.round_done(RoundDone("seed 0", "", 0, 1, "training", 0.1))
         shown.training_done(TrainingDone("seed 0", 2.0))
@@ -65,7 +65,7 @@ def test_side_by_side_trainings_and_arms_are_lines_of_their_own() -> None:
 
 def test_a_terminal_shows_bars() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with Shown(console) as shown:
+    with ProgressDisplay(console) as shown:
         shown.stage_began(StageBegan("Training: seed 0", 2, "rounds"))
         shown.round_done(RoundDone("seed 0", "", 0, 1, "training", 0.1))
     assert isinstance(console.file, io.StringIO)
@@ -81,7 +81,7 @@ def test_what_is_left_is_at_the_pace_so_far() -> None:
 
 def test_a_terminal_says_how_many_arms_are_done_and_what_is_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with Shown(console) as bars:
+    with ProgressDisplay(console) as bars:
         for done, arm in enumerate(("retrain", "ascent", "none")):
             bars.stage_began(StageBegan(arm, arms=(done, 3)))
             time.sleep(0.02)
@@ -105,7 +105,7 @@ def test_nobody_is_shown_anything_where_nobody_waits(monkeypatch: pytest.MonkeyP
     with shown(False) as bars:
         assert bars is None
     with shown(True) as bars:
-        assert isinstance(bars, Shown)
+        assert isinstance(bars, ProgressDisplay)
 
 
 def test_a_notebook_is_shown_one_picture_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:

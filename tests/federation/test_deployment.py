@@ -16,7 +16,7 @@ import pytest
 
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.federation import FederationError
-from palimpsest.simulator.federation.hosts import RosterError
+from palimpsest.simulator.federation.hosts import HostsError
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.planning.sites import split
 from palimpsest.simulator.scenario.load import load_scenario
@@ -89,9 +89,9 @@ def test_sites_that_do_not_make_up_the_federation_are_refused(
 ) -> None:
     monkeypatch.setattr("palimpsest.simulator.federation.hosts.PATIENCE", 0.0)
     places = list(split(load_scenario(str(scenario)), tmp_path / "sites"))
-    with pytest.raises(RosterError, match=r"sites \[1\] are not connected"):
+    with pytest.raises(HostsError, match=r"sites \[1\] are not connected"):
         _in_process(scenario, tmp_path / "one", SitesGrid(places[:1]))
-    with pytest.raises(RosterError, match=r"site 0 of 2, and the scenario has runtime.sites = 3"):
+    with pytest.raises(HostsError, match=r"site 0 of 2, and the scenario has runtime.sites = 3"):
         _in_process(scenario, tmp_path / "three", SitesGrid(places), "runtime.sites=3")
     with pytest.raises(FederationError, match="split from another scenario"):
         _in_process(scenario, tmp_path / "seed", SitesGrid(places), "seeds=[1]")

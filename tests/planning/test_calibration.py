@@ -8,7 +8,7 @@ import pytest
 from palimpsest.simulator.planning.cautions import of_plan
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 from palimpsest.simulator.scenario.registry import card, names
@@ -62,7 +62,7 @@ def test_a_target_out_of_reach_is_refused_with_the_lowest(tmp_path: Path) -> Non
     with pytest.raises(
         DataError, match=r"target_epsilon of 'dp-sgd' .* can't be reached; the lowest is .* 'tightest'\)"
     ):
-        Groundwork.of(scenario, plan(scenario).prefixes[0], tmp_path)
+        PreparedTraining.of(scenario, plan(scenario).prefixes[0], tmp_path)
 
 
 @pytest.mark.parametrize("noise", [1e-9, 0.0, -1.0, 1e9])
@@ -87,4 +87,4 @@ def test_sampling_that_draws_nobody_is_refused(tmp_path: Path) -> None:
     training = {"algorithm": "fedavg", "rounds": 3, "sampling": {"scheme": "poisson", "rate": 1e-9}}
     scenario = _scenario({"kind": "none"}, "fedavg", training=training)
     with pytest.raises(DataError, match=r"training.sampling.rate = 1e-09: no client takes part in any of the 3 rounds"):
-        Groundwork.of(scenario, plan(scenario).prefixes[0], tmp_path)
+        PreparedTraining.of(scenario, plan(scenario).prefixes[0], tmp_path)

@@ -12,8 +12,8 @@ from palimpsest.simulator.experiment.runner import run
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast
 from palimpsest.simulator.planning.estimate import table
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.prepared import Groundwork
-from palimpsest.simulator.planning.privacy import Meter, TrainingPrice, defended
+from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.planning.privacy import EpsilonMeter, TrainingPrice, defended
 from palimpsest.simulator.world.protocols.defense import Defense
 from tests.support.scenarios import small_scenario
 
@@ -48,8 +48,8 @@ def test_trainings_that_differ_in_their_noise_are_rehearsed_as_if_each_were_alon
 def test_a_price_at_unit_noise_is_that_of_a_rehearsal(kind: str, tmp_path: Path) -> None:
     scenario = _scenario(defense=[{"kind": kind, "noise_multiplier": 1.7}])
     [prefix] = plan(scenario).prefixes
-    setup = Groundwork.of(scenario, prefix, tmp_path).setup
-    price = TrainingPrice(Meter(1e-5), lambda defense: training_account(replace(setup, defense=defense)))
+    setup = PreparedTraining.of(scenario, prefix, tmp_path).setup
+    price = TrainingPrice(EpsilonMeter(1e-5), lambda defense: training_account(replace(setup, defense=defense)))
     for noise in (0.6, 1.7, 9.0):
         defense = setup.defense.model_copy(update={"noise_multiplier": noise})
         assert price(defense) == price.rehearsed(defense) > 0.0
@@ -67,7 +67,7 @@ class Flattering(DpSgd):
 def test_a_calibration_does_not_believe_a_false_price(tmp_path: Path) -> None:
     scenario = _scenario()
     [prefix] = plan(scenario).prefixes
-    setup = Groundwork.of(scenario, prefix, tmp_path).setup
+    setup = PreparedTraining.of(scenario, prefix, tmp_path).setup
     honest, flattering = (
         defended(setup, [cls(target_epsilon=3.0)], scenario.privacy).defense for cls in (DpSgd, Flattering)
     )

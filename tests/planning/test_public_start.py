@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.prepared import Groundwork
+from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, scenario_from_dict
 from palimpsest.simulator.world.models.batches import drawn
 from palimpsest.simulator.world.models.model import model_of
@@ -26,13 +26,13 @@ def scenario(**training: object) -> Scenario:
     )
 
 
-def ground(chosen: Scenario, root: Path) -> Groundwork:
-    return Groundwork.of(chosen, plan(chosen).prefixes[0], root)
+def preparation(chosen: Scenario, root: Path) -> PreparedTraining:
+    return PreparedTraining.of(chosen, plan(chosen).prefixes[0], root)
 
 
 def test_it_is_the_clients_own_sgd_on_public_records(tmp_path: Path) -> None:
     """A plain torch loop over the same batches ends in the same model."""
-    prepared = ground(scenario(batch_size=16, learning_rate=0.1), tmp_path)
+    prepared = preparation(scenario(batch_size=16, learning_rate=0.1), tmp_path)
     setup, population = prepared.setup, prepared.population
     recipe = setup.plan.recipe.model_copy(update={"local_epochs": 2})
     batches = drawn(len(population.public_x), (), recipe, generator(0, "public start"), False)
@@ -55,7 +55,7 @@ def test_it_is_the_clients_own_sgd_on_public_records(tmp_path: Path) -> None:
 
 def test_it_reads_no_private_record(tmp_path: Path) -> None:
     def started(clients: int) -> Params:
-        made = ground(
+        made = preparation(
             scenario_from_dict(
                 {
                     "name": "started",

@@ -19,7 +19,7 @@ from palimpsest.server.unlearning.ascent import Ascent
 from palimpsest.server.unlearning.finetune import Finetune
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.simulator.federation.local_grid import SerialGrid
-from palimpsest.simulator.planning.privacy import Meter, Treasurer, privacy_entry
+from palimpsest.simulator.planning.privacy import EpsilonMeter, PrivacyBudget, privacy_entry
 from palimpsest.simulator.scenario.registry import method_class
 from palimpsest.simulator.testing.populations import digits_population, with_records_replaced
 from palimpsest.simulator.testing.servers import FEDAVG, Bench, record_requests
@@ -32,7 +32,7 @@ from palimpsest.simulator.world.specs import Ascent as Climb
 from tests.support.noise import assert_deviation
 
 DEFENSES: dict[str, Defense] = {"dp-sgd": DpSgd(noise_multiplier=1.0, clip=0.5), "central-dp": CentralDp(clip=0.5)}
-METER = Meter(1e-5)
+METER = EpsilonMeter(1e-5)
 REQUEST = DeletionRequest(0, FEDAVG.rounds, "record", {3: (0, 2)})
 
 
@@ -192,12 +192,12 @@ def test_methods_that_say_so_run_under_privacy(tmp_path: Path, name: str, kind: 
 
 def test_a_request_that_would_pass_the_budget_is_refused_with_the_reason(tmp_path: Path) -> None:
     requests = record_requests(digits_population(), 3, FEDAVG.rounds)
-    free = _bench(tmp_path / "free", treasurer=Treasurer(METER))
+    free = _bench(tmp_path / "free", privacy_budget=PrivacyBudget(METER))
     processed = free.serve(Retrain(), requests)
     highest = [max(p.spent["retained"]["after"]["max"], p.spent["deleted"]["after"]["max"]) for p in processed]
     assert len(set(highest)) > 1
     budget = float(np.mean([min(highest), max(highest)]))
-    bound = _bench(tmp_path / "bound", treasurer=Treasurer(METER, budget))
+    bound = _bench(tmp_path / "bound", privacy_budget=PrivacyBudget(METER, budget))
     kept = bound.serve(Retrain(), requests)
     assert [p.case.request.index for p in kept] == [i for i, spent in enumerate(highest) if spent <= budget]
     entries = [json.loads(line) for line in (tmp_path / "bound" / "ledger.jsonl").read_text().splitlines()]
@@ -206,13 +206,13 @@ def test_a_request_that_would_pass_the_budget_is_refused_with_the_reason(tmp_pat
     assert all("privacy.budget" in reason and "epsilon" in reason for reason in refused.values())
     assert all(entry["spent"]["unit"] == "record" for entry in entries if entry["event"] == "completed")
     assert bound.account is not None
-    entry = privacy_entry(bound.account, Treasurer(METER, budget), kept)
+    entry = privacy_entry(bound.account, PrivacyBudget(METER, budget), kept)
     assert entry["epsilon_max"] <= budget
     assert entry["deleted"]["before"] == entry["deleted"]["after"]
 
 
 def test_in_a_chain_retained_records_pay_for_one_retraining_after_the_other(tmp_path: Path) -> None:
-    bench = _bench(tmp_path, treasurer=Treasurer(METER))
+    bench = _bench(tmp_path, privacy_budget=PrivacyBudget(METER))
     requests = record_requests(bench.population, 2, FEDAVG.rounds)
     first, second = bench.serve(Retrain(), requests, sequential=True)
     assert first.spent["retained"]["after"] == second.spent["retained"]["before"]

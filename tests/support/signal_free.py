@@ -19,11 +19,11 @@ from palimpsest.simulator.experiment.attacked import grant
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.runner import prepare
 from palimpsest.simulator.experiment.served import ArmInputs, serve
-from palimpsest.simulator.experiment.training import Trunk
+from palimpsest.simulator.experiment.training import SharedTraining
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import plan
-from palimpsest.simulator.planning.privacy import Meter
+from palimpsest.simulator.planning.privacy import EpsilonMeter
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.messages import MESSAGES
 from palimpsest.simulator.world.records import Array
@@ -80,8 +80,8 @@ def _served(place: Path, model: Mapping[str, Any], sees: str, secret: str, seed:
     )
     [prefix], [ground] = plan(scenario).prefixes, prepare(scenario)
     with one_thread():
-        trunk = Trunk.of(ground, SerialGrid(1), (), place / "scratch")
-        for _ in trunk.train(Meter(scenario.privacy.delta, scenario.privacy.accountant)):
+        trunk = SharedTraining.of(ground, SerialGrid(1), (), place / "scratch")
+        for _ in trunk.train(EpsilonMeter(scenario.privacy.delta, scenario.privacy.accountant)):
             pass
         inputs = ArmInputs(scenario, prefix.arms[0], trunk)
         result = serve(inputs, place / "arm", place / "ledger.jsonl", Observers([]))

@@ -12,7 +12,7 @@ from palimpsest.server.history import History
 from palimpsest.simulator.federation.federation import Costs
 from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
-from palimpsest.simulator.unlearning_metrics.compare import Ended, Yardstick
+from palimpsest.simulator.unlearning_metrics.compare import Ended, UnlearningEvaluator
 from palimpsest.simulator.unlearning_metrics.costs import cost
 from palimpsest.simulator.unlearning_metrics.reference import Reference, retrained
 from palimpsest.simulator.unlearning_metrics.relearning import relearn, relearned
@@ -98,8 +98,8 @@ def test_measures_are_what_they_say(models: list[Params]) -> None:
     """Every figure again from the scores, by scikit-learn and by hand."""
     population = digits_population()
     trained, unlearned, *again = models
-    yardstick = Yardstick(model_of(SOFTMAX), population, BACKDOOR, seed=0)
-    entry, rows = yardstick.worth([Ended(_case(trained), unlearned, again)])
+    evaluator = UnlearningEvaluator(model_of(SOFTMAX), population, BACKDOOR, seed=0)
+    entry, rows = evaluator.worth([Ended(_case(trained), unlearned, again)])
     gone = np.concatenate([population.rows(client, records) for client, records in FORGET.items()])
     kept = np.delete(np.arange(300), gone)
     expected = {
@@ -117,7 +117,7 @@ def test_measures_are_what_they_say(models: list[Params]) -> None:
 def test_what_cannot_be_computed_is_absent(models: list[Params]) -> None:
     population = digits_population()
     untested = Population(**{**vars(population), "test_x": population.test_x[:0], "test_y": population.test_y[:0]})
-    entry, _ = Yardstick(model_of(SOFTMAX), untested, BACKDOOR, 0).worth(
+    entry, _ = UnlearningEvaluator(model_of(SOFTMAX), untested, BACKDOOR, 0).worth(
         [Ended(_case(models[0]), *models[1:2], models[2:3])]
     )
     kinds = ("trained", "unlearned", "retrained")
@@ -132,7 +132,7 @@ def test_what_cannot_be_computed_is_absent(models: list[Params]) -> None:
         "forget_loss",
     }
     assert "distance_between_retrained" not in entry["forgetting"]
-    assert Yardstick(model_of(SOFTMAX), untested, None, 0).worth([])[0] == {"forgetting": {}}
+    assert UnlearningEvaluator(model_of(SOFTMAX), untested, None, 0).worth([])[0] == {"forgetting": {}}
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,9 @@ def test_relearning_stops_at_the_level_of_the_trained_model(trained: tuple[Bench
     """The trained model is there already; a fresh one takes as many rounds as training on from it shows."""
     bench, history = trained
     before, start = history.record.released(6), history.record.released(0)
-    yardstick = Yardstick(model_of(SOFTMAX), bench.population, None, 0)
+    evaluator = UnlearningEvaluator(model_of(SOFTMAX), bench.population, None, 0)
     cases = [_case(before, 0), _case(before, 1), _case(before, 2)]
-    losses = [yardstick.loss_of(FORGET)] * 3
+    losses = [evaluator.loss_of(FORGET)] * 3
     assert relearn(history, cases, [before, start, start], losses, most=0) == [0, 1, 1]
     needed = relearn(history, cases, [before, start, start], losses, most=30)
     assert needed[0] == 0
@@ -167,14 +167,14 @@ def test_relearning_is_reported_where_most_models_got_there() -> None:
 
 def test_retrainings_differ_and_the_first_is_charged(trained: tuple[Bench, History]) -> None:
     bench, history = trained
-    yardstick = Yardstick(model_of(SOFTMAX), bench.population, None, 0)
+    evaluator = UnlearningEvaluator(model_of(SOFTMAX), bench.population, None, 0)
     found = retrained(
-        history, lambda arm: bench.but(arm=arm).federation(), [_case(history.record.released(6))], 2, yardstick.on_test
+        history, lambda arm: bench.but(arm=arm).federation(), [_case(history.record.released(6))], 2, evaluator.on_test
     )
     one, other = found.of(0)
     assert not np.array_equal(flat(one), flat(other))
     assert [round for round, _ in found.curves[0]] == list(range(5))  # a request after four rounds
-    assert found.curves[0][-1][1] == yardstick.on_test([one])[0]
+    assert found.curves[0][-1][1] == evaluator.on_test([one])[0]
     assert found.costs.client_updates == 4 * 6
     assert found.costs.client_seconds > 0.0
 

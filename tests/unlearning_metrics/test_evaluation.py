@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from palimpsest.simulator.unlearning_metrics.evaluation import Judge, symmetric_kl
+from palimpsest.simulator.unlearning_metrics.evaluation import UtilityEvaluator, symmetric_kl
 from palimpsest.simulator.unlearning_metrics.membership import auc, detects, ranks, remembers, true_positives
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
@@ -67,7 +67,7 @@ def test_models_judged_together_are_judged_as_each_alone(kind: Literal["softmax"
     model, rng = model_of(spec), np.random.default_rng(0)
     models = [model.init(rng) for _ in range(5)]
     x, y = rng.random((40, 16)), rng.integers(0, 3, 40)
-    judge = Judge(model, x, y)
+    judge = UtilityEvaluator(model, x, y)
     together = judge(models)
     for i, params in enumerate(models):
         scores = model.predict(params, x)

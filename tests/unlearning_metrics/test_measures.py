@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from palimpsest.simulator.testing.servers import SOFTMAX
-from palimpsest.simulator.unlearning_metrics.evaluation import Judged
+from palimpsest.simulator.unlearning_metrics.evaluation import Evaluated
 from palimpsest.simulator.unlearning_metrics.measures import CARDS, DISTANCE_CARDS, distances, measures
 from palimpsest.simulator.unlearning_metrics.measures.measure import Observed, Portrait, Retained
 from palimpsest.simulator.world.models.model import model_of
@@ -26,10 +26,10 @@ def portrait(seed: int) -> Portrait:
     return Portrait(params(seed), {}, None, scores)
 
 
-def judged(count: int) -> Judged:
+def judged(count: int) -> Evaluated:
     rng = np.random.default_rng(count)
     scores = rng.normal(size=(MODELS, count, 10))
-    return Judged(rng.random(MODELS), rng.random((MODELS, count)), scores, scores.argmax(-1))
+    return Evaluated(rng.random(MODELS), rng.random((MODELS, count)), scores, scores.argmax(-1))
 
 
 def observed() -> Observed:

@@ -48,9 +48,9 @@ def measures() -> "dict[str, Measure]":
     """
     from palimpsest.simulator.attack_metrics.measures.measure import Measure  # pandas, which listing does not need
 
-    found = {}
+    by_name = {}
     for name, card in cards().items():
         measure = imported(card.target, f"the measure {name!r} of reconstructions", Measure)
         assert isinstance(measure, Measure)  # or it would have been refused
-        found[name] = measure
-    return found
+        by_name[name] = measure
+    return by_name

@@ -21,9 +21,9 @@ def _rank(pairs: Pairs, background: Background) -> Array:
     """
     chosen = background.rng.permutation(len(background.candidates))[: CANDIDATES - 1]
     others = centred(np.asarray(background.candidates, np.float64)[chosen], background.mean)
-    found = centred(pairs.found_x, background.mean)
-    own = (found * centred(pairs.x, background.mean)).sum(axis=1, keepdims=True)
-    margin = found @ others.T - own
+    answers = centred(pairs.found_x, background.mean)
+    similarity = (answers * centred(pairs.x, background.mean)).sum(axis=1, keepdims=True)
+    margin = answers @ others.T - similarity
     ties = (np.abs(margin) <= 1e-12).sum(axis=1)
     rank: Array = 1 + (margin > 1e-12).sum(axis=1) + background.rng.integers(0, ties, endpoint=True)
     return rank

@@ -56,12 +56,12 @@ def measures() -> "dict[str, Measure]":
     """
     from palimpsest.simulator.unlearning_metrics.measures.measure import Measure  # torch, which listing does not need
 
-    found = {}
+    by_name = {}
     for name, card in _cards(CARDS, MEASURES).items():
         measure = imported(card.target, f"the measure {name!r} of unlearned models", Measure)
         assert isinstance(measure, Measure)  # or it would have been refused
-        found[name] = measure
-    return found
+        by_name[name] = measure
+    return by_name
 
 
 def distances() -> "dict[str, Distance]":
@@ -72,12 +72,12 @@ def distances() -> "dict[str, Distance]":
     """
     from palimpsest.simulator.unlearning_metrics.measures.measure import Distance  # torch, which listing does not need
 
-    found = {}
+    by_name = {}
     for name, card in _cards(DISTANCE_CARDS, DISTANCES).items():
         measure = imported(card.target, f"the distance {name!r} of unlearned models", Distance)
         assert isinstance(measure, Distance)  # or it would have been refused
-        found[name] = measure
-    return found
+        by_name[name] = measure
+    return by_name
 
 
 def _cards(built_in: Mapping[str, MeasureCard], group: str) -> dict[str, MeasureCard]:

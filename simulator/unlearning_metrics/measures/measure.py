@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from palimpsest.simulator.unlearning_metrics.evaluation import Judged
+from palimpsest.simulator.unlearning_metrics.evaluation import Evaluated
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.records import Array, Params
@@ -44,9 +44,9 @@ class Observed:
     case: UnlearningCase
     model: Model
     models: Sequence[Params]
-    forgotten: Judged
+    forgotten: Evaluated
     retained: Retained
-    test: Judged | None
+    test: Evaluated | None
     held_out: int
     ranks: Array | None
     backdoor: Array | None

@@ -106,12 +106,12 @@ def _columns(backdoor: BackdoorConfig, schema: Schema) -> Array:
     if schema.is_image:
         raise DataError(f"data.backdoor.columns are of tables, and {schema.name} has images; give data.backdoor.patch")
     names = {name: position for position, name in enumerate(schema.feature_names)}
-    found = [names.get(column, -1) if isinstance(column, str) else column for column in backdoor.columns]
-    for column, position in zip(backdoor.columns, found, strict=True):
+    positions = [names.get(column, -1) if isinstance(column, str) else column for column in backdoor.columns]
+    for column, position in zip(backdoor.columns, positions, strict=True):
         if not 0 <= position < schema.width:
             some = ", ".join(schema.feature_names[:10]) + (", ..." if schema.width > 10 else "")
             raise DataError(f"data.backdoor.columns holds {column!r}: there are {schema.width} columns: {some}")
-    return np.array(found)
+    return np.array(positions)
 
 
 def _pixels(patch: tuple[int, int, int, int], schema: Schema) -> Array:

@@ -97,11 +97,11 @@ def read_column(name: str, cells: "pd.Series", typed: bool) -> Column:
     absent = given.isna().to_numpy()
     if absent.all():
         raise DataError(f"column {name!r} has no value at all; leave it out by data.columns.drop")
-    found: set[type] = {type(value) for value in given[~absent]} if typed else {str}
-    _refuse_objects(name, found, given[~absent].iloc[0])
-    if found <= {bool, np.bool_, int, float, decimal.Decimal}:
+    types: set[type] = {type(value) for value in given[~absent]} if typed else {str}
+    _refuse_objects(name, types, given[~absent].iloc[0])
+    if types <= {bool, np.bool_, int, float, decimal.Decimal}:
         values = np.array([np.nan if gone else float(v) for v, gone in zip(given, absent, strict=True)])
-        return Column(name, "boolean" if found <= {bool, np.bool_} else "number", values)
+        return Column(name, "boolean" if types <= {bool, np.bool_} else "number", values)
     column = _of_text(name, _Texts.of(given))
     return _still_text(column) if typed else _plausible(column)
 
@@ -115,8 +115,8 @@ def _refuse(name: str, what: str, example: str) -> None:
     raise DataError(f"column {name!r} holds {what}, such as {example!r}: {_REMEDY[what]} by data.columns.drop")
 
 
-def _refuse_objects(name: str, found: set[type], example: object) -> None:
-    for kind in found:
+def _refuse_objects(name: str, types: set[type], example: object) -> None:
+    for kind in types:
         if issubclass(kind, datetime.timedelta | datetime.time):
             _refuse(name, "times or durations", str(example))
         if issubclass(kind, datetime.date):
@@ -147,17 +147,17 @@ class _Texts:
     def looked_up(self, values: Mapping[str, float]) -> Array:
         """``[n]`` float64, NaN where a text has no value."""
         each = np.array([*(values.get(text, np.nan) for text in self.different), np.nan], dtype=np.float64)
-        found: Array = each[self.codes]
-        return found
+        cells: Array = each[self.codes]
+        return cells
 
     def counts(self) -> dict[str, int]:
         """How often each text occurs, but for those that stand for no value."""
-        found: dict[str, int] = {}
+        counts_of: dict[str, int] = {}
         sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.different)).tolist()
         for text, size in zip(self.different, sizes, strict=True):
             if text.casefold() not in _MISSING:
-                found[text] = found.get(text, 0) + size
-        return found
+                counts_of[text] = counts_of.get(text, 0) + size
+        return counts_of
 
 
 def _of_text(name: str, texts: _Texts) -> Column:

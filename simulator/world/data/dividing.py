@@ -47,20 +47,20 @@ def divide(raw: Raw, data: DataConfig, seed: int, notes: list[Note] | None = Non
 
 
 def _unused(raw: Raw, data: DataConfig, kept: int, tests: int) -> list[Note]:
-    found = []
+    notes = []
     if tests:
         text = f"of the source's test part, beyond test_fraction = {data.test_fraction:g} of all records"
-        found.append(Note(kind="dropped", text=text, count=tests))
+        notes.append(Note(kind="dropped", text=text, count=tests))
     if kept < len(raw.y):
         where = "of other sites" if raw.split is None else "of other sites (but for those of the test part)"
-        found.append(Note(kind="dropped", text=where, count=len(raw.y) - kept))
+        notes.append(Note(kind="dropped", text=where, count=len(raw.y) - kept))
     if raw.client is not None and data.partition.scheme != "natural" and not data.sites:
         text = (
             f"the source names {len(np.unique(raw.client))} clients, and partition.scheme = {data.partition.scheme!r} "
             f"divides records without them; take 'natural' to keep them"
         )
-        found.append(Note(kind="warning", text=text))
-    return found
+        notes.append(Note(kind="warning", text=text))
+    return notes
 
 
 def of_sites(raw: Raw, sites: tuple[int | str, ...]) -> Array:

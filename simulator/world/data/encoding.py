@@ -50,8 +50,8 @@ class Encoder:
         counted_words = {k: bags(raw.levels[k], known) for k, known in words.items()}
         present = {int(k): _present(sample[:, k]) for k in np.flatnonzero(raw.categorical) if k not in words}
         counted = {column: np.unique(values, return_counts=True) for column, values in present.items()}
-        levels = {column: found for column, (found, _) in counted.items()}
-        usual = {column: float(found[counts.argmax()]) for column, (found, counts) in counted.items()}
+        levels = {column: levels_of for column, (levels_of, _) in counted.items()}
+        usual = {column: float(levels_of[counts.argmax()]) for column, (levels_of, counts) in counted.items()}
         mean, scale = _statistics(sample[:, numeric], [names[column] for column in numeric])
         encoded = _encoded_names(names, levels, raw.levels, words)
         return cls((len(encoded),), numeric, levels, mean, scale, encoded, usual, counted_words)
@@ -119,8 +119,8 @@ class Encoder:
 
 def _present(values: Array) -> Array:
     """Without those that are missing."""
-    found: Array = values[~np.isnan(values)]
-    return found
+    present: Array = values[~np.isnan(values)]
+    return present
 
 
 def _refuse_unseen(sample: Array, names: Sequence[str]) -> None:

@@ -35,19 +35,19 @@ def foreign_sample(
     Raises:
         DataError: they have other columns or classes, or there are none.
     """
-    own = load_source("mnist5k") if data.is_synthetic else load_source(data.source, data.reading)
+    home = load_source("mnist5k") if data.is_synthetic else load_source(data.source, data.reading)
     if source == MNIST_LIKE:
         made = synthetic_population(1, most, PartitionConfig(scheme="iid"), 0.0, 0.5, seed)
         x, y = made.public_x.reshape(-1, 28, 28), made.public_y
     else:
-        raw = _as_called(load_source(source, data.reading if is_table(source) else None), own, source)
+        raw = _as_called(load_source(source, data.reading if is_table(source) else None), home, source)
         chosen = np.flatnonzero(
             of_sites(raw, sites) & ~(of_sites(raw, data.sites) & (Path(source) == Path(data.source)))
         )
         chosen = chosen[generator(seed, "foreign-sample").permutation(len(chosen))[:most]]
         x, y = raw.x[chosen], raw.y[chosen]
-    _check_fits(x, y, own, source, sites)
-    encoder = Encoder.fit(own, np.arange(0) if own.is_image else divide(own, data, seed)[1])
+    _check_fits(x, y, home, source, sites)
+    encoder = Encoder.fit(home, np.arange(0) if home.is_image else divide(home, data, seed)[1])
     return encoder(x), y
 
 
@@ -65,38 +65,38 @@ def _check_fits(x: Array, y: Array, own: Raw, source: str, sites: tuple[int | st
         )
 
 
-def _as_called(raw: Raw, own: Raw, source: str) -> Raw:
+def _as_called(raw: Raw, home: Raw, source: str) -> Raw:
     """Columns, categories and classes in the order of the population's own, by their names, where both have them.
 
     Raises:
         DataError: a class, or a column, is not there.
     """
-    if own.texts:
+    if home.texts:
         raise DataError(
             f"adversary.public_source = {source!r}: the data have a column of text, whose words are read off their own "
             f"public sample; leave public_source out"
         )
     x, y = raw.x, raw.y
-    if raw.class_names and own.class_names and raw.class_names != own.class_names:
-        strange = [raw.class_names[label] for label in np.unique(y) if raw.class_names[label] not in own.class_names]
+    if raw.class_names and home.class_names and raw.class_names != home.class_names:
+        strange = [raw.class_names[label] for label in np.unique(y) if raw.class_names[label] not in home.class_names]
         if strange:
             raise DataError(
-                f"adversary.public_source = {source!r} has the class {strange[0]!r}, and the data {own.class_names}"
+                f"adversary.public_source = {source!r} has the class {strange[0]!r}, and the data {home.class_names}"
             )
-        places = {name: label for label, name in enumerate(own.class_names)}
+        places = {name: label for label, name in enumerate(home.class_names)}
         y = np.array([places[raw.class_names[label]] for label in y])
-    if raw.feature_names and own.feature_names and not raw.is_image:
-        lacking = [name for name in own.feature_names if name not in raw.feature_names]
+    if raw.feature_names and home.feature_names and not raw.is_image:
+        lacking = [name for name in home.feature_names if name not in raw.feature_names]
         if lacking:
             raise DataError(f"adversary.public_source = {source!r} has no column {lacking[0]!r}, which the data have")
-        order = [raw.feature_names.index(name) for name in own.feature_names]
-        x = np.column_stack([_codes(raw, own, theirs, ours) for ours, theirs in enumerate(order)])
-    return replace(raw, x=x, y=y, class_names=own.class_names)
+        order = [raw.feature_names.index(name) for name in home.feature_names]
+        x = np.column_stack([_codes(raw, home, theirs, ours) for ours, theirs in enumerate(order)])
+    return replace(raw, x=x, y=y, class_names=home.class_names)
 
 
-def _codes(raw: Raw, own: Raw, theirs: int, ours: int) -> Array:
+def _codes(raw: Raw, home: Raw, theirs: int, ours: int) -> Array:
     """One column; of categories the codes that the population has for their names, -1 where it has none."""
-    values, names = raw.x[:, theirs], own.levels.get(ours, ())
+    values, names = raw.x[:, theirs], home.levels.get(ours, ())
     if not names or theirs not in raw.levels:
         return values
     places = np.array([names.index(level) if level in names else -1.0 for level in raw.levels[theirs]])

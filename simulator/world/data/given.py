@@ -85,8 +85,8 @@ class Dataset:
         if not pairs or any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
             raise DataError("from_torch needs a data set of (input, target) pairs, and at least one of them")
         inputs = [_input(pair[0], k) for k, pair in enumerate(pairs)]
-        if len({one.shape for one in inputs}) > 1:
-            shapes = sorted({one.shape for one in inputs})[:2]
+        if len({item.shape for item in inputs}) > 1:
+            shapes = sorted({item.shape for item in inputs})[:2]
             raise DataError(f"from_torch: inputs have shapes {shapes[0]} and {shapes[1]}; scale them to one")
         names = tuple(str(name) for name in getattr(dataset, "classes", ()))
         return cls.from_arrays(np.stack(inputs), np.array([_scalar(y) for _, y in pairs]), class_names=names)
@@ -110,15 +110,15 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content."""
-        raw, found = self.raw, hashlib.sha256()
+        raw, digest = self.raw, hashlib.sha256()
         for part in (raw.x, raw.y, raw.client, raw.split, raw.categorical):
             if part is None:
-                found.update(b"none")
+                digest.update(b"none")
                 continue
-            found.update(f"{part.dtype.str} {part.shape}".encode())
-            found.update(np.ascontiguousarray(part).tobytes())
-        found.update(repr((raw.class_names, raw.feature_names, sorted(raw.levels.items()))).encode())
-        return found.hexdigest()
+            digest.update(f"{part.dtype.str} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        digest.update(repr((raw.class_names, raw.feature_names, sorted(raw.levels.items()))).encode())
+        return digest.hexdigest()
 
     def remember(self) -> str:
         """Keep the records for this process, and return the name of the source that they are then."""

@@ -79,12 +79,12 @@ def _had(source: str, ask: Callable[[], Answer]) -> Answer:
 
 def _column(source: str, features: "Features", kind: str, preferred: str) -> str:
     """The column that holds images, or classes: the only one, or the one that is called so."""
-    found = [str(name) for name, feature in features.items() if type(feature).__name__ == kind]
-    if preferred in found:
+    names = [str(name) for name, feature in features.items() if type(feature).__name__ == kind]
+    if preferred in names:
         return preferred
-    if len(found) != 1:
+    if len(names) != 1:
         raise DataError(
-            f"{source} has {len(found)} columns of type {kind} (of {', '.join(features)}), and one is needed, or one "
+            f"{source} has {len(names)} columns of type {kind} (of {', '.join(features)}), and one is needed, or one "
             f"called {preferred!r}; write what you mean to an .npz or .parquet file"
         )
-    return found[0]
+    return names[0]

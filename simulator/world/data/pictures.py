@@ -30,10 +30,10 @@ def images_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """
     inner = {path.name: path for path in _visible(folder)}
     splits = inner if inner and inner.keys() <= SPLITS.keys() else {"": folder}
-    found = {name: {path.name: _files(path) for path in _visible(place)} for name, place in sorted(splits.items())}
-    if not any(found.values()):
+    images = {name: {path.name: _files(path) for path in _visible(place)} for name, place in sorted(splits.items())}
+    if not any(images.values()):
         raise DataError(f"{folder} holds no folders of images, one a class")
-    return found
+    return images
 
 
 def read_folder(folder: Path) -> dict[str, Array]:
@@ -47,8 +47,8 @@ def read_folder(folder: Path) -> dict[str, Array]:
     listed = images_in(folder)
     classes = sorted({name for split in listed.values() for name in split})
     pictures, labels, splits = [], [], []
-    for split, own in listed.items():
-        for name, paths in own.items():
+    for split, classes_of in listed.items():
+        for name, paths in classes_of.items():
             for path in paths:
                 try:
                     with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -59,8 +59,8 @@ def read_folder(folder: Path) -> dict[str, Array]:
                     raise DataError(f"{path} cannot be read as an image: {error}") from None
             labels += [classes.index(name)] * len(paths)
             splits += [SPLITS.get(split, 0)] * len(paths)
-    found = {"x": stacked(pictures, str(folder)), "y": np.array(labels), "class_names": np.array(classes)}
-    return found if "" in listed else found | {"split": np.array(splits)}
+    arrays = {"x": stacked(pictures, str(folder)), "y": np.array(labels), "class_names": np.array(classes)}
+    return arrays if "" in listed else arrays | {"split": np.array(splits)}
 
 
 def pixels(image: "Image", where: str) -> Array:
@@ -113,10 +113,10 @@ def _visible(folder: Path) -> list[Path]:
     Raises:
         DataError: there is something else in it.
     """
-    found = _listed(folder)
-    if strangers := [path for path in found if not path.is_dir()]:
+    entries = _listed(folder)
+    if strangers := [path for path in entries if not path.is_dir()]:
         raise DataError(f"{strangers[0]} stands where folders of images are looked for, one a class: take it away")
-    return found
+    return entries
 
 
 def _files(folder: Path) -> list[Path]:
@@ -125,12 +125,12 @@ def _files(folder: Path) -> list[Path]:
     Raises:
         DataError: there is none, or something else.
     """
-    found = _listed(folder)
-    if strangers := [path for path in found if path.suffix.lower() not in SUFFIXES or not path.is_file()]:
+    entries = _listed(folder)
+    if strangers := [path for path in entries if path.suffix.lower() not in SUFFIXES or not path.is_file()]:
         raise DataError(f"{strangers[0]} is no {', '.join(SUFFIXES)} file: convert it, or take it away")
-    if not found:
+    if not entries:
         raise DataError(f"{folder} holds no image: take the folder away, or fill it")
-    return found
+    return entries
 
 
 def _listed(folder: Path) -> list[Path]:

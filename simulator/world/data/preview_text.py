@@ -14,11 +14,11 @@ _NAMED = 8
 
 def lines(preview: Preview, width: int = 80) -> list[str]:
     """What a user sees before anything runs: a word on the left, and what it is about, wrapped."""
-    found = []
+    text_lines = []
     for word, text in _rows(preview):
         wrapped = textwrap.wrap(text, width - _INDENT, break_long_words=True) or [""]
-        found += [f"{word:<{_INDENT}}{wrapped[0]}", *(" " * _INDENT + more for more in wrapped[1:])]
-    return [line.replace(_TOGETHER, " ") for line in found]
+        text_lines += [f"{word:<{_INDENT}}{wrapped[0]}", *(" " * _INDENT + more for more in wrapped[1:])]
+    return [line.replace(_TOGETHER, " ") for line in text_lines]
 
 
 def _rows(preview: Preview) -> Iterator[tuple[str, str]]:

@@ -102,7 +102,7 @@ def _inputs(x: Array, notes: list[Note]) -> Array:
 
 def _words(raw: Raw, notes: list[Note]) -> Raw:
     """Turn text in y, client and split into codes with names."""
-    found = raw
+    coded = raw
     if raw.y.dtype.kind == "U" and not raw.class_names:
         names, codes = np.unique(raw.y, return_inverse=True)
         if len(raw.y) >= FEW and len(names) * 2 > len(raw.y):
@@ -110,16 +110,16 @@ def _words(raw: Raw, notes: list[Note]) -> Raw:
                 f"y is text with {len(names)} different values in {len(raw.y)} records; each class needs several, and "
                 f"amounts are stored as numbers"
             )
-        found = replace(found, y=codes, class_names=tuple(str(name) for name in names))
+        coded = replace(coded, y=codes, class_names=tuple(str(name) for name in names))
     if raw.client is not None and raw.client.dtype.kind == "U" and raw.client.shape == raw.y.shape:
         names, codes = np.unique(raw.client, return_inverse=True)
-        found = replace(found, client=codes, site_names=tuple(str(name) for name in names))
+        coded = replace(coded, client=codes, site_names=tuple(str(name) for name in names))
     if raw.split is not None and raw.split.dtype.kind == "U" and raw.split.shape == raw.y.shape:
-        found = replace(found, split=of_words("split", raw.split))
-    neither = 0 if found.split is None or found.split.dtype.kind not in "iub" else int((found.split > 1).sum())
+        coded = replace(coded, split=of_words("split", raw.split))
+    neither = 0 if coded.split is None or coded.split.dtype.kind not in "iub" else int((coded.split > 1).sum())
     if neither and not any("neither train nor test" in note.text for note in raw.notes):
         notes.append(Note(kind="dropped", text="neither train (0) nor test (1) in split", count=neither))
-    return found
+    return coded
 
 
 def _with_target(raw: Raw, how: Reading) -> Raw:

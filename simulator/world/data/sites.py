@@ -20,8 +20,8 @@ _ABOUT = "site.json"
 
 def site_of(clients: Array, population: int, sites: int) -> Array:
     """``[k]`` the site of each client of a population of so many; 0 everywhere where there are no sites."""
-    found: Array = np.asarray(clients, dtype=np.int64) * sites // population
-    return found
+    sites_of: Array = np.asarray(clients, dtype=np.int64) * sites // population
+    return sites_of
 
 
 def save_site(population: AbstractPopulation, name: str, site: int, sites: int, directory: Path) -> None:
@@ -34,9 +34,9 @@ def save_site(population: AbstractPopulation, name: str, site: int, sites: int, 
         sites: how many there are.
         directory: of the site; other populations may be in it already.
     """
-    own = site_of(np.arange(population.clients), population.clients, sites) == site
-    sizes = np.where(own, population.sizes, 0)
-    x, y = population.take(np.concatenate([population.rows(int(client)) for client in np.flatnonzero(own)]))
+    here = site_of(np.arange(population.clients), population.clients, sites) == site
+    sizes = np.where(here, population.sizes, 0)
+    x, y = population.take(np.concatenate([population.rows(int(client)) for client in np.flatnonzero(here)]))
     shared: dict[str, Any] = {field.name: getattr(population, field.name) for field in fields(AbstractPopulation)}
     nothing = {part: shared[part][:0] for part in ("public_x", "public_y", "test_x", "test_y")}
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -54,11 +54,11 @@ def of_words(name: str, words: Array) -> Array:
 def _of_numbers(column: Column) -> Array:
     """0 and 1, false and true: 1 means what the column is called for, and test where its name says neither."""
     values = column.values
-    found = sorted(set(values.tolist()))
+    distinct = sorted(set(values.tolist()))
     name = column.name.casefold()
-    if not set(found) <= {0.0, 1.0}:
+    if not set(distinct) <= {0.0, 1.0}:
         raise DataError(
-            f"column {column.name!r}, the split, holds {some([f'{value:g}' for value in found])}; write the words "
+            f"column {column.name!r}, the split, holds {some([f'{value:g}' for value in distinct])}; write the words "
             f"train, test and validation, or 0 for train and 1 for test"
         )
     says_train, says_test = "train" in name, "test" in name

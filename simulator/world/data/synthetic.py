@@ -60,8 +60,8 @@ class SyntheticPopulation(AbstractPopulation):
 
     def about(self) -> dict[str, Any]:
         """See ``AbstractPopulation.about``."""
-        own = {"seed": self.seed, "count": self.count, "each": self.each}
-        return super().about() | own | {"division": self.division.model_dump(mode="json")}
+        counts = {"seed": self.seed, "count": self.count, "each": self.each}
+        return super().about() | counts | {"division": self.division.model_dump(mode="json")}
 
     @classmethod
     def restored(cls, about: dict[str, Any], arrays: dict[str, Array]) -> Self:
@@ -91,9 +91,9 @@ class SyntheticPopulation(AbstractPopulation):
         x = np.empty((len(begins) * self.each, self.schema.width), dtype=np.float32)
         y = np.empty(len(x), dtype=np.int64)
         for client, begin in begins.items():
-            own = slice(begin, begin + self.each)
-            rng, y[own] = self._labels(client)
-            self._draw(rng, y[own], x[own])
+            rows = slice(begin, begin + self.each)
+            rng, y[rows] = self._labels(client)
+            self._draw(rng, y[rows], x[rows])
         return x, y, begins
 
     def labels(self) -> Array:
@@ -182,6 +182,6 @@ def _mixture() -> tuple[Array, Array, Array, Array]:
     basis = axes[:, ::-1][:, :COMPONENTS].T
     components = (x - mean) @ basis.T
     of_class = [components[raw.y == label] for label in range(_CLASSES)]
-    centres = np.stack([own.mean(0) for own in of_class])
-    roots = np.stack([np.linalg.cholesky(np.cov(own, rowvar=False)) for own in of_class])
+    centres = np.stack([members.mean(0) for members in of_class])
+    roots = np.stack([np.linalg.cholesky(np.cov(members, rowvar=False)) for members in of_class])
     return tuple(part.astype(np.float32) for part in (mean, basis, centres, roots))  # type: ignore[return-value]

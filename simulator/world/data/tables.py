@@ -109,18 +109,18 @@ def _arrays(
     texts = [place for place, column in enumerate(inputs) if column.name in reading.columns.text]
     for place, column in enumerate(inputs):
         notes += [] if place in texts else suspicious(column)
-    found: dict[str, Any] = dict(target_of(columns[roles["target"]], reading.task, notes))
+    arrays: dict[str, Any] = dict(target_of(columns[roles["target"]], reading.task, notes))
     if "client" in roles:
-        found |= _clients(columns[roles["client"]], notes)
+        arrays |= _clients(columns[roles["client"]], notes)
     if "split" in roles:
-        found["split"] = split_of(columns[roles["split"]], notes)
-    found["x"] = np.column_stack([column.values for column in inputs])
-    found["feature_names"] = np.array([column.name for column in inputs])
-    found["is_categorical"] = np.array([column.kind == "category" for column in inputs])
-    found["levels"] = {place: column.levels for place, column in enumerate(inputs) if column.levels}
-    found["texts"] = tuple(texts)
-    found["notes"] = tuple(notes)
-    return found
+        arrays["split"] = split_of(columns[roles["split"]], notes)
+    arrays["x"] = np.column_stack([column.values for column in inputs])
+    arrays["feature_names"] = np.array([column.name for column in inputs])
+    arrays["is_categorical"] = np.array([column.kind == "category" for column in inputs])
+    arrays["levels"] = {place: column.levels for place, column in enumerate(inputs) if column.levels}
+    arrays["texts"] = tuple(texts)
+    arrays["notes"] = tuple(notes)
+    return arrays
 
 
 def suspicious(column: Column) -> list[Note]:

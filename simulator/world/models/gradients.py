@@ -56,13 +56,13 @@ def gradients(
     if model.written is None:
         return _anyhow(model, params, x, y, filled, count)
     layers, convolutions = model.written(model, params, x, y, filled, count)
-    found: dict[str, Tensor | Outer] = {}
+    by_name: dict[str, Tensor | Outer] = {}
     for prefix, (pull, inputs) in layers.items():
-        found |= {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
+        by_name |= {f"{prefix}weight": Outer(pull, inputs), f"{prefix}bias": pull.sum(1).neg_()}
     for prefix, (pull, patches) in convolutions.items():
         summed = torch.bmm(pull, patches.transpose(1, 2)).neg_()
-        found |= {f"{prefix}weight": summed.view_as(params[f"{prefix}weight"]), f"{prefix}bias": pull.sum(2).neg_()}
-    return found
+        by_name |= {f"{prefix}weight": summed.view_as(params[f"{prefix}weight"]), f"{prefix}bias": pull.sum(2).neg_()}
+    return by_name
 
 
 def _anyhow(
@@ -70,16 +70,16 @@ def _anyhow(
 ) -> dict[str, Tensor | Outer]:
     """The same of a model whose gradients are not written out."""
 
-    def mean_loss(one: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
-        each = model.losses(model.scores(one, x1), y1)
+    def mean_loss(params_of: Params, x1: Tensor, y1: Tensor, filled1: Tensor, count1: Tensor) -> Tensor:
+        each = model.losses(model.scores(params_of, x1), y1)
         return torch.where(filled1, each, 0.0).sum() / count1
 
     slope = grad(mean_loss)
     if model.width:
         together: Params = over_models(model, slope, (0, 0, 0, 0, 0))(params, x, y, filled, count)
         return dict(together)
-    found = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
-    return {name: torch.stack([one[name] for one in found]) for name in params}
+    gradients_of = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
+    return {name: torch.stack([params_of[name] for params_of in gradients_of]) for name in params}
 
 
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
@@ -92,29 +92,29 @@ def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Ten
     """
     if model.written is None:
         return _clipped_anyhow(model, params, x, y, filled, clip)
-    one = torch.ones(len(x), dtype=x.dtype, device=x.device)
-    layers, convolutions = model.written(model, params, x, y, filled, one)
+    ones = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    layers, convolutions = model.written(model, params, x, y, filled, ones)
     each = {prefix: _of_each(pull, patches, x.shape[1]) for prefix, (pull, patches) in convolutions.items()}
     squares = [pull.square().sum(-1) * (inputs.square().sum(-1) + 1.0) for pull, inputs in layers.values()]
     squares += [part.square().sum(-1) for both in each.values() for part in both]
     # One after the other: the order of a reduction may depend on the shape.
     factor = _clip_factor(reduce(torch.add, squares), clip).unsqueeze(1)
-    found: Params = {}
+    sums_of: Params = {}
     for prefix, (pull, inputs) in layers.items():
         clipped = pull * factor.transpose(1, 2)
-        found[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
-        found[f"{prefix}bias"] = clipped.sum(1).neg_()
+        sums_of[f"{prefix}weight"] = torch.bmm(clipped.transpose(1, 2), inputs).neg_()
+        sums_of[f"{prefix}bias"] = clipped.sum(1).neg_()
     for prefix, (weights, biases) in each.items():
-        found[f"{prefix}weight"] = torch.bmm(factor, weights).neg_().view_as(params[f"{prefix}weight"])
-        found[f"{prefix}bias"] = torch.bmm(factor, biases).neg_().squeeze(1)
-    return {name: found[name] for name in model.names}
+        sums_of[f"{prefix}weight"] = torch.bmm(factor, weights).neg_().view_as(params[f"{prefix}weight"])
+        sums_of[f"{prefix}bias"] = torch.bmm(factor, biases).neg_().squeeze(1)
+    return {name: sums_of[name] for name in model.names}
 
 
 def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
     """The same of any model, by gradients of every record."""
 
-    def loss(one: Params, record: Tensor, label: Tensor) -> Tensor:
-        return model.losses(model.scores(one, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
+    def loss(params_of: Params, record: Tensor, label: Tensor) -> Tensor:
+        return model.losses(model.scores(params_of, record.unsqueeze(0)), label.unsqueeze(0)).squeeze(0)
 
     of_model = over_records(model, grad(loss), (None, 0, 0))  # of a batch: always as wide
     sums = []
@@ -123,7 +123,7 @@ def _clipped_anyhow(model: Model, params: Params, x: Tensor, y: Tensor, filled: 
         squares = [value.flatten(1).square().sum(-1) for value in each.values()]
         factor = torch.where(filled[i], _clip_factor(reduce(torch.add, squares), clip), 0.0)
         sums.append({name: torch.tensordot(factor, value, dims=1) for name, value in each.items()})
-    return {name: torch.stack([one[name] for one in sums]) for name in params}
+    return {name: torch.stack([params_of[name] for params_of in sums]) for name in params}
 
 
 def _clip_factor(squares: Tensor, clip: float) -> Tensor:

@@ -293,9 +293,9 @@ class Model:
         check_builds(self.spec.kind, self._made)
         form = self._form()
         shape = form.shape if self.card.records == "shape" else (form.width,)
-        found = tried(self.spec.kind, self.card, self._body, shape, form.outputs)
-        self._head, self.vmaps = found.head, found.vmaps
-        self.width = _TOGETHER if found.vmaps and self.card.vmapped else 1
+        trial = tried(self.spec.kind, self.card, self._body, shape, form.outputs)
+        self._head, self.vmaps = trial.head, trial.vmaps
+        self.width = _TOGETHER if trial.vmaps and self.card.vmapped else 1
 
 
 @lru_cache(maxsize=16)

@@ -206,8 +206,8 @@ def _vmaps(kind: str, module: nn.Module, x: Tensor) -> bool:
     """
     params = {name: value.detach() for name, value in module.named_parameters() if value.requires_grad}
 
-    def total(one: dict[str, Tensor], records: Tensor) -> Tensor:
-        scores: Tensor = functional_call(module, one, (records,)).sum()
+    def total(params_of: dict[str, Tensor], records: Tensor) -> Tensor:
+        scores: Tensor = functional_call(module, params_of, (records,)).sum()
         return scores
 
     try:

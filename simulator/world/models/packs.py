@@ -21,7 +21,7 @@ def over_models(model: Model, function: Callable[..., Any], dims: Dims) -> Calla
         if not model.width:
             return vmap(function, in_dims=dims)(*args)
         if model.width == 1:
-            return _joined([_alone(function(*one)) for one in _cut(args, dims, range(count), 1)], count)
+            return _joined([_alone(function(*args_of)) for args_of in _cut(args, dims, range(count), 1)], count)
         begins = range(0, count, model.width)
         return _joined([vmap(function, in_dims=dims)(*some) for some in _cut(args, dims, begins, model.width)], count)
 
@@ -36,7 +36,7 @@ def over_records(model: Model, function: Callable[..., Any], dims: Dims) -> Call
 
     def looped(*args: Any) -> Any:
         count = _length(args, dims)
-        return _joined([_alone(function(*one)) for one in _cut(args, dims, range(count), 1)], count)
+        return _joined([_alone(function(*args_of)) for args_of in _cut(args, dims, range(count), 1)], count)
 
     return looped
 

@@ -20,7 +20,7 @@ Memory = dict[tuple[str, str], Tensor]
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimizerStep:
     """What one step has beside parameters and gradients.
 
     Attributes:
@@ -59,12 +59,12 @@ def memory_of(params: Params, recipe: Recipe) -> Memory:
     return {(kind, name): torch.zeros_like(value) for kind in kinds for name, value in params.items()}
 
 
-def descend(params: Params, slopes: Mapping[str, Tensor | Outer], step: Step, recipe: Recipe) -> None:
+def descend(params: Params, slopes: Mapping[str, Tensor | Outer], step: OptimizerStep, recipe: Recipe) -> None:
     """Take one step in place, as torch.optim takes it."""
     _STEPS[recipe.optimizer](params, slopes, step, recipe)
 
 
-def _sgd(params: Params, slopes: Mapping[str, Tensor | Outer], step: Step, recipe: Recipe) -> None:
+def _sgd(params: Params, slopes: Mapping[str, Tensor | Outer], step: OptimizerStep, recipe: Recipe) -> None:
     rate, decay = recipe.learning_rate, recipe.l2 + recipe.proximal
     for name, value in params.items():
         if not recipe.momentum:
@@ -81,7 +81,7 @@ def _sgd(params: Params, slopes: Mapping[str, Tensor | Outer], step: Step, recip
         value.add_(velocity, alpha=-rate)
 
 
-def _adam(params: Params, slopes: Mapping[str, Tensor | Outer], step: Step, recipe: Recipe) -> None:
+def _adam(params: Params, slopes: Mapping[str, Tensor | Outer], step: OptimizerStep, recipe: Recipe) -> None:
     decoupled, rate = recipe.optimizer == "adamw", recipe.learning_rate
     decay = recipe.proximal + (0.0 if decoupled else recipe.l2)
     for name, value in params.items():
@@ -106,7 +106,7 @@ def _unbiased(beta: float, taken: Array, like: Tensor) -> Tensor:
     return torch.from_numpy(lack).to(like.device, like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
-_STEPS: Mapping[Optimizer, Callable[[Params, Mapping[str, Tensor | Outer], Step, Recipe], None]] = {
+_STEPS: Mapping[Optimizer, Callable[[Params, Mapping[str, Tensor | Outer], OptimizerStep, Recipe], None]] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adam,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from palimpsest.simulator.world.models.gradients import gradients
 from palimpsest.simulator.world.models.model import Model
-from palimpsest.simulator.world.models.steps import Step, descend, memory_of, pulls_of
+from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memory_of, pulls_of
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
@@ -96,10 +96,10 @@ def _fit_pack(
     pulls: Mapping[str, Tensor],
 ) -> None:
     """Train one pack in place, the longest slot first: at each step only those that still have batches are stepped."""
-    lengths = np.array([len(own) for own in batches])
+    lengths = np.array([len(batch) for batch in batches])
     rows = np.full((lengths[0], len(batches), recipe.batch_size), -1, dtype=np.int64)
-    for i, own in enumerate(batches):
-        rows[: len(own), i] = own
+    for i, batch in enumerate(batches):
+        rows[: len(batch), i] = batch
     counts = (rows >= 0).sum(2)
     places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
     divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
@@ -116,6 +116,6 @@ def _fit_pack(
         # Everyone is stepped, by the same kernel, and who must not move is put back.
         before = [(value, value[still]) for value in (*now.values(), *kept.values()) if len(still)]
         pull = {name: value[:active] for name, value in pulls.items()}
-        descend(now, slopes, Step(kept, pull, taken[step, :active]), recipe)
+        descend(now, slopes, OptimizerStep(kept, pull, taken[step, :active]), recipe)
         for value, old in before:
             value[still] = old

@@ -33,7 +33,7 @@ Spending: TypeAlias = Mapping[tuple[float, float], int]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Payment:
     """One reading that went into a broadcast.
 
     Attributes:
@@ -83,7 +83,7 @@ class Account:
 
     unit: Unit | None
     sizes: Array
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Payment] = field(default_factory=list)
     marks: dict[int, int] = field(default_factory=dict)
     forks: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -95,10 +95,10 @@ class Account:
         charge: Charge,
         of: str = "retained",
     ) -> None:
-        """Write one reading down; see ``Entry``."""
+        """Write one reading down; see ``Payment``."""
         if self.unit is not None:
-            own = None if clients is None else frozenset(clients)
-            self.entries.append(Entry(branch, own, forget, of, charge))
+            payers = None if clients is None else frozenset(clients)
+            self.entries.append(Payment(branch, payers, forget, of, charge))
 
     def mark(self, round: int) -> None:
         """Remember what the trunk had spent after so many rounds."""
@@ -153,7 +153,7 @@ class Account:
                     totals[client][price.noise_multiplier, price.sample_rate] += price.steps
         return list(totals)
 
-    def _past(self, branch: int, until: int) -> Iterator[Entry]:
+    def _past(self, branch: int, until: int) -> Iterator[Payment]:
         """Entries of a branch, and those of its ancestors from before it left them."""
         if branch in self.forks:
             parent, position = self.forks[branch]

@@ -6,7 +6,7 @@ from typing import overload
 
 import numpy as np
 
-from palimpsest.simulator.world.protocols.transcript import Heard, Transcript
+from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptLine
 from palimpsest.simulator.world.records import Params
 
 _LEAP = 3.0
@@ -59,7 +59,7 @@ def aligned(transcript: Transcript, before: int, unlearning: Sequence[int]) -> t
     return [newest[number] for number in rounds], [latest[number] for number in rounds]
 
 
-def located(stream: Sequence[Heard], load: Callable[[int], Params]) -> int:
+def located(stream: Sequence[TranscriptLine], load: Callable[[int], Params]) -> int:
     """Tell where an unlearning begins by the models alone; return the position of the last one before it.
 
     A retraining begins where a model comes again that had been left, bit for bit; or, where it starts afresh, with a
@@ -81,7 +81,7 @@ def located(stream: Sequence[Heard], load: Callable[[int], Params]) -> int:
     return position if leap > _LEAP else len(stream) - 2
 
 
-def _steps(stream: Sequence[Heard], load: Callable[[int], Params]) -> Iterator[float]:
+def _steps(stream: Sequence[TranscriptLine], load: Callable[[int], Params]) -> Iterator[float]:
     """How far each model is from the one before it."""
     last = load(stream[0].id)
     for line in stream[1:]:
@@ -90,7 +90,7 @@ def _steps(stream: Sequence[Heard], load: Callable[[int], Params]) -> Iterator[f
         last = model
 
 
-def _by_content(past: Sequence[Heard], future: Sequence[Heard]) -> tuple[list[int], list[int]]:
+def _by_content(past: Sequence[TranscriptLine], future: Sequence[TranscriptLine]) -> tuple[list[int], list[int]]:
     """Lay the sequences on each other where they are equal, or at their ends."""
     places = {line.sha256: position for position, line in enumerate(past)}
     shift = len(past) - len(future)

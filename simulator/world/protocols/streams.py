@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.simulator.world.protocols.knowledge import Facts, PublicKnowledge
-from palimpsest.simulator.world.protocols.transcript import INDEX, Heard, Transcript
+from palimpsest.simulator.world.protocols.transcript import INDEX, Transcript, TranscriptLine
 
 NAME = "transcript"
 """Of a folder that is handed over, and of the scenario in it."""
@@ -101,7 +101,7 @@ def write_renamed(transcript: Transcript, known: PublicKnowledge, order: Sequenc
     branches = dict.fromkeys([0, *(transcript.heard[view.after].branch for view in views), *transcript.branches()])
     (folder / "releases").mkdir(parents=True)
     numbers: dict[int | None, int | None] = {None: None}
-    lines: list[Heard] = []
+    lines: list[TranscriptLine] = []
     for branch, old in enumerate(branches):
         for line in transcript.of_branch(old):
             number = len(lines)

@@ -129,22 +129,22 @@ def form_of(directory: Path, name: str) -> Form:
     return {key: (tensor.numpy, tensor.shape) for key, tensor in tensors.items()}
 
 
-def check_form(where: str, found: Form, wanted: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]) -> None:
+def check_form(where: str, form: Form, wanted: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]) -> None:
     """Compare arrays with what they have to be.
 
     Args:
         where: named in the error.
-        found: as ``form_of`` returned it.
+        form: as ``form_of`` returned it.
         wanted: dtypes that are accepted and shape, by name.
 
     Raises:
         TranscriptError: a name is missing or unknown, or a dtype or shape is another.
     """
-    if found.keys() != wanted.keys():
-        names = ", ".join(map(shown, sorted(found)[:8])) or "nothing"
+    if form.keys() != wanted.keys():
+        names = ", ".join(map(shown, sorted(form)[:8])) or "nothing"
         raise TranscriptError(f"{where} holds {names}; it must hold {', '.join(sorted(wanted))}")
     for name, (dtypes, shape) in wanted.items():
-        dtype, got = found[name]
+        dtype, got = form[name]
         if dtype not in dtypes or got != shape:
             raise TranscriptError(
                 f"{where}: {name} is {dtype} of shape {_shape(got)}; it must be {' or '.join(dtypes)} of shape "

@@ -27,7 +27,7 @@ _MOST = 1 << 26
 _Number = Annotated[int, Field(ge=0)]
 
 
-class Heard(Frozen):
+class TranscriptLine(Frozen):
     """One line of the transcript.
 
     Attributes:
@@ -61,7 +61,7 @@ class TranscriptWriter:
         self._with_phases = with_phases
         self._bits = bits
         (directory / "releases").mkdir(parents=True, exist_ok=True)
-        self.heard: list[Heard] = []
+        self.heard: list[TranscriptLine] = []
         self._last: dict[int, int] = {}
 
     def append(self, release: Release, parent: int | None = None) -> int:
@@ -79,7 +79,7 @@ class TranscriptWriter:
         draft = self.directory / f"{file}.draft"
         draft.write_bytes(payload)
         draft.replace(self.directory / file)
-        line = Heard(
+        line = TranscriptLine(
             id=number,
             parent=self._last.get(release.branch, parent),
             branch=release.branch,
@@ -102,7 +102,7 @@ class TranscriptWriter:
 class Transcript:
     """A transcript on disk, read and verified release by release."""
 
-    def __init__(self, directory: Path, heard: Sequence[Heard]) -> None:
+    def __init__(self, directory: Path, heard: Sequence[TranscriptLine]) -> None:
         self.directory = directory
         self.heard = tuple(heard)
 
@@ -147,7 +147,7 @@ class Transcript:
         line = self.heard[number]
         return read_arrays(self.directory, line.file, sha256=line.sha256)
 
-    def until(self, number: int) -> list[Heard]:
+    def until(self, number: int) -> list[TranscriptLine]:
         """A release and all on the way to it, oldest first."""
         lines, at = [], number if number < len(self.heard) else None
         while at is not None:
@@ -169,7 +169,7 @@ class Transcript:
         """Branches in ascending order, the trunk included."""
         return sorted({line.branch for line in self.heard})
 
-    def of_branch(self, branch: int) -> list[Heard]:
+    def of_branch(self, branch: int) -> list[TranscriptLine]:
         """The lines of one branch, in order."""
         return [line for line in self.heard if line.branch == branch]
 
@@ -185,7 +185,7 @@ class Transcript:
         return digest_of(self.load(line.id) for line in sorted(self.heard, key=lambda line: (line.branch, line.id)))
 
 
-def _line(index: Path, number: int, text: str) -> Heard:
+def _line(index: Path, number: int, text: str) -> TranscriptLine:
     """Read one line of an index.
 
     Raises:
@@ -193,7 +193,7 @@ def _line(index: Path, number: int, text: str) -> Heard:
     """
     where = f"{index}, line {number + 1},"
     try:
-        line = Heard.model_validate_json(text, strict=True)
+        line = TranscriptLine.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise TranscriptError(f"{where} {said(error)}") from None
     check_plain(f"{where} file", line.file)

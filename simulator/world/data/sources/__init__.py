@@ -39,10 +39,10 @@ class SourceCard:
         Raises:
             DataError: the function cannot be imported, or returns something else.
         """
-        found = self.function()()
-        if not isinstance(found, Raw):
-            raise DataError(f"the data set {self.target} returned a {type(found).__name__}; it must return a Raw")
-        return found
+        raw = self.function()()
+        if not isinstance(raw, Raw):
+            raise DataError(f"the data set {self.target} returned a {type(raw).__name__}; it must return a Raw")
+        return raw
 
     def function(self) -> Callable[[], object]:
         """The function that returns all records.

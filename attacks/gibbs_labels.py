@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from palimpsest.attacks.equations import LEAST, noise
+from palimpsest.attacks.deletion_equations import LEAST, noise
 from palimpsest.attacks.linear import Released, precise_model, public_blocks, residuals
-from palimpsest.attacks.prior import Space
+from palimpsest.attacks.prior import PrincipalComponents
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
 
@@ -14,7 +14,7 @@ _COOLING = 0.6
 """Share of the sweeps after which the temperature is 1: from there on, draws are from the posterior."""
 
 
-class Draws:
+class GibbsLabels:
     """Draws, for one deleted record after the other, the public record whose label and residual explain G best.
 
     A record is known here by its label and its residual, both those of one public record, as their joint prior has it
@@ -23,7 +23,7 @@ class Draws:
     of class means times residuals, of covariance S (x) (U + v R^T R).
     """
 
-    def __init__(self, knowledge: PublicKnowledge, space: Space) -> None:
+    def __init__(self, knowledge: PublicKnowledge, space: PrincipalComponents) -> None:
         """Take the class means of the public sample, in standard deviations of the components."""
         self._knowledge, self._space = knowledge, space
         self._y = np.asarray(knowledge.y).astype(np.int64)
@@ -46,8 +46,8 @@ class Draws:
                 chosen[i] = rng.choice(len(residual), p=likely / likely.sum())
                 if energy[chosen[i]] < lowest:
                     best, lowest = chosen.copy(), float(energy[chosen[i]])
-        found: Array = np.sort(self._y[best]).astype(np.float64)
-        return found
+        labels: Array = np.sort(self._y[best]).astype(np.float64)
+        return labels
 
     def _whitened(self, released: Released) -> tuple[Array, Array]:
         """G in standard deviations of the components and of U ``[q + 1, Q]``, and the public residuals ``[m, Q]``."""

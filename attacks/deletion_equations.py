@@ -16,7 +16,7 @@ from palimpsest.attacks.linear import (
     residuals,
     side_by_side,
 )
-from palimpsest.attacks.prior import Gaussian, Space
+from palimpsest.attacks.prior import Gaussian, PrincipalComponents
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case
 
@@ -41,18 +41,18 @@ def without(
     facts = knowledge.facts.model_copy(update={"n": max(1, knowledge.facts.n - case.size)})
     # Without the challenge, which no attack on several records may read.
     rest = type(knowledge)(facts, knowledge.x, knowledge.y, knowledge.box_low, knowledge.box_high)
-    found = released_gradients([case], rest, operator, "pair")
-    return rest, Released(found.gradients, found.point, found.start, found.scaled)
+    released = released_gradients([case], rest, operator, "pair")
+    return rest, Released(released.gradients, released.point, released.start, released.scaled)
 
 
-class Equations:
+class DeletionEquations:
     """One case's equations in coordinates [z; 1]; see ``Unmix`` for the symbols.
 
     Attributes:
         width: number of coordinates of a record in the equations (the target of a regression not counted).
     """
 
-    def __init__(self, knowledge: PublicKnowledge, released: Released, space: Space, size: int) -> None:
+    def __init__(self, knowledge: PublicKnowledge, released: Released, space: PrincipalComponents, size: int) -> None:
         """Whiten the equations of the only case in ``released``, of ``size`` records."""
         point = released.point[0]
         lost = lost_residuals(knowledge, space, released.point)[:, 0]
@@ -61,7 +61,9 @@ class Equations:
         self._weight = torch.tensor(space.basis.T @ point[:-1])
         self._bias = torch.tensor(space.mean @ point[:-1] + point[-1])
 
-    def _set_up(self, knowledge: PublicKnowledge, space: Space, gradient: Array, covariance: Array) -> None:
+    def _set_up(
+        self, knowledge: PublicKnowledge, space: PrincipalComponents, gradient: Array, covariance: Array
+    ) -> None:
         """Keep ``gradient [p + 1, v]``, seen through the components, its columns whitened by ``covariance [v, v]``."""
         off = gradient[:-1] - np.outer(space.mean, gradient[-1])
         top = space.basis.T @ off
@@ -89,8 +91,8 @@ class Equations:
         with torch.no_grad():
             residual = (self._residual(torch.tensor(z), torch.tensor(labels.astype(np.int64))) @ self._right).numpy()
         inner = residual @ residual.T + np.eye(len(residual))
-        found: Array = self._space.features(z) + np.linalg.solve(inner, residual @ self._hidden.T)
-        return found
+        features: Array = self._space.features(z) + np.linalg.solve(inner, residual @ self._hidden.T)
+        return features
 
     def fit(self, z: Tensor, labels: Tensor, whitened: Tensor) -> Tensor:
         """Minus the log posterior density of each of some guesses, ``[...]``, up to a constant.
@@ -132,8 +134,8 @@ class Equations:
 
     def refine(self, z: Array, labels: Array, iterations: int) -> Array:
         """``solve`` from ``z [k, q]``, under the public records of each one's class that resemble it."""
-        priors = [self._space.near(one, int(label)) for one, label in zip(z, labels, strict=True)]
-        whitened = [np.linalg.solve(prior.root, one - prior.mean) for prior, one in zip(priors, z, strict=True)]
+        priors = [self._space.near(point, int(label)) for point, label in zip(z, labels, strict=True)]
+        whitened = [np.linalg.solve(prior.root, point - prior.mean) for prior, point in zip(priors, z, strict=True)]
         return self.solve(priors, labels, np.stack(whitened), iterations)
 
     def solve(self, priors: Sequence[Gaussian], labels: Array, start: Array, iterations: int) -> Array:
@@ -161,8 +163,8 @@ class Equations:
             return value.detach()
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-        found: Array = placed().detach().numpy()
-        return found
+        solution: Array = placed().detach().numpy()
+        return solution
 
 
 def noise(knowledge: PublicKnowledge, released: Released) -> Array:
@@ -178,7 +180,7 @@ def noise(knowledge: PublicKnowledge, released: Released) -> Array:
     return covariance
 
 
-def lost_residuals(knowledge: PublicKnowledge, space: Space, points: Array) -> Array:
+def lost_residuals(knowledge: PublicKnowledge, space: PrincipalComponents, points: Array) -> Array:
     """``[m, c, Q]`` what the public records' residuals at ``points [c, p + 1, Q]`` owe to directions that are left out.
 
     Where softmax is sure of a class, next to nothing, however far the scores are off.
@@ -190,5 +192,5 @@ def lost_residuals(knowledge: PublicKnowledge, space: Space, points: Array) -> A
         shown = mean + (phi[:, :-1] - mean) @ basis @ basis.T
         scores = [(some @ side[:-1] + side[-1]).view(-1, count, outputs) for some in (phi[:, :-1], shown)]
         owed.append(residuals(model, scores[0], y) - residuals(model, scores[1], y))
-    found: Array = torch.cat(owed).numpy()
-    return found
+    lost: Array = torch.cat(owed).numpy()
+    return lost

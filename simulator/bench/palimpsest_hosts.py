@@ -14,7 +14,7 @@ from palimpsest.simulator.federation.grids import open_grid
 from palimpsest.simulator.world.records import Params
 
 
-class Palimpsest:
+class PalimpsestHosts:
     """Rounds of the server's federated averaging on so many hosts of one Ray session."""
 
     def __init__(self, hosts: int) -> None:
