@@ -71,7 +71,8 @@ class Remote:
             if arm in self.runs:  # two uploads created it at once: the older one stays
                 client.delete_run(run.info.run_id)
             else:
-                self.runs[arm] = Sent(run, run.info.status, dict(run.data.tags), dict(run.data.params))
+                last = {(key, 0): value for key, value in run.data.metrics.items() if not key.startswith(SERIES)}
+                self.runs[arm] = Sent(run, run.info.status, dict(run.data.tags), dict(run.data.params), last)
 
     def create(self, arm: str, name: str, tags: Mapping[str, str], began: int) -> Sent:
         """The run of an arm (or the parent), created where the store has none."""
@@ -86,14 +87,9 @@ class Remote:
     def know(self, arm: str) -> None:
         """Read which points of its series a run has; of other metrics the last is known from the start."""
         sent = self.runs[arm]
-        if sent.points:
-            return
-        for key, value in sent.run.data.metrics.items():
-            if not key.startswith(SERIES):
-                sent.points[key, 0] = value
-                continue
-            for point in self.client.get_metric_history(sent.id, key):
-                sent.points[key, point.step] = point.value
+        for key in sent.run.data.metrics:
+            if key.startswith(SERIES):
+                sent.points |= {(key, p.step): p.value for p in self.client.get_metric_history(sent.id, key)}
 
     def log(
         self,

@@ -85,7 +85,7 @@ class Upload:
         for place, arm in enumerate(arms):
             self._remote.create(arm, arm, source, began + len(arms) - place)
         for arm in (PARENT, *arms):
-            if not self._is_sent(arm):
+            if not arm or not self._is_sent(arm):  # pictures of the whole run may be drawn after all else is there
                 self._remote.know(arm)
         if not self._is_sent(PARENT):
             self._remote.log(PARENT, params=_flat(self._directory.scenario()))
@@ -96,6 +96,8 @@ class Upload:
 
     def go_on(self) -> None:
         """Send what is new since the last time: rounds, requests, what the machine does, arms that are done."""
+        # Before the log is read, which then has all events of these arms: they are sent whole, or not yet.
+        done = [arm for arm in self._arms if arm not in self._done and self._result(arm) is not None]
         for arm in (PARENT, *self._arms):
             if not self._directory.is_finished and not (arm and self._result(arm)):
                 self._remote.set_status(arm, "RUNNING")
@@ -107,10 +109,9 @@ class Upload:
                 self._remote.log(arm, self._waiting[arm])
             del self._waiting[arm]
         self._remote.log(PARENT, self._system())
-        for arm in self._arms:
-            if arm not in self._done and self._result(arm) is not None:
-                self._arm(arm)
-                self._done.add(arm)
+        for arm in done:
+            self._arm(arm)
+            self._done.add(arm)
 
     def end(self, how: str) -> None:
         """Send all that is left, and how the run ended: FINISHED, FAILED or KILLED."""
@@ -173,10 +174,10 @@ class Upload:
         return bool(sent.tags.get(_CONTENT)) and sent.tags[_CONTENT] == self._content(arm)
 
     def _content(self, arm: str) -> str:
-        """What changes when a run's figures do; empty where it is not done."""
+        """What changes when a run's figures do (those of the whole run as pictures too); empty where it is not done."""
         if not arm:
             file = self._directory.results_file
-            return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+            return _digest(_digests([file, *self._drawn()])) if file.is_file() else ""
         result = self._result(arm)
         return _digest(result.to_json()) if result is not None else ""
 
@@ -227,7 +228,7 @@ class Upload:
         headline_now = headline_metrics(arm, undefended_of(arm, run.arms))
         self._remote.log(arm.arm, points.of_values(headline_now, self._written(arm.arm)))
         shown = _showing(run, arm)
-        content = _digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in shown])
+        content = _digest(_digests(shown))
         if not shown or self._remote.runs[arm.arm].tags.get(_FIGURES) == content:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -239,7 +240,7 @@ class Upload:
         """Send what concerns the run as a whole: its figures, its tables, and a metric a headline over the arms."""
         if self._is_sent(PARENT):
             return
-        directory, arms = self._directory, run.arms
+        directory, arms, content = self._directory, run.arms, self._content(PARENT)
         headlines = [headline_metrics(arm, undefended_of(arm, arms)) for arm in arms]
         summary = [
             Point(f"arms/{name}", value, self._ended(), step)
@@ -253,10 +254,14 @@ class Upload:
             for file in (directory.scenario_file, directory.results_file, directory.ledger, directory.added_attacks):
                 if file.is_file():
                     shutil.copyfile(file, Path(folder) / file.name)
-            _copy(sorted(directory.figures.glob("*.png")), Path(folder) / directory.figures.name)
+            _copy(self._drawn(), Path(folder) / directory.figures.name)
             self._remote.log_folder(PARENT, Path(folder))
         self._remote.log(PARENT, summary, tags=tags)
-        self._remote.log(PARENT, tags={_CONTENT: self._content(PARENT)})
+        self._remote.log(PARENT, tags={_CONTENT: content})
+
+    def _drawn(self) -> list[Path]:
+        """Pictures of the whole run: drawn after its results are written, so missing where it was killed between."""
+        return sorted(self._directory.figures.glob("*.png"))
 
     def _system(self) -> Iterable[Point]:
         """What the machine was doing, as it was written down."""
@@ -291,6 +296,10 @@ _SOURCE = {"mlflow.source.git.commit": "commit", "mlflow.user": "user"}
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(files: Iterable[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
 def _showing(run: RunFiles, arm: ArmResult) -> list[Path]:

@@ -32,7 +32,7 @@ def test_a_private_run_says_what_it_spent_and_mlflow_has_it_by_round(tmp_path: P
     client = MlflowClient(store)
     [experiment] = [found for found in client.search_experiments() if found.name == "private"]
     runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
-    points = client.get_metric_history(runs[arm["arm"]].info.run_id, "epsilon")
+    points = client.get_metric_history(runs[arm["arm"]].info.run_id, "training/epsilon")
     curve = [point.value for point in sorted(points, key=lambda point: point.step)]
     assert [point.step for point in sorted(points, key=lambda point: point.step)] == [0, 1, 2, 3]
     assert curve[0] == 0.0

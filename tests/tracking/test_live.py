@@ -1,4 +1,7 @@
-"""Runs in MLflow while they go on, and after they were stopped: real processes, real stores."""
+"""Runs in MLflow while they go on, and after they were stopped: real processes, real stores.
+
+What is killed at random is killed at two moments of ten; at all ten where ``PALIMPSEST_SOAK=1``.
+"""
 
 import os
 import random
@@ -8,13 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 
 from palimpsest.simulator.experiment.runner import Result, resume, run
+from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import dump_toml
+from palimpsest.simulator.tracking.sending import Upload
 from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.protocols.events import ArmDone, RequestDone, RoundDone, Silent, TrainingDone
@@ -25,7 +31,7 @@ from tests.support.stores import content, each_once, runs_of, told, tracking_ser
 pytestmark = pytest.mark.mlflow
 
 FIRST, SECOND = "retrain--none--seed0", "none--none--seed0"
-SEEDS = range(10)
+SEEDS = range(10 if os.environ.get("PALIMPSEST_SOAK") == "1" else 2)
 
 
 class Held(Silent):
@@ -178,7 +184,7 @@ def test_a_server_that_dies_in_mid_run_gets_all_of_it_once_when_it_is_back(
     place.mkdir()
     shutil.copy(migrated, place / "mlflow.db")
     server = Server(place)
-    out, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    out, unbroken = tmp_path / "run", tmp_path / "unbroken" / "run"  # of one name, which is a param
     result: Result = run(small_scenario(tracking={"uri": server.uri}), out, Outage(server))
     assert not result.tracked.ok
     assert "does not answer" in result.tracked.message
@@ -216,7 +222,7 @@ def test_an_upload_that_is_killed_is_completed_by_the_next(
     assert track(place, store).ok
     found = content(store, place)
     each_once(found)
-    other = tmp_path / "other"
+    other = tmp_path / "other" / "run"
     shutil.copytree(place, other)
     (other / "tracking.json").unlink()
     shutil.copy(migrated, tmp_path / "second.db")
@@ -225,19 +231,57 @@ def test_an_upload_that_is_killed_is_completed_by_the_next(
 
 
 @pytest.fixture(scope="module")
-def unbroken(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What MLflow has of a run that nobody killed."""
+def finished(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody killed; its store lies beside it."""
     place = tmp_path_factory.mktemp("unbroken")
     shutil.copy(migrated, place / "mlflow.db")
-    store = f"sqlite:///{place}/mlflow.db"
-    assert run(small_scenario(tracking={"uri": store}), place / "run").tracked.ok
-    return content(store, place / "run")
+    assert run(small_scenario(tracking={"uri": f"sqlite:///{place}/mlflow.db"}), place / "run").tracked.ok
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def unbroken(finished: Path) -> dict[str, Any]:
+    """What MLflow has of a run that nobody killed."""
+    return content(f"sqlite:///{finished.parent}/mlflow.db", finished)
+
+
+class Overtaken(MlflowClient):
+    """A client of a store so slow that the run has done its arms by the time the first round is sent."""
+
+    def __init__(self, store: str, finished: Path, out: Path) -> None:
+        super().__init__(store)
+        self._finished, self._out = finished, out
+
+    def log_batch(self, run_id: str, metrics: Any = (), *others: Any, **named: Any) -> Any:
+        """Send, and meanwhile the run goes on."""
+        if any(metric.key.startswith("training/") for metric in metrics) and not (self._out / "arms").exists():
+            shutil.copyfile(self._finished / "events.jsonl", self._out / "events.jsonl")
+            shutil.copytree(self._finished / "arms", self._out / "arms")
+        return super().log_batch(run_id, metrics, *others, **named)
+
+
+def test_arms_that_are_done_while_a_round_is_sent_have_all_rounds(
+    finished: Path, unbroken: dict[str, Any], store: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    left = shutil.ignore_patterns("arms", "models", "results.json", "tracking.json")
+    shutil.copytree(finished, out, ignore=left)
+    (out / "events.jsonl").write_text((finished / "events.jsonl").read_text().partition("\n")[0] + "\n")
+    upload = Upload(RunDirectory(out), Overtaken(store, finished, out), store)
+    upload.begin()
+    upload.go_on()
+    shutil.copyfile(finished / "results.json", out / "results.json")
+    upload.end("FINISHED")
+    upload.close()
+    found = content(store, out)["runs"]
+    assert found[FIRST]["points"] == unbroken["runs"][FIRST]["points"]
+    assert found[SECOND]["points"] == unbroken["runs"][SECOND]["points"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_run_that_is_killed_anywhere_ends_in_mlflow_as_an_unbroken_one(
-    seed: int, store: str, tmp_path: Path, unbroken: dict[str, object]
+    seed: int, store: str, tmp_path: Path, unbroken: dict[str, Any]
 ) -> None:
     draw = random.Random(seed)
     scenario, out = tmp_path / "small.toml", tmp_path / "run"
@@ -246,12 +290,21 @@ def test_a_run_that_is_killed_anywhere_ends_in_mlflow_as_an_unbroken_one(
     whom = draw.choice(["run", "both", "follower"])
     ended = _killed(command, out, draw.uniform(0.0, 8.0), whom)
     print(f"seed {seed}: {whom} killed, exit code {ended}; arms done: {len(list(out.glob('arms/*.json')))}")
-    if not (out / "results.json").is_file():
+    if ended:  # figures come after the results: a run that has these may lack those
         assert resume(out).tracked.ok
     assert track(out, store).ok
     found = content(store, out)
     each_once(found)
-    assert found == unbroken
+    assert _in_six_digits(found) == _in_six_digits(unbroken)
+
+
+def _in_six_digits(found: Any) -> Any:
+    """A resumed arm has the same digest, which is compared; figures of its model may differ in the tenth digit."""
+    if isinstance(found, dict):
+        return {key: _in_six_digits(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_in_six_digits(value) for value in found]
+    return float(f"{found:.6g}") if isinstance(found, float) else found
 
 
 def _killed(command: list[str], out: Path, after: float, whom: str) -> int:

@@ -25,6 +25,7 @@ from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.fabricated import WAYS, digits, make_run
+from tests.support.stores import content, each_once
 
 pytestmark = pytest.mark.mlflow
 
@@ -101,6 +102,18 @@ def test_a_run_is_uploaded_whole(run: Path, store: str) -> None:
     client = MlflowClient(store)
     check(client, run)
     assert tracked.run_id == uploaded(client)[0].info.run_id
+
+
+def test_pictures_that_are_drawn_after_an_upload_come_with_the_next_and_nothing_comes_twice(
+    run: Path, store: str
+) -> None:
+    (run / "figures" / "summary.png").unlink()
+    assert track(run, store).ok
+    (run / "figures" / "summary.png").write_bytes(b"\x89PNG")
+    os.utime(run / "results.json", (2e9, 2e9))  # a run that is resumed writes its results again
+    assert track(run, store).ok
+    check(MlflowClient(store), run)
+    each_once(content(store, run))
 
 
 def test_the_model_answers_its_input_example_under_pyfunc_and_holds_no_pickle(run: Path, store: str) -> None:
@@ -210,7 +223,7 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
 def test_a_run_is_uploaded_to_a_server(run: Path, server: str) -> None:
     tracked = track(run, server)
     assert tracked.ok, tracked.message
-    assert tracked.message.startswith(f"tracked in {server}; {server}/#/experiments/")
+    assert tracked.message.startswith(f"tracked in {server}; look at it at {server}/#/experiments/")
     check(MlflowClient(server), run)
 
 
