@@ -1,7 +1,6 @@
 """Classes of what was forgotten, from the messages of a federated unlearning, by the server that receives them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -63,5 +62,4 @@ def whole(case: Case) -> Message | None:
 
 def _with_length(knowledge: PublicKnowledge, case: ToldCase) -> PublicKnowledge:
     """The knowledge with the step that a message was taken with, where that is known: the change has a length then."""
-    rule = {"operator": "identity", "step": case.factor} if case.factor else {"operator": "unknown", "step": 1.0}
-    return replace(knowledge, facts=knowledge.facts.model_copy(update=rule))
+    return knowledge.under_rule("identity", case.factor) if case.factor else knowledge.under_rule("unknown", 1.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, dump_toml, scenario_from_dict
+from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.world.models import given
 from palimpsest.simulator.world.models.kinds import model_card
 
@@ -57,6 +58,6 @@ def models_of(scenario: Scenario) -> dict[str, str]:
 def _in_place_of(before: dict[str, Any], kind: str) -> dict[str, Any]:
     """The section [model] of the network; a penalty that is only the other model's default goes with it."""
     kept: dict[str, Any] = {key: before[key] for key in ("l2", "lambda", "dropout") if key in before}
-    if kept.get("l2") == model_card(before.get("kind", "softmax")).default_l2:
+    if kept.get("l2") == model_card(before.get("kind", ModelConfig().kind)).default_l2:
         del kept["l2"]
     return {"kind": kind, **kept}

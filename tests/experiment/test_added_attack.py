@@ -62,14 +62,15 @@ def test_it_is_scored_as_if_the_scenario_had_named_it_and_nothing_else_changes(t
     after = json.loads(directory.results_file.read_text())
     for old, new in zip(before["arms"], after["arms"], strict=True):
         added = new["attacks"].pop("class-score")
+        assert all(row["attacks"].pop("class-score") for row in new["requests"])
         assert {key: v for key, v in new.items() if key != "verdict"} == {
             key: v for key, v in old.items() if key != "verdict"
         }
         stored = client.search_runs([_experiment(client)], f"tags.`palimpsest.arm` = '{new['arm']}'")
         assert len(stored) == 1
         metrics = stored[0].data.metrics
-        assert metrics["attacks/class-score/class_accuracy"] == added["class_accuracy"]
-        assert metrics["attacks/hrec/cosine_median"] == old["attacks"]["hrec"]["cosine_median"]
+        assert metrics["attack/class-score/class_accuracy"] == added["class_accuracy"]
+        assert metrics["attack/hrec/cosine_median"] == old["attacks"]["hrec"]["cosine_median"]
     assert files(given.directory / "transcripts") == heard
     assert directory.scenario_file.read_text() == scenario
     assert len(client.search_model_versions()) == versions

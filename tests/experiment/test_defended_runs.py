@@ -62,7 +62,7 @@ def test_no_success_lies_above_its_bound(ridge: RunFiles) -> None:
         )
         for strength in (1, 30)
     }
-    assert gamma[1] < 0.02 < gamma[30]
+    assert gamma[1] < 0.03 < gamma[30]
 
 
 def test_fresh_noise_leaves_nothing_beyond_the_public_mean(ridge: RunFiles) -> None:

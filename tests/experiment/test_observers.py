@@ -114,10 +114,10 @@ def test_an_arm_tells_its_own_releases_its_requests_and_its_end(
 def test_stages_come_in_the_order_that_a_terminal_shows(alternatives: tuple[Heard, Path, dict[str, str]]) -> None:
     heard, _, _ = alternatives
     assert [event for event in heard.events if isinstance(event, StageBegan)] == [
-        StageBegan("Training: seed 0", 3, "rounds"),
-        StageBegan("Reference retraining: seed 0"),
-        StageBegan(RETRAIN),
-        StageBegan(NONE),
+        StageBegan("Training: seed 0", 3, "rounds", arms=(0, 2)),
+        StageBegan("Reference retraining: seed 0", arms=(0, 2)),
+        StageBegan(RETRAIN, arms=(0, 2)),
+        StageBegan(NONE, arms=(1, 2)),
     ]
 
 

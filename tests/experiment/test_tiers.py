@@ -49,7 +49,7 @@ def test_what_a_server_hears_changes_no_transcript(runs: dict[str, RunFiles]) ->
 
 def test_single_updates_average_to_the_next_release(runs: dict[str, RunFiles]) -> None:
     for case in cases(runs["updates"], "retrain"):
-        for phase, models in (("training", case.shared), ("unlearning", case.branch)):
+        for phase, models in (("training", case.trunk), ("unlearning", case.branch)):
             for round in range(3):
                 heard = [m for m in case.messages if m.phase == phase and m.round == round]
                 assert len(heard) == 3
@@ -107,7 +107,7 @@ def test_gradients_of_single_clients_add_up_to_the_round(tmp_path: Path) -> None
     parts = [m for m in case.messages if m.phase == "training" and m.round == 0]
     total, weight = sum(m.sent["bias"] for m in parts), sum(m.weight for m in parts)
     assert len(parts) == 3
-    assert np.allclose(case.shared[1]["bias"], case.shared[0]["bias"] - 0.1 * total / weight, atol=1e-6)
+    assert np.allclose(case.trunk[1]["bias"], case.trunk[0]["bias"] - 0.1 * total / weight, atol=1e-6)
 
 
 REFUSED = {

@@ -5,10 +5,11 @@ where the scenario asks which of given records were deleted. No ground truth is 
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -51,6 +52,9 @@ FIELDS: dict[str, frozenset[str]] = {
 
 Architecture and form of the data are everybody's. ``classes`` is no knowledge: the data must have some.
 """
+
+Operator: TypeAlias = Literal["identity", "hessian", "unknown"]
+"""What one unlearning leaves in the parameters."""
 
 _CHALLENGE = "challenge.safetensors"
 _KEPT = 256
@@ -111,7 +115,7 @@ class Facts(Frozen):
     algorithm: Algorithm
     training: dict[str, Any]
     unlearning: dict[str, Any]
-    operator: Literal["identity", "hessian", "unknown"]
+    operator: Operator
     step: float = Field(gt=0)
     preprocessing: dict[str, list[float]]
     granted: tuple[str, ...] = ()
@@ -150,6 +154,12 @@ class PublicKnowledge:
         """``[d]`` the public mean, the best guess without any model."""
         average: Array = self.x.mean(axis=0)
         return average
+
+    def under_rule(self, operator: Operator, step: float) -> "PublicKnowledge":
+        """The same with another rule of unlearning."""
+        other = copy(self)
+        object.__setattr__(other, "facts", self.facts.model_copy(update={"operator": operator, "step": step}))
+        return other
 
     def save(self, directory: Path) -> None:
         """Write ``knowledge.json``, ``knowledge.safetensors`` and, where there is one, ``challenge.safetensors``."""
