@@ -39,6 +39,16 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
     assert not missing, f"{page} names what is not there: {', '.join(missing)}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_every_link_of_a_page_leads_to_a_file_of_the_documentation(page: str) -> None:
+    place = PROJECT / page
+    prose = re.sub(r"^```.*?^```", "", place.read_text(), flags=re.DOTALL | re.MULTILINE)
+    links = {link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link}
+    targets = {link: (place.parent / link).resolve() for link in links if link}
+    lost = sorted(link for link, path in targets.items() if not path.is_file() or DOCS not in path.parents)
+    assert not lost, f"{page} links to what the documentation does not hold: {', '.join(lost)}"
+
+
 def test_the_layout_names_every_room() -> None:
     page = (DOCS / "architecture.md").read_text()
     rooms = {f"simulator/{path.parent.name}" for path in (PROJECT / "simulator").glob("*/__init__.py")}
