@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from palimpsest.simulator.planning.epsilon_forecast import is_private
 from palimpsest.simulator.planning.plan import Plan
 from palimpsest.simulator.scenario.sections import PrivacyConfig
 from palimpsest.simulator.world.cards import Unit
@@ -18,8 +19,8 @@ def of_plan(plan: Plan, privacy: PrivacyConfig) -> list[str]:
         DataError: the data cannot be used.
     """
     cache = cache_directory() / "populations"
-    loaded = ((p.defenses, load_population(p.setting.data, p.seed, cache).sizes) for p in plan.prefixes)
-    return cautions(privacy, loaded)
+    private = filter(is_private, plan.prefixes)
+    return cautions(privacy, ((p.defenses, load_population(p.setting.data, p.seed, cache).sizes) for p in private))
 
 
 def cautions(privacy: PrivacyConfig, trainings: Iterable[tuple[Sequence[Defense], Array]]) -> list[str]:

@@ -27,7 +27,7 @@ _Price: TypeAlias = Callable[[float], float]
 
 def has_private(plan: Plan) -> bool:
     """Whether any arm is under differential privacy."""
-    return any(map(_is_private, plan.prefixes))
+    return any(map(is_private, plan.prefixes))
 
 
 class EpsilonForecast:
@@ -55,7 +55,7 @@ class EpsilonForecast:
         Raises:
             DataError: a run would refuse the scenario too: the data do not fit, or the training passes the budget.
         """
-        if not _is_private(prefix):
+        if not is_private(prefix):
             return {}
         preparation, noise = self._at_unit_noise(PreparedTraining.of(self._scenario, prefix, self._root))
         training = (prefix.setting.trunk, prefix.seed, preparation.setup.defense)
@@ -100,7 +100,8 @@ class EpsilonForecast:
         return NotingMeter(privacy.delta, privacy.accountant, reads=privacy.budget > 0.0)
 
 
-def _is_private(prefix: Prefix) -> bool:
+def is_private(prefix: Prefix) -> bool:
+    """Whether a training is under differential privacy."""
     return any(private_part(part) is not None for part in prefix.defenses)
 
 

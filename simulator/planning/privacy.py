@@ -83,14 +83,13 @@ class EpsilonMeter:
 
     def highest(self, account: Account, branches: Iterable[int], until: int | None = None) -> float:
         """The highest epsilon of any unit that is never deleted."""
-        paid = {tuple(sorted(one.items())) for branch in branches for one in account.of_everybody(branch, until)}
-        return max(map(self.of, _undominated([dict(one) for one in paid])), default=0.0)
+        kept = (paid for branch in branches for paid in _of_those_with_records(account, branch, {}, until))
+        distinct = {frozenset(paid.items()) for paid in kept}
+        return max(map(self.of, _undominated([dict(paid) for paid in distinct])), default=0.0)
 
     def retained(self, account: Account, branch: int, forgotten: Forget, until: int | None = None) -> list[float]:
         """Epsilon of a record that each client keeps (of each client that keeps any, where units are clients)."""
-        paid = account.of_everybody(branch, until)
-        left = [int(size) - len(forgotten.get(client, ())) for client, size in enumerate(account.sizes)]
-        return [self.of(spending) for spending, records in zip(paid, left, strict=True) if records]
+        return list(map(self.of, _of_those_with_records(account, branch, forgotten, until)))
 
     def deleted(self, account: Account, case: UnlearningCase, until: int | None = None) -> list[float]:
         """Epsilon of a deleted record of each client in a case (of each such client)."""
@@ -153,6 +152,12 @@ class TrainingPrice:
     def rehearsed(self, defense: Defense) -> float:
         """By a rehearsal under this very defense."""
         return self._meter.highest(self._rehearsed(defense), [0])
+
+
+def _of_those_with_records(account: Account, branch: int, forgotten: Forget, until: int | None) -> list[Spending]:
+    """What a unit of each client has paid that has any record left: a null client has nobody whose privacy it is."""
+    left = [int(size) - len(forgotten.get(client, ())) for client, size in enumerate(account.sizes)]
+    return [paid for paid, records in zip(account.of_everybody(branch, until), left, strict=True) if records]
 
 
 def _undominated(spendings: Sequence[Spending]) -> list[Spending]:

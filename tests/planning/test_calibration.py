@@ -3,16 +3,20 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from palimpsest.defenses.accountant import epsilon
 from palimpsest.simulator.planning.cautions import of_plan
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.planning.privacy import EpsilonMeter
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 from palimpsest.simulator.scenario.registry import card, names
 from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.privacy.account import Account, Charge
 
 PRIVATE = [name for name in names("defense") if card("defense", name).pays_at]
 TRAININGS = {
@@ -88,3 +92,12 @@ def test_sampling_that_draws_nobody_is_refused(tmp_path: Path) -> None:
     scenario = _scenario({"kind": "none"}, "fedavg", training=training)
     with pytest.raises(DataError, match=r"training.sampling.rate = 1e-09: no client takes part in any of the 3 rounds"):
         PreparedTraining.of(scenario, plan(scenario).prefixes[0], tmp_path)
+
+
+def test_the_highest_epsilon_is_of_a_unit_that_there_is() -> None:
+    """A client without records takes its place in a cohort; its noise hides nobody, and counts for nobody."""
+    account, meter = Account("record", np.array([40, 0])), EpsilonMeter(1e-5)
+    account.charge(0, [0], {}, Charge(1.0, 0.25, 4))
+    account.charge(0, [1], {}, Charge(1.0, 1.0, 1))
+    assert meter.highest(account, [0]) == max(meter.retained(account, 0, {})) == epsilon({(1.0, 0.25): 4}, 1e-5)
+    assert epsilon({(1.0, 1.0): 1}, 1e-5) > meter.highest(account, [0])
