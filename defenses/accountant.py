@@ -18,7 +18,7 @@ from palimpsest.simulator.world.privacy.account import Spending
 
 Accountant = Literal["tightest", "rdp", "pld", "prv"]
 
-Paid: TypeAlias = tuple[tuple[tuple[float, float], int], ...]
+SortedSpending: TypeAlias = tuple[tuple[tuple[float, float], int], ...]
 """(noise multiplier, sample rate), steps: a ``Spending`` that can be looked up, in the order of its noise."""
 
 _PRV_REACH = 300.0
@@ -54,7 +54,7 @@ _SLACK = 1e-6
 
 
 @lru_cache(maxsize=100_000)
-def _epsilon(paid: Paid, delta: float, accountant: Accountant) -> float:
+def _epsilon(paid: SortedSpending, delta: float, accountant: Accountant) -> float:
     if any(sigma == 0.0 for (sigma, _), _ in paid):
         return math.inf
     unsampled = _gaussian(math.hypot(*(math.sqrt(steps) / sigma for (sigma, _), steps in paid)), delta)
@@ -71,14 +71,14 @@ def _gaussian(mu: float, delta: float) -> float:
     return float(get_epsilon_gaussian(1.0 / mu, delta))
 
 
-def _rdp(paid: Paid, delta: float) -> float:
+def _rdp(paid: SortedSpending, delta: float) -> float:
     """Every order gives a valid bound: the best whole one, and the broken ones next to it."""
     best, least = _best_whole_order(paid, delta)
     near = [order for order in _BROKEN if abs(order - best) < 1.0]
     return min([least, *(_bound(paid, delta, order) for order in near)])
 
 
-def _best_whole_order(paid: Paid, delta: float) -> tuple[int, float]:
+def _best_whole_order(paid: SortedSpending, delta: float) -> tuple[int, float]:
     """The whole order with the least bound, and this bound.
 
     A divergence does not fall as its order grows, so an order whose bound would be too high even with the divergence of
@@ -95,12 +95,12 @@ def _best_whole_order(paid: Paid, delta: float) -> tuple[int, float]:
     return best, least
 
 
-def _bound(paid: Paid, delta: float, order: float) -> float:
+def _bound(paid: SortedSpending, delta: float, order: float) -> float:
     """Epsilon at one order."""
     return _converted(_composed(paid, order), delta, order)
 
 
-def _composed(paid: Paid, order: float) -> float:
+def _composed(paid: SortedSpending, order: float) -> float:
     return sum(steps * _divergence(sigma, rate, order) for (sigma, rate), steps in paid)
 
 
@@ -132,7 +132,7 @@ def _formulas() -> ModuleType:
     return module
 
 
-def _pld(paid: Paid, delta: float) -> float:
+def _pld(paid: SortedSpending, delta: float) -> float:
     mu = math.hypot(*(math.sqrt(steps) / sigma for (sigma, rate), steps in paid if rate == 1.0))
     sampled = tuple((sigma, rate, steps) for (sigma, rate), steps in paid if rate < 1.0)
     try:
@@ -141,7 +141,7 @@ def _pld(paid: Paid, delta: float) -> float:
         return math.inf
 
 
-def _prv(paid: Paid, delta: float) -> float:
+def _prv(paid: SortedSpending, delta: float) -> float:
     from opacus.accountants import PRVAccountant
 
     if _rdp(paid, delta) > _PRV_REACH:
@@ -151,4 +151,4 @@ def _prv(paid: Paid, delta: float) -> float:
     return float(composed.get_epsilon(delta))
 
 
-_SAMPLED: dict[Accountant, Callable[[Paid, float], float]] = {"rdp": _rdp, "pld": _pld, "prv": _prv}
+_SAMPLED: dict[Accountant, Callable[[SortedSpending, float], float]] = {"rdp": _rdp, "pld": _pld, "prv": _prv}
