@@ -50,6 +50,7 @@ FIELDS: dict[str, frozenset[str]] = {
     "seeds": frozenset({"seed"}),
     "defense": frozenset({"defense"}),
     "rest": frozenset({"rest"}),
+    "rest if granted": frozenset({"rest"}),
 }
 """What an attack that declares a need may read, of ``PublicKnowledge``, ``Facts`` and the model's spec.
 
