@@ -94,9 +94,13 @@ def _from(sweep: Sweep, step: Step | None, never: str) -> str:
 def _legend(figure: Figure, found: Sequence[Sweep], head: float) -> None:
     """Names of attacks in their colours, on one line."""
     width, height = figure.get_size_inches()
-    attacks = dict.fromkeys(tried.attack for sweep in found for step in sweep.steps for tried in step.attacks)
+    attacks = {tried.attack: tried.name for sweep in found for step in sweep.steps for tried in step.attacks}
     left = _LEFT
-    for label, ink in [*((name(kind), colour(kind)) for kind in attacks), ("public mean", PALE), ("bound", INK)]:
+    for label, ink in [
+        *((name(said), colour(kind)) for kind, said in attacks.items()),
+        ("public mean", PALE),
+        ("bound", INK),
+    ]:
         figure.text(left / width, 1 - (head - 0.2) / height, label, size=8, color=ink, weight="bold", va="top")
         left += 0.085 * len(label) + 0.25
 

@@ -27,6 +27,10 @@ _HIDING: Mapping[str, str] = {
     FRESH: "fresh coins, fresh noise",
 }
 _SPAN = "pair"
+AT_ONE_PERCENT = "tpr_at_1_percent"
+_PICKED = ("top1_of_1000", AT_ONE_PERCENT)
+"""Figures of attacks that answer with no record: the share of deletions whose record was picked out of candidates, or
+told from held-out records of which one in a hundred was taken for deleted too."""
 _Way: TypeAlias = tuple[str, str]
 """A variant and a way of unlearning."""
 _ERROR = 0.05
@@ -34,13 +38,23 @@ _ERROR = 0.05
 
 @dataclass(frozen=True)
 class Success:
-    """How often one attack succeeded on the deletions of all seeds, with an interval."""
+    """How often one attack succeeded on the deletions of all seeds, with an interval.
+
+    Attributes:
+        judges: whether it judged given records, at one false positive in a hundred.
+    """
 
     attack: str
     share: float
     low: float
     high: float
     trials: int
+    judges: bool = False
+
+    @property
+    def name(self) -> str:
+        """What readers call the attack; with its rate of false positives where it judges given records."""
+        return f"{self.attack} (at 1 %)" if self.judges else self.attack
 
 
 @dataclass(frozen=True)
@@ -196,18 +210,17 @@ def _rows(arms: Sequence[ArmResult], event: str) -> list[Bound]:
 def _shares(arms: Sequence[ArmResult], name: str, event: str) -> list[tuple[float, int]]:
     """(share, deletions) of each seed, of an event, or of any: from what stands beside the bound, else from the attack.
 
-    An attack that answers with no record has no row there; where it picks the record out of candidates, that is
-    what ``top1`` means.
+    An attack that answers with no record has no row there; see ``_PICKED``.
     """
     found = []
     for arm in arms:
         rows = [row for row in arm.privacy.bounds if row.attack == name and row.span == _SPAN]
         rows = [row for row in rows if row.event == event] if event else rows
-        picked = arm.attacks[name].figure("top1_of_1000") if name in arm.attacks else None
         if rows:
             found.append((float(rows[0].success), rows[0].n))
-        elif picked is not None and event in ("", "top1"):
-            found.append((float(picked), arm.attacks[name].cases))
+        elif (attack := arm.attacks.get(name)) is not None:
+            picked = [value for figure in _PICKED if (value := attack.figure(figure)) is not None]
+            found += [(float(picked[0]), attack.cases)] if picked else []
     return found
 
 
@@ -217,7 +230,8 @@ def _success(arms: Sequence[ArmResult], name: str, event: str, error: float) -> 
     if not trials:
         return None
     share = sum(value * count for value, count in shares) / trials
-    return Success(name, share, *share_interval(share, trials, error), trials)
+    judges = name in arms[0].attacks and arms[0].attacks[name].figure(AT_ONE_PERCENT) is not None
+    return Success(name, share, *share_interval(share, trials, error), trials, judges)
 
 
 def _step(noise: float, arms: Sequence[ArmResult], event: str, error: float) -> Step:

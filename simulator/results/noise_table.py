@@ -59,10 +59,12 @@ def table(run: RunFiles) -> Table:
         outer.add_row(Text(f"{title(sweep)}: {sentence(sweep)}."))
         outer.add_row(_steps(sweep))
     trials = max(step.best.trials for sweep in found for step in sweep.steps)
+    judges = any(tried.judges for sweep in found for step in sweep.steps for tried in step.attacks)
+    also = ", or told it from held-out records at 1 % false positives" if judges else ""
     outer.add_row(
         Text(
-            f"An attack succeeds where it has {_event(found[0].event)}, of {trials} deletions at most; stopped and "
-            f"guaranteed: one in {round(1 / TOLERATED)}. Intervals hold together with 95 %.",
+            f"An attack succeeds where it has {_event(found[0].event)}{also}, of {trials} deletions at most; stopped "
+            f"and guaranteed: one in {round(1 / TOLERATED)}. Intervals hold together with 95 %.",
             style="dim",
         )
     )
@@ -84,7 +86,7 @@ def _steps(sweep: Sweep) -> Table:
         shown = (
             number(step.noise) if step.noise else "none",
             "-" if step.epsilon is None else short(step.epsilon),
-            best.attack,
+            best.name,
             f"{best.share:.2f} ({best.low:.2f}-{best.high:.2f})",
             f"{step.gamma:.2f}",
             "-" if step.floor is None else f"{step.floor:.2f}",

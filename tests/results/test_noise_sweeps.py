@@ -57,6 +57,12 @@ def test_every_attack_counts_also_one_that_answers_with_no_record() -> None:
     assert {tried.attack for tried in found.steps[4].attacks} == {"hrec", "of-another-package"}
 
 
+def test_an_attack_that_judges_given_records_counts_at_one_percent_of_false_positives() -> None:
+    [found] = _sweeps(sweep(judged={"ratio": (1.0, 1.0, 1.0, 1.0, 0.9, 0.3, 0.0)}))
+    assert found.stops is not None
+    assert (found.stops.noise, found.steps[4].best.name) == (3.0, "ratio (at 1 %)")
+
+
 def test_what_hides_is_told_apart_by_what_a_retraining_repeats() -> None:
     of_ascent, fresh, coins, both, newton = _sweeps(everything())
     assert [s.hiding for s in (both, coins, fresh)] == [

@@ -21,10 +21,11 @@ def level(
     attacks: Mapping[str, Sequence[float]] = STOPPED,
     gamma: Sequence[float] = GAMMA,
     picked: Mapping[str, Sequence[float]] | None = None,
+    judged: Mapping[str, Sequence[float]] | None = None,
     kind: str = "dp-sgd",
     **changes: Any,
 ) -> dict[str, Any]:
-    """One arm: the ``place``-th strength of noise, 0 being none; ``picked`` are attacks that answer with no record."""
+    """One arm: the ``place``-th strength of noise, 0 being none; ``picked`` and ``judged`` answer with no record."""
     shares = {**{name: curve[place] for name, curve in attacks.items()}, "average": 0.0}
     bounds = [
         {
@@ -36,6 +37,9 @@ def level(
     answers = {name: reconstruction(0.9, share) for name, share in shares.items()}
     for name, curve in (picked or {}).items():
         answers[name] = inference("matching", top1_of_1000=curve[place], rank_median=1, candidates=500, cases=DELETIONS)
+    for name, curve in (judged or {}).items():
+        known = {"negatives": 100, "membership_auc_trained": 0.5, "membership_valid": True, "cases": DELETIONS}
+        answers[name] = inference("scores", auc=0.9, tpr_at_1_percent=curve[place], **known)
     spent = {"max": 100.0 / (place + 1), "median": 100.0 / (place + 1)}
     private = {"deleted": {"after": spent}, "retained": {"after": spent}, "accountant": "tightest"}
     given = {"unlearning": {"method": "ascent"}, **changes}
