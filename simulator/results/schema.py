@@ -119,7 +119,7 @@ class Spent(ArmEntry):
 
 
 class BeforeAndAfter(ArmEntry):
-    """Epsilon before and after the deletion; None where no unit was left to spend it."""
+    """Epsilon before and after the deletion; None where no unit was left to spend it, or one spent without limit."""
 
     before: Spent | None = None
     after: Spent | None = None
@@ -128,7 +128,8 @@ class BeforeAndAfter(ArmEntry):
 class Privacy(ArmEntry):
     """Differential privacy of an arm.
 
-    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent. There are no bounds
+    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent; it is None too where
+    noise was drawn twice, which protects nobody (the accountant is said then). There are no bounds
     where no request was completed, or where the adversary is granted labels or clients.
     """
 
