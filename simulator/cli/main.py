@@ -11,6 +11,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     ERR,
     FAILED,
     OUT,
+    Interruptible,
     conclude,
     fail,
     input_errors,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
+    cls=Interruptible,
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
     no_args_is_help=True,
     suggest_commands=False,  # click does
@@ -69,7 +71,7 @@ def _about(
 
 
 def main() -> None:
-    """Entry point of ``palimpsest``."""
+    """The command itself; ``palimpsest.simulator.__main__`` is its entry point."""
     app()
 
 
