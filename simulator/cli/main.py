@@ -172,14 +172,17 @@ def report(
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with input_errors():
+        from palimpsest.simulator.results.intact import check_finished, check_places
         from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, newest_run
 
         place = directory or newest_run()
         if place is None:
             fail("there is no finished run under runs/; name a run's directory")
         run = RunDirectory(place)
+        check_places(run)
         if not track or run.is_finished:
             files = RunFiles.open(place)
+            check_finished(files)
             _draw(files)
             if html is not None:
                 OUT.print(f"written: {_written_page(files, html)}", soft_wrap=True)
