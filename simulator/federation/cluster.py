@@ -14,6 +14,7 @@ from ray.exceptions import ActorUnschedulableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
+from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.signals import kept
 
@@ -45,21 +46,35 @@ def ray_session(hosts: int, address: str = "") -> Iterator[None]:
     Raises:
         ClusterError: nothing answers there, or it runs other versions.
     """
+    with _joined(address) if address else _started(hosts):
+        yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
     try:
-        if address:
-            _join(address)
-            watch = daemons.remote(address)
-        else:
-            watch = _start(hosts)
-        with daemons.watching(watch):
+        _join(address)
+        with daemons.watching(daemons.remote(address)):
             yield
     finally:
         ray.shutdown()
 
 
-def _start(hosts: int) -> daemons.Watch:
-    """Start a Ray of this process's own."""
+@contextmanager
+def _started(hosts: int) -> Iterator[None]:
+    """A Ray of this process's own."""
     before = daemons.ids()
+    with closed_to_others() as place:
+        try:
+            _start(hosts, place)
+            check_authentication()
+            with daemons.watching(daemons.local(before)):
+                yield
+        finally:
+            ray.shutdown()
+
+
+def _start(hosts: int, place: str) -> None:
     with kept(ending=(1, signal.SIGTERM)):
         ray.init(
             address="local",  # or else it would join whatever cluster it finds on this machine
@@ -69,9 +84,9 @@ def _start(hosts: int) -> daemons.Watch:
             logging_level=logging.ERROR,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
+            _temp_dir=place,
             _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
         )
-    return daemons.local(before)
 
 
 def _join(address: str) -> None:

@@ -21,6 +21,8 @@ import psutil
 _SUBREAPER = 36
 _LOOK = 0.01
 _PAUSE = 0.2
+HANGS = 1000
+"""Exit code of what does not end."""
 PALIMPSEST = (sys.executable, "-m", "palimpsest.simulator")
 
 
@@ -105,7 +107,7 @@ class Supervised:
         """What was printed so far."""
         return "".join(self._lines)
 
-    def wait_for(self, stage: Callable[["Supervised"], bool], seconds: float = 180.0) -> bool:
+    def wait_for(self, stage: Callable[["Supervised"], bool], seconds: float = 600.0) -> bool:
         """Wait until the run is there; False where it ended before."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -148,7 +150,7 @@ class Supervised:
                     found.append(child)
         return found
 
-    def ended(self, seconds: float = 120.0, grace: float = 20.0) -> Ended:
+    def ended(self, seconds: float = 600.0, grace: float = 30.0) -> Ended:
         """Wait for its end, and then until nothing is left of it, or the grace is over.
 
         Args:
@@ -156,7 +158,10 @@ class Supervised:
             grace: seconds that its processes may outlive it: MLflow is told how it ended.
         """
         began = time.monotonic()
-        code = self.process.wait(seconds)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = HANGS
         took = time.monotonic() - began
         deadline = time.monotonic() + grace
         while (left := self.others()) and time.monotonic() < deadline:
