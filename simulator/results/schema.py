@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from palimpsest.simulator.results.attack_results import AnyAttack
-from palimpsest.simulator.results.entry import ArmEntry, Interval, Measure, Number
+from palimpsest.simulator.results.entry import ArmEntry, FileName, FileNameOrNone, Interval, Measure, Number
 from palimpsest.simulator.results.reading import RunFilesError as RunFilesError
 from palimpsest.simulator.results.reading import checked, content_of
 from palimpsest.simulator.results.requests import RequestResult
@@ -212,8 +212,8 @@ class ArmResult(ArmEntry):
         verdict: one sentence.
     """
 
-    arm: str
-    variant: str
+    arm: FileName
+    variant: FileNameOrNone
     unlearning: Method
     defense: Defense
     seed: int
