@@ -7,7 +7,7 @@ records' own gradient at theta_r; what each later round adds tells the same agai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -210,18 +210,38 @@ def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Read
     steps that holds to first order. What a server with momentum carries over is known from the releases before, and is
     taken off. Of other strategies, whose server does not average so, it is the difference alone.
 
+    Parameters that were cut from one of two models tell what was cut, and nothing of the records: they count as equal.
+
     Args:
         cases: of one transcript.
         knowledge: public facts.
-        reads: ``pair`` leaves all cases as they are.
+        reads: ``pair`` leaves all cases as they are, but for what was cut.
     """
-    return [case if reads == "pair" else _moved(case, knowledge) for case in cases]
+    return [_as_a_pair(case) if reads == "pair" else _moved(case, knowledge) for case in cases]
+
+
+def _as_a_pair(case: Case) -> Case:
+    cut = _cut(case.before, case.after)
+    if cut is None:
+        return case
+    return replace(case, after={name: np.where(cut[name], case.before[name], case.after[name]) for name in cut})
+
+
+def _cut(kept: Params, gone: Params) -> dict[str, Array] | None:
+    """Where one of two models is 0; None unless both are where the other is not, as models that were pruned are.
+
+    One model alone also has zeros that tell something: a weight that only the deleted record ever moved.
+    """
+    zeros = {name: (np.asarray(kept[name]) == 0.0, np.asarray(gone[name]) == 0.0) for name in kept}
+    if not all(any((zero[i] & ~zero[1 - i]).any() for zero in zeros.values()) for i in (0, 1)):
+        return None
+    return {name: first | second for name, (first, second) in zeros.items()}
 
 
 def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
     at = case.divergence
     if at is None:
-        return case
+        return _as_a_pair(case)
     common, kept, gone = case.trunk[at - 1], case.trunk[at], case.branch[at]
     start = {name: np.asarray(value, np.float64) for name, value in common.items()}
     training, present = knowledge.facts.training, present_records(knowledge)
@@ -231,6 +251,9 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
         with_them, without = (np.asarray(model[name], np.float64) - value - carried[name] for model in (kept, gone))
         leavers = case.size / present if _strategy(training) in _AVERAGED else 0.0
         after[name] = value + (1.0 - leavers) * without - with_them
+    cut = _cut(kept, gone)
+    if cut is not None:
+        after = {name: np.where(cut[name], start[name], value) for name, value in after.items()}
     return DivergingCase(
         index=case.index,
         size=case.size,
