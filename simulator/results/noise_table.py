@@ -86,7 +86,7 @@ def _steps(sweep: Sweep) -> Table:
         shown = (
             number(step.noise) if step.noise else "none",
             "-" if step.epsilon is None else short(step.epsilon),
-            best.name,
+            best.name if best.share else "none",
             f"{best.share:.2f} ({best.low:.2f}-{best.high:.2f})",
             f"{step.gamma:.2f}",
             "-" if step.floor is None else f"{step.floor:.2f}",
