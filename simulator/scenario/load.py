@@ -145,6 +145,15 @@ def load_scenario(
         >>> scenario.name, scenario.data.clients, scenario.seeds
         ('mnist-deletions', 20, (0, 1))
     """
+    try:
+        return _loaded(scenario, overrides)
+    except RecursionError:
+        raise ScenarioError("the scenario is nested too deeply: tables lie within tables without an end") from None
+
+
+def _loaded(
+    scenario: "str | Path | Mapping[str, Any] | Scenario | None", overrides: Sequence[str] | Mapping[str, Any]
+) -> Scenario:
     if isinstance(scenario, Scenario):
         if not overrides:
             return scenario
@@ -213,7 +222,7 @@ def _read(name: str) -> str:
                 .joinpath("shipped", f"{name}.toml")
                 .read_text(encoding="utf-8")
             )
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_text(encoding="utf-8-sig")  # editors on Windows put a byte-order mark before it
     except FileNotFoundError:
         hint = closest(name, shipped())
         raise ScenarioError(
