@@ -81,11 +81,11 @@ def measure(kinds: Sequence[str], clients: int, turns: int, console: Console) ->
 
 
 def table(lines: Sequence[PrivateLine]) -> Table:
-    """The comparison."""
+    """The comparison, a client and round."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("model", "contestant"):
         shown.add_column(header, no_wrap=True)
-    for header in ("CPU ms a client", "fastest to slowest", "times ours"):
+    for header in ("CPU ms", "turns", "times ours"):
         shown.add_column(header, justify="right", no_wrap=True)
     for line in lines:
         ends = f"{line.fastest:.2f} to {line.slowest:.2f}"
