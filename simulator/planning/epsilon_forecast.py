@@ -1,6 +1,7 @@
 """What epsilon a training and its deletions will cost: a whole session before clients that say nothing."""
 
 import itertools
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -177,4 +178,5 @@ def _unlearned(
         processed = session.serve(preparation.requests)
     except RunFailure:  # a method that looks for something in the updates finds nothing in zeros
         return None
-    return float(privacy_entry(history.record.setup.account, privacy_budget, processed)["epsilon_max"])
+    highest = privacy_entry(history.record.setup.account, privacy_budget, processed)["epsilon_max"]
+    return math.inf if highest is None else float(highest)

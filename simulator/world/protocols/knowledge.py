@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
-from palimpsest.simulator.world.protocols.alignment import Releases, aligned, located
+from palimpsest.simulator.world.protocols.alignment import Releases, aligned, located, preceding
 from palimpsest.simulator.world.protocols.architecture import (
     MOST_NUMBERS,
     Algorithm,
@@ -293,6 +293,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
                 between=Releases(load, chain),
                 trunk=Releases(load, trunk),
                 branch=Releases(load, branch),
+                earlier=Releases(load, preceding(transcript, before, trunk)),
                 stream=Releases(load, _unmarked(transcript, view)),
                 labels=view.labels,
                 clients=view.clients,
