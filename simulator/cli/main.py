@@ -296,6 +296,9 @@ def bench(
     most: Annotated[
         int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
     ] = 10_000,
+    private: Annotated[
+        int, typer.Option(min=0, help="Instead: DP-SGD of so many clients, beside Opacus, in CPU time.")
+    ] = 0,
     attacks: Annotated[
         int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
     ] = 0,
@@ -307,6 +310,8 @@ def bench(
         benchmarks.branches(as_json)
     elif scale:
         benchmarks.scale(rounds, most, as_json)
+    elif private:
+        benchmarks.private(model or [], private, rounds, as_json)
     elif attacks:
         benchmarks.attacks(attacks, as_json)
     else:
