@@ -16,6 +16,7 @@ from palimpsest.simulator.experiment.progress import shown
 from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
+from palimpsest.simulator.federation.cluster import check_hosts
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
@@ -76,6 +77,7 @@ def run(
         loaded = with_model(loaded, model)
     check_store(loaded.tracking.uri)
     with _watched(progress, observer) as watching:
+        check_hosts(loaded.runtime)
         _check_size(loaded, yes, watching)
         preparation = prepare(loaded)
         directory = new_directory(loaded, None if out is None else Path(out))
