@@ -93,10 +93,11 @@ def drawn(draw: random.Random) -> dict[str, Any]:
         "defense": _entries(draw, "defense", "kind") if draw.random() < 0.4 else [{"kind": "none"}],
         "attack": [entry | ATTACKS.get(entry["kind"], {}) for entry in _entries(draw, "attack", "kind")],
     }
-    content.setdefault("data", {}).setdefault("source", "digits")
-    content.setdefault("runtime", {})["backend"] = "serial"
-    for section, key in (("data", "clients"), ("training", "rounds"), ("deletion", "requests")):
-        content.setdefault(section, {}).setdefault(key, draw.randint(*_FEW[key]))
+    short = [("data", "clients"), ("training", "rounds"), ("deletion", "requests")]
+    given = {("data", "source"): "digits", ("runtime", "backend"): "serial"}
+    for (section, key), value in (given | {place: draw.randint(*_FEW[place[1]]) for place in short}).items():
+        if isinstance(part := content.setdefault(section, {}), dict):
+            part.setdefault(key, value)
     if draw.random() < 0.03:
         content[draw.choice(sorted(content))] = draw.choice(ODD)
     return content
@@ -212,7 +213,7 @@ def fuzz(count: int, runs: int, seed: int = 0, show: Callable[[str], None] = pri
         count: of scenarios.
         runs: how many of those that are planned are run.
         seed: of the draws.
-        show: is told of each that is wrong.
+        show: is told of each that is wrong, and now and then of the counts.
     """
     ended: Counter[str] = Counter()
     wrong = []
@@ -236,6 +237,8 @@ def fuzz(count: int, runs: int, seed: int = 0, show: Callable[[str], None] = pri
             wrong.append(f"{seed}/{number} {step} {type(error).__name__}: {error} {json.dumps(content)}")
             show(wrong[-1])
         ended[how] += 1
+        if number % 50 == 49:
+            show(f"after {number + 1}: {dict(ended)}")
         ended["seconds"] += int(time.monotonic() - began)
     return ended, wrong
 
