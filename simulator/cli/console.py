@@ -121,6 +121,8 @@ def conclude(result: "Result") -> None:
 
 def result_table(run: "RunFiles") -> "Table":
     """What a run found: ways of unlearning beside one another where it compares them, else what each gives away."""
-    from palimpsest.simulator.results import comparison, report
+    from palimpsest.simulator.results import comparison, noise_table, report
 
+    if noise_table.applies(run):
+        return noise_table.table(run)
     return comparison.table(run) if comparison.applies(run) else report.table(run.results, OUT.width)

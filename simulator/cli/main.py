@@ -19,6 +19,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
+from palimpsest.simulator.cli.audit_dp import audit_dp  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import ProgressDisplay  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
@@ -50,6 +51,7 @@ Overrides = Annotated[
 
 
 app.command()(audit)
+app.command(name="audit-dp")(audit_dp)
 app.command()(challenge)
 app.command()(new)
 app.command()(score)

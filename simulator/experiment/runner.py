@@ -32,6 +32,7 @@ from palimpsest.simulator.results.upgrade import VERSION
 from palimpsest.simulator.scenario.load import Scenario, ScenarioError, load_scenario
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.live import Live
+from palimpsest.simulator.tracking.store import check_store
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
@@ -70,6 +71,7 @@ def run(
         loaded = with_data(loaded, data)
     if model is not None:
         loaded = with_model(loaded, model)
+    check_store(loaded.tracking.uri)
     with _watched(progress, observer) as watching:
         preparation = prepare(loaded)
         directory = new_directory(loaded, None if out is None else Path(out))
@@ -99,6 +101,7 @@ def resume(
     """
     place = RunDirectory(Path(directory))
     scenario = reopened(place, data, model)
+    check_store(scenario.tracking.uri)
     with _watched(progress, observer) as watching:
         return _run_in(place, scenario, prepare(scenario), Observers.of(place.path, watching))
 
@@ -113,6 +116,7 @@ def _watched(progress: bool | None, observer: Observer | None) -> Iterator[Obser
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
+    check_store(scenario.tracking.uri)
     preparation = prepare(scenario)
     directory = new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)

@@ -183,10 +183,14 @@ class ArmFiles:
 
     def forgetting(self) -> pd.DataFrame:
         """What was measured of the arm's models: a row for each request and model (trained, unlearned, retrained)."""
-        rows = self._frame("forgetting")
+        rows = self.forgetting_if_any()
         if rows is None:
             raise RunFilesError(f"{self._path('forgetting', 'parquet')} is not there")
         return rows
+
+    def forgetting_if_any(self) -> pd.DataFrame | None:
+        """The same; None where no request was completed, so that the run kept no table."""
+        return self._frame("forgetting")
 
     def write_truth(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write the deleted records: ``x``, ``y`` and ``case``, see ``Records``."""

@@ -205,14 +205,25 @@ class RunDirectory:
     def identity(self) -> str:
         """What marks this directory's runs in every tracking store; made when it is first asked for."""
         known = self._tracked().get("id")
-        if not isinstance(known, str) or not known:
-            known = uuid.uuid4().hex
-            write_atomically(self._tracking, json.dumps({"id": known}))
-        return known
+        return known if isinstance(known, str) and known else self._note({"id": uuid.uuid4().hex})
 
     def note_end(self, how: str) -> None:
         """Write down how a run ended that did not finish, for who uploads it later; empty: it goes on."""
-        write_atomically(self._tracking, json.dumps({"id": self.identity(), **({"ended": how} if how else {})}))
+        self._note({"ended": how})
+
+    def note_store(self, address: str) -> None:
+        """Write down the file that the run is tracked in, for who uploads the rest from another working directory."""
+        self._note({"store": address})
+
+    def store(self) -> str:
+        """Address of the file that the run was tracked in; empty: it was in none, or somewhere else."""
+        return str(self._tracked().get("store", ""))
+
+    def _note(self, about: Mapping[str, str]) -> str:
+        """Write something of tracking down, beside what is there; return the identity."""
+        kept = {"id": uuid.uuid4().hex, **self._tracked(), **about}
+        write_atomically(self._tracking, json.dumps({key: value for key, value in kept.items() if value}))
+        return str(kept["id"])
 
     def ended(self) -> str:
         """How a run ended that did not finish; empty where that is not known."""

@@ -17,7 +17,7 @@ from palimpsest.simulator.scenario.entries import Entry, resolve, with_defaults
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
-from palimpsest.simulator.scenario.private_methods import check_privacy
+from palimpsest.simulator.scenario.private_methods import check_privacy, check_randomness
 from palimpsest.simulator.scenario.registry import Group
 from palimpsest.simulator.scenario.runtime import RuntimeConfig, TrackingConfig
 from palimpsest.simulator.scenario.secret import taken
@@ -194,6 +194,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     _check_unique("seeds", scenario.seeds)
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
+    check_randomness(scenario.privacy, entries["unlearning"])
     check_secrecy(scenario.settings(), scenario.privacy, entries["defense"])
     return scenario.under(secret)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from palimpsest.simulator import load_scenario, run
 from palimpsest.simulator.cli.listing import KINDS, listing
 from tests.support.packages import installed
+from tests.support.stores import new_store
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
 BROKEN = {
@@ -91,7 +92,7 @@ def test_list_shows_them_and_says_in_one_sentence_what_cannot_be_imported() -> N
 @pytest.mark.slow
 @pytest.mark.usefixtures("importable")
 def test_its_scenario_trains_unlearns_attacks_and_tracks(site: Path, tmp_path: Path) -> None:
-    tracked = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracked = new_store(tmp_path)
     scenario = load_scenario(str(site / "scenario.toml"), [f"tracking.uri={tracked}"])
     arms = run(scenario, tmp_path / "out").results["arms"]
     assert [arm["unlearning"]["method"] for arm in arms] == ["ascent", "retrain"]

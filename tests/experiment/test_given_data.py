@@ -16,6 +16,7 @@ from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 from palimpsest.simulator.world.data.datasets import load_source
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.protocols.events import Noted, Silent, StageBegan
+from tests.support.stores import new_store
 
 pytestmark = pytest.mark.mlflow
 
@@ -62,7 +63,7 @@ def small(tmp_path: Path, **changes: Any) -> Scenario:
         "unlearning": [{"method": "ascent"}],
         "attack": [{"kind": "hrec"}],
         "runtime": {"backend": "serial"},
-        "tracking": {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+        "tracking": {"uri": new_store(tmp_path)},
     }
     return scenario_from_dict(base | changes)
 

@@ -20,6 +20,7 @@ from palimpsest.simulator.world.models.card import ModelCard
 from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from tests.support.scenarios import small_scenario
+from tests.support.stores import new_store
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
@@ -47,7 +48,7 @@ def scenario(tmp_path: Path, **changes: Any) -> Scenario:
         "model": {"kind": "mlp"},
         "unlearning": [{"method": "ascent"}],
         "attack": [{"kind": "inversion", "iterations": 8, "restarts": 1, "polish": 1}, {"kind": "class-score"}],
-        "tracking": {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+        "tracking": {"uri": new_store(tmp_path)},
     }
     return small_scenario(**(base | changes))
 

@@ -26,6 +26,7 @@ from palimpsest.simulator.scenario.load import Scenario, dump_toml, scenario_fro
 from palimpsest.simulator.scenario.sections import EvaluationConfig
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript
+from tests.support.stores import new_store
 
 pytestmark = pytest.mark.mlflow
 
@@ -82,7 +83,7 @@ def test_without_a_reference_only_what_needs_one_is_left_out(tmp_path: Path) -> 
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whole run, figures and MLflow included."""
     directory = tmp_path_factory.mktemp("run") / "out"
-    uri = f"sqlite:///{directory.parent / 'mlflow.db'}"
+    uri = new_store(directory.parent)
     result = run(_scenario(tracking={"uri": uri}), directory)
     assert result.tracked.ok, result.tracked.message
     return directory
@@ -252,7 +253,7 @@ def test_without_test_data_utility_is_absent(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_resumes_to_the_same_digests(tmp_path: Path) -> None:
     expected = _digests(_simulate(_scenario(), tmp_path / "unbroken"))
     scenario = tmp_path / "small.toml"
-    scenario.write_text(dump_toml(_scenario(tracking={"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})))
+    scenario.write_text(dump_toml(_scenario(tracking={"uri": new_store(tmp_path)})))
     out = tmp_path / "broken"
     command = [sys.executable, "-m", "palimpsest.simulator", "run", str(scenario), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
