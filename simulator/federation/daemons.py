@@ -49,22 +49,23 @@ class Watch:
         if self.lost:
             raise DaemonError(self.lost)
 
-    def close(self) -> None:
-        """Look once more, and no longer."""
-        self._over.set()
-        self._thread.join()
-        self._note()
-
-    def _watch(self) -> None:
-        while not self.lost and not self._over.is_set():
-            self._note()
-            self._over.wait(_LOOK)
-
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Look now."""
         with self._lock:
             if not self.lost and (gone := self._look()):
                 self.lost = gone
                 self._kill()
+
+    def close(self) -> None:
+        """Look once more, and no longer."""
+        self._over.set()
+        self._thread.join()
+        self.note()
+
+    def _watch(self) -> None:
+        while not self.lost and not self._over.is_set():
+            self.note()
+            self._over.wait(_LOOK)
 
 
 _watching: list[Watch] = []
@@ -72,7 +73,9 @@ _watching: list[Watch] = []
 
 
 def is_lost() -> bool:
-    """Whether the Ray session that is open has lost a daemon."""
+    """Whether the Ray session that is open has lost a daemon by now: a signal to all ends them with this process."""
+    for watch in _watching:
+        watch.note()
     return any(watch.lost for watch in _watching)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from palimpsest.simulator.experiment.runner import run
+from palimpsest.simulator.experiment.runner import prepare, run, simulate
+from palimpsest.simulator.federation.grids import open_grid
 from tests.support.scenarios import small_scenario
 
 COUNT = 50
@@ -66,14 +67,20 @@ def _line(process: psutil.Process) -> list[str]:
         return []
 
 
-def held_after(count: int, backend: str = "serial") -> list[Held]:
-    """What is held after each of so many runs, tracked and all."""
+def held_after(count: int, backend: str = "serial", tracked: bool = True) -> list[Held]:
+    """What is held after each of so many runs, their figures and uploads included where they are tracked."""
     held = []
     with tempfile.TemporaryDirectory() as name:
         store = {"uri": f"sqlite:///{name}/mlflow.db"}
         for number in range(count):
             scenario = small_scenario(runtime={"backend": backend, "hosts": 2}, tracking=store)
-            assert run(scenario, Path(name) / f"run-{number}").tracked is not None
+            place = Path(name) / f"run-{number}"
+            if tracked:
+                assert run(scenario, place).tracked is not None
+            else:
+                place.mkdir()
+                with open_grid(backend, 2) as grid:
+                    simulate(scenario, prepare(scenario), place, grid)
             held.append(Held.now())
     return held
 
