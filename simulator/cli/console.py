@@ -42,6 +42,13 @@ def input_errors() -> Iterator[None]:
         if _is_input_error(error):
             fail(str(error))
         raise
+    except OSError as error:
+        from palimpsest.simulator.world.errors import disk_fault
+
+        if not (said := disk_fault(error)):
+            raise
+        ERR.print(f"error: {said}.", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
 
 
 def _is_input_error(error: Exception) -> bool:
@@ -62,7 +69,7 @@ def recoverable(directory: Path) -> Iterator[None]:
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure, SettledFailure
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault
 
         if isinstance(error, SettledFailure):
             said = (
@@ -70,9 +77,10 @@ def recoverable(directory: Path) -> Iterator[None]:
             )
             ERR.print(said, markup=False, soft_wrap=True)
             raise typer.Exit(FAILED) from None
-        if not isinstance(error, RunFailure):
+        refused = disk_fault(error, directory)
+        if not refused and not isinstance(error, RunFailure):
             traceback.print_exception(error, file=sys.stderr)
-        said = f"error: the run failed: {error}. {_how_to_go_on(directory)}"
+        said = f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}"
         ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 

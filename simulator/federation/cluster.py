@@ -69,8 +69,9 @@ def _started(hosts: int) -> Iterator[None]:
     before = daemons.ids()
     with closed_to_others() as place:
         try:
-            _start(hosts, place)
-            check_authentication()
+            with daemons.none_left(before):
+                _start(hosts, place)
+                check_authentication()
             with daemons.watching(daemons.local(before)):
                 yield
         finally:
@@ -78,18 +79,25 @@ def _started(hosts: int) -> Iterator[None]:
 
 
 def _start(hosts: int, place: str) -> None:
-    with kept(ending=(1, signal.SIGTERM)):
-        ray.init(
-            address="local",  # or else it would join whatever cluster it finds on this machine
-            num_cpus=hosts,
-            include_dashboard=False,
-            object_store_memory=2**28,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=place,
-            _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
-        )
+    try:
+        with kept(ending=(1, signal.SIGTERM)):
+            ray.init(
+                address="local",  # or else it would join whatever cluster it finds on this machine
+                num_cpus=hosts,
+                include_dashboard=False,
+                object_store_memory=2**28,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=place,
+                _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
+            )
+    except Exception as error:  # Ray raises bare ones, such as where its daemons take longer than 30 s to start
+        said = " ".join(str(error).split())
+        raise ClusterError(
+            f"Ray could not be started on this machine ({said}): where others keep it busy, try again when they have "
+            f"finished, or take runtime.backend = 'serial'"
+        ) from error
 
 
 def check_hosts(runtime: RuntimeConfig) -> None:
