@@ -64,6 +64,24 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         raise typer.Exit(FAILED)
 
 
+def quick(as_json: bool) -> None:
+    """Ratios to loops in a minute; fails where one is below half of what is recorded."""
+    from palimpsest.simulator.bench import quick as guard
+    from palimpsest.simulator.bench import table
+
+    contestants = [name for name in table.CONTESTANTS if name != guard.WITHOUT]
+    lines = table.bench(MODELS, [guard.SIZE], guard.ROUNDS, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    found = guard.ratios(lines)
+    ERR.print(guard.row(found), markup=False, soft_wrap=True)
+    said = guard.fallen(found)
+    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if line.apart > table.AGREE]
+    for sentence in said:
+        ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
+    if said:
+        raise typer.Exit(FAILED)
+
+
 def _cohort_and_population(text: str) -> tuple[int, int]:
     """Read ``COHORT/POPULATION``; return (population, cohort)."""
     cohort, _, population = text.partition("/")
