@@ -2,7 +2,9 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -80,6 +82,18 @@ def quick(as_json: bool) -> None:
         ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
     if said:
         raise typer.Exit(FAILED)
+
+
+def timeline(file: Path) -> None:
+    """What each process of the default run does when, as a picture."""
+    from palimpsest.simulator.bench import timeline as watching
+
+    if file.suffix != ".png" or not file.resolve().parent.is_dir():
+        fail(f"--timeline {file}: must be a PNG file in a folder that exists, such as timeline.png")
+    with tempfile.TemporaryDirectory() as place:
+        watched = watching.measure([], Path(place))
+    watching.draw(watched, file)
+    OUT.print(f"written: {file}", markup=False, soft_wrap=True)
 
 
 def _cohort_and_population(text: str) -> tuple[int, int]:

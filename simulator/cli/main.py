@@ -283,6 +283,9 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Instead: ratios to loops in a minute; fails where one has fallen by half.")
     ] = False,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Instead: draw what each process of the default run does when, as a PNG.")
+    ] = None,
     branches: Annotated[
         bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
     ] = False,
@@ -301,6 +304,8 @@ def bench(
 
     if quick:
         benchmarks.quick(as_json)
+    elif timeline is not None:
+        benchmarks.timeline(timeline)
     elif branches:
         benchmarks.branches(as_json)
     elif scale:
