@@ -11,6 +11,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     ERR,
     FAILED,
     OUT,
+    Interruptible,
     conclude,
     fail,
     input_errors,
@@ -18,6 +19,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
+from palimpsest.simulator.cli.audit_dp import audit_dp  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import ProgressDisplay  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
+    cls=Interruptible,
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
     no_args_is_help=True,
     suggest_commands=False,  # click does
@@ -48,6 +51,7 @@ Overrides = Annotated[
 
 
 app.command()(audit)
+app.command(name="audit-dp")(audit_dp)
 app.command()(challenge)
 app.command()(new)
 app.command()(score)
@@ -69,7 +73,7 @@ def _about(
 
 
 def main() -> None:
-    """Entry point of ``palimpsest``."""
+    """The command itself; ``palimpsest.simulator.__main__`` is its entry point."""
     app()
 
 
@@ -170,14 +174,17 @@ def report(
 ) -> None:
     """Draw the table and the figures of a run again, from what it left."""
     with input_errors():
+        from palimpsest.simulator.results.intact import check_finished, check_places
         from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, newest_run
 
         place = directory or newest_run()
         if place is None:
             fail("there is no finished run under runs/; name a run's directory")
         run = RunDirectory(place)
+        check_places(run)
         if not track or run.is_finished:
             files = RunFiles.open(place)
+            check_finished(files)
             _draw(files)
             if html is not None:
                 OUT.print(f"written: {_written_page(files, html)}", soft_wrap=True)

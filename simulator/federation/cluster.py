@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +13,19 @@ import ray
 from ray.exceptions import ActorUnschedulableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from palimpsest.simulator.federation import daemons
+from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.signals import kept
 
 PATIENCE = 180.0
 """Seconds that hosts have to find a place on a cluster that others may be using, and to start, which loads PyTorch."""
 
 ANSWER = 5.0
 """Seconds that a cluster has to take a connection; Ray itself would try for 40, and then end the process."""
+
+_FOR_EVER = 10**6
+"""Seconds that Ray goes on when a daemon is gone, instead of ending this process: ``daemons`` looks after them."""
 
 DEATHS = (RayActorError, ActorUnschedulableError)
 """What Ray raises where a host is gone, or the machine that it was meant for."""
@@ -39,9 +46,36 @@ def ray_session(hosts: int, address: str = "") -> Iterator[None]:
     Raises:
         ClusterError: nothing answers there, or it runs other versions.
     """
-    if address:
+    with _joined(address) if address else _started(hosts):
+        yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    try:
         _join(address)
-    else:
+        with daemons.watching(daemons.remote(address)):
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _started(hosts: int) -> Iterator[None]:
+    """A Ray of this process's own."""
+    before = daemons.ids()
+    with closed_to_others() as place:
+        try:
+            _start(hosts, place)
+            check_authentication()
+            with daemons.watching(daemons.local(before)):
+                yield
+        finally:
+            ray.shutdown()
+
+
+def _start(hosts: int, place: str) -> None:
+    with kept(ending=(1, signal.SIGTERM)):
         ray.init(
             address="local",  # or else it would join whatever cluster it finds on this machine
             num_cpus=hosts,
@@ -50,11 +84,9 @@ def ray_session(hosts: int, address: str = "") -> Iterator[None]:
             logging_level=logging.ERROR,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
+            _temp_dir=place,
+            _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
         )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _join(address: str) -> None:
@@ -67,7 +99,8 @@ def _join(address: str) -> None:
             f"(ray start --head), or leave ray_address out"
         ) from None
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with kept(ending=(signal.SIGTERM,)):
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, SystemExit) as error:  # Ray ends the process where it is no Ray that answers
         said = " ".join(str(error).split())
         raise ClusterError(f"the Ray cluster at runtime.ray_address = {address!r} cannot be joined: {said}") from None
@@ -110,15 +143,17 @@ def await_hosts(actors: Sequence[Any]) -> None:
         ClusterError: some found no place within ``PATIENCE``, or could not start.
     """
     started = [actor.__ray_ready__.remote() for actor in actors]
-    ready, late = ray.wait(started, num_returns=len(started), timeout=PATIENCE)
+    ready = daemons.ready(started, len(started), PATIENCE)
+    late = len(started) - len(ready)
     try:
-        ray.get(ready)
+        for answer in ready:
+            daemons.got(answer)
     except DEATHS as error:
         reason = str(error).strip().splitlines()[-1]
         raise ClusterError(f"a host could not start on the Ray cluster: {reason}") from None
     if late:
         raise ClusterError(
-            f"{len(late)} of {len(actors)} hosts did not start on the Ray cluster within {PATIENCE:.0f} s: where "
+            f"{late} of {len(actors)} hosts did not start on the Ray cluster within {PATIENCE:.0f} s: where "
             f"others keep its CPUs or GPUs busy, give fewer runtime.hosts, or go on when they have finished"
         )
 

@@ -27,17 +27,20 @@ class Evaluated:
         losses: ``[models, n]`` float64 loss of each record, without the regulariser.
         scores: ``[models, n, outputs]`` float64.
         answers: ``[models, n]`` predicted classes or targets.
+        targets: ``[n]`` the true ones, the same for all models.
     """
 
     utility: Array
     losses: Array
     scores: Array
     answers: Array
+    targets: Array
 
     def some(self, places: Sequence[int]) -> "Evaluated":
         """Some of the models, by their places."""
         chosen = list(places)
-        return Evaluated(self.utility[chosen], self.losses[chosen], self.scores[chosen], self.answers[chosen])
+        of_models = (self.utility[chosen], self.losses[chosen], self.scores[chosen], self.answers[chosen])
+        return Evaluated(*of_models, self.targets)
 
 
 class UtilityEvaluator:
@@ -68,7 +71,7 @@ class UtilityEvaluator:
             losses = model.losses(scores, torch.from_numpy(y)).double().numpy()
         predicted = scores.double().numpy()
         answers = predicted.argmax(-1) if model.spec.task == "classification" else predicted[..., 0]
-        return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers)
+        return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers, y)
 
     def _linear(self, models: Sequence[Params]) -> Tensor:
         """``[models, n, outputs]`` scores of linear models, by one product with all of their weights."""
