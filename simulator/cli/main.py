@@ -292,6 +292,12 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Instead: ratios to loops in a minute; fails where one has fallen by half.")
+    ] = False,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Instead: draw what each process of the default run does when, as a PNG.")
+    ] = None,
     branches: Annotated[
         bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
     ] = False,
@@ -311,7 +317,11 @@ def bench(
     """Measure client updates a second against plain Flower and plain loops on the same work."""
     from palimpsest.simulator.cli import bench as benchmarks
 
-    if branches:
+    if quick:
+        benchmarks.quick(as_json)
+    elif timeline is not None:
+        benchmarks.timeline(timeline)
+    elif branches:
         benchmarks.branches(as_json)
     elif scale:
         benchmarks.scale(rounds, most, as_json)
