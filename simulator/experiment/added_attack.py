@@ -21,6 +21,7 @@ from palimpsest.simulator.planning.plan import Arm, plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.results import comparison
 from palimpsest.simulator.results.arm_files import ArmFiles, Records
+from palimpsest.simulator.results.intact import check_finished
 from palimpsest.simulator.results.provenance import versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.results.schema import ArmResult, RunResults
@@ -57,6 +58,8 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
     """
     run = RunFiles.open(path)
     check_kept(run.directory)
+    check_finished(run)
+    begun = run.directory.begun_with()
     scenario = _with_attack(run, resolve("attack", "--attack", entry))
     check_same(run.directory, scenario)
     kind, added = str(entry["kind"]), 0
@@ -66,7 +69,7 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
             preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations") if arms else None
             for arm in arms:
                 assert preparation is not None  # there are arms
-                added += _add(run.directory.arm(arm.id), arm, kind, preparation)
+                added += _add(run.directory.arm(arm.id), arm, kind, preparation, begun)
     if not added:
         raise ScenarioError(f"{path}: no arm completed a deletion that {kind!r} could be scored on")
     run.directory.note_attack({"attack": resolve("attack", "--attack", entry), "versions": versions()})
@@ -87,7 +90,7 @@ def _with_attack(run: RunFiles, entry: Entry) -> Scenario:
     return scenario_from_dict(content | {"attack": [*others, entry | narrowed]})
 
 
-def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining) -> int:
+def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining, begun: str) -> int:
     """Attack one arm, and write what was found into its files; 0 where it completed no deletion."""
     result, truth = files.result(), files.truth()
     if truth is None or not result.requests_completed:
@@ -106,7 +109,7 @@ def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining) ->
     requests = with_attack(result.requests, kind, marked)
     unjudged = ArmResult.model_validate({**result.to_json(), "attacks": attacks, "requests": requests})
     files.write_requests(unjudged.requests)
-    files.write_result(unjudged.model_copy(update={"verdict": verdict(unjudged)}))
+    files.write_result(unjudged.model_copy(update={"verdict": verdict(unjudged)}), begun)
     return 1
 
 

@@ -27,7 +27,7 @@ def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> A
     unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
     result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
     files.write_requests(result.requests)
-    files.write_result(result)
+    files.write_result(result, directory.begun_with())
     return result
 
 

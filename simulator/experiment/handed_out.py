@@ -19,6 +19,7 @@ from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.results.arm_files import ArmFiles
+from palimpsest.simulator.results.intact import check_finished
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import scenario_from_dict
@@ -63,6 +64,7 @@ def hand_out(path: Path, out: Path) -> list[Path]:
         ScenarioError: it has no secret, or clients' messages lie beside its transcripts; or ``out`` cannot be used.
     """
     run = RunFiles.open(path)
+    check_finished(run)
     _check_secret(run)
     pieces = [piece for arm in run.arms if arm.requests_completed for piece in _pieces(run.files(arm), arm.arm)]
     secrets.SystemRandom().shuffle(pieces)
@@ -100,6 +102,7 @@ def score_answers(path: Path, name: str, answers: Path) -> dict[str, dict[str, A
         ScenarioError: the run handed out no such transcript, or the answers are none to its cases.
     """
     run = RunFiles.open(path)
+    check_finished(run)
     piece = _key(run.directory).get(name)
     if piece is None:
         raise ScenarioError(f"{path} handed out no transcript {name!r}; name the directory that the answers are about")

@@ -8,30 +8,33 @@ from typing import Any
 
 from palimpsest.simulator.attack_metrics import answers
 from palimpsest.simulator.experiment import attackers
-from palimpsest.simulator.experiment.given_data import asked_again, with_data
-from palimpsest.simulator.experiment.given_model import check_is_trained, model_again, models_of, with_model
+from palimpsest.simulator.experiment.begun import new_directory, reopened
+from palimpsest.simulator.experiment.given_data import with_data
+from palimpsest.simulator.experiment.given_model import with_model
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.progress import shown
 from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.experiment.schedule import Task, do_all
-from palimpsest.simulator.experiment.secrecy import check_kept, check_same, remembered
 from palimpsest.simulator.federation import devices
+from palimpsest.simulator.federation.cluster import check_hosts
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning import limits
 from palimpsest.simulator.planning.cautions import cautions
 from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.previews import describe
 from palimpsest.simulator.results.provenance import git_commit, machine, user, versions
-from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles, unused_directory
+from palimpsest.simulator.results.reading import RunFilesError
+from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.results.schema import RunResults
 from palimpsest.simulator.results.upgrade import VERSION
-from palimpsest.simulator.scenario.load import Scenario, ScenarioError, dump_toml, load_scenario
+from palimpsest.simulator.scenario.load import Scenario, ScenarioError, load_scenario
 from palimpsest.simulator.scenario.registry import card
 from palimpsest.simulator.tracking.live import Live
-from palimpsest.simulator.world.data.datasets import version_of
+from palimpsest.simulator.tracking.store import check_store
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
@@ -46,6 +49,7 @@ def run(
     data: Dataset | None = None,
     model: Any = None,
     progress: bool | None = None,
+    yes: bool = False,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
@@ -60,19 +64,23 @@ def run(
             of the scenario's model; see ``world.models.given.remember``.
         progress: whether stages and what is left of them are shown; None: in a terminal or a notebook, unless there is
             an observer.
+        yes: run it although it takes more memory than there is, or days, see ``planning.limits``.
 
     Raises:
-        ScenarioError, DataError, ModelError: the scenario does not fit its data or its model, or ``out`` cannot be
-            used.
+        ScenarioError, DataError, ModelError: the scenario does not fit its data, its model or this machine, or ``out``
+            cannot be used.
     """
     loaded = load_scenario(scenario, set)
     if data is not None:
         loaded = with_data(loaded, data)
     if model is not None:
         loaded = with_model(loaded, model)
+    check_store(loaded.tracking.uri)
     with _watched(progress, observer) as watching:
+        check_hosts(loaded.runtime)
+        _check_size(loaded, yes, watching)
         preparation = prepare(loaded)
-        directory = _new_directory(loaded, None if out is None else Path(out))
+        directory = new_directory(loaded, None if out is None else Path(out))
         return _run_in(directory, loaded, preparation, Observers.of(directory.path, watching))
 
 
@@ -94,15 +102,12 @@ def resume(
         progress: as for ``run``.
 
     Raises:
-        ScenarioError: the directory holds no resolved scenario, or was begun with other data, libraries or CPU, or
-            with another model.
+        ScenarioError, RunFilesError: the directory holds no resolved scenario, or one that was changed since, or was
+            begun with other data, libraries or CPU, or with another model, or is broken.
     """
-    place, kind = RunDirectory(Path(directory)), model_again(model)
-    check_kept(place)
-    scenario = load_scenario(place.scenario_file)
-    check_is_trained(scenario, kind)
-    asked_again(scenario, data)
-    _check_provenance(place, scenario)
+    place = RunDirectory(Path(directory))
+    scenario = reopened(place, data, model)
+    check_store(scenario.tracking.uri)
     with _watched(progress, observer) as watching:
         return _run_in(place, scenario, prepare(scenario), Observers.of(place.path, watching))
 
@@ -117,12 +122,19 @@ def _watched(progress: bool | None, observer: Observer | None) -> Iterator[Obser
 
 def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observer: Observer | None = None) -> Result:
     """Run a scenario on hosts that somebody else provides: ``flwr run`` or a Flower deployment."""
+    check_store(scenario.tracking.uri)
     preparation = prepare(scenario)
-    directory = _new_directory(scenario, out)
+    directory = new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)
     _write_plan(directory, scenario, preparation)
     with Live(directory.path, scenario.tracking.uri) as live:
         return _finish(directory, simulate(scenario, preparation, directory.path, grid, observers), observers, live)
+
+
+def _check_size(scenario: Scenario, yes: bool, observer: Observer | None) -> None:
+    for line in limits.check(plan(scenario), scenario, yes):
+        if observer is not None:
+            observer.noted(Noted(line))
 
 
 def prepare(scenario: Scenario) -> list[PreparedTraining]:
@@ -173,12 +185,11 @@ def simulate(
     device = _device(scenario, preparation[0].federation(grid, "devices"), place, observers)
     if said := attackers.said_of_confinement():
         observers.noted(Noted(said))
+    tasks = _left(place, scenario, outline, [replace(base, device=device) for base in preparation], observers)
+    if tasks:
+        place.results_file.unlink(missing_ok=True)  # of a run that was changed since it finished
     with one_thread():
-        do_all(
-            _left(place, scenario, outline, [replace(base, device=device) for base in preparation]),
-            grid,
-            observers,
-        )
+        do_all(tasks, grid, observers)
     content = {
         "schema": VERSION,
         "scenario": scenario.name,
@@ -193,15 +204,29 @@ def simulate(
 
 
 def _left(
-    directory: RunDirectory, scenario: Scenario, outline: Plan, preparation: Sequence[PreparedTraining]
+    directory: RunDirectory,
+    scenario: Scenario,
+    outline: Plan,
+    preparation: Sequence[PreparedTraining],
+    observers: Observers,
 ) -> list[Task]:
-    """The trainings with arms that are not finished."""
-    tasks = []
+    """The trainings with arms that are not finished, or are no longer what was written."""
+    tasks, begun = [], directory.begun_with()
     for prefix, base in zip(outline.prefixes, preparation, strict=True):
-        arms = tuple(arm for arm in prefix.arms if not directory.arm(arm.id).is_finished)
+        arms = tuple(arm for arm in prefix.arms if not _is_done(directory, arm.id, begun, observers))
         if arms:
             tasks.append(Task(directory, scenario, base, arms))
     return tasks
+
+
+def _is_done(directory: RunDirectory, arm: str, begun: str, observers: Observers) -> bool:
+    """Whether an arm need not be run; one that was changed is run again, and this is said."""
+    files = directory.arm(arm)
+    if not files.is_begun:
+        return False
+    if why := files.fault(begun):
+        observers.noted(Noted(f"{arm} is run again: {why}"))
+    return not why
 
 
 def _run_in(
@@ -224,9 +249,16 @@ def _run_in(
 
 def _write_plan(directory: RunDirectory, scenario: Scenario, preparation: Sequence[PreparedTraining]) -> None:
     """Write down what is known before anything starts; a run that is resumed keeps what it was begun with."""
-    if not directory.plan_file.is_file():
+    if not _has_plan(directory):
         about = outline(plan(scenario).prefixes, preparation)
         directory.write_plan({**about, "commit": git_commit(), "user": user()})
+
+
+def _has_plan(directory: RunDirectory) -> bool:
+    try:
+        return bool(directory.plan())
+    except RunFilesError:  # it is written anew
+        return False
 
 
 def _make_ready() -> None:
@@ -270,48 +302,3 @@ def _finish(directory: RunDirectory, results: RunResults, observers: Observers, 
     comparison.write(RunFiles(directory, results))
     observers.stage_began(StageBegan("Tracking in MLflow"))
     return Result(directory.path, results, live.finish())
-
-
-def _new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
-    """Make a run's directory, with the resolved scenario and what it is run with.
-
-    Raises:
-        ScenarioError: ``out`` cannot be made, or holds something already.
-    """
-    path = out or unused_directory(scenario.name)
-    directory = RunDirectory(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise ScenarioError(f"--out {path} holds something already: name a new directory, or resume it")
-        directory.write_provenance(_provenance(scenario) | remembered(scenario))
-        directory.write_scenario(dump_toml(scenario))
-    except OSError as error:
-        raise ScenarioError(f"--out {path} cannot be written to: {error.strerror}; name another place") from None
-    return directory
-
-
-def _provenance(scenario: Scenario) -> dict[str, Any]:
-    """What bits depend on beside the scenario: a run resumed with other data or libraries would mix two results."""
-    sources = {setting.data.source: version_of(setting.data.source) for setting in scenario.settings()}
-    models = models_of(scenario)
-    return {"versions": versions(), "machine": machine(), "sources": sources} | ({"models": models} if models else {})
-
-
-def _check_provenance(directory: RunDirectory, scenario: Scenario) -> None:
-    """Refuse to resume what was begun with something else.
-
-    Raises:
-        ScenarioError: data, libraries, CPU or secret differ, or the directory does not say.
-    """
-    check_same(directory, scenario)
-    before, now = directory.provenance(), _provenance(scenario)
-    if before is None:
-        raise ScenarioError(f"{directory.path} does not say what it was run with (no provenance.json): run it anew")
-    for kind in now:
-        changed = [name for name in now[kind] if before[kind].get(name) != now[kind][name]]
-        if changed:
-            raise ScenarioError(
-                f"{directory.path} was begun with other {kind} ({', '.join(changed)}): "
-                f"finish it with those, or run it anew"
-            )

@@ -126,10 +126,8 @@ def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] |
 def _run_arm(task: Task, arm: Arm, shared: SharedTraining, observers: Observers) -> None:
     """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so."""
     began = time.perf_counter()
-    transcript = task.directory.arm(arm.id).transcript
-    if transcript.exists():
+    if task.directory.arm(arm.id).clear():
         Ledger(task.directory.ledger, arm.id).write("restarted", None)
-        shutil.rmtree(transcript)
     result = run_arm(task.directory, ArmInputs(task.scenario, arm, shared), observers)
     seconds = time.perf_counter() - began
     observers.arm_done(ArmDone(arm.id, result.requests_made, result.requests_completed, seconds))

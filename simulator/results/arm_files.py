@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,32 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from palimpsest.simulator.results.answers import answer_names, save_answers
+from palimpsest.simulator.results.reading import RunFilesError, content_of
 from palimpsest.simulator.results.request_frame import frame
 from palimpsest.simulator.results.requests import RequestResult
-from palimpsest.simulator.results.schema import ArmResult, Round, RunFilesError
+from palimpsest.simulator.results.schema import ArmResult, Round
+from palimpsest.simulator.results.seals import SEAL, fault_of, file_digest, folder_digest, sealed
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.records import Reconstruction
 from palimpsest.simulator.world.specs import ModelSpec
 
 if TYPE_CHECKING:
     from palimpsest.attacks.session import Answer
+
+
+_BESIDE = (
+    ("scores", "parquet"),
+    ("requests", "parquet"),
+    ("forgetting", "parquet"),
+    ("truth", "safetensors"),
+    ("reconstructions", "safetensors"),
+    ("rounds", "json"),
+    ("models", "safetensors"),
+    ("models", "json"),
+)
+"""Folders and endings of what an arm leaves beside its entry and its transcript."""
+ARM_FOLDERS = tuple(dict.fromkeys(["arms", "transcripts", *(folder for folder, _ in _BESIDE)]))
+"""Folders of a run's directory in which arms leave something."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +93,73 @@ class ArmFiles:
         """Whether the arm is done: its results are written last."""
         return self._path("arms", "json").is_file()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether something stands in the place of the arm's results, be it broken."""
+        return os.path.lexists(self._path("arms", "json"))
+
     def finished_at(self) -> float:
         """When the arm was done, in seconds since 1970."""
         return self._path("arms", "json").stat().st_mtime
 
-    def write_result(self, result: ArmResult) -> None:
-        """Write the arm's entry of ``results.json``; this finishes the arm."""
-        write_atomically(self._made("arms", "json"), result.to_text())
+    def write_result(self, result: ArmResult, scenario: str = "") -> None:
+        """Write the arm's entry of ``results.json`` with a seal on all of the arm's files; this finishes the arm.
+
+        Args:
+            result: of the arm.
+            scenario: digest of the scenario that the run was begun with, see ``RunDirectory.begun_with``.
+        """
+        entry = sealed(result.to_json(), scenario, self._digests())
+        write_atomically(self._made("arms", "json"), json.dumps(entry, allow_nan=False))
 
     def result(self) -> ArmResult:
-        """The arm's entry of ``results.json``; the arm is finished."""
+        """The arm's entry of ``results.json``; the arm is finished.
+
+        Raises:
+            RunFilesError: the file is broken.
+        """
         return ArmResult.read(self._path("arms", "json"))
+
+    def fault(self, scenario: str, heard: bool = True) -> str:
+        """What is wrong with a finished arm's files, in a clause that begins with a file's name; empty: nothing.
+
+        Args:
+            scenario: digest of the scenario that the run was begun with.
+            heard: whether the transcript is looked at too.
+        """
+        path = self._path("arms", "json")
+        name = f"{path.parent.name}/{path.name}"
+        try:
+            entry, result = content_of(path), self.result()
+        except RunFilesError as error:
+            return f"{name} is broken ({error})"
+        if result.arm != self.arm:
+            return f"{name} is of the arm {result.arm!r}"
+        now = self._digests(heard)
+        if not heard and isinstance(entry.get(SEAL), Mapping) and isinstance(entry[SEAL].get("files"), Mapping):
+            now |= {key: value for key, value in entry[SEAL]["files"].items() if key == self._heard}
+        why = fault_of(entry, scenario, now)
+        return f"{name} {why}" if why else ""
+
+    def clear(self) -> bool:
+        """Remove all that the arm left, whatever stands in a file's place; whether there was anything."""
+        places = [self.transcript, *(self._path(*place) for place in (("arms", "json"), *_BESIDE))]
+        there = [place for place in places if os.path.lexists(place)]
+        for place in there:
+            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+        return bool(there)
+
+    @property
+    def _heard(self) -> str:
+        return f"transcripts/{self.arm}"
+
+    def _digests(self, heard: bool = True) -> dict[str, str]:
+        """Digests of what lies beside the arm's entry, by its name in the run's directory."""
+        paths = {f"{folder}/{self.arm}.{ending}": self._path(folder, ending) for folder, ending in _BESIDE}
+        found = {name: file_digest(path) for name, path in paths.items() if os.path.lexists(path)}
+        if heard and self.transcript.is_dir():
+            found[self._heard] = folder_digest(self.transcript)
+        return found
 
     def write_scores(self, scores: pd.DataFrame) -> None:
         """Write a row for each attack and target."""
@@ -93,8 +167,7 @@ class ArmFiles:
 
     def scores(self) -> pd.DataFrame | None:
         """A row for each attack and target; None where nothing was scored."""
-        path = self._path("scores", "parquet")
-        return pd.read_parquet(path) if path.is_file() else None
+        return self._frame("scores")
 
     def write_requests(self, rows: Sequence[RequestResult]) -> None:
         """Write a row for each request."""
@@ -102,8 +175,7 @@ class ArmFiles:
 
     def requests(self) -> pd.DataFrame | None:
         """A row for each request, with the columns of ``request_frame.frame``; None in runs of schema 1."""
-        path = self._path("requests", "parquet")
-        return pd.read_parquet(path) if path.is_file() else None
+        return self._frame("requests")
 
     def write_forgetting(self, rows: pd.DataFrame) -> None:
         """Write what was measured of the arm's models."""
@@ -111,7 +183,14 @@ class ArmFiles:
 
     def forgetting(self) -> pd.DataFrame:
         """What was measured of the arm's models: a row for each request and model (trained, unlearned, retrained)."""
-        return pd.read_parquet(self._path("forgetting", "parquet"))
+        rows = self.forgetting_if_any()
+        if rows is None:
+            raise RunFilesError(f"{self._path('forgetting', 'parquet')} is not there")
+        return rows
+
+    def forgetting_if_any(self) -> pd.DataFrame | None:
+        """The same; None where no request was completed, so that the run kept no table."""
+        return self._frame("forgetting")
 
     def write_truth(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write the deleted records: ``x``, ``y`` and ``case``, see ``Records``."""
@@ -168,11 +247,17 @@ class ArmFiles:
         path.parent.mkdir(exist_ok=True)
         return path
 
+    def _frame(self, folder: str) -> pd.DataFrame | None:
+        path = self._path(folder, "parquet")
+        if not path.is_file():
+            return None
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # Arrow's own errors are both
+            raise RunFilesError(f"{path} is no parquet file: {error}") from None
+
     def _write_frame(self, folder: str, frame: pd.DataFrame) -> None:
-        path = self._made(folder, "parquet")
-        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-        frame.to_parquet(draft)
-        draft.replace(path)
+        write_atomically(self._made(folder, "parquet"), frame.to_parquet())
 
     def _write_arrays(self, folder: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         content = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})

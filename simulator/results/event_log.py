@@ -67,7 +67,7 @@ class EventLog(Silent):
                 entry = json.loads(line)
                 written = float(entry.pop("time", 0.0))
                 event = _LOGGED[entry.pop("event")].validate_python(entry)
-            except (ValueError, KeyError):  # of a host that was killed while it wrote
+            except (ValueError, KeyError, TypeError, AttributeError):  # of a host that was killed while it wrote
                 continue
             yield written, event
 

@@ -6,8 +6,15 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from palimpsest.simulator.results.reading import RunFilesError, content_of, fault
 
 LIBRARIES = ("palimpsest", "flwr", "ray", "torch", "numpy", "scipy", "opacus", "mlflow")
+ANEW = "restore it from a copy, or run the scenario anew: palimpsest run .../scenario.toml --out NEW"
+"""What helps where what a run was made with is lost."""
 
 
 def versions() -> dict[str, str]:
@@ -39,3 +46,38 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+class _Secret(BaseModel):
+    """A salted digest, see ``scenario.secret``."""
+
+    salt: Annotated[str, Field(pattern="^([0-9a-f]{2})+$")]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]+$")]
+
+
+class _Provenance(BaseModel):
+    """What ``provenance.json`` may say; older runs say less."""
+
+    versions: dict[str, str] = {}
+    machine: dict[str, str | int] = {}
+    sources: dict[str, Any] = {}
+    models: dict[str, str] = {}
+    secret: _Secret | None = None
+    device: str = "cpu"
+    scenario: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+
+
+def checked_provenance(path: Path) -> dict[str, Any]:
+    """The content of ``provenance.json``.
+
+    Raises:
+        RunFilesError: it is broken.
+    """
+    try:
+        content = content_of(path)
+        _Provenance.model_validate(content, strict=True)
+    except RunFilesError as error:
+        raise RunFilesError(f"{error}, so that it is not known what the run was made with: {ANEW}") from None
+    except ValidationError as error:
+        raise RunFilesError(f"{path} is broken ({fault(error)}): {ANEW}") from None
+    return content

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tomllib
 import uuid
 from collections.abc import Mapping
@@ -12,8 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from palimpsest.simulator.results.arm_files import ArmFiles
+from palimpsest.simulator.results.arm_files import ARM_FOLDERS, ArmFiles
+from palimpsest.simulator.results.entry import is_file_name
+from palimpsest.simulator.results.provenance import checked_provenance
+from palimpsest.simulator.results.reading import RunFilesError, content_of
 from palimpsest.simulator.results.schema import ArmResult, RunResults
+from palimpsest.simulator.results.seals import scenario_digest
 from palimpsest.simulator.results.verdicts import label_of
 from palimpsest.simulator.world.files import write_atomically
 
@@ -95,7 +100,13 @@ class RunDirectory:
         return self.figures / "arms" / f"{arm}.png"
 
     def arm(self, arm: str) -> ArmFiles:
-        """The files of the arm with this id."""
+        """The files of the arm with this id.
+
+        Raises:
+            RunFilesError: it would lead to files outside the run, as an id that a stranger wrote may.
+        """
+        if not is_file_name(arm):
+            raise RunFilesError(f"{self.path} names an arm {arm[:80]!r}, as no file of a run can be called")
         return ArmFiles(self.path, arm)
 
     def write_scenario(self, text: str) -> None:
@@ -103,19 +114,48 @@ class RunDirectory:
         write_atomically(self.scenario_file, text)
 
     def scenario(self) -> dict[str, Any]:
-        """The resolved scenario."""
-        return tomllib.loads(self.scenario_file.read_text())
+        """The resolved scenario.
+
+        Raises:
+            RunFilesError: there is none, or it is broken.
+        """
+        if not self.scenario_file.is_file():
+            raise RunFilesError(f"{self.path} holds no run: it has no {self.scenario_file.name}")
+        try:
+            return tomllib.loads(self.scenario_file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFilesError(f"{self.scenario_file} is broken ({error}): restore it, or run it anew") from None
 
     def write_provenance(self, about: Mapping[str, Any]) -> None:
         """Write what bits depend on beside the scenario."""
         write_atomically(self.provenance_file, json.dumps(about, indent=1))
 
     def provenance(self) -> dict[str, Any] | None:
-        """What bits depend on beside the scenario; None where the directory does not say."""
-        if not self.provenance_file.is_file():
+        """What bits depend on beside the scenario; None where the directory does not say.
+
+        Raises:
+            RunFilesError: it is broken.
+        """
+        if not os.path.lexists(self.provenance_file):
             return None
-        about: dict[str, Any] = json.loads(self.provenance_file.read_text())
-        return about
+        return checked_provenance(self.provenance_file)
+
+    def begun_with(self) -> str:
+        """Digest of the scenario that the run was begun with, see ``seals.scenario_digest``; empty: it is not known."""
+        return str((self.provenance() or {}).get("scenario", ""))
+
+    def check_scenario(self) -> None:
+        """Refuse a scenario that was changed since the run was begun.
+
+        Raises:
+            RunFilesError: it was changed, or is broken.
+        """
+        begun = self.begun_with()
+        if begun and begun != scenario_digest(self.scenario()):
+            raise RunFilesError(
+                f"{self.scenario_file} was changed since the run was begun, and what is here belongs to the scenario "
+                f"as it was: restore it, or run the changed one anew: palimpsest run {self.scenario_file} --out NEW"
+            )
 
     @property
     def handed_out(self) -> Path:
@@ -141,8 +181,12 @@ class RunDirectory:
         write_atomically(self.plan_file, json.dumps(about, indent=1))
 
     def plan(self) -> dict[str, Any]:
-        """The arms and data in plain values; empty where the run left none."""
-        return dict(json.loads(self.plan_file.read_text())) if self.plan_file.is_file() else {}
+        """The arms and data in plain values; empty where the run left none.
+
+        Raises:
+            RunFilesError: they are broken.
+        """
+        return content_of(self.plan_file) if os.path.lexists(self.plan_file) else {}
 
     @property
     def is_finished(self) -> bool:
@@ -160,18 +204,56 @@ class RunDirectory:
 
     def identity(self) -> str:
         """What marks this directory's runs in every tracking store; made when it is first asked for."""
-        if not self._tracking.is_file():
-            write_atomically(self._tracking, json.dumps({"id": uuid.uuid4().hex}))
-        return str(json.loads(self._tracking.read_text())["id"])
+        known = self._tracked().get("id")
+        return known if isinstance(known, str) and known else self._note({"id": uuid.uuid4().hex})
 
     def note_end(self, how: str) -> None:
         """Write down how a run ended that did not finish, for who uploads it later; empty: it goes on."""
-        write_atomically(self._tracking, json.dumps({"id": self.identity(), **({"ended": how} if how else {})}))
+        self._note({"ended": how})
+
+    def note_store(self, address: str) -> None:
+        """Write down the file that the run is tracked in, for who uploads the rest from another working directory."""
+        self._note({"store": address})
+
+    def store(self) -> str:
+        """Address of the file that the run was tracked in; empty: it was in none, or somewhere else."""
+        return str(self._tracked().get("store", ""))
+
+    def _note(self, about: Mapping[str, str]) -> str:
+        """Write something of tracking down, beside what is there; return the identity."""
+        kept = {"id": uuid.uuid4().hex, **self._tracked(), **about}
+        write_atomically(self._tracking, json.dumps({key: value for key, value in kept.items() if value}))
+        return str(kept["id"])
 
     def ended(self) -> str:
         """How a run ended that did not finish; empty where that is not known."""
-        self.identity()
-        return str(json.loads(self._tracking.read_text()).get("ended", ""))
+        return str(self._tracked().get("ended", ""))
+
+    def _tracked(self) -> dict[str, Any]:
+        """What is kept of tracking; empty where there is nothing, or nothing that can be read."""
+        try:
+            return content_of(self._tracking)
+        except RunFilesError:
+            return {}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that a run makes here, but for figures."""
+        return tuple(self.path / name for name in (*ARM_FOLDERS, "checkpoints"))
+
+    @property
+    def regular_files(self) -> tuple[Path, ...]:
+        """Every file that a run reads or adds to, but for its scenario, its provenance and its arms' files."""
+        logs = (self.ledger, self.events, self.system_log, self.added_attacks, self.handed_out)
+        return (
+            *logs,
+            self.plan_file,
+            self.results_file,
+            self.comparison,
+            self.hosts_lock,
+            self.tracking_lock,
+            self._tracking,
+        )
 
 
 def unused_directory(scenario: str) -> Path:

@@ -5,22 +5,20 @@ are read too (``upgrade``).
 """
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from palimpsest.simulator.results.attack_results import AnyAttack
-from palimpsest.simulator.results.entry import ArmEntry, Interval, Measure, Number
+from palimpsest.simulator.results.entry import ArmEntry, FileName, FileNameOrNone, Interval, Measure, Number
+from palimpsest.simulator.results.reading import RunFilesError as RunFilesError
+from palimpsest.simulator.results.reading import checked, content_of
 from palimpsest.simulator.results.requests import RequestResult
+from palimpsest.simulator.results.seals import SEAL
 from palimpsest.simulator.results.unlearning_results import Forgetting, Utility
 from palimpsest.simulator.results.upgrade import VERSION, upgraded, upgraded_arm
-
-_Read = TypeVar("_Read", bound=ArmEntry)
-
-
-class RunFilesError(ValueError):
-    """What a run left is missing, broken, or of a version that is not read here."""
 
 
 class Method(ArmEntry):
@@ -119,7 +117,7 @@ class Spent(ArmEntry):
 
 
 class BeforeAndAfter(ArmEntry):
-    """Epsilon before and after the deletion; None where no unit was left to spend it."""
+    """Epsilon before and after the deletion; None where no unit was left to spend it, or one spent without limit."""
 
     before: Spent | None = None
     after: Spent | None = None
@@ -128,7 +126,8 @@ class BeforeAndAfter(ArmEntry):
 class Privacy(ArmEntry):
     """Differential privacy of an arm.
 
-    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent. There are no bounds
+    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent; it is None too where
+    noise was drawn twice, which protects nobody (the accountant is said then). There are no bounds
     where no request was completed, or where the adversary is granted labels or clients.
     """
 
@@ -159,8 +158,8 @@ class ArmResult(ArmEntry):
         verdict: one sentence.
     """
 
-    arm: str
-    variant: str
+    arm: FileName
+    variant: FileNameOrNone
     unlearning: Method
     defense: Defense
     seed: int
@@ -187,7 +186,8 @@ class ArmResult(ArmEntry):
         Raises:
             RunFilesError: there is none, or it is broken.
         """
-        return _checked(cls, upgraded_arm(_content(path)), path)
+        content = content_of(path)
+        return checked(cls, upgraded_arm({key: value for key, value in content.items() if key != SEAL}), path)
 
     @property
     def is_chain(self) -> bool:
@@ -248,13 +248,13 @@ class RunResults(ArmEntry):
         Raises:
             RunFilesError: there is none, it is broken, or it has a version that is not read here.
         """
-        if not path.exists():
+        if not os.path.lexists(path):
             raise RunFilesError(f"{path.parent} holds no finished run: it has no {path.name}")
-        content = _content(path)
-        if not isinstance(content, dict) or content.get("schema") not in range(1, VERSION + 1):
-            given = f"schema {content.get('schema')!r}" if isinstance(content, dict) else type(content).__name__
+        content = content_of(path)
+        if content.get("schema") not in range(1, VERSION + 1):
+            given = f"schema {content.get('schema')!r}"
             raise RunFilesError(f"{path} has {given}; this version reads schemas 1 to {VERSION}")
-        return _checked(cls, upgraded(content), path)
+        return checked(cls, upgraded(content), path)
 
     def __getitem__(self, key: str) -> Any:
         """What the JSON says under a key."""
@@ -263,32 +263,3 @@ class RunResults(ArmEntry):
     def to_text(self) -> str:
         """The text of ``results.json``."""
         return json.dumps(self.to_json(), indent=1, allow_nan=False)
-
-
-def _content(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunFilesError(f"{path} cannot be read: {error}") from None
-
-
-def _checked(entry: type[_Read], content: Any, path: Path) -> _Read:
-    try:
-        return entry.model_validate(content)
-    except ValidationError as error:
-        raise RunFilesError(f"{path} does not follow schema {VERSION}: {_fault(error)}") from None
-
-
-def _fault(error: ValidationError) -> str:
-    """The first thing that is wrong: where, and what."""
-    faults = error.errors(include_url=False)
-    first, more = faults[0], len(faults) - 1
-    place = ".".join(map(str, first["loc"]))
-    what = "is missing" if first["type"] == "missing" else f"is {first['input']!r}: {_reason(first['msg'])}"
-    return f"{place} {what}" + (f" (and {more} more)" if more else "")
-
-
-def _reason(message: str) -> str:
-    """Pydantic's message as the rest of a sentence."""
-    said = message.removeprefix("Value error, ")
-    return said[:1].lower() + said[1:]

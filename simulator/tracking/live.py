@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import IO, Self
 
 import palimpsest
-from palimpsest.simulator.tracking.store import masked, store_of
+from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.tracking.store import lasting, masked, store_file, store_of
 from palimpsest.simulator.tracking.upload import Tracked
 
 _BUNDLE = """
@@ -39,10 +40,12 @@ class Live:
     """
 
     def __init__(self, directory: Path, uri: str) -> None:
-        self._directory, self._uri = directory, uri
+        self._directory, self._uri = directory, lasting(uri)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        if store_file(self._uri) is not None:
+            RunDirectory(self._directory).note_store(self._uri)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         with contextlib.suppress(OSError):  # without it the run goes on; ``finish`` says that it is not tracked
             self._process = subprocess.Popen(

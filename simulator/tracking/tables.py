@@ -25,18 +25,10 @@ def arm_tables(files: ArmFiles, arm: ArmResult) -> dict[str, pd.DataFrame]:
         "attacks": pd.DataFrame(attacks),
         "bounds": pd.DataFrame([_flat(bound.to_json()) for bound in arm.privacy.bounds]),
         "scores": files.scores(),
-        "forgetting": _forgetting(files),
+        "forgetting": files.forgetting_if_any(),
         "rounds": pd.DataFrame(rounds),
     }
     return {name: table for name, table in tables.items() if table is not None and len(table)}
-
-
-def _forgetting(files: ArmFiles) -> pd.DataFrame | None:
-    """None where no request was completed: the run keeps no table then."""
-    try:
-        return files.forgetting()
-    except FileNotFoundError:
-        return None
 
 
 def run_table(arms: Sequence[ArmResult], headlines: Sequence[Mapping[str, float]]) -> pd.DataFrame:

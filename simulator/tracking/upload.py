@@ -15,7 +15,16 @@ import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import RunFilesError
 from palimpsest.simulator.tracking.page import runs_page
-from palimpsest.simulator.tracking.store import environment, make_room, masked, store_file, store_of
+from palimpsest.simulator.tracking.store import (
+    VARIABLE,
+    address_of,
+    environment,
+    lasting,
+    make_room,
+    masked,
+    store_file,
+    store_of,
+)
 
 if TYPE_CHECKING:
     from palimpsest.simulator.tracking.sending import Upload
@@ -55,7 +64,8 @@ def track(directory: Path, uri: str = "", patience: float = _PATIENCE) -> Tracke
 
     Args:
         directory: of a run, finished or interrupted.
-        uri: of the tracking store; empty: ``MLFLOW_TRACKING_URI``, else a SQLite store in the working directory.
+        uri: of the tracking store; empty: ``MLFLOW_TRACKING_URI``, else the SQLite store that the run was tracked in,
+            else one in the working directory. The run's own is meant by a relative address too.
         patience: seconds to wait for another process that uploads the same directory.
 
     Raises:
@@ -64,11 +74,21 @@ def track(directory: Path, uri: str = "", patience: float = _PATIENCE) -> Tracke
     place = RunDirectory(directory)
     if not place.scenario_file.is_file():
         raise RunFilesError(f"{directory} holds no run: it has no {place.scenario_file.name}")
+    uri = _where(place, uri)
     with locked(place, patience) as alone:
         if not alone:
             said = f"not tracked: another process is uploading {directory}; when it has ended: {_later(directory)}"
             return Tracked(False, said, masked(store_of(uri)))
         return Connection(place, uri).end(place.ended() or "KILLED")
+
+
+def _where(directory: RunDirectory, uri: str) -> str:
+    """The store that the run was tracked in, where none is named that is the same in any working directory."""
+    named = uri or os.environ.get(VARIABLE, "")
+    known = directory.store()
+    file = store_file(known) if known else None
+    here = not named or (store_file(named) is not None and named != lasting(named))
+    return known if here and file is not None and file.is_file() else uri
 
 
 class Connection:
@@ -88,7 +108,9 @@ class Connection:
         try:
             with _uploading(self._store):
                 self._connected().go_on()
-        except faults() as fault:
+        except RunFilesError:
+            raise
+        except Exception as fault:  # of databases, servers and places for artifacts, whatever they raise
             self._drop()
             return fault
         return None
@@ -100,7 +122,9 @@ class Connection:
                 upload = self._connected()
                 upload.end(how)
                 run_id, page = upload.run_id, runs_page(self._store.rstrip("/"), upload.experiment)
-        except faults() as fault:
+        except RunFilesError:
+            raise
+        except Exception as fault:  # see go_on
             return Tracked(False, _failed(self._store, self._directory.path, fault), masked(self._store))
         finally:
             self._drop()
@@ -139,20 +163,11 @@ def _create(store: str) -> None:
         return
     draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
     try:
-        MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        MlflowClient(address_of(draft.absolute())).search_experiments(max_results=1)
         with suppress(FileExistsError):  # somebody else was faster
             os.link(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def faults() -> tuple[type[Exception], ...]:
-    """What a store raises that fails."""
-    import requests
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, requests.RequestException, OSError, ImportError  # a database's driver
 
 
 @contextmanager
@@ -179,7 +194,9 @@ def _later(directory: Path) -> str:
 
 def _failed(store: str, directory: Path, error: Exception) -> str:
     """Why, and what to do about it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = str(error).strip().splitlines() or [""]
+    if not isinstance(error, OSError) and not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests")):
+        lines[0] = f"{type(error).__name__}: {lines[0]}"
     unreachable = "Max retries exceeded" in lines[0] or "timed out" in lines[0]
     said = masked(f"{store} {'does not answer' if unreachable else f'failed ({lines[0][:160]})'}")
     return f"not tracked: {said}. Nothing is lost: everything is in {directory}; upload it later with: " + _later(
