@@ -18,8 +18,8 @@ from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memo
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
-PACK_BYTES = 2**20
-"""Parameters stepped together: what a core's cache holds."""
+PACK_BYTES = 2**22
+"""Parameters stepped together: what the caches hold."""
 
 NARROWEST, WIDEST = 8, 64
 """Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
