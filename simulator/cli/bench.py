@@ -2,7 +2,9 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -79,6 +81,36 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
     if any(line.apart > table.AGREE for line in lines):
         ERR.print("error: contestants ended with other weights: they did not do the same work")
         raise typer.Exit(FAILED)
+
+
+def quick(as_json: bool) -> None:
+    """Ratios to loops in a minute; fails where one is below half of what is recorded."""
+    from palimpsest.simulator.bench import quick as guard
+    from palimpsest.simulator.bench import table
+
+    contestants = [name for name in table.CONTESTANTS if name != guard.WITHOUT]
+    lines = table.bench(MODELS, [guard.SIZE], guard.ROUNDS, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    found = guard.ratios(lines)
+    ERR.print(guard.row(found), markup=False, soft_wrap=True)
+    said = guard.fallen(found)
+    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if line.apart > table.AGREE]
+    for sentence in said:
+        ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
+    if said:
+        raise typer.Exit(FAILED)
+
+
+def timeline(file: Path) -> None:
+    """What each process of the default run does when, as a picture."""
+    from palimpsest.simulator.bench import timeline as watching
+
+    if file.suffix != ".png" or not file.resolve().parent.is_dir():
+        fail(f"--timeline {file}: must be a PNG file in a folder that exists, such as timeline.png")
+    with tempfile.TemporaryDirectory() as place:
+        watched = watching.measure([], Path(place))
+    watching.draw(watched, file)
+    OUT.print(f"written: {file}", markup=False, soft_wrap=True)
 
 
 def _cohort_and_population(text: str) -> tuple[int, int]:
