@@ -30,11 +30,11 @@ _TINY = 1e-300
 class PosteriorMean(Frozen):
     """The posterior mean of the deleted record, which minimises the expected squared error: judge it by its MSE.
 
-    Linear heads on the records themselves: o = -x~ r^T + noise is linear in x~ for a given residual r, and each class of
-    the public sample is a Gaussian prior, so that every class has a posterior in closed form. r is that at its mean and
-    that which fits what was observed, as the noise allows, looked for again a few times; classes are weighed by their
-    evidence. Without noise this is the record, with much of it the public mean. Other models: the mean of the public
-    records, weighed by their likelihood ratios.
+    Linear heads on the records themselves: o = -x~ r^T + noise is linear in x~ for a given residual r, and each class
+    of the public sample is a Gaussian prior, so that every class has a posterior in closed form. r is that at its mean
+    and that which fits what was observed, as the noise allows, looked for again a few times; classes are weighed by
+    their evidence. Without noise this is the record, with much of it the public mean. Other models: the mean of the
+    public records, weighed by their likelihood ratios.
     What other records add is taken for as much white noise. Several records deleted at once all get the one mean.
     """
 
