@@ -24,9 +24,9 @@ ERR = Console(stderr=True, highlight=False)
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong with the input, and end; what a stranger wrote may be in the message."""
-    from palimpsest.simulator.world.errors import printable
+    from palimpsest.simulator.world.errors import masked, printable
 
-    said = "\n".join(map(printable, message.split("\n")))
+    said = "\n".join(map(printable, masked(message).split("\n")))
     ERR.print(f"error: {said}", markup=False, soft_wrap=True)
     raise typer.Exit(WRONG_INPUT)
 
@@ -61,7 +61,7 @@ def recoverable(directory: Path) -> Iterator[None]:
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure, SettledFailure
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, masked
 
         if isinstance(error, SettledFailure):
             said = (
@@ -70,8 +70,8 @@ def recoverable(directory: Path) -> Iterator[None]:
             ERR.print(said, markup=False, soft_wrap=True)
             raise typer.Exit(FAILED) from None
         if not isinstance(error, RunFailure):
-            traceback.print_exception(error, file=sys.stderr)
-        said = f"error: the run failed: {error}. {_how_to_go_on(directory)}"
+            print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+        said = masked(f"error: the run failed: {error}. {_how_to_go_on(directory)}")
         ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 
