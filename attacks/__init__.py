@@ -102,6 +102,28 @@ CARDS: dict[str, Card] = {
         needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
         promises="scores",
     ),
+    "likelihood-ratio": Card(
+        target="palimpsest.attacks.likelihood_ratio:LikelihoodRatio",
+        summary="the same by the likelihood ratio under the defense's noise, over all steps that read the record",
+        needs=(
+            "challenge",
+            "public sample",
+            "lambda",
+            "n",
+            "unlearning rule",
+            "training",
+            "defense",
+            "rest if granted",
+        ),
+        promises="scores",
+        source="Neyman and Pearson 1933; Nasr et al., USENIX Security 2023",
+    ),
+    "posterior-mean": Card(
+        target="palimpsest.attacks.posterior_mean:PosteriorMean",
+        summary="the mean of all records that the defense's noise leaves possible, which has the least squared error",
+        needs=("public sample", "lambda", "n", "unlearning rule", "training", "defense", "rest if granted"),
+        promises="reconstruction",
+    ),
     "deletion-inference": Card(
         target="palimpsest.attacks.deletion_inference:DeletionInference",
         summary="which of given records was deleted, by an attack model on both models' answers, from shadow deletions",

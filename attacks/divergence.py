@@ -7,12 +7,13 @@ records' own gradient at theta_r; what each later round adds tells the same agai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from palimpsest.attacks.server_steps import ServerStep, mean_updates, server_step
 from palimpsest.simulator.world.models.model import theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params
@@ -21,9 +22,6 @@ Reads: TypeAlias = Literal["auto", "pair", "first", "all"]
 """What an attack reads of a case: the models around the unlearning (the papers' threat model); the first round at which
 training and unlearning differ; all rounds from there on. ``auto``: what tells most; the pair where the two sequences
 share no model."""
-
-_AVERAGED = ("fedavg", "fedprox", "fedavgm")
-"""Strategies whose server moves by the mean of the updates, weighted by records, but for what it carries over."""
 
 _FILLINGS = 20
 """Times that what was cut is filled in."""
@@ -40,21 +38,19 @@ class Divergence:
     Attributes:
         common: ``[p + 1, Q]`` the last model that training and unlearning share.
         kept, gone: ``[rounds, p + 1, Q]`` those of the training and of the unlearning after it.
+        increments: ``[rounds, p + 1, Q]`` what each round added to the difference of the models, by the clients' mean
+            updates alone: what the server made of them is undone.
     """
 
     common: Array
     kept: Array
     gone: Array
+    increments: Array
 
     @property
     def points(self) -> Array:
         """``[rounds, p + 1, Q]`` the training's model at the beginning of each round."""
         return np.concatenate([self.common[None], self.kept[:-1]])
-
-    @property
-    def increments(self) -> Array:
-        """``[rounds, p + 1, Q]`` what each round added to the difference of the models."""
-        return np.diff(self.kept - self.gone, axis=0, prepend=0.0)
 
     def noisy(self, size: int) -> bool:
         """Whether releases are rounded, noised or cut, so that what rounds add is mostly that.
@@ -118,28 +114,60 @@ class Divergence:
             size: how many records were deleted.
             drift: ``[rounds - 1, p + 1, Q]`` by how much each round after the first turned the difference back.
         """
-        added = self.increments
+        added = self.increments.copy()
         added[1:] += drift
         directions = np.linalg.svd(np.concatenate(list(added), axis=1), full_matrices=False)[0][:, :size]
         total: Array = directions @ (directions.T @ added.sum(axis=0))
         return total
 
 
-def divergence_of(case: Case) -> Divergence | None:
-    """Where the models of a linear head part; None where the sequences share none."""
+def divergence_of(case: Case, training: Mapping[str, Any]) -> Divergence | None:
+    """Where the models of a linear head part; None where the sequences share none.
+
+    Args:
+        case: of a linear head.
+        training: its public hyper-parameters, the strategy among them.
+    """
     at = case.divergence
     if at is None:
         return None
-    kept, gone = (np.stack([theta(model) for model in models[at:]]) for models in (case.trunk, case.branch))
-    return Divergence(np.asarray(theta(case.trunk[at - 1]), np.float64), kept.astype(float), gone.astype(float))
+    kept, gone = (
+        np.stack([theta(model) for model in models[at:]]).astype(float) for models in (case.trunk, case.branch)
+    )
+    step = server_step(training)
+    if step.keeps:
+        increments = np.diff(kept - gone, axis=0, prepend=0.0)
+    else:
+        means = _means(case, step, len(case.trunk))
+        increments = np.stack([theta(of_all) - theta(of_rest) for of_all, of_rest in zip(*means, strict=True)])
+    return Divergence(np.asarray(theta(case.trunk[at - 1]), np.float64), kept, gone, increments)
+
+
+def _means(case: Case, step: ServerStep, until: int) -> tuple[list[Params], list[Params]]:
+    """The clients' mean updates from the round that first differs on, with the deleted records and without.
+
+    Up to that round the server has kept the same of both. The first model heard is taken for the first of the training.
+
+    Args:
+        case: one whose sequences part.
+        step: the server's.
+        until: position in the sequences after the last release that is read.
+    """
+    at = case.divergence or 0
+    shared = [*case.earlier, *case.trunk[:at]]
+    with_them = mean_updates([*shared, *case.trunk[at:until]], step)
+    without = mean_updates([*shared, *case.branch[at:until]], step, near=with_them)
+    begin = len(shared) - 1
+    return with_them[begin:], without[begin:]
 
 
 def step_of_a_round(knowledge: PublicKnowledge) -> float:
     """How far a round of federated training moves the global model along the gradient of a single record's loss.
 
-    Exact for fedsgd and for batches that hold a client's records as a whole; else its mean over clients. Strategies
-    whose step has no such length (adaptive and robust ones, and adam at the clients) are taken for fedavg: what is made
-    of a diverging round counts by its direction.
+    Exact for fedsgd and for batches that hold a client's records as a whole; else its mean over clients. It is the step
+    of the clients' mean update, which is what is read of strategies whose server makes something else of it
+    (``server_steps``). Where that has no such length (robust strategies, and adam at the clients) it is taken for
+    fedavg's: what is made of a diverging round counts by its direction.
     """
     facts = knowledge.facts
     training = facts.training
@@ -149,25 +177,15 @@ def step_of_a_round(knowledge: PublicKnowledge) -> float:
     share = facts.n / clients_of(knowledge)
     batch = min(float(training["batch_size"]), share)
     visits = training["local_steps"] * batch / share if training["local_steps"] else training["local_epochs"]
-    return float(_server_rate(training) * training["learning_rate"] * visits * share / batch / present)
-
-
-def _server_rate(training: Mapping[str, Any]) -> float:
-    """What the server multiplies the mean update by."""
-    return float(training["server_learning_rate"]) if _strategy(training) in ("fedavgm", "scaffold") else 1.0
-
-
-def _strategy(training: Mapping[str, Any]) -> str:
-    """The strategy; transcripts from before there were any are of fedavg."""
-    return str(training.get("strategy", "fedavg"))
+    return float(training["learning_rate"] * visits * share / batch / present)
 
 
 def pull_of_a_round(knowledge: PublicKnowledge) -> float:
     """Learning rate times local steps: how far a round moves a model down the mean gradient; 0 where nobody knows."""
-    facts, plain = knowledge.facts, ("fedavg", "fedprox")
+    facts = knowledge.facts
     if facts.algorithm != "fedsgd" and facts.clients is None:
         return 0.0
-    if _strategy(facts.training) not in plain or facts.training.get("optimizer", "sgd") != "sgd":
+    if not server_step(facts.training).descends or facts.training.get("optimizer", "sgd") != "sgd":
         return 0.0
     return step_of_a_round(knowledge) * present_records(knowledge)
 
@@ -182,7 +200,7 @@ class DivergingCase(Case):
     """A case whose ``before`` is the last common model, and whose ``after`` is that model moved by the change.
 
     Attributes:
-        toward: the training's model a round after ``before``: local steps went that way.
+        toward: where the clients' mean update leads from ``before`` in the training: local steps went that way.
     """
 
     toward: Params | None = None
@@ -207,46 +225,93 @@ def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Read
     The change is the cohort's gradient with the deleted records less that without them (Hu et al., IEEE S&P 2024, at
     the last common model in place of the first): -(N (theta_{r+1} - theta_r) - (N - k) (theta'_{r+1} - theta_r)), N the
     records behind that round. Every other client cancels, as weights are the retained records. After several local
-    steps that holds to first order. What a server with momentum carries over is known from the releases before, and is
-    taken off. Of other strategies, whose server does not average so, it is the difference alone.
+    steps that holds to first order. What a server makes of the mean update is undone where the releases tell it
+    (``server_steps``). Of strategies whose server does not average so, it is the difference alone.
+
+    Parameters that were cut from one of two models tell what was cut, and nothing of the records: they count as equal.
 
     Args:
         cases: of one transcript.
         knowledge: public facts.
-        reads: ``pair`` leaves all cases as they are.
+        reads: ``pair`` leaves all cases as they are, but for what was cut.
     """
-    return [case if reads == "pair" else _moved(case, knowledge) for case in cases]
+    return [_as_a_pair(case) if reads == "pair" else _moved(case, knowledge) for case in cases]
+
+
+def _as_a_pair(case: Case) -> Case:
+    cut = _cut(case.before, case.after)
+    if cut is None:
+        return case
+    return replace(case, after={name: np.where(cut[name], case.before[name], case.after[name]) for name in cut})
+
+
+def _cut(kept: Params, gone: Params) -> dict[str, Array] | None:
+    """Where one of two models is 0; None unless both are where the other is not, as models that were pruned are.
+
+    One model alone also has zeros that tell something: a weight that only the deleted record ever moved.
+    """
+    zeros = {name: (np.asarray(kept[name]) == 0.0, np.asarray(gone[name]) == 0.0) for name in kept}
+    if not all(any((zero[i] & ~zero[1 - i]).any() for zero in zeros.values()) for i in (0, 1)):
+        return None
+    return {name: first | second for name, (first, second) in zeros.items()}
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first round at which training and unlearning differ, all float64.
+
+    Attributes:
+        common: the model at its beginning.
+        with_them, without: the clients' mean update with the deleted records and without.
+    """
+
+    common: Params
+    with_them: Params
+    without: Params
+
+
+def parting(case: Case, training: Mapping[str, Any]) -> Parting:
+    """Read the first round that differs.
+
+    Args:
+        case: one whose sequences part.
+        training: its public hyper-parameters, the strategy among them.
+    """
+    at, step = case.divergence or 0, server_step(training)
+    common = {name: np.asarray(value, np.float64) for name, value in case.trunk[at - 1].items()}
+    if not step.keeps:
+        [with_them], [without] = _means(case, step, at + 1)
+        return Parting(common, with_them, without)
+    return Parting(common, *(_less(model, common) for model in (case.trunk[at], case.branch[at])))
+
+
+def _less(model: Params, start: Params) -> Params:
+    return {name: np.asarray(model[name], np.float64) - value for name, value in start.items()}
 
 
 def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
     at = case.divergence
     if at is None:
-        return case
-    common, kept, gone = case.trunk[at - 1], case.trunk[at], case.branch[at]
-    start = {name: np.asarray(value, np.float64) for name, value in common.items()}
-    training, present = knowledge.facts.training, present_records(knowledge)
-    carried = _carried(case, at, training)
-    after = {}
-    for name, value in start.items():
-        with_them, without = (np.asarray(model[name], np.float64) - value - carried[name] for model in (kept, gone))
-        leavers = case.size / present if _strategy(training) in _AVERAGED else 0.0
-        after[name] = value + (1.0 - leavers) * without - with_them
+        return _as_a_pair(case)
+    training, step = knowledge.facts.training, server_step(knowledge.facts.training)
+    read = parting(case, training)
+    leavers = case.size / present_records(knowledge) if step.averages else 0.0
+    after = {
+        name: value + (1.0 - leavers) * read.without[name] - read.with_them[name] for name, value in read.common.items()
+    }
+    cut = _cut(case.trunk[at], case.branch[at])
+    if cut is not None:
+        after = {name: np.where(cut[name], read.common[name], value) for name, value in after.items()}
+    local = case.trunk[at] if step.keeps else {name: v + read.with_them[name] for name, v in read.common.items()}
     return DivergingCase(
         index=case.index,
         size=case.size,
-        before=start,
+        before=read.common,
         after=after,
         labels=case.labels,
         clients=case.clients,
-        toward=None if single_step(knowledge) else kept,
+        toward=None if single_step(knowledge) else local,
     )
-
-
-def _carried(case: Case, at: int, training: Mapping[str, Any]) -> Params:
-    """How far the server's momentum alone moves the last common model; the first round heard is taken for the first."""
-    common, momentum = case.trunk[at - 1], float(training.get("server_momentum", 0.0))
-    before = case.trunk[at - 2] if at > 1 else common
-    return {name: momentum * (np.asarray(value, np.float64) - before[name]) for name, value in common.items()}
 
 
 def present_records(knowledge: PublicKnowledge) -> float:
@@ -267,7 +332,7 @@ def single_step(knowledge: PublicKnowledge) -> bool:
     if facts.algorithm == "fedsgd":
         return True
     training = facts.training
-    if _strategy(training) not in _AVERAGED or training.get("optimizer", "sgd") != "sgd":
+    if not server_step(training).averages or training.get("optimizer", "sgd") != "sgd":
         return False
     share = facts.n / clients_of(knowledge)
     return bool(training["local_epochs"] == 1 and not training["local_steps"] and training["batch_size"] >= 2 * share)

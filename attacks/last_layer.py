@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from palimpsest.attacks.divergence import Reads, clients_of, present_records
+from palimpsest.attacks.divergence import Reads, clients_of, parting, present_records
 from palimpsest.attacks.linear import Operator, released_gradient
 from palimpsest.simulator.world.models.model import Model, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -98,23 +98,21 @@ def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
     """From the first round that differs: the leaver's message, with those of all others taken off.
 
     With Delta the leaver's change of the round's common model, w its weight and W that of all who took part,
-    W (theta_{r+1} - theta_r) - (W - w) (theta'_{r+1} - theta_r) = w Delta. W is known on average; what is wrong with it
-    adds a multiple of the others' mean step and stretches the answer.
+    W (theta_{r+1} - theta_r) - (W - w) (theta'_{r+1} - theta_r) = w Delta. Where the server makes something else of the
+    mean update, that is undone. W is known on average; what is wrong with it adds a multiple of the others' mean step
+    and stretches the answer.
     """
-    at, architecture = case.divergence, knowledge.model
-    assert at is not None
-    models = (case.trunk[at - 1], case.trunk[at], case.branch[at])
-    common, kept, gone = ({name: np.asarray(value, np.float64) for name, value in model.items()} for model in models)
+    architecture, read = knowledge.model, parting(case, knowledge.facts.training)
     weight, present, doubt = _weights(case.size, knowledge)
     change = {
-        name: (present * (kept[name] - start) - (present - weight) * (gone[name] - start)) / weight
-        for name, start in common.items()
+        name: (present * moved - (present - weight) * read.without[name]) / weight
+        for name, moved in read.with_them.items()
     }
     steps, length, uneven = _local(case.size, knowledge)
-    others = (head_of(gone, architecture) - head_of(common, architecture)) / length
+    others = head_of(read.without, architecture) / length
     return LastLayer(
         gradient=head_of(change, architecture) / length,
-        points=_along(common, change, steps),
+        points=_along(read.common, change, steps),
         steps=steps,
         aside=[(others, doubt * present / weight)] if doubt else [],
         length_deviation=doubt,

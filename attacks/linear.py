@@ -144,7 +144,9 @@ def released_gradients(
         operator: of the pair.
         reads: what is read of the cases.
     """
-    parted = {i: part for i, case in enumerate(cases) if reads != "pair" and (part := divergence_of(case)) is not None}
+    trained = knowledge.facts.training
+    read = {i: divergence_of(case, trained) for i, case in enumerate(cases) if reads != "pair"}
+    parted = {i: part for i, part in read.items() if part is not None}
     before, after = thetas(cases)
     scaled = np.array([i not in parted for i in range(len(cases))])
     if operator == "identity":
@@ -170,7 +172,7 @@ def _told(part: Divergence, size: int, knowledge: PublicKnowledge, reads: Reads)
     """
     rounds = len(part.kept)
     if reads == "first":
-        first: Array = part.kept[0] - part.gone[0]
+        first: Array = part.increments[0]
         return first
     if part.noisy(size):
         return 2.0 * part.mean(size) / passes_over(rounds, knowledge)

@@ -39,7 +39,7 @@ def read(directions: Array, knowledge: PublicKnowledge) -> Read:
         x = invert(_scaled(directions), knowledge)
         flipped = np.zeros(len(x), dtype=bool)
     else:
-        x, flipped = _settled(_scaled(directions), knowledge)
+        x, flipped = _settled(_lengthened(_scaled(directions), knowledge), knowledge)
     x[np.linalg.norm(directions, axis=1) == 0.0] = knowledge.mean
     phi = precise_model(knowledge).embed(torch.tensor(x)).numpy()
     return Read(x, np.concatenate([phi, np.ones((len(x), 1))], axis=1), flipped)
@@ -52,6 +52,21 @@ def _scaled(directions: Array) -> Array:
     safe = np.where(np.abs(last) < floor, np.copysign(floor, last), last)
     scaled: Array = directions[:, :-1] / safe
     return scaled
+
+
+def _lengthened(x: Array, knowledge: PublicKnowledge) -> Array:
+    """Give records ``[b, d]`` a length again that a defense cut to ``row_clip``: the median of public ones beyond that.
+
+    What was cut says nothing of its own length, and scores are of records as they were. An answer that is shorter than
+    half of what records were cut to is left alone.
+    """
+    clip = knowledge.facts.model.row_clip
+    public = np.linalg.norm(knowledge.x, axis=1)
+    if not clip or not (longer := public[public > clip]).size:
+        return x
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    lengthened: Array = np.where(length > clip / 2.0, x * np.median(longer) / np.maximum(length, _TINY), x)
+    return lengthened
 
 
 def _settled(x: Array, knowledge: PublicKnowledge) -> tuple[Array, Array]:

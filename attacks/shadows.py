@@ -128,7 +128,7 @@ def _trained(
     knowledge: PublicKnowledge, members: Array, deleted: Array, asked: Array, epochs: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """By SGD; all retrainings of a shadow run together."""
-    facts, model = knowledge.facts, knowledge.model
+    facts = knowledge.facts
     given = {
         key: facts.training[key]
         for key in ("batch_size", "learning_rate", "momentum", "optimizer")
@@ -136,10 +136,7 @@ def _trained(
     }
     recipe = Recipe(**given, l2=facts.model.regularisation / facts.n)
     recipe = recipe.model_copy(update={"batch_size": fillable(recipe.batch_size, len(members))})
-    x, asked_x = (torch.tensor(records, dtype=model.dtype) for records in (np.asarray(knowledge.x)[members], asked))
-    if facts.model.features is not None:  # features are no parameters: once, not in every step
-        x, asked_x = model.embed(x), model.embed(asked_x)
-        model = model_of(facts.model.model_copy(update={"features": None, "shape": (x.shape[1],), "row_clip": 0.0}))
+    model, x, asked_x = in_front(knowledge, np.asarray(knowledge.x)[members], asked)
     y = class_targets(knowledge)[members]
     orders = [rng.permutation(len(members)) for _ in range(epochs)]
     start = {name: torch.tensor(value).unsqueeze(0) for name, value in model.init(rng).items()}
@@ -153,7 +150,7 @@ def _trained(
             slots.append(_slot(orders, rows, recipe.batch_size))
     params = fit(model, start, slots, x, y, recipe)
     if stepped:
-        params = _ascended(model, facts.step, params, x, y, deleted)
+        params = ascended(model, facts.step, params, x, y, deleted)
     with torch.no_grad():
         scores = [model.scores({name: v[i] for name, v in params.items()}, asked_x) for i in range(len(deleted) + 1)]
     shown = public_scores(torch.stack(scores).double().numpy(), model)
@@ -170,7 +167,21 @@ def _slot(orders: list[Array], without: Array | tuple[int, ...], batch_size: int
     return Slot(0, np.concatenate(epochs))
 
 
-def _ascended(
+def in_front(knowledge: PublicKnowledge, x: Array, asked: Array) -> tuple[Model, Tensor, Tensor]:
+    """The model without a fixed feature map, and records to train on and to ask about that went through it.
+
+    Features are no parameters: they are computed once, and not in every step.
+    """
+    model = knowledge.model
+    trained_on, seen = (torch.tensor(records, dtype=model.dtype) for records in (x, asked))
+    if knowledge.facts.model.features is None:
+        return model, trained_on, seen
+    trained_on, seen = model.embed(trained_on), model.embed(seen)
+    without = {"features": None, "shape": (trained_on.shape[1],), "row_clip": 0.0}
+    return model_of(knowledge.facts.model.model_copy(update=without)), trained_on, seen
+
+
+def ascended(
     model: Model, step: float, params: dict[str, Tensor], x: Tensor, y: Tensor, deleted: Array
 ) -> dict[str, Tensor]:
     """The trained model, then for each deletion a step up the deleted records' losses from it."""

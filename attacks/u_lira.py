@@ -1,6 +1,6 @@
 """Was this record trained on and unlearned, does it stay, or was it never there? By shadows of all three."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.deletion_inference import confidence
+from palimpsest.attacks.federated_shadows import FederatedShadows, ShadowRows
 from palimpsest.attacks.shadows import Shadow, shadow_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -36,8 +37,9 @@ class ULira(Frozen):
     - member_after: the model after alone, trained and unlearned against never there, as in the paper;
     - retained: after and drop, if it stays, against never there: does the deletion of others expose it?
 
-    The paper's hundreds of models are for networks whose unlearning is approximate; these are few. Where no answer
-    changed: zeros for deleted, flagged. Guarantee: none.
+    Networks of federated averaging have shadows that are trained by the same rounds (``FederatedShadows``), and
+    unlearned as the rule says: retrained, a step up, or fine-tuned. The paper has hundreds of models; these are few.
+    Where no answer changed: zeros for deleted, flagged. Guarantee: none.
 
     Attributes:
         shadows: models trained.
@@ -76,6 +78,16 @@ class ULira(Frozen):
         )
         known, asked = len(knowledge.x), len(challenge.x)
         laws = {name: _Law(asked) for name in ("deleted", "retained", "never")}
+        rows = self._rows(knowledge, asked, size, rng)
+        for shadow in _shadows(pool, rows, challenge.x, rng):
+            _count(laws, shadow, known, challenge, knowledge)
+        return _Worlds(laws["deleted"], laws["retained"], laws["never"])
+
+    def _rows(
+        self, knowledge: PublicKnowledge, asked: int, size: int, rng: np.random.Generator
+    ) -> Iterator[ShadowRows]:
+        """What each shadow trains on and unlearns: half of what is asked about, and public records."""
+        known = len(knowledge.x)
         for number in range(self.shadows):
             if number % 2 == 0:  # every second shadow has the records that the one before it lacks
                 order = rng.permutation(asked)
@@ -83,9 +95,7 @@ class ULira(Frozen):
             chosen = known + halves[number % 2]
             others = max(1, min(known // 2, knowledge.facts.n - len(chosen)))
             members = np.sort(np.concatenate([rng.permutation(known)[:others], chosen]))
-            shadow = shadow_of(pool, members, self._drawn(members, known, size, rng), challenge.x, _EPOCHS, rng)
-            _count(laws, shadow, known, challenge, knowledge)
-        return _Worlds(laws["deleted"], laws["retained"], laws["never"])
+            yield ShadowRows(members, members[self._drawn(members, known, size, rng)])
 
     def _drawn(self, members: Array, known: int, size: int, rng: np.random.Generator) -> Array:
         """``[c, k]`` places among the members of records that are asked about, each as often as any other."""
@@ -94,6 +104,18 @@ class ULira(Frozen):
         turns = -(-self.deletions * taken // len(places))
         order = np.concatenate([rng.permutation(places) for _ in range(turns)])
         return order[: self.deletions * taken].reshape(self.deletions, taken)
+
+
+def _shadows(
+    pool: PublicKnowledge, rows: Iterable[ShadowRows], asked: Array, rng: np.random.Generator
+) -> Iterator[Shadow]:
+    """Networks of federated averaging are trained together, and by rounds; other models one after the other."""
+    if FederatedShadows.suit(pool):
+        yield from FederatedShadows(pool, asked, rng).of(list(rows))
+        return
+    for of_shadow in rows:
+        places = np.searchsorted(of_shadow.members, of_shadow.deleted)
+        yield shadow_of(pool, of_shadow.members, places, asked, _EPOCHS, rng)
 
 
 def _count(

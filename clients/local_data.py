@@ -54,7 +54,8 @@ class LocalData:
                 named = np.zeros(len(places), dtype=bool)
                 named[list(block.forget.get(client, ()))] = True
                 places[named if of == "retained" else ~named] = -1
-                slots.append(PrivateSlot(block.model, places, noise_of(self.seed, block.noise, client, round)))
+                coins = None if block.coins is None else noise_of(self.seed, block.coins, client, round)
+                slots.append(PrivateSlot(block.model, places, noise_of(self.seed, block.noise, client, round), coins))
         return slots
 
     def ask_tombstones(self, block: Block, of: str) -> None:

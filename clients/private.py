@@ -34,11 +34,13 @@ class PrivateSlot:
         model: index of the start model.
         places: ``[records before any deletion]`` int64 rows of the data; -1 where the record is deleted.
         noise: of this client and round alone.
+        coins: what says which records take part in a step; None: the noise, from which they are drawn first.
     """
 
     model: int
     places: Array
     noise: Noise
+    coins: Noise | None = None
 
 
 def batches_an_epoch(size: int, batch_size: int) -> int:
@@ -129,7 +131,7 @@ def _starts_of(slots: Sequence[PrivateSlot], starts: Params) -> Params:
 
 def _poisson_batches(slot: PrivateSlot, count: int, steps: int) -> list[Array]:
     """Rows of every step's batch: each record takes part with probability 1 / ``count``."""
-    coins = slot.noise.random((steps, len(slot.places))) * count < 1.0
+    coins = (slot.coins or slot.noise).random((steps, len(slot.places))) * count < 1.0
     return [slot.places[chosen & (slot.places >= 0)] for chosen in coins]
 
 

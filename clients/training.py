@@ -41,7 +41,7 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
         begin = 0
         for block in group:
             rows = slice(begin, begin + len(block.clients))
-            updates = {name: value[rows] - starts[name][block.model] for name, value in trained.items()}
+            updates = {name: value[rows].sub_(starts[name][block.model]) for name, value in trained.items()}
             weights = _weights(data, block, recipe)
             clip = block.update_clip
             result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
@@ -91,11 +91,15 @@ def _slots(data: LocalData, blocks: Sequence[Block], begins: Mapping[int, int], 
     streams = generators(data.seed, [(*b.batches, client, question.round) for b in blocks for client in b.clients])
     for block in blocks:
         data.ask_tombstones(block, "retained")
-        for client in block.clients:
-            size, forgotten = int(data.population.sizes[client]), block.forget.get(client, ())
-            local = drawn(size, forgotten, question.recipe, next(streams), block.compact)
-            rows = local + begins[client]
-            slots.append(Slot(block.model, np.where(local < 0, -1, rows)))
+        sizes = data.population.sizes[list(block.clients)].tolist()
+        orders = [
+            drawn(size, block.forget.get(client, ()), question.recipe, next(streams), block.compact)
+            for client, size in zip(block.clients, sizes, strict=True)
+        ]
+        local, steps = np.concatenate(orders), [len(order) for order in orders]
+        rows = local + np.repeat([begins[client] for client in block.clients], steps)[:, None]
+        rows[local < 0] = -1
+        slots += [Slot(block.model, some) for some in np.split(rows, np.cumsum(steps)[:-1])]
     return slots
 
 

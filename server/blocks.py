@@ -78,6 +78,7 @@ def cut(
                 batches=lineage.batches,
                 compact=lineage.compact,
                 noise=setup.noise(lineage.noise),
+                coins=lineage.coins,
                 update_clip=update_clip,
             )
 

@@ -1,7 +1,7 @@
 """Clients that add noise themselves: each question is charged to the account; one without noise is refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from palimpsest.server.setup import Setup
@@ -74,10 +74,16 @@ class GuardedFederation:
             )
 
     def _prices(self, block: Block, recipe: Recipe) -> Mapping[Charge, list[int]]:
-        """What one round costs, and who pays it."""
+        """What one round costs, and who pays it.
+
+        Coins that are drawn again amplify nothing: whatever they were, each step is a Gaussian mechanism without
+        sampling, and so is their mixture (the distance of mixtures is at most the mean of distances).
+        """
         payers: dict[Charge, list[int]] = {}
         for client in block.clients:
-            payers.setdefault(self.defense.charge(recipe, int(self.setup.sizes[client])), []).append(client)
+            price = self.defense.charge(recipe, int(self.setup.sizes[client]))
+            price = price if block.coins is None else replace(price, sample_rate=1.0)
+            payers.setdefault(price, []).append(client)
         return payers
 
     def _noised(self, question: Train) -> bool:

@@ -1,7 +1,7 @@
 """Which streams of randomness a training shares with the first one, for each way to train again."""
 
 from palimpsest.server.setup import Lineage
-from palimpsest.simulator.world.protocols.federation import PERTURBATION
+from palimpsest.simulator.world.protocols.federation import NOISE, PERTURBATION
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
 from palimpsest.simulator.world.seeding import Key
 
@@ -11,20 +11,22 @@ def retraining(case: UnlearningCase, coupling: str, stream: str, noise: Key) -> 
 
     Args:
         case: what is forgotten, and by which request.
-        coupling: ``same-order``, ``reshuffled`` or ``independent`` (see ``server.unlearning.retrain``).
+        coupling: a way of ``server.unlearning.retrain``, which explains them.
         stream: prefix of the purposes of fresh streams.
         noise: stream of the noise of privacy.
     """
     number, independent = case.request.index, coupling == "independent"
+    anew = independent or coupling == "reshuffled"
     return Lineage(
         branch=case.branch,
         forget=case.forgotten,
         init=(f"{stream}-init", number) if independent else ("init",),
         cohorts=(f"{stream}-cohorts", number) if independent else ("cohorts",),
         perturbation=(f"{stream}-perturbation", number) if independent else PERTURBATION,
-        batches=("batches",) if coupling == "same-order" else (f"{stream}-batches", number),
-        noise=noise,
-        compact=coupling != "same-order",
+        batches=(f"{stream}-batches", number) if anew else ("batches",),
+        noise=NOISE if coupling == "same-noise" else noise,
+        coins=NOISE if coupling == "same-coins" else None,
+        compact=anew,
         cohorts_of_rest=independent,
         last=case.round,
     )

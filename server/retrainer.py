@@ -18,8 +18,9 @@ from palimpsest.server.record import Record
 from palimpsest.server.setup import Lineage
 from palimpsest.server.sharding import by_shard, merged
 from palimpsest.server.training import train
+from palimpsest.simulator.world.privacy.account import Charge
 from palimpsest.simulator.world.protocols.defense import private_part
-from palimpsest.simulator.world.protocols.federation import Block, Federation, Statistics
+from palimpsest.simulator.world.protocols.federation import NOISE, Block, Federation, Statistics
 from palimpsest.simulator.world.protocols.unlearning import Outcome, UnlearningCase
 from palimpsest.simulator.world.records import Array, Params, Release
 from palimpsest.simulator.world.seeding import Key, generator
@@ -103,6 +104,9 @@ class Retrainer:
     def retrain(self, cases: Sequence[UnlearningCase], coupling: str) -> Iterator[Outcome]:
         """Run the whole training again for every case without what it forgets, all cases together."""
         lineages = [self._retraining(case, coupling) for case in cases]
+        for lineage in lineages:
+            if lineage.noise == NOISE:  # the difference of two releases is free of it: what is deleted was not hidden
+                self.record.setup.account.charge(lineage.branch, None, {}, Charge(0.0))
         for step in train(self.record.setup, lineages, self.federation):
             if self.chain:
                 self.chain.append(step, lineages[0].forget)

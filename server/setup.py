@@ -14,7 +14,7 @@ from palimpsest.simulator.world.models.batches import weigh
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.privacy.noise import SECRET
 from palimpsest.simulator.world.protocols.defense import Defense, Memory, private_part
-from palimpsest.simulator.world.protocols.federation import PERTURBATION
+from palimpsest.simulator.world.protocols.federation import NOISE, PERTURBATION
 from palimpsest.simulator.world.protocols.strategy import States, Strategy
 from palimpsest.simulator.world.records import Array, Forget, Params
 from palimpsest.simulator.world.seeding import Key
@@ -160,6 +160,7 @@ class Lineage:
         forget: records left out from the start.
         init, cohorts, batches, perturbation: purpose and instance of the streams.
         noise: the same for the noise of privacy: of its own for whatever is broadcast, however batches are coupled.
+        coins: the same for the coins of Poisson sampling; None: they come with the noise.
         compact: whether batches are drawn over what is left (see ``Block``).
         cohorts_of_rest: whether cohorts are drawn among clients with records left; False keeps the original draw, in
             which a client without records takes part with weight 0.
@@ -175,7 +176,8 @@ class Lineage:
     cohorts: Key = ("cohorts",)
     batches: Key = ("batches",)
     perturbation: Key = PERTURBATION
-    noise: Key = ("noise",)
+    noise: Key = NOISE
+    coins: Key | None = None
     compact: bool = False
     cohorts_of_rest: bool = False
     first: int = 0

@@ -21,12 +21,16 @@ class Retrain(Frozen):
         coupling: how its randomness relates to the first training's. ``same-order``: same initialisation, cohorts and
             batches, the deleted records' slots left empty; ``reshuffled``: same initialisation and cohorts, a fresh
             permutation of what is left; ``independent``: initialisation, cohorts and batches drawn anew for each
-            request. The attack's success depends on it more than on anything else.
+            request. The attack's success depends on it more than on anything else. Under a defense with noise a
+            retraining in the same order draws that noise anew, and so the coins of Poisson sampling; ``same-coins``:
+            the same coins, fresh noise; ``same-noise``: the same of both, which protects nobody. These two tell what
+            hides a record, the coins or the noise; under privacy who stays pays for repeated coins as if all records
+            took part in every step, and everybody pays without limit for repeated noise.
     """
 
     card: ClassVar[Card] = CARDS["retrain"]
     method: Literal["retrain"] = "retrain"
-    coupling: Literal["same-order", "reshuffled", "independent"] = "independent"
+    coupling: Literal["same-order", "same-coins", "same-noise", "reshuffled", "independent"] = "independent"
 
     def unlearn(self, history: History, cases: Sequence[UnlearningCase], federation: Federation) -> Iterator[Outcome]:
         """Yield every release of every retraining; the rounds of all cases run together."""

@@ -3,12 +3,14 @@
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from palimpsest.simulator.experiment.result import Result
     from palimpsest.simulator.results.run_directory import RunFiles
 
-FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_INPUT = 1, 2
 
 OUT = Console(highlight=False)
 ERR = Console(stderr=True, highlight=False)
@@ -40,6 +42,13 @@ def input_errors() -> Iterator[None]:
         if _is_input_error(error):
             fail(str(error))
         raise
+    except OSError as error:
+        from palimpsest.simulator.world.errors import disk_fault
+
+        if not (said := disk_fault(error)):
+            raise
+        ERR.print(f"error: {said}.", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
 
 
 def _is_input_error(error: Exception) -> bool:
@@ -56,12 +65,11 @@ def recoverable(directory: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        ERR.print(f"\ninterrupted. {_how_to_go_on(directory)}", markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
+        interrupted(_how_to_go_on(directory))
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, masked
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault, masked
 
         if isinstance(error, SettledFailure):
             said = (
@@ -69,9 +77,10 @@ def recoverable(directory: Path) -> Iterator[None]:
             )
             ERR.print(said, markup=False, soft_wrap=True)
             raise typer.Exit(FAILED) from None
-        if not isinstance(error, RunFailure):
+        refused = disk_fault(error, directory)
+        if not refused and not isinstance(error, RunFailure):
             print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
-        said = masked(f"error: the run failed: {error}. {_how_to_go_on(directory)}")
+        said = masked(f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}")
         ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 
@@ -93,6 +102,26 @@ def _how_to_change(directory: Path) -> str:
     return f"What is done so far is in {directory}; run it anew with: palimpsest run {file} --set KEY=VALUE --out NEW"
 
 
+def interrupted(then: str = "") -> NoReturn:
+    """Say which signal has ended the command, and end; whoever would read it may be gone with its terminal."""
+    from palimpsest.simulator.world.signals import exit_code, received
+
+    with suppress(OSError, ValueError):
+        ERR.print(f"\nended by {received().name}. {then}".rstrip(), markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code()) from None
+
+
+class Interruptible(TyperGroup):
+    """Commands that a signal ends with a sentence, whatever they are doing."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted()
+
+
 def conclude(result: "Result") -> None:
     """The table, and the place of every output."""
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
@@ -105,6 +134,8 @@ def conclude(result: "Result") -> None:
 
 def result_table(run: "RunFiles") -> "Table":
     """What a run found: ways of unlearning beside one another where it compares them, else what each gives away."""
-    from palimpsest.simulator.results import comparison, report
+    from palimpsest.simulator.results import comparison, noise_table, report
 
+    if noise_table.applies(run):
+        return noise_table.table(run)
     return comparison.table(run) if comparison.applies(run) else report.table(run.results, OUT.width)

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, get_args
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from palimpsest.simulator.world.errors import DataError, ModelError
+from palimpsest.simulator.world.errors import DataError, ModelError, RunFailure, printable
+from palimpsest.simulator.world.plugins import imported
 from palimpsest.simulator.world.records import Level
 
 if TYPE_CHECKING:
+    from palimpsest.simulator.figures import FigureCard
     from palimpsest.simulator.scenario.registry import Group
+    from palimpsest.simulator.world.cards import MeasureCard
     from palimpsest.simulator.world.data.sources import SourceCard
 
 
@@ -41,10 +45,16 @@ def listing(kind: str, width: int = _WIDE) -> Table:
     for name, text, *facts in zip(*cells, strict=True):
         if narrow:
             said = [f"{head}: {fact}" for head, fact in zip(headers[2:], facts, strict=True) if fact != "-"]
-            table.add_row(name, f"{text}\n{'; '.join(said)}" if said else text)
+            cells_of_row = [name, f"{text}\n{'; '.join(said)}" if said else text]
         else:
-            table.add_row(name, text, *facts)
+            cells_of_row = [name, text, *facts]
+        table.add_row(*map(_plain, cells_of_row))
     return table
+
+
+def _plain(cell: str) -> Text:
+    """A cell as it is: what another package says is no markup, and steers no terminal."""
+    return Text("\n".join(map(printable, cell.split("\n"))))
 
 
 def _scenarios(table: Table) -> None:
@@ -140,9 +150,18 @@ def _measures(table: Table) -> None:
     table.add_column("what it measures")
     table.add_column("of", no_wrap=True)
     for name, card in of_reconstructions().items():
-        table.add_row(name, card.summary, "reconstructions")
+        table.add_row(name, _summary(card, f"measure {name!r}"), "reconstructions")
     for name, measure in of_models().items():
-        table.add_row(name, measure.summary, "unlearned models")
+        table.add_row(name, _summary(measure, f"measure {name!r}"), "unlearned models")
+
+
+def _answers(table: Table) -> None:
+    from palimpsest.simulator.attack_metrics.answers import cards
+
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what an attack then says")
+    for name, card in cards().items():
+        table.add_row(name, card.summary)
 
 
 def _figures(table: Table) -> None:
@@ -152,7 +171,17 @@ def _figures(table: Table) -> None:
     table.add_column("what it shows")
     table.add_column("drawn where there are")
     for name, card in cards().items():
-        table.add_row(name, card.summary, card.applies)
+        table.add_row(name, _summary(card, f"figure {name!r}"), card.applies)
+
+
+def _summary(card: "MeasureCard | FigureCard", what: str) -> str:
+    """What it is; of another package's, why where it cannot be used."""
+    if not card.target.startswith("palimpsest.simulator."):
+        try:
+            imported(card.target, f"the {what}", object)
+        except RunFailure as error:
+            return f"cannot be used: {error}"
+    return card.summary
 
 
 KINDS: dict[str, Callable[[Table], None]] = {
@@ -164,5 +193,6 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "attacks": partial(_methods, "attack"),
     "defenses": partial(_methods, "defense"),
     "measures": _measures,
+    "answers": _answers,
     "figures": _figures,
 }

@@ -11,6 +11,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     ERR,
     FAILED,
     OUT,
+    Interruptible,
     conclude,
     fail,
     input_errors,
@@ -18,6 +19,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
     result_table,
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
+from palimpsest.simulator.cli.audit_dp import audit_dp  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import ProgressDisplay  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 app = typer.Typer(
+    cls=Interruptible,
     help="Federated unlearning under an eavesdropper: what does a deletion reveal, and what does preventing that cost?",
     no_args_is_help=True,
     suggest_commands=False,  # click does
@@ -51,6 +54,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Although it takes more memory 
 
 
 app.command()(audit)
+app.command(name="audit-dp")(audit_dp)
 app.command()(challenge)
 app.command()(new)
 app.command()(score)
@@ -72,7 +76,7 @@ def _about(
 
 
 def main() -> None:
-    """Entry point of ``palimpsest``."""
+    """The command itself; ``palimpsest.simulator.__main__`` is its entry point."""
     app()
 
 
@@ -289,6 +293,12 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Instead: ratios to loops in a minute; fails where one has fallen by half.")
+    ] = False,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Instead: draw what each process of the default run does when, as a PNG.")
+    ] = None,
     branches: Annotated[
         bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
     ] = False,
@@ -298,6 +308,9 @@ def bench(
     most: Annotated[
         int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
     ] = 10_000,
+    private: Annotated[
+        int, typer.Option(min=0, help="Instead: DP-SGD of so many clients, beside Opacus, in CPU time.")
+    ] = 0,
     attacks: Annotated[
         int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
     ] = 0,
@@ -305,10 +318,16 @@ def bench(
     """Measure client updates a second against plain Flower and plain loops on the same work."""
     from palimpsest.simulator.cli import bench as benchmarks
 
-    if branches:
+    if quick:
+        benchmarks.quick(as_json)
+    elif timeline is not None:
+        benchmarks.timeline(timeline)
+    elif branches:
         benchmarks.branches(as_json)
     elif scale:
         benchmarks.scale(rounds, most, as_json)
+    elif private:
+        benchmarks.private(model or [], private, rounds, as_json)
     elif attacks:
         benchmarks.attacks(attacks, as_json)
     else:

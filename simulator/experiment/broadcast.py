@@ -128,6 +128,7 @@ class Broadcast:
             utility_before=self._before(what.case.before),
             epsilon_leaver=what.spent.get("deleted", {}).get("after", {}).get("max"),
             epsilon_retained=what.spent.get("retained", {}).get("after", {}).get("max"),
+            epsilon_retained_before=what.spent.get("retained", {}).get("before", {}).get("max"),
             clients_left=self._clients_without(gone),
             records_left=left(self.history.record.sizes, gone),
             step=self._step if self._followed else None,

@@ -12,8 +12,10 @@ from palimpsest.simulator.planning.public_sample import sample
 from palimpsest.simulator.planning.setup import penalty
 from palimpsest.simulator.scenario.adversary import SERVER_TIERS
 from palimpsest.simulator.scenario.sections import Setting
-from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, PublicKnowledge
+from palimpsest.simulator.world.protocols.defense import in_training
+from palimpsest.simulator.world.protocols.knowledge import CaseView, Facts, KnownRecords, PublicKnowledge
 from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.seeding import generator
 
 
 def knowledge_of(
@@ -46,10 +48,32 @@ def knowledge_of(
         clients=population.clients,
         seed=arm.seed if "seeds" in adversary.knows else None,
         round_to=adversary.round_to,
+        defense=_defenses(arm, preparation),
         cases=tuple(_view(arm.setting, p, y) for p, y in zip(processed, labels, strict=True)),
     )
     x, y = sample(arm.setting, population, arm.entropy)
-    return PublicKnowledge(facts, x, y, np.asarray(population.box_low), np.asarray(population.box_high))
+    box_low, box_high = np.asarray(population.box_low), np.asarray(population.box_high)
+    rest = _rest(preparation, processed, arm.entropy) if "rest" in adversary.knows else None
+    return PublicKnowledge(facts, x, y, box_low, box_high, rest=rest)
+
+
+def _defenses(arm: Arm, preparation: PreparedTraining) -> tuple[dict[str, Any], ...]:
+    """The hyper-parameters of all parts: of those that act in training as they were calibrated."""
+    trained = preparation.setup.defense.parts()
+    parts = [*trained, *(part for part in arm.defense.parts() if part not in in_training(arm.defense))]
+    return tuple(part.model_dump(mode="json") for part in parts if part.kind != "none")
+
+
+def _rest(preparation: PreparedTraining, processed: Sequence[Processed], seed: int) -> KnownRecords:
+    """All private records but those of any deletion, shuffled: their order would show where one is missing."""
+    population = preparation.population
+    gone = [population.rows(c, records) for p in processed for c, records in p.case.forgotten.items()]
+    kept = np.setdiff1d(
+        np.concatenate([population.rows(client) for client in range(population.clients)]),
+        np.concatenate([np.zeros(0, np.int64), *gone]),
+    )
+    x, y = population.take(generator(seed, "rest").permutation(kept))
+    return KnownRecords(x.astype(np.float64), y)
 
 
 def _view(setting: Setting, processed: Processed, y: Array) -> CaseView:

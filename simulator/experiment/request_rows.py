@@ -12,8 +12,8 @@ from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.world.protocols.events import RequestDone
 
 _TOLD = (
-    "utility_before", "epsilon_leaver", "epsilon_retained", "client_updates", "bytes_up", "bytes_down", "clients_left",
-    "records_left",
+    "utility_before", "epsilon_leaver", "epsilon_retained", "epsilon_retained_before", "client_updates", "bytes_up",
+    "bytes_down", "clients_left", "records_left",
 )  # fmt: skip
 _KEYS = ("request", "model", "retraining", "records")
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,21 @@ import torch
 from ray.exceptions import ActorUnschedulableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from palimpsest.simulator.federation import daemons
+from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.runtime import RuntimeConfig
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.signals import kept
 
 PATIENCE = 180.0
 """Seconds that hosts have to find a place on a cluster that others may be using, and to start, which loads PyTorch."""
 
 ANSWER = 5.0
 """Seconds that a cluster has to take a connection; Ray itself would try for 40, and then end the process."""
+
+_FOR_EVER = 10**6
+"""Seconds that Ray goes on when a daemon is gone, instead of ending this process: ``daemons`` looks after them."""
 
 DEATHS = (RayActorError, ActorUnschedulableError)
 """What Ray raises where a host is gone, or the machine that it was meant for."""
@@ -42,22 +49,55 @@ def ray_session(hosts: int, address: str = "") -> Iterator[None]:
     Raises:
         ClusterError: nothing answers there, or it runs other versions.
     """
-    if address:
-        _join(address)
-    else:
-        ray.init(
-            address="local",  # or else it would join whatever cluster it finds on this machine
-            num_cpus=hosts,
-            include_dashboard=False,
-            object_store_memory=2**28,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-        )
-    try:
+    with _joined(address) if address else _started(hosts):
         yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    try:
+        _join(address)
+        with daemons.watching(daemons.remote(address)):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _started(hosts: int) -> Iterator[None]:
+    """A Ray of this process's own."""
+    before = daemons.ids()
+    with closed_to_others() as place:
+        try:
+            with daemons.none_left(before):
+                _start(hosts, place)
+                check_authentication()
+            with daemons.watching(daemons.local(before)):
+                yield
+        finally:
+            ray.shutdown()
+
+
+def _start(hosts: int, place: str) -> None:
+    try:
+        with kept(ending=(1, signal.SIGTERM)):
+            ray.init(
+                address="local",  # or else it would join whatever cluster it finds on this machine
+                num_cpus=hosts,
+                include_dashboard=False,
+                object_store_memory=2**28,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=place,
+                _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
+            )
+    except Exception as error:  # Ray raises bare ones, such as where its daemons take longer than 30 s to start
+        said = " ".join(str(error).split())
+        raise ClusterError(
+            f"Ray could not be started on this machine ({said}): where others keep it busy, try again when they have "
+            f"finished, or take runtime.backend = 'serial'"
+        ) from error
 
 
 def check_hosts(runtime: RuntimeConfig) -> None:
@@ -92,7 +132,8 @@ def _join(address: str) -> None:
     if silent := _silence(address):
         raise ClusterError(silent)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with kept(ending=(signal.SIGTERM,)):
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, SystemExit) as error:  # Ray ends the process where it is no Ray that answers
         said = " ".join(str(error).split())
         raise ClusterError(f"the Ray cluster at runtime.ray_address = {address!r} cannot be joined: {said}") from None
@@ -135,15 +176,17 @@ def await_hosts(actors: Sequence[Any]) -> None:
         ClusterError: some found no place within ``PATIENCE``, or could not start.
     """
     started = [actor.__ray_ready__.remote() for actor in actors]
-    ready, late = ray.wait(started, num_returns=len(started), timeout=PATIENCE)
+    ready = daemons.ready(started, len(started), PATIENCE)
+    late = len(started) - len(ready)
     try:
-        ray.get(ready)
+        for answer in ready:
+            daemons.got(answer)
     except DEATHS as error:
         reason = str(error).strip().splitlines()[-1]
         raise ClusterError(f"a host could not start on the Ray cluster: {reason}") from None
     if late:
         raise ClusterError(
-            f"{len(late)} of {len(actors)} hosts did not start on the Ray cluster within {PATIENCE:.0f} s: where "
+            f"{late} of {len(actors)} hosts did not start on the Ray cluster within {PATIENCE:.0f} s: where "
             f"others keep its CPUs or GPUs busy, give fewer runtime.hosts, or go on when they have finished"
         )
 

@@ -8,6 +8,7 @@ import ray
 from flwr.app import Message
 from ray.exceptions import ObjectLostError, RayTaskError
 
+from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import DEATHS, ClusterError, await_hosts, refuge
 from palimpsest.simulator.federation.local_grid import LocalGrid, _error, _host_context, _load_app
 from palimpsest.simulator.world.models.given import carried, receive
@@ -104,10 +105,10 @@ class RayGrid(LocalGrid):
         while pieces or running:
             while pieces and free:
                 begin(free.pop(), pieces.popleft(), 0)
-            [future], _ = ray.wait(list(running), num_returns=1)
+            [future] = daemons.ready(list(running))
             node, piece, deaths = running.pop(future)
             try:
-                done: Done = ray.get(future)
+                done: Done = daemons.got(future)
             except RayTaskError as fault:
                 raise fault.cause from None
             except DEATHS:
@@ -130,8 +131,7 @@ class RayGrid(LocalGrid):
         return self._wait(number, 0.0)
 
     def _wait(self, number: str, timeout: float | None) -> bool:
-        ready, _ = ray.wait([self._futures[number]], timeout=timeout)
-        return bool(ready)
+        return bool(daemons.ready([self._futures[number]], timeout=timeout))
 
     def _finish(self, number: str) -> Message:
         message = self._sent.pop(number)
@@ -139,7 +139,7 @@ class RayGrid(LocalGrid):
         for _ in range(MAX_DEATHS):
             future = self._futures.pop(number)
             try:
-                reply: Message = ray.get(future)
+                reply: Message = daemons.got(future)
             except RayTaskError as fault:
                 return _error(message, f"{type(fault.cause).__name__}: {fault.cause}")
             except (*DEATHS, ObjectLostError):  # an answer may die with its machine after its host has given it
@@ -154,7 +154,7 @@ class RayGrid(LocalGrid):
     def _replace(self, node: int) -> None:
         """Start a new actor for a node, unless an earlier message of the same death has done so."""
         try:
-            ray.get(self._actors[node].__ray_ready__.remote())
+            daemons.got(self._actors[node].__ray_ready__.remote())
         except DEATHS:
             where = {} if self._gpus else {"scheduling_strategy": refuge(self.replaced)}
             self._actors[node] = self._new_actor(node, num_cpus=0, **where)
@@ -168,5 +168,5 @@ class RayGrid(LocalGrid):
 
     def close(self) -> None:
         """Stop the hosts."""
-        for actor in self._actors.values():
+        for actor in () if daemons.is_lost() else self._actors.values():
             ray.kill(actor)

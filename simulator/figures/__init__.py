@@ -61,6 +61,11 @@ CARDS: Mapping[str, FigureCard] = {
         summary="what each adversary gets back after each way of unlearning, by what it hears",
         applies="variants that differ in adversary.sees",
     ),
+    "noise": FigureCard(
+        target=f"{_HERE}.noise:noise",
+        summary="how much noise stops every attack, how much is guaranteed to, and what either costs",
+        applies="a defense whose noise grows in six steps or more, and none",
+    ),
     "gallery": FigureCard(
         target=f"{_HERE}.gallery:gallery",
         summary="deleted records beside what attacks made of them",

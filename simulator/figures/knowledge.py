@@ -33,7 +33,7 @@ AXES: Mapping[str, str] = {
 }
 """Conditions of an arm (see ``simulator.grants.conditions``) that are an axis where an arm varies in them alone."""
 
-_ORDER = ("same-order", "reshuffled", "independent")
+_ORDER = ("same-noise", "same-coins", "same-order", "reshuffled", "independent")
 _FEWEST = 3
 """Values of a condition, all else equal, that make a panel; two do where the condition is a place of origin."""
 _NAMED = ("model", "algorithm", "unlearning", "coupling", "defense")

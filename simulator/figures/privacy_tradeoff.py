@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from palimpsest.simulator.attack_metrics.bounds import Share
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
 from palimpsest.simulator.figures.titles import metric_of
+from palimpsest.simulator.results.noise_sweeps import FEWEST
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.schema import ArmResult, BeforeAndAfter, Spent
 from palimpsest.simulator.results.verdicts import BASELINES, number, unlearning_of
@@ -58,7 +59,10 @@ class TradeoffPoint:
 
 
 def columns(arms: Sequence[ArmResult]) -> dict[str, list[TradeoffPoint]]:
-    """Way of unlearning and private defense -> its points by epsilon, the undefended ones last; private ones only."""
+    """Way of unlearning and private defense -> its points by epsilon, the undefended ones last; private ones only.
+
+    What grows in many steps has a figure of its own (``figures.noise``).
+    """
     grouped: dict[tuple[str, str], dict[str, list[ArmResult]]] = {}
     for arm in arms:
         of_kind = grouped.setdefault((unlearning_of(arm, arms), arm.defense.kind), {})
@@ -66,7 +70,7 @@ def columns(arms: Sequence[ArmResult]) -> dict[str, list[TradeoffPoint]]:
     shown = {}
     for (how, kind), settings in grouped.items():
         points = [_point(arms_of) for arms_of in settings.values()]
-        if kind != "none" and len(points) > 1 and all(math.isfinite(point.epsilon) for point in points):
+        if kind != "none" and 1 < len(points) < FEWEST and all(math.isfinite(point.epsilon) for point in points):
             free = [_point(arms_of) for arms_of in grouped.get((how, "none"), {}).values()]
             shown[f"{how}\nunder {kind}"] = sorted(points, key=lambda point: point.epsilon) + free
     return shown

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
-from palimpsest.simulator.results.schema import ArmResult, Utility
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.unlearning_results import Utility
 from palimpsest.simulator.results.verdicts import finding, phrase_of, reconstructions
 
 

@@ -1,6 +1,7 @@
 """What epsilon a training and its deletions will cost: a whole session before clients that say nothing."""
 
 import itertools
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
 from palimpsest.server.rehearsal import SilentClients
 from palimpsest.server.session import Session
+from palimpsest.server.setup import Setup
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.planning.plan import Plan, Prefix
 from palimpsest.simulator.planning.prepared import PreparedTraining
-from palimpsest.simulator.planning.privacy import NotingMeter, PrivacyBudget, privacy_entry
+from palimpsest.simulator.planning.privacy import EpsilonMeter, NotingMeter, PrivacyBudget, privacy_entry
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.privacy.account import Spending
 from palimpsest.simulator.world.protocols.defense import private_part
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import Params, Release
@@ -100,6 +103,32 @@ class EpsilonForecast:
         return NotingMeter(privacy.delta, privacy.accountant, reads=privacy.budget > 0.0)
 
 
+def dearest(scenario: Scenario, prefix: Prefix, root: Path) -> tuple[Setup, dict[str, Spending]]:
+    """A private training, and by arm what the unit with the highest epsilon has paid after all deletions.
+
+    An arm whose method does not come to an end before silent clients has what the training costs.
+
+    Args:
+        scenario: of the training.
+        prefix: a training, and its arms.
+        root: where populations are cached.
+    """
+    preparation, privacy = PreparedTraining.of(scenario, prefix, root), scenario.privacy
+    methods = dict.fromkeys(arm.unlearning for arm in prefix.arms)
+    noting = {method: NotingMeter(privacy.delta, privacy.accountant, reads=False) for method in methods}
+    with TemporaryDirectory() as scratch:
+        needs = {need for method in methods for need in method.card.needs}
+        history = _rehearsed(preparation, needs, Path(scratch))
+        for method, meter in noting.items():
+            meter.highest(history.record.setup.account, [0])
+            _unlearned(preparation, history, method, PrivacyBudget(meter), Path(scratch))
+    plain = EpsilonMeter(privacy.delta, privacy.accountant)
+    paid = {
+        method: max((dict(each) for each in meter.asked), key=plain.of, default={}) for method, meter in noting.items()
+    }
+    return preparation.setup, {arm.id: paid[arm.unlearning] for arm in prefix.arms}
+
+
 def is_private(prefix: Prefix) -> bool:
     """Whether a training is under differential privacy."""
     return any(private_part(part) is not None for part in prefix.defenses)
@@ -149,4 +178,5 @@ def _unlearned(
         processed = session.serve(preparation.requests)
     except RunFailure:  # a method that looks for something in the updates finds nothing in zeros
         return None
-    return float(privacy_entry(history.record.setup.account, privacy_budget, processed)["epsilon_max"])
+    highest = privacy_entry(history.record.setup.account, privacy_budget, processed)["epsilon_max"]
+    return math.inf if highest is None else float(highest)

@@ -1,5 +1,6 @@
 """Where defenses meet a training: what they are calibrated to, and what has been spent in the end."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -172,8 +173,10 @@ def _undominated(spendings: Sequence[Spending]) -> list[Spending]:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """The highest and the median."""
-    return {"max": float(max(values)), "median": float(np.median(values))}
+    """The highest and the median; nothing where there are no values, or where a unit paid without limit."""
+    if not values or math.isinf(highest := max(values)):
+        return {}
+    return {"max": float(highest), "median": float(np.median(values))}
 
 
 @dataclass(frozen=True)
@@ -215,10 +218,10 @@ class PrivacyBudget:
             return {}
         spent: dict[str, Any] = {"unit": account.unit, "delta": self.meter.delta, "deleted": {}, "retained": {}}
         for when, until in (("before", before), ("after", None)):
-            if deleted := self.meter.deleted(account, case, until):
-                spent["deleted"][when] = summary(deleted)
-            if retained := self.meter.retained(account, case.branch, case.forgotten, until):
-                spent["retained"][when] = summary(retained)
+            if deleted := summary(self.meter.deleted(account, case, until)):
+                spent["deleted"][when] = deleted
+            if retained := summary(self.meter.retained(account, case.branch, case.forgotten, until)):
+                spent["retained"][when] = retained
         return spent
 
     def _highest(self, account: Account, case: UnlearningCase) -> float:
@@ -243,5 +246,6 @@ def privacy_entry(account: Account, privacy_budget: PrivacyBudget, processed: Se
             if all_
         }
     branches = {p.case.branch for p in processed} or {0}
-    highest = [entry[whose][when]["max"] for whose in ("deleted", "retained") for when in entry[whose]]
-    return entry | {"epsilon_max": max([*highest, meter.highest(account, branches)])}
+    known = [entry[whose][when]["max"] for whose in ("deleted", "retained") for when in entry[whose]]
+    highest = max([*known, meter.highest(account, branches)])
+    return entry | {"epsilon_max": highest if math.isfinite(highest) else None}

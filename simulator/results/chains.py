@@ -34,6 +34,8 @@ class Told:
 
     Attributes:
         words: who asked for what, such as ``Clearwater leaves``.
+        leaver, retained: epsilon of who leaves and of those who stay, once the request is done.
+        retained_before: of those who stay, before it was unlearned.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Told:
     retrained: float | None
     leaver: float | None
     retained: float | None
+    retained_before: float | None
     attacks: Mapping[str, Got]
 
 
@@ -66,6 +69,7 @@ def told_of(row: RequestResult) -> Told:
         retrained=row.utility_retrained,
         leaver=row.epsilon_leaver,
         retained=row.epsilon_retained,
+        retained_before=row.epsilon_retained_before,
         attacks={kind: Got(got.measure, got.success, _floor(row, kind)) for kind, got in row.attacks.items()},
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from palimpsest.simulator.world.errors import printable
+
 
 def _number(value: Any) -> Any:
     """Say it once where a value is neither an integer nor a float."""
@@ -26,6 +29,27 @@ def _number(value: Any) -> Any:
     return value
 
 
+LONGEST_NAME = 200
+"""Characters of a name of files: file systems take 255 bytes, its ending included."""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether files may be called so, which leads into no other folder; a stranger may have written it."""
+    return (
+        0 < len(name) <= LONGEST_NAME and not {"/", "\\"}.intersection(name) and name not in (".", "..")
+    ) and printable(name) == name
+
+
+def _file_name(name: str) -> str:
+    if not is_file_name(name):
+        raise ValueError(f"files are called so: at most {LONGEST_NAME} characters, no slash and no control character")
+    return name
+
+
+FileName: TypeAlias = Annotated[str, AfterValidator(_file_name)]
+"""A name that files of a run have."""
+FileNameOrNone: TypeAlias = Annotated[str, AfterValidator(lambda name: name and _file_name(name))]
+"""The same, or empty."""
 Number: TypeAlias = Annotated[int | float, BeforeValidator(_number)]
 """An integer or a float, and written as the one that it is."""
 Interval: TypeAlias = tuple[Number, Number]

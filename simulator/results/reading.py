@@ -28,7 +28,7 @@ def content_of(path: Path) -> dict[str, Any]:
         there = "is no regular file" if os.path.lexists(path) else "is not there"
         raise RunFilesError(f"{path} {there}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunFilesError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):

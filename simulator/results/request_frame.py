@@ -11,7 +11,7 @@ _NESTED = ("forgetting", "attacks")
 _WHOLE = ("case", "rejoined", "client", "client_updates", "bytes_up", "bytes_down", "clients_left", "records_left")
 _FIGURES = (
     "utility_before", "utility_after", "utility_retrained", "forgetting_gap", "epsilon_leaver", "epsilon_retained",
-    "seconds",
+    "epsilon_retained_before", "seconds",
 )  # fmt: skip
 _FIGURES_OF = ("success_", "chance_", "forgetting_")
 

@@ -56,6 +56,7 @@ class RequestResult(ArmEntry):
         attacks: by the attack's kind; empty where the request was refused.
         epsilon_leaver: highest epsilon of a deleted unit once the request is done.
         epsilon_retained: highest epsilon of a unit that stays, by then; None where nobody stays.
+        epsilon_retained_before: the same before this request was unlearned: what it rose by, they paid for it.
         seconds: that the server took, broadcasting left out. This and the costs below are None where requests that
             are alternatives were unlearned together.
         client_updates: local trainings and full-batch answers of single clients.
@@ -83,6 +84,7 @@ class RequestResult(ArmEntry):
     attacks: dict[str, AttackOnRequest] = Field(default_factory=dict)
     epsilon_leaver: Number | None = None
     epsilon_retained: Number | None = None
+    epsilon_retained_before: Number | None = None
     seconds: Number | None = None
     client_updates: int | None = None
     bytes_up: int | None = None

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from palimpsest.simulator.results.arm_files import ARM_FOLDERS, ArmFiles
+from palimpsest.simulator.results.entry import is_file_name
 from palimpsest.simulator.results.provenance import checked_provenance
 from palimpsest.simulator.results.reading import RunFilesError, content_of
 from palimpsest.simulator.results.schema import ArmResult, RunResults
@@ -99,7 +100,13 @@ class RunDirectory:
         return self.figures / "arms" / f"{arm}.png"
 
     def arm(self, arm: str) -> ArmFiles:
-        """The files of the arm with this id."""
+        """The files of the arm with this id.
+
+        Raises:
+            RunFilesError: it would lead to files outside the run, as an id that a stranger wrote may.
+        """
+        if not is_file_name(arm):
+            raise RunFilesError(f"{self.path} names an arm {arm[:80]!r}, as no file of a run can be called")
         return ArmFiles(self.path, arm)
 
     def write_scenario(self, text: str) -> None:
@@ -115,7 +122,7 @@ class RunDirectory:
         if not self.scenario_file.is_file():
             raise RunFilesError(f"{self.path} holds no run: it has no {self.scenario_file.name}")
         try:
-            return tomllib.loads(self.scenario_file.read_text(encoding="utf-8"))
+            return tomllib.loads(self.scenario_file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunFilesError(f"{self.scenario_file} is broken ({error}): restore it, or run it anew") from None
 

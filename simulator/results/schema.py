@@ -12,11 +12,12 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from palimpsest.simulator.results.attack_results import AnyAttack
-from palimpsest.simulator.results.entry import ArmEntry, Interval, Measure, Number
+from palimpsest.simulator.results.entry import ArmEntry, FileName, FileNameOrNone, Interval, Measure, Number
 from palimpsest.simulator.results.reading import RunFilesError as RunFilesError
 from palimpsest.simulator.results.reading import checked, content_of
 from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.results.seals import SEAL
+from palimpsest.simulator.results.unlearning_results import Forgetting, Utility
 from palimpsest.simulator.results.upgrade import VERSION, upgraded, upgraded_arm
 
 
@@ -61,62 +62,6 @@ class Deletion(ArmEntry):
     level: str
     records: int
     pattern: str
-
-
-class Utility(ArmEntry):
-    """What the models are worth on test data, in the unit of ``metric``.
-
-    Where requests are alternatives, figures are medians over them. In a chain they are of its ends: ``trained`` before
-    the first request, ``unlearned`` and ``retrained`` after the last that was accepted. Runs of schema 1 have medians.
-    The figures are None where there are no test records, those of the worst client where no client has enough records,
-    those of retraining where nothing was retrained, and spreads (standard deviations) where there is but one retraining
-    a request.
-    """
-
-    metric: str
-    trained: Number | None = None
-    unlearned: Number | None = None
-    retrained: Number | None = None
-    retrained_spread: Number | None = None
-    worst_client_unlearned: Number | None = None
-    worst_client_retrained: Number | None = None
-    worst_client_retrained_spread: Number | None = None
-
-    @property
-    def unit(self) -> str:
-        """The metric as it is written for readers."""
-        return {"r2": "R2"}.get(self.metric, self.metric)
-
-
-class Forgetting(ArmEntry):
-    """Whether the server forgot, pooled over requests; ``exact`` is always said, the rest where it was measured.
-
-    Nothing is measured where no request was completed. ``kl`` needs probabilities, ``between`` and ``spread`` several
-    retrainings, ``membership`` test records, ``backdoor`` a backdoor, ``relearning`` a training that can go on.
-    """
-
-    exact: bool
-    exact_for_adaptive_requests: bool | None = None
-    retrainings: int | None = None
-    forget_loss: Number | None = None
-    forget_loss_retrained: Number | None = None
-    forget_loss_retrained_spread: Number | None = None
-    forget_accuracy: Number | None = None
-    distance_to_retrained: Number | None = None
-    distance_between_retrained: Number | None = None
-    kl_to_retrained: Number | None = None
-    kl_between_retrained: Number | None = None
-    membership_auc: Number | None = None
-    membership_auc_retrained: Number | None = None
-    membership_auc_retrained_spread: Number | None = None
-    membership_valid: bool | None = None
-    backdoor_success: Number | None = None
-    backdoor_success_retrained: Number | None = None
-    backdoor_success_retrained_spread: Number | None = None
-    relearning_rounds: Number | None = None
-    relearning_rounds_retrained: Number | None = None
-    relearning_reached: Number | None = None
-    relearning_reached_retrained: Number | None = None
 
 
 class Cost(ArmEntry):
@@ -172,7 +117,7 @@ class Spent(ArmEntry):
 
 
 class BeforeAndAfter(ArmEntry):
-    """Epsilon before and after the deletion; None where no unit was left to spend it."""
+    """Epsilon before and after the deletion; None where no unit was left to spend it, or one spent without limit."""
 
     before: Spent | None = None
     after: Spent | None = None
@@ -181,7 +126,8 @@ class BeforeAndAfter(ArmEntry):
 class Privacy(ArmEntry):
     """Differential privacy of an arm.
 
-    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent. There are no bounds
+    ``epsilon_max`` is None where none was asked for, and so are the accountant and what was spent; it is None too where
+    noise was drawn twice, which protects nobody (the accountant is said then). There are no bounds
     where no request was completed, or where the adversary is granted labels or clients.
     """
 
@@ -212,8 +158,8 @@ class ArmResult(ArmEntry):
         verdict: one sentence.
     """
 
-    arm: str
-    variant: str
+    arm: FileName
+    variant: FileNameOrNone
     unlearning: Method
     defense: Defense
     seed: int

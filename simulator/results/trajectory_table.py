@@ -30,6 +30,7 @@ def trajectories(chosen: Sequence[ArmResult], name: Callable[[ArmResult], str], 
     unit = next((arm.utility.unit for arm in chosen if arm.utility is not None), "utility")
     heads = [unit, "re-\ntrained", *(kind.replace("-", "\n", 1) for kind in attacks)]
     heads += (["no\nmodel"] if followed else []) + (["epsilon\nleaver", "epsilon\nstays"] if private else [])
+    heads += ["of it\nfor this"] if private and width >= _NARROW else []
     outer = Table.grid(padding=(0, 0, 0, 0))
     for place, arm in enumerate(chosen):
         outer.add_row(Text(f"{name(arm)}: {utility_clause(arm)}", style="bold"))
@@ -39,7 +40,7 @@ def trajectories(chosen: Sequence[ArmResult], name: Callable[[ArmResult], str], 
         for head in heads:
             table.add_column(head, justify="right", width=_FIGURE)
         for cells in _rows(arm, followed, attacks, private):
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(Text, cells[: len(heads) + 1]))
         outer.add_row(table)
         outer.add_row("")
     return outer
@@ -49,7 +50,7 @@ def markdown_rows(chosen: Sequence[ArmResult], name: Callable[[ArmResult], str])
     """The same in markdown."""
     followed, attacks = _attacks(chosen, _MANY)
     heads = ["unlearning", "request", "utility", "retrained", *attacks, *(["no model"] if followed else [])]
-    heads += ["epsilon of leavers", "of who stays"]
+    heads += ["epsilon of leavers", "of who stays", "of it for this request"]
     lines = [f"| {' | '.join(heads)} |", f"|---|---|{'---:|' * (len(heads) - 2)}"]
     for arm in chosen:
         lines += [f"| {' | '.join([name(arm), *cells])} |" for cells in _rows(arm, followed, attacks, private=True)]
@@ -67,7 +68,7 @@ def _attacks(chosen: Sequence[ArmResult], most: int) -> tuple[str, list[str]]:
 def _rows(arm: ArmResult, followed: str, attacks: Sequence[str], private: bool) -> list[list[str]]:
     """The cells of an arm: before any request, then one line each."""
     chain = [told_of(row) for row in chain_of(arm)]
-    empty = [""] * (1 + len(attacks) + bool(followed) + 2 * private)
+    empty = [""] * (1 + len(attacks) + bool(followed) + 3 * private)
     lines = [["before", _three(chain[0].before), *empty]]
     for told in chain:
         words = told.words + (", returns" if told.rejoined is not None else "")
@@ -78,7 +79,8 @@ def _rows(arm: ArmResult, followed: str, attacks: Sequence[str], private: bool) 
 def _cells(told: Told, followed: str, attacks: Sequence[str], private: bool) -> list[str]:
     got = [_two(told.attacks[kind].success) if kind in told.attacks else "-" for kind in attacks]
     floor = [_two(told.attacks[followed].floor) if followed in told.attacks else "-"] if followed else []
-    paid = [_epsilon(told.leaver), _epsilon(told.retained)] if private else []
+    rise = None if told.retained is None or told.retained_before is None else told.retained - told.retained_before
+    paid = [_epsilon(told.leaver), _epsilon(told.retained), _epsilon(rise)] if private else []
     return [_three(told.after), _three(told.retrained), *got, *floor, *paid]
 
 

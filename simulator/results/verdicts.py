@@ -164,6 +164,8 @@ def phrase_of(arm: ArmResult, arms: Sequence[ArmResult]) -> str:
     words: str = {
         "retrain": {
             "same-order": "retraining with the same batch order",
+            "same-coins": "retraining with the same coins",
+            "same-noise": "retraining with the same coins and noise",
             "reshuffled": "retraining with reshuffled batches",
             "independent": "retraining with fresh randomness",
         }.get(rule.coupling, "retraining"),

@@ -20,7 +20,8 @@ class AdversaryConfig(Frozen):
     Attributes:
         sees: releases, or all broadcasts (the working models of lbfgs too); or what an honest but curious server
             sees: ``updates``, every client's message, or under secure aggregation ``aggregate``, sums of cohorts.
-        knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others.
+        knows: granted beyond the default. Shipped attacks use labels; client and seeds are for others. ``rest``: all
+            records that no deletion takes away, for audits: nobody else knows them.
         knows_bracket: whether it is told which releases enclose an unlearning; where not, it is handed each deletion's
             stream by itself, and looks for the place where it begins.
         missed_rounds: rounds of training, up to the last request, whose releases it did not hear.
@@ -38,7 +39,7 @@ class AdversaryConfig(Frozen):
     """
 
     sees: Sees = "releases"
-    knows: tuple[Literal["labels", "client", "seeds"], ...] = ()
+    knows: tuple[Literal["labels", "client", "seeds", "rest"], ...] = ()
     knows_bracket: bool = True
     missed_rounds: int = Field(default=0, ge=0)
     public_records: int = Field(default=0, ge=0)

@@ -117,7 +117,7 @@ _OBSTACLES: Mapping[str, Callable[[Setting], Obstacle | None]] = {
     "perturbed objective": _unperturbed,
     "challenge": _nothing_held_out,
 }
-_GRANTS = ("labels", "client", "seeds")
+_GRANTS = ("labels", "client", "seeds", "rest")
 _ON_SHARDS = ("sharded", "retrain", "none")
 """Unlearning methods that work where several models are trained apart."""
 

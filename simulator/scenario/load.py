@@ -17,7 +17,7 @@ from palimpsest.simulator.scenario.entries import Entry, applies, resolve, with_
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
-from palimpsest.simulator.scenario.private_methods import check_privacy
+from palimpsest.simulator.scenario.private_methods import check_privacy, check_randomness
 from palimpsest.simulator.scenario.registry import Group
 from palimpsest.simulator.scenario.runtime import RuntimeConfig, TrackingConfig
 from palimpsest.simulator.scenario.secret import taken
@@ -151,6 +151,15 @@ def load_scenario(
         >>> scenario.name, scenario.data.clients, scenario.seeds
         ('mnist-deletions', 20, (0, 1))
     """
+    try:
+        return _loaded(scenario, overrides)
+    except RecursionError:
+        raise ScenarioError("the scenario is nested too deeply: tables lie within tables without an end") from None
+
+
+def _loaded(
+    scenario: "str | Path | Mapping[str, Any] | Scenario | None", overrides: Sequence[str] | Mapping[str, Any]
+) -> Scenario:
     if isinstance(scenario, Scenario):
         if not overrides:
             return scenario
@@ -192,6 +201,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     _check_variants_differ(scenario)
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
+    check_randomness(scenario.privacy, entries["unlearning"])
     check_secrecy(scenario.settings(), scenario.privacy, entries["defense"])
     return scenario.under(secret)
 
@@ -219,7 +229,7 @@ def _read(name: str) -> str:
                 .joinpath("shipped", f"{name}.toml")
                 .read_text(encoding="utf-8")
             )
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_text(encoding="utf-8-sig")  # editors on Windows put a byte-order mark before it
     except FileNotFoundError:
         hint = closest(name, shipped())
         raise ScenarioError(

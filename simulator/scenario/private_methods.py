@@ -33,6 +33,20 @@ def check_privacy(privacy: PrivacyConfig, defense: Sequence[Entry]) -> None:
         )
 
 
+def check_randomness(privacy: PrivacyConfig, unlearning: Sequence[Entry]) -> None:
+    """Refuse retrainings that draw again what only a seed brings back.
+
+    Raises:
+        ScenarioError: names the key.
+    """
+    for position, entry in enumerate(unlearning):
+        if privacy.secure_noise and entry.get("coupling") in ("same-coins", "same-noise"):
+            raise ScenarioError(
+                f"unlearning.{position}.coupling = {entry['coupling']!r} with privacy.secure_noise = true: noise of "
+                f"the operating system cannot be drawn again; take secure_noise = false, or coupling = 'same-order'"
+            )
+
+
 def placed(group: Group, entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
     """Entries with their paths, and those inside of a stack after it."""
     placed_entries = []

@@ -1,6 +1,7 @@
 """Small populations, made of scikit-learn's digits."""
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,20 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Schema
+
+
+@cache
+def digits_arrays() -> tuple[Array, Array]:
+    """``[n, 64]`` x up to 16 and ``[n]`` y as scikit-learn reads them, which takes longer than most checks on them."""
+    x, y = load_digits(return_X_y=True)
+    return x, y
 
 
 def digits_population(clients: int = 12, records: int = 300, seed: int = 0) -> Population:
     """Digits dealt to clients of very different sizes; 200 public records, 200 for testing."""
-    x, y = load_digits(return_X_y=True)
+    x, y = digits_arrays()
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(x))
     x, y = (x[order] / 16.0).astype(np.float32), y[order].astype(np.int64)

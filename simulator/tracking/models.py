@@ -9,14 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from safetensors.numpy import save_file
+from typing import TYPE_CHECKING
 
 from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.tracking.templates import ABOUT, FILES, architecture, template, write
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import ModelSpec
 
@@ -24,11 +22,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
-
-_REQUIREMENTS = ("palimpsest", "torch", "safetensors", "numpy")
-_SPEC, _WEIGHTS = "spec.json", "weights.safetensors"
-_NUMBERS = {"regularisation", "row_clip", "target_clip"}
-"""What specs of one architecture may differ in."""
 
 
 class Models:
@@ -44,7 +37,7 @@ class Models:
     def __init__(self, client: "MlflowClient", experiment: str, identity: str, name: str) -> None:
         self._client, self._experiment, self._identity, self._name = client, experiment, identity, name
         self._folder = tempfile.TemporaryDirectory(prefix="palimpsest-model-")
-        self._templates: dict[str, dict[str, Any]] = {}
+        self._templates: dict[str, Path] = {}
         self._logged = self._find_logged()
         self._versions, self._highest = self._find_versions()
 
@@ -128,52 +121,24 @@ class Models:
 
     def _written(self, spec: ModelSpec, weights: Params, run_id: str, model_id: str) -> Path:
         """A model's files in a folder: those of its kind, with its own weights and ids."""
-        kind = spec.model_dump_json(exclude=_NUMBERS)
+        kind = architecture(spec)
         if kind not in self._templates:
-            self._templates[kind] = self._template(spec, weights, Path(self._folder.name) / str(len(self._templates)))
-        about = self._templates[kind]
+            self._templates[kind] = template(spec, weights)
+        kept = self._templates[kind]
         folder = Path(self._folder.name) / model_id
-        shutil.copytree(about["folder"], folder)
-        _write(folder / "artifacts", spec, weights)
-        described = {**about["MLmodel"], "model_id": model_id, "run_id": run_id, "model_uuid": model_id}
+        shutil.copytree(kept / FILES, folder)
+        (folder / "artifacts").mkdir()
+        write(folder / "artifacts", spec, weights)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        ids = {"model_id": model_id, "run_id": run_id, "model_uuid": model_id, "utc_time_created": now}
+        described = {**json.loads((kept / ABOUT).read_text()), **ids}
         (folder / "MLmodel").write_text(json.dumps(described, indent=1))  # which is YAML
         return folder
-
-    def _template(self, spec: ModelSpec, weights: Params, folder: Path) -> dict[str, Any]:
-        """The files of a kind of model; MLflow loads it and has it answer its input example before they are used."""
-        import mlflow.pyfunc
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        dtype, width = np.dtype(spec.dtype), int(np.prod(spec.shape))
-        with tempfile.TemporaryDirectory() as place:
-            _write(Path(place), spec, weights)
-            mlflow.pyfunc.save_model(
-                str(folder),
-                python_model=str(Path(__file__).with_name("served_model.py")),
-                artifacts={"spec": str(Path(place) / _SPEC), "weights": str(Path(place) / _WEIGHTS)},
-                signature=ModelSignature(
-                    Schema([TensorSpec(dtype, (-1, width))]), Schema([TensorSpec(dtype, (-1, spec.outputs))])
-                ),
-                input_example=np.zeros((1, width), dtype),
-                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS],
-            )
-        about = Model.load(str(folder)).to_dict()
-        flavor = about["flavors"]["python_function"]
-        flavor["model_code_path"] = "served_model.py"  # beside it, and not where this package lies on this machine
-        for artifact in flavor["artifacts"].values():
-            artifact["uri"] = artifact["path"]
-        return {"folder": folder, "MLmodel": about}
 
 
 def alias_of(arm: str) -> str:
     """An arm's id as an alias: letters, digits, ``-`` and ``_`` alone; ``0.5`` is ``0_5``, ``+`` is ``_and_``."""
     return re.sub(r"[^\w-]", "_", arm.replace("+", "_and_"))
-
-
-def _write(folder: Path, spec: ModelSpec, weights: Params) -> None:
-    (folder / _SPEC).write_text(spec.model_dump_json())
-    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / _WEIGHTS)
 
 
 def _about(name: str) -> str:

@@ -14,7 +14,8 @@ SERIES = ("training/", "round/", "request/", "arms/", "system/")
 _OF_ROUNDS = ("utility", "loss", "update_norm", "epsilon")
 _OF_REQUESTS = (
     "records", "utility_before", "utility_after", "utility_retrained", "forgetting_gap", "epsilon_leaver",
-    "epsilon_retained", "seconds", "client_updates", "bytes_up", "bytes_down", "clients_left", "records_left",
+    "epsilon_retained", "epsilon_retained_before", "seconds", "client_updates", "bytes_up", "bytes_down",
+    "clients_left", "records_left",
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def of_event(event: Event, time: int) -> Iterator[Point]:
             "utility_after": event.utility,
             "epsilon_leaver": event.epsilon_leaver,
             "epsilon_retained": event.epsilon_retained,
+            "epsilon_retained_before": event.epsilon_retained_before,
             "clients_left": event.clients_left,
             "records_left": event.records_left,
         }

@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from types import FrameType
 
 from palimpsest.simulator.tracking.store import store_of
 
@@ -56,7 +55,7 @@ def page_of(uri: str, port: int) -> str:
 
 
 def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
-    """Run MLflow's user interface until it is interrupted, or ended by a signal; return its exit code.
+    """Run MLflow's user interface until ``KeyboardInterrupt``, which signals of the command are; return its exit code.
 
     Args:
         uri: of the store; may be empty.
@@ -74,8 +73,6 @@ def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
         env={**os.environ, **settings},
         start_new_session=True,
     )
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
     try:
         if _answers(port, process):
             ready()
@@ -86,10 +83,6 @@ def serve(uri: str, port: int, ready: Callable[[], None]) -> int:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # it only reads
             process.wait()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.errors import RunFailure, printable
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ def _announced(group: str, path: tuple[str, ...]) -> Mapping[str, Announced]:
     }
 
 
+def said_of(error: BaseException) -> str:
+    """The first line of an error of somebody else's; its type where it says nothing, or cannot."""
+    try:
+        lines = str(error).splitlines()
+    except Exception:
+        lines = []
+    said = printable(lines[0]) if lines else ""
+    return type(error).__name__ if not said or isinstance(error, SystemExit) else said
+
+
 def imported(target: str, what: str, kind: type | None = None) -> object:
     """Import what a card names.
 
@@ -55,9 +65,10 @@ def imported(target: str, what: str, kind: type | None = None) -> object:
     module, _, name = target.partition(":")
     try:
         thing: object = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module of somebody else's
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunFailure(f"{what} ({target}) cannot be imported: {said}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module of somebody else's, which may even end the process
+        raise RunFailure(f"{what} ({target}) cannot be imported: {said_of(error)}") from error
     if not (callable(thing) if kind is None else isinstance(thing, kind)):
         wanted = "a function" if kind is None else f"of the type {kind.__name__}"
         raise RunFailure(f"{what} ({target}) is {type(thing).__name__}; it must be {wanted}")

@@ -112,6 +112,7 @@ class Case:
         between: the models seen in between, oldest first.
         trunk, branch: what was heard at the same rounds before the unlearning and in it, oldest first: releases of one
             position have as many rounds behind them. Of equal length; empty where rounds cannot be aligned.
+        earlier: what was heard of the rounds before the first of ``trunk``, oldest first.
         stream: all that was heard until the unlearning was over, oldest first, where nobody told when it began; empty
             where somebody did.
         labels: labels of the deleted records, ascending, where granted.
@@ -126,6 +127,7 @@ class Case:
     between: Sequence[Params] = ()
     trunk: Sequence[Params] = ()
     branch: Sequence[Params] = ()
+    earlier: Sequence[Params] = ()
     stream: Sequence[Params] = ()
     labels: tuple[float, ...] | None = None
     clients: tuple[int, ...] | None = None

@@ -230,3 +230,15 @@ def test_the_mlps_first_layer_holds_the_record_after_an_ascent_step() -> None:
     )
     assert cosines(x, data.x[:20]).min() >= 0.999
     assert (y == data.y[:20]).all()
+
+
+def test_a_record_that_a_defense_cut_gets_a_likely_length_back() -> None:
+    """Cut, every digit is one long; its direction is known, and public digits tell how long digits are."""
+    data = digits().with_private_as_public()
+    spec = data.spec("ridge", 1.0).model_copy(update={"row_clip": 1.0})
+    x, _ = answers(Hrec(), forgetting(data, spec, singles(12)), data.knowledge(spec))
+    assert cosines(x, data.x[:12]).min() >= 0.99  # 1 but for pixels that leave the box where the length is too long
+    apart = np.linalg.norm(x - data.x[:12], axis=1) / np.linalg.norm(data.x[:12], axis=1)
+    assert np.median(apart) < 0.2
+    centre = data.public_x.mean(0)
+    assert np.median(cosines(x - centre, data.x[:12] - centre)) > 0.95

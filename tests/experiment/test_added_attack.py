@@ -11,25 +11,15 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment.added_attack import score
-from palimpsest.simulator.experiment.runner import prepare, run, simulate
-from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.experiment.runner import run
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.errors import ScenarioError
-from palimpsest.simulator.scenario.load import Scenario, dump_toml
-from tests.support.scenarios import small_scenario
+from tests.support.scenarios import small_scenario, untracked
+from tests.support.stores import new_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
 
 MEASURED = ("seconds", "seconds_per_record", "peak_memory_bytes")
-
-
-def done(scenario: Scenario, place: Path) -> RunDirectory:
-    """A finished run that nothing tracked."""
-    place.mkdir()
-    directory = RunDirectory(place)
-    directory.write_scenario(dump_toml(scenario))
-    simulate(scenario, prepare(scenario), place, SerialGrid(1))
-    return directory
 
 
 def figures(directory: RunDirectory, kind: str) -> list[dict[str, Any]]:
@@ -46,8 +36,8 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_it_is_scored_as_if_the_scenario_had_named_it_and_nothing_else_changes(tmp_path: Path) -> None:
-    tracking = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    whole = done(small_scenario(attack=[{"kind": "hrec"}, {"kind": "class-score"}]), tmp_path / "whole")
+    tracking = {"uri": new_store(tmp_path)}
+    whole = untracked(small_scenario(attack=[{"kind": "hrec"}, {"kind": "class-score"}]), tmp_path / "whole")
     given = run(small_scenario(attack=[{"kind": "hrec"}], tracking=tracking), tmp_path / "given")
     directory = RunDirectory(given.directory)
     before = json.loads(directory.results_file.read_text())
@@ -90,15 +80,15 @@ def _experiment(client: "mlflow.MlflowClient") -> str:
 def test_a_challenge_is_solved_again(tmp_path: Path) -> None:
     """The list that was written for one attack is put to another; the answers are scored as in a whole run."""
     lira = {"kind": "deletion-lira", "shadows": 8}
-    whole = done(small_scenario(attack=[{"kind": "candidate-match"}, lira]), tmp_path / "whole")
-    tracking = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    given = done(small_scenario(attack=[{"kind": "candidate-match"}], tracking=tracking), tmp_path / "given")
+    whole = untracked(small_scenario(attack=[{"kind": "candidate-match"}, lira]), tmp_path / "whole")
+    tracking = {"uri": new_store(tmp_path)}
+    given = untracked(small_scenario(attack=[{"kind": "candidate-match"}], tracking=tracking), tmp_path / "given")
     score(given.path, lira)
     assert figures(given, "deletion-lira") == figures(whole, "deletion-lira")
 
 
 def test_what_cannot_be_added_is_one_sentence(tmp_path: Path) -> None:
-    given = done(small_scenario(), tmp_path / "given")
+    given = untracked(small_scenario(), tmp_path / "given")
     untouched = files(given.path)
     for arguments, said in (
         (["--attack", "inversion"], "works on"),

@@ -11,15 +11,14 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
-from palimpsest.simulator.experiment.runner import run
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.scenario.load import dump_toml
 from palimpsest.simulator.scenario.secret import VARIABLE
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
-from tests.support.scenarios import small_scenario
+from tests.support.scenarios import small_scenario, untracked
 
-pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
+pytestmark = pytest.mark.slow
 
 SECRET = "nobody-else-knows-this"
 NAME = "the-tell-tale-name"
@@ -35,9 +34,8 @@ def finished(place: Path, secret: str = SECRET, **changes: Any) -> Path:
         "unlearning": [{"method": "ascent", "learning_rate": 0.1}, {"method": "retrain", "coupling": "same-order"}],
         "attack": [{"kind": "hrec"}, {"kind": "candidate-match"}],
         "privacy": {"secret": secret},
-        "tracking": {"uri": f"sqlite:///{place.parent / 'mlflow.db'}"},
     }
-    return run(small_scenario(**base | changes), place).directory
+    return untracked(small_scenario(**base | changes), place).path
 
 
 @pytest.fixture(scope="module")

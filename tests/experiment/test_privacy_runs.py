@@ -13,6 +13,7 @@ from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.world.errors import DataError
 from tests.support.scenarios import small_scenario
+from tests.support.stores import new_store
 
 _scenario = partial(
     small_scenario, name="private", defense=[{"kind": "none"}, {"kind": "dp-sgd", "target_epsilon": 3.0}]
@@ -20,7 +21,7 @@ _scenario = partial(
 
 
 def test_a_private_run_says_what_it_spent_and_mlflow_has_it_by_round(tmp_path: Path) -> None:
-    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    store = new_store(tmp_path)
     scenario = _scenario(
         tracking={"uri": store}, unlearning=[{"method": "retrain"}], defense=[{"kind": "dp-sgd", "target_epsilon": 3.0}]
     )

@@ -44,8 +44,16 @@ class Listener(Silent):
 def run(directory: Path, listener: Listener | None = None, **changes: Any) -> ArmResult:
     """The one arm of the scenario."""
     scenario = scenario_from_dict(CHAIN | changes)
+    directory.mkdir(exist_ok=True)
     [arm] = simulate(scenario, prepare(scenario), directory, SerialGrid(1), listener).arms
     return arm
+
+
+def whole(directory: Path, **changes: Any) -> tuple[ArmResult, ...]:
+    """All arms of the scenario."""
+    scenario = scenario_from_dict(CHAIN | changes)
+    directory.mkdir(exist_ok=True)
+    return simulate(scenario, prepare(scenario), directory, SerialGrid(1)).arms
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +129,30 @@ def test_what_leavers_and_those_who_stay_have_paid(tmp_path: Path) -> None:
     assert 0.0 < (first.epsilon_leaver or 0.0) < (first.epsilon_retained or 0.0)
     assert (first.epsilon_retained or 0.0) < (second.epsilon_retained or 0.0)
     assert third.epsilon_retained is None
+    assert 0.0 < (first.epsilon_retained_before or 0.0) < (first.epsilon_retained or 0.0)
+    assert (first.epsilon_retained or 0.0) <= (second.epsilon_retained_before or 0.0)  # a round of training between
+
+
+def test_a_budget_refuses_in_the_middle_of_a_chain_and_the_chain_goes_on(tmp_path: Path) -> None:
+    """The third departure would cost those who stay too much: one sentence says so, and what was done before stays."""
+    requests = [{"client": number % 3, "round": 4, "records": [number]} for number in range(4)]
+    chain = {"level": "record", "pattern": "sequential", "request": requests}
+    defense = [{"kind": "dp-sgd", "noise_multiplier": 2.0}]
+    unlearning, cheap = [{"method": "retrain"}], [{"method": "finetune", "rounds": 1}]
+    free = run(tmp_path / "free", deletion=chain, unlearning=unlearning, defense=defense)
+    paid = [row.epsilon_retained or 0.0 for row in free.requests]
+    assert paid == sorted(set(paid))
+    budget = (paid[1] + paid[2]) / 2.0
+    arms = whole(tmp_path / "bound", deletion=chain, unlearning=cheap + unlearning, defense=defense,
+                 privacy={"budget": budget})  # fmt: skip
+    before, arm = arms
+    assert before.requests_completed == 4
+    assert [row.accepted for row in arm.requests] == [True, True, False, False]
+    reason = arm.requests[2].reason
+    assert f"privacy.budget = {budget:g}" in reason
+    assert f"spend epsilon = {paid[2]:.3g} (so far {paid[1]:.3g})" in reason
+    assert reason.count(". ") == 0
+    assert [row.epsilon_retained for row in arm.requests] == [*paid[:2], None, None]
+    assert arm.privacy.epsilon_max == paid[1]
+    assert "2 of 4 requests refused" in arm.verdict
+    assert arm.requests[1].utility_after == free.requests[1].utility_after

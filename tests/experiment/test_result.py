@@ -14,6 +14,7 @@ from palimpsest.simulator.scenario.load import scenario_from_dict
 from palimpsest.simulator.world.protocols.events import RequestDone, Silent
 from tests.support.fabricated import WAYS, digits, make_run
 from tests.support.scenarios import small_scenario
+from tests.support.stores import new_store
 
 SMALL = {
     "name": "small",
@@ -34,7 +35,7 @@ def test_a_run_from_a_dictionary_is_a_result_with_frames(tmp_path: Path, capsys:
         def request_done(self, event: RequestDone) -> None:
             heard.append(event)
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path)
     result = run(SMALL, str(tmp_path / "out"), Listener(), set={"data.clients": 5, "tracking.uri": uri})
     assert capsys.readouterr().err == ""
     assert (result.directory, len(heard)) == (tmp_path / "out", 4)

@@ -21,7 +21,8 @@ from palimpsest.simulator.world.data.build import build_population
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.seeding import generator
-from tests.support.scenarios import small_scenario
+from tests.support.scenarios import small_scenario, untracked
+from tests.support.stores import new_store
 
 TRIED = 300
 SEED = 217
@@ -127,7 +128,7 @@ def test_the_secret_is_written_nowhere(
     more: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path / "cache"))
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path)
     data = {"clients": 6, "public_fraction": 0.4} | more
     wanted = scenario(SECRET, data=data, tracking={"uri": uri}, model={"kind": "softmax"})
     result = run(wanted, tmp_path / "out")
@@ -154,7 +155,7 @@ def test_the_secret_is_written_nowhere(
 @pytest.mark.slow
 @pytest.mark.mlflow
 def test_a_run_goes_on_under_its_own_secret_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = run(scenario(SECRET, tracking={"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}), tmp_path / "run").directory
+    broken = untracked(scenario(SECRET, tracking={"uri": new_store(tmp_path)}), tmp_path / "run").path
     before = heard(RunDirectory(broken))[0].digest()
     for path in (broken / "results.json", *broken.glob("arms/*.json")):
         path.unlink()
@@ -179,10 +180,8 @@ def test_a_run_goes_on_under_its_own_secret_alone(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.mlflow
 def test_a_random_secret_is_gone_with_the_run(tmp_path: Path) -> None:
-    tracking = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    directory = run(scenario("random", tracking=tracking), tmp_path / "out").directory
+    directory = untracked(scenario("random"), tmp_path / "out").path
     for command in (["resume", str(directory)], ["score", str(directory), "--attack", "raw-difference"]):
         said = CliRunner().invoke(cli.app, command)
         assert said.exit_code == 2

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from palimpsest.simulator.experiment.runner import run
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.scenario.load import ScenarioError
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge, cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Case
-from tests.support.scenarios import small_scenario
+from tests.support.scenarios import small_scenario, untracked
 
 SAME_ORDER = {"method": "retrain", "coupling": "same-order"}
 TIERS = ("releases", "aggregate", "updates")
@@ -28,9 +27,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFiles]:
             {"method": "local-ascent"},
             *([] if tier == "aggregate" else [{"method": "ascent"}]),
         ]
-        directory = tmp_path_factory.mktemp(tier) / "run"
-        run(small_scenario(adversary={"sees": tier}, unlearning=methods), directory)
-        found[tier] = RunFiles.open(directory)
+        done = untracked(
+            small_scenario(adversary={"sees": tier}, unlearning=methods), tmp_path_factory.mktemp(tier) / "run"
+        )
+        found[tier] = RunFiles.open(done.path)
     return found
 
 
@@ -98,8 +98,8 @@ def test_gradients_of_single_clients_add_up_to_the_round(tmp_path: Path) -> None
         "training": training,
         "unlearning": [SAME_ORDER],
     }
-    run(small_scenario(**changes, adversary={"sees": "updates"}), tmp_path / "updates")
-    run(small_scenario(**changes), tmp_path / "releases")
+    untracked(small_scenario(**changes, adversary={"sees": "updates"}), tmp_path / "updates")
+    untracked(small_scenario(**changes), tmp_path / "releases")
     heard, unheard = (RunFiles.open(tmp_path / name) for name in ("updates", "releases"))
     assert heard.arms[0].transcript_digest == unheard.arms[0].transcript_digest
     assert heard.arms[0].cost.client_updates == unheard.arms[0].cost.client_updates

@@ -11,6 +11,7 @@ import pytest
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.scenario.load import load_scenario
+from tests.support.stores import new_store
 from tests.support.superlink import superlink
 
 pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.slow]
@@ -27,7 +28,7 @@ CHANGES = [
 
 def test_flwr_run_gives_the_digests_of_the_serial_twin(tmp_path: Path) -> None:
     out = tmp_path / "through-flower"
-    changes = [*CHANGES, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]
+    changes = [*CHANGES, f"tracking.uri={new_store(tmp_path)}"]
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".git", "runs", "mlruns", "*.db", "tests"))
     settings = f"scenario='mnist-deletions' set='{' '.join(changes)}' out='{out}'"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from palimpsest.simulator.figures import CARDS
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.figures.style import STYLE, alternative_text, fitting, heading, save
-from tests.support import every_figure
+from tests.support import every_figure, swept
 from tests.support.drawn import faults, figures_of
 from tests.support.fabricated import WAYS, Way, diabetes, digits, make_run
 
@@ -31,6 +31,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
     "known": every_figure.known,
     "defended": every_figure.defended,
     "forgotten": every_figure.forgotten,
+    "swept": swept.swept,
     "departures": every_figure.departures,
     "many-departures": lambda directory: every_figure.departures(directory, requests=30, rounds=2),
 }

@@ -8,14 +8,14 @@ import pytest
 
 from palimpsest.defenses.dp_sgd import DpSgd
 from palimpsest.server.rehearsal import training_account
-from palimpsest.simulator.experiment.runner import run
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast
 from palimpsest.simulator.planning.estimate import table
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.privacy import EpsilonMeter, TrainingPrice, defended
+from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.world.protocols.defense import Defense
-from tests.support.scenarios import small_scenario
+from tests.support.scenarios import small_scenario, untracked
 
 _scenario = partial(small_scenario, name="planned", defense=[{"kind": "dp-sgd", "noise_multiplier": 1.0}])
 
@@ -25,8 +25,9 @@ def test_the_planned_epsilon_is_what_a_run_spends(pattern: str, tmp_path: Path) 
     scenario = _scenario(deletion={"requests": 2, "pattern": pattern})
     [prefix] = plan(scenario).prefixes
     planned = EpsilonForecast(scenario, tmp_path).of(prefix)
-    spent = {arm["arm"]: arm["privacy"] for arm in run(scenario, tmp_path / "run").results["arms"]}
-    assert {arm: planned[arm] for arm in spent} == {arm: said["epsilon_max"] for arm, said in spent.items()}
+    done = RunFiles.open(untracked(scenario, tmp_path / "run").path)
+    spent = {arm.arm: arm.privacy.epsilon_max for arm in done.arms}
+    assert {arm: planned[arm] for arm in spent} == spent
     assert planned["retrain--dp-sgd--seed0"] > planned[""] == planned["none--dp-sgd--seed0"] > 0.0
 
 

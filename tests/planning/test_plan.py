@@ -80,3 +80,16 @@ def test_attacks_of_an_arm_are_those_for_its_variant() -> None:
         "public-draw",
     ]
     assert [attack.kind for attack in b.attacks] == list(BASELINES)
+
+
+def test_the_shipped_tradeoff_goes_from_no_noise_to_the_guarantee_in_ten_steps() -> None:
+    """Of each way of unlearning; a retraining with every coupling that tells coins from noise."""
+    strengths: dict[str, set[float]] = {}
+    for prefix in plan(load_scenario("dp-tradeoff")).prefixes:
+        for arm in prefix.arms:
+            rule, defense = arm.unlearning.model_dump(), arm.defense.model_dump()
+            way = rule["method"] + (f" {rule['coupling']}" if "coupling" in rule else "")
+            strengths.setdefault(way, set()).add(defense.get("noise_multiplier", defense.get("sigma", 0.0)))
+    couplings = {f"retrain {coupling}" for coupling in ("same-order", "same-coins", "same-noise")}
+    assert set(strengths) == {"ascent", "downdate", "newton", *couplings}
+    assert all(0.0 in noises and len(noises) > 10 for noises in strengths.values())

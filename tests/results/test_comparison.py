@@ -13,7 +13,8 @@ from palimpsest.simulator.figures.forgetting import forgetting
 from palimpsest.simulator.figures.style import STYLE
 from palimpsest.simulator.results.comparison import applies, lines, markdown, table, write
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
-from palimpsest.simulator.results.schema import ArmResult, Forgetting
+from palimpsest.simulator.results.schema import ArmResult
+from palimpsest.simulator.results.unlearning_results import Forgetting
 from tests.support.entries import arm_result, run_results
 
 REQUESTS = 8

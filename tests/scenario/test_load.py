@@ -203,3 +203,22 @@ def test_methods_of_other_packages_are_found_checked_and_run(tmp_path: Path, mon
         scenario_from_dict(client | {"federation": {"secure_aggregation": True}})
     with pytest.raises(ScenarioError, match=r"'broken'.*cannot be imported"):
         scenario_from_dict(client | {"unlearning": [{"method": "broken"}]})
+
+
+@pytest.mark.parametrize(
+    "nested",
+    ["a = " + "[" * 5000 + "]" * 5000, ".".join(["a"] * 5000) + " = 1", "a = " + "{a = " * 3000 + "1" + "}" * 3000],
+)
+def test_a_scenario_that_is_nested_without_end_is_refused(nested: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text(nested)
+    with pytest.raises(ScenarioError, match="nested too deeply"):
+        load_scenario(tmp_path / "deep.toml")
+    path, _, value = nested.partition(" = ")
+    with pytest.raises(ScenarioError):
+        load_scenario(None, [f"{path}={value}"])
+
+
+def test_a_byte_order_mark_before_a_scenario_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_text(dump_toml(load_scenario()), encoding="utf-8-sig")
+    assert load_scenario(path) == load_scenario()

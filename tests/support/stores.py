@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,26 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from palimpsest.simulator.results.run_directory import RunDirectory
+from palimpsest.simulator.world.files import cache_directory
 
+_EMPTY = cache_directory() / "tests" / f"mlflow-{version('mlflow')}.db"
 _MEASURED = ("seconds", "bytes", "speed_up", "system/")
 """In names of metrics that differ between two runs of one scenario."""
+
+
+def new_store(place: Path) -> str:
+    """URI of the SQLite store of a folder: where it has none yet a copy of an empty one, which takes MLflow seconds."""
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / "mlflow.db"
+    if not _EMPTY.is_file():
+        _EMPTY.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_EMPTY.parent) as folder:
+            draft = Path(folder) / "mlflow.db"
+            MlflowClient(f"sqlite:///{draft}").search_experiments()
+            draft.replace(_EMPTY)
+    if not file.is_file():
+        shutil.copyfile(_EMPTY, file)
+    return f"sqlite:///{file}"
 
 
 def runs_of(client: MlflowClient, directory: Path) -> dict[str, Run]:
@@ -37,11 +57,11 @@ def content(store: str, directory: Path) -> dict[str, Any]:
     client = MlflowClient(store)
     runs = runs_of(client, directory)
     versions: dict[str, list[list[str]]] = {}
-    for version in client.search_model_versions():
-        if version.tags["palimpsest.run"] == RunDirectory(directory).identity():
-            named = client.get_registered_model(version.name).aliases
-            aliases = sorted(alias for alias, number in named.items() if str(number) == str(version.version))
-            versions.setdefault(version.tags["palimpsest.arm"], []).append(aliases)
+    for model in client.search_model_versions():
+        if model.tags["palimpsest.run"] == RunDirectory(directory).identity():
+            named = client.get_registered_model(model.name).aliases
+            aliases = sorted(alias for alias, number in named.items() if str(number) == str(model.version))
+            versions.setdefault(model.tags["palimpsest.arm"], []).append(aliases)
     logged = client.search_logged_models([run.info.experiment_id for run in runs.values()][:1])
     return {
         "runs": {arm: _described(client, run) for arm, run in runs.items()},

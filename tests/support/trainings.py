@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from palimpsest.server.strategies.fedavg import FedAvg
 from palimpsest.simulator.testing.transcripts import Data
 from palimpsest.simulator.world.models.model import linear_params
 from palimpsest.simulator.world.protocols.knowledge import CaseView, PublicKnowledge, cases_of
+from palimpsest.simulator.world.protocols.strategy import Received, ServerState, Strategy
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
 from palimpsest.simulator.world.records import Array, Case, Params, Phase, Release
 
@@ -15,26 +17,34 @@ LEARNING_RATE = 0.5
 
 
 def models_of(
-    data: Data, gone: list[int], rounds: int, batch: int, epochs: int = 1, momentum: float = 0.0
+    data: Data,
+    gone: list[int],
+    rounds: int,
+    batch: int,
+    epochs: int = 1,
+    strategy: Strategy | None = None,
+    resumed: int = 0,
 ) -> list[Params]:
-    """Every global model of a training whose clients hold equal shares; records that are gone leave their slots empty.
+    """Every global model of a training whose clients hold equal shares; records that are gone leave their slots empty
+    from round ``resumed`` on.
 
-    Every second client takes part in a round; weights are the records that are left; the server may have momentum.
+    Every second client takes part in a round; weights are the records that are left; the server averages, or makes of
+    the mean what a strategy makes of it.
     """
-    seed = 0
+    seed, server, state = 0, strategy or FedAvg(), ServerState()
     shares = np.array_split(np.arange(len(data.x)), CLIENTS)
     phi = np.concatenate([data.x, np.ones((len(data.x), 1))], axis=1)
     hot = np.eye(data.schema.outputs)[data.y.astype(int)]
     model = np.random.default_rng([seed, 99]).normal(scale=0.01, size=(phi.shape[1], data.schema.outputs))
-    models, velocity = [linear_params(model)], np.zeros_like(model)
+    models = [linear_params(model)]
     for number in range(rounds):
-        total, weight = np.zeros_like(model), 0
+        total, weight, absent = np.zeros_like(model), 0, gone if number >= resumed else []
         for client in range(number % 2, CLIENTS, 2):
-            kept = np.setdiff1d(shares[client], gone)
-            local = _trained(model, phi, hot, shares[client], gone, batch, epochs, [seed, number, client])
+            kept = np.setdiff1d(shares[client], absent)
+            local = _trained(model, phi, hot, shares[client], absent, batch, epochs, [seed, number, client])
             total, weight = total + len(kept) * (local - model), weight + len(kept)
-        velocity = momentum * velocity + total / weight
-        model = model + velocity
+        step, state = server.step(Received({"theta": total / weight}), state)
+        model = model + step["theta"]
         models.append(linear_params(model))
     return models
 
@@ -66,16 +76,19 @@ def overheard(
     batch: int,
     epochs: int = 1,
     bits: int = 0,
-    momentum: float = 0.0,
+    strategy: Strategy | None = None,
+    resumed: int = 0,
 ) -> tuple[list[Case], PublicKnowledge]:
-    """Train once with all records and once without those of each deletion; return what the eavesdropper has of it."""
+    """Train once with all records and once without those of each deletion; return what the eavesdropper has of it.
+
+    A retraining goes back to the model after ``resumed`` rounds, and is heard from there on.
+    """
     writer = TranscriptWriter(directory, bits=bits)
-    ids = _write(writer, models_of(data, [], rounds, batch, epochs, momentum), 0, "training", None)
+    ids = _write(writer, models_of(data, [], rounds, batch, epochs, strategy), 0, "training", None)
     views = []
     for number, gone in enumerate(deletions):
-        heard = _write(
-            writer, models_of(data, gone, rounds, batch, epochs, momentum), number + 1, "unlearning", ids[-1]
-        )
+        models = models_of(data, gone, rounds, batch, epochs, strategy, resumed)
+        heard = _write(writer, models, number + 1, "unlearning", ids[-1], resumed)
         views.append(CaseView(before=ids[-1], after=heard[-1], size=len(gone)))
     known = data.knowledge(data.spec("softmax", 0.0))
     training = {
@@ -86,8 +99,7 @@ def overheard(
         "learning_rate": LEARNING_RATE,
         "sampling": None,
     }
-    if momentum:
-        training |= {"strategy": "fedavgm", "server_momentum": momentum, "server_learning_rate": 1.0}
+    training |= {} if strategy is None else strategy.model_dump()
     facts = known.facts.model_copy(
         update={"algorithm": "fedavg", "training": training, "clients": CLIENTS, "cases": tuple(views)}
     )
@@ -95,5 +107,8 @@ def overheard(
     return cases_of(Transcript.open(directory), facts), knowledge
 
 
-def _write(writer: TranscriptWriter, models: list[Params], branch: int, phase: Phase, parent: int | None) -> list[int]:
-    return [writer.append(Release(branch, number, phase, model), parent) for number, model in enumerate(models)]
+def _write(
+    writer: TranscriptWriter, models: list[Params], branch: int, phase: Phase, parent: int | None, begin: int = 0
+) -> list[int]:
+    numbered = list(enumerate(models))[begin:]
+    return [writer.append(Release(branch, number, phase, model), parent) for number, model in numbered]

@@ -26,7 +26,7 @@ from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.protocols.events import ArmDone, RequestDone, RoundDone, Silent, TrainingDone
 from tests.support.fabricated import WAYS, digits, make_run
 from tests.support.scenarios import small_scenario
-from tests.support.stores import content, each_once, runs_of, told, tracking_server
+from tests.support.stores import content, each_once, new_store, runs_of, told, tracking_server
 
 pytestmark = pytest.mark.mlflow
 
@@ -70,19 +70,10 @@ class Held(Silent):
             self._look("arm", "success", FIRST)
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: creating one takes MLflow two seconds."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def store(tmp_path: Path, migrated: Path) -> str:
+def store(tmp_path: Path) -> str:
     """URI of a store of its own."""
-    shutil.copy(migrated, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
+    return new_store(tmp_path)
 
 
 def test_a_run_is_told_while_it_goes_on(store: str, tmp_path: Path) -> None:
@@ -177,12 +168,9 @@ class Server:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_in_mid_run_gets_all_of_it_once_when_it_is_back(
-    migrated: Path, store: str, tmp_path: Path
-) -> None:
+def test_a_server_that_dies_in_mid_run_gets_all_of_it_once_when_it_is_back(store: str, tmp_path: Path) -> None:
     place = tmp_path / "server"
-    place.mkdir()
-    shutil.copy(migrated, place / "mlflow.db")
+    new_store(place)
     server = Server(place)
     out, unbroken = tmp_path / "run", tmp_path / "unbroken" / "run"  # of one name, which is a param
     result: Result = run(small_scenario(tracking={"uri": server.uri}), out, Outage(server))
@@ -205,9 +193,7 @@ UPLOAD = "import sys; from pathlib import Path; from palimpsest.simulator.tracki
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed > 1 else []) for seed in SEEDS])
-def test_an_upload_that_is_killed_is_completed_by_the_next(
-    seed: int, store: str, migrated: Path, tmp_path: Path
-) -> None:
+def test_an_upload_that_is_killed_is_completed_by_the_next(seed: int, store: str, tmp_path: Path) -> None:
     place = make_run(tmp_path / "run", {"": digits()}, ways=(WAYS[0], WAYS[3]), deletions=8)
     (place / "figures" / "summary.png").write_bytes(b"\x89PNG")
     draw = random.Random(seed)
@@ -225,17 +211,16 @@ def test_an_upload_that_is_killed_is_completed_by_the_next(
     other = tmp_path / "other" / "run"
     shutil.copytree(place, other)
     (other / "tracking.json").unlink()
-    shutil.copy(migrated, tmp_path / "second.db")
-    assert track(other, f"sqlite:///{tmp_path}/second.db").ok
-    assert found == content(f"sqlite:///{tmp_path}/second.db", other)
+    second = new_store(tmp_path / "second")
+    assert track(other, second).ok
+    assert found == content(second, other)
 
 
 @pytest.fixture(scope="module")
-def finished(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody killed; its store lies beside it."""
     place = tmp_path_factory.mktemp("unbroken")
-    shutil.copy(migrated, place / "mlflow.db")
-    assert run(small_scenario(tracking={"uri": f"sqlite:///{place}/mlflow.db"}), place / "run").tracked.ok
+    assert run(small_scenario(tracking={"uri": new_store(place)}), place / "run").tracked.ok
     return place / "run"
 
 
@@ -295,16 +280,7 @@ def test_a_run_that_is_killed_anywhere_ends_in_mlflow_as_an_unbroken_one(
     assert track(out, store).ok
     found = content(store, out)
     each_once(found)
-    assert _in_six_digits(found) == _in_six_digits(unbroken)
-
-
-def _in_six_digits(found: Any) -> Any:
-    """A resumed arm has the same digest, which is compared; figures of its model may differ in the tenth digit."""
-    if isinstance(found, dict):
-        return {key: _in_six_digits(value) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [_in_six_digits(value) for value in found]
-    return float(f"{found:.6g}") if isinstance(found, float) else found
+    assert found == unbroken
 
 
 def _killed(command: list[str], out: Path, after: float, whom: str) -> int:

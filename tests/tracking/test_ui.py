@@ -19,6 +19,7 @@ from palimpsest.simulator.tracking.store import experiment_of, masked, store_of
 from palimpsest.simulator.tracking.ui import PortBusyError, check_port
 from palimpsest.simulator.tracking.upload import track
 from tests.support.fabricated import WAYS, digits, make_run
+from tests.support.stores import new_store
 
 pytestmark = pytest.mark.mlflow
 
@@ -28,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a store that holds one run."""
     place = tmp_path_factory.mktemp("ui")
     run = make_run(place / "the-run", {"": digits()}, ways=WAYS[:1], deletions=8)
-    assert track(run, f"sqlite:///{place}/mlflow.db").ok
+    assert track(run, new_store(place)).ok
     return place
 
 

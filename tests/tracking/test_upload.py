@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.fabricated import WAYS, digits, make_run
-from tests.support.stores import content, each_once
+from tests.support.stores import content, each_once, new_store
 
 pytestmark = pytest.mark.mlflow
 
@@ -38,20 +37,10 @@ def run(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: creating one takes MLflow two seconds."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def store(tmp_path: Path, migrated: Path) -> str:
+def store(tmp_path: Path) -> str:
     """URI of a store of its own."""
-    (tmp_path / "store").mkdir()
-    shutil.copy(migrated, tmp_path / "store" / "mlflow.db")
-    return f"sqlite:///{tmp_path}/store/mlflow.db"
+    return new_store(tmp_path / "store")
 
 
 def uploaded(client: MlflowClient) -> tuple[Run, dict[str, Run]]:
@@ -192,13 +181,12 @@ def test_a_store_that_fails_costs_seconds_and_loses_nothing(run: Path, deaf: int
 
 
 @pytest.fixture
-def server(tmp_path: Path, migrated: Path) -> Iterator[str]:
+def server(tmp_path: Path) -> Iterator[str]:
     """A real tracking server on loopback, with a store of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     place = tmp_path / "server"
-    place.mkdir()
-    shutil.copy(migrated, place / "mlflow.db")
+    new_store(place)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     uri = f"http://127.0.0.1:{port}"

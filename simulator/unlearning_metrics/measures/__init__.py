@@ -26,6 +26,9 @@ CARDS: Mapping[str, MeasureCard] = {
     "forget_accuracy": MeasureCard(f"{_HERE}.forgotten:ACCURACY", "accuracy on the forgotten records"),
     "backdoor_success": MeasureCard(f"{_HERE}.backdoor:MEASURE", "share of triggered records taken for the target"),
     "utility": MeasureCard(f"{_HERE}.utility:MEASURE", "accuracy or R2 on the test records"),
+    "f1_macro": MeasureCard(f"{_HERE}.f1:MACRO", "F1 on the test records, the mean over classes"),
+    "f1_positive": MeasureCard(f"{_HERE}.f1:POSITIVE", "F1 on the test records of the second of two classes"),
+    "r2": MeasureCard(f"{_HERE}.r2:MEASURE", "R2 on the test records of least squares on classes (one-hot targets)"),
     "membership_auc": MeasureCard(f"{_HERE}.membership:AUC", "area under the ROC of membership by loss"),
     "membership_tpr_at_1_percent": MeasureCard(
         f"{_HERE}.membership:AT_1_PERCENT", "true positive rate of membership at 1 % false positives"

@@ -43,11 +43,14 @@ def drawn(size: int, forgotten: tuple[int, ...], recipe: Recipe, rng: np.random.
     gone = list(forgotten)
     pool = np.delete(np.arange(size), gone) if compact and gone else np.arange(size)
     passes = recipe.local_steps or recipe.local_epochs
-    batches = 1 if recipe.local_steps else -(-len(pool) // recipe.batch_size)
-    places = np.full((passes, batches * recipe.batch_size), -1, dtype=np.int64)
-    for line in places:
-        order = rng.permutation(pool)[: len(line)]
-        line[: len(order)] = order
+    width = (1 if recipe.local_steps else -(-len(pool) // recipe.batch_size)) * recipe.batch_size
+    if passes == 1 and width == len(pool):
+        places = rng.permutation(pool)
+    else:
+        places = np.full((passes, width), -1, dtype=np.int64)
+        for line in places:
+            order = rng.permutation(pool)[: len(line)]
+            line[: len(order)] = order
     if gone and not compact:
         places[np.isin(places, gone)] = -1
     return places.reshape(-1, recipe.batch_size)

@@ -34,7 +34,7 @@ def onto(target: Tensor, keep: float, gradient: Tensor | Outer, rate: float) -> 
     if isinstance(gradient, Outer):
         target.baddbmm_(gradient.pull.transpose(1, 2), gradient.inputs, beta=keep, alpha=-rate)
     else:
-        target.mul_(keep).add_(gradient, alpha=rate)
+        (target.mul_(keep) if keep != 1.0 else target).add_(gradient, alpha=rate)
 
 
 def gradients(

@@ -5,7 +5,7 @@ another, and kernel shapes are fixed where bits depend on them (batches are padd
 two wide), so that a slot's result is the same bits in whatever pack it runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memo
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
-PACK_BYTES = 2**20
-"""Parameters stepped together: what a core's cache holds."""
+PACK_BYTES = 2**22
+"""Parameters stepped together: what the caches hold."""
 
 NARROWEST, WIDEST = 8, 64
 """Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
@@ -104,18 +104,25 @@ def _fit_pack(
     places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
     divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
     memory, taken = memory_of(params, recipe), np.cumsum(counts > 0, axis=0)
-    for step in range(len(rows)):
-        active = max(2, int((lengths > step).sum()))
-        now = {name: value[:active] for name, value in params.items()}
+    targets = y.index_select(0, places.flatten()).view(places.shape)
+    held = x.new_empty((len(batches) * recipe.batch_size, *x.shape[1:]))  # once a pack: a new one a step costs faults
+    for step, (active, idle) in enumerate(_who_moves(lengths, counts)):
+        now = {key: value[:active] for key, value in params.items()}
         kept = {key: value[:active] for key, value in memory.items()}
-        picked = places[step, :active].flatten()
-        batch_x = x.index_select(0, picked).view(active, recipe.batch_size, -1).to(model.dtype)
-        batch_y = y.index_select(0, picked).view(active, recipe.batch_size)
-        slopes = gradients(model, now, batch_x, batch_y, filled[step, :active], divisors[step, :active])
-        still = torch.from_numpy(np.flatnonzero(counts[step, :active] == 0)).to(x.device)
+        pull = {key: value[:active] for key, value in pulls.items()}
+        batch_x = torch.index_select(x, 0, places[step, :active].flatten(), out=held[: active * recipe.batch_size])
+        batch_x = batch_x.view(active, recipe.batch_size, -1).to(model.dtype)
+        slopes = gradients(model, now, batch_x, targets[step, :active], filled[step, :active], divisors[step, :active])
         # Everyone is stepped, by the same kernel, and who must not move is put back.
-        before = [(value, value[still]) for value in (*now.values(), *kept.values()) if len(still)]
-        pull = {name: value[:active] for name, value in pulls.items()}
+        still = torch.from_numpy(idle).to(x.device) if len(idle) else None
+        before = [(value, value[still]) for value in (*now.values(), *kept.values())] if still is not None else []
         descend(now, slopes, OptimizerStep(kept, pull, taken[step, :active]), recipe)
         for value, old in before:
             value[still] = old
+
+
+def _who_moves(lengths: Array, counts: Array) -> Iterator[tuple[int, Array]]:
+    """For each step how many slots are stepped, two at least, and which of those must not move."""
+    for step, filled in enumerate(counts):
+        active = max(2, int((lengths > step).sum()))
+        yield active, np.flatnonzero(filled[:active] == 0)

@@ -59,6 +59,28 @@ def aligned(transcript: Transcript, before: int, unlearning: Sequence[int]) -> t
     return [newest[number] for number in rounds], [latest[number] for number in rounds]
 
 
+def preceding(transcript: Transcript, before: int, trunk: Sequence[int]) -> list[int]:
+    """The releases that led to the first one of an aligned training, one for each round, the newest of it.
+
+    Args:
+        transcript: what was heard.
+        before: id of the last release before the unlearning.
+        trunk: ids as ``aligned`` returns them.
+
+    Returns:
+        ids, oldest first.
+    """
+    if not trunk:
+        return []
+    past = [line for line in transcript.until(before) if line.phase != "working"]
+    first = transcript.heard[trunk[0]].round
+    if first is None or any(line.round is None for line in past):
+        ids = [line.id for line in past]
+        return ids[: ids.index(trunk[0])]
+    newest = {line.round: line.id for line in past if line.round is not None and line.round < first}
+    return [newest[number] for number in sorted(newest)]
+
+
 def located(stream: Sequence[TranscriptLine], load: Callable[[int], Params]) -> int:
     """Tell where an unlearning begins by the models alone; return the position of the last one before it.
 

@@ -86,6 +86,7 @@ class RequestDone:
         utility_before: of the model that was unlearned from.
         epsilon_leaver: highest epsilon of a deleted unit by now.
         epsilon_retained: highest epsilon of a unit that stays, by now; None where nobody stays.
+        epsilon_retained_before: the same before this request was unlearned: what it rose by, they paid for it.
         took: seconds of this request alone, broadcasting left out. This and the costs below are None where requests
             that are alternatives are unlearned together.
         client_updates: local trainings and full-batch answers of single clients.
@@ -107,6 +108,7 @@ class RequestDone:
     utility_before: float | None = None
     epsilon_leaver: float | None = None
     epsilon_retained: float | None = None
+    epsilon_retained_before: float | None = None
     took: float | None = None
     client_updates: int | None = None
     bytes_up: int | None = None

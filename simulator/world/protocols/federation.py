@@ -14,6 +14,9 @@ Loss = Literal["training", "unlearning"]
 PERTURBATION: Key = ("perturbation",)
 """Stream of the perturbation of the first training's objective."""
 
+NOISE: Key = ("noise",)
+"""Stream of the first training's noise, and of its coins of Poisson sampling, of what is private."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -29,6 +32,7 @@ class Block:
             True: a fresh permutation of what is left.
         noise: stream of the noise, and of the coins of Poisson sampling, of what is private; client and round are
             appended.
+        coins: stream of these coins, where it is another one: that of a training whose coins are drawn again.
         update_clip: bound on the length of each client's update, where all clients weigh the same; 0: none.
         shift: name -> ``[clients of the block, ...]`` what each client adds to its gradients; empty: nothing.
         ascent: how these clients unlearn exactly what ``forget`` names, in place of training; they weigh as before the
@@ -41,7 +45,8 @@ class Block:
     forget: Forget
     batches: Key = ("batches",)
     compact: bool = False
-    noise: Key = ("noise",)
+    noise: Key = NOISE
+    coins: Key | None = None
     update_clip: float = 0.0
     shift: Params = field(default_factory=dict)
     ascent: Ascent | None = None
@@ -139,6 +144,15 @@ class Question(Generic[Answer]):
             answers: what came back.
         """
         raise NotImplementedError
+
+    def bytes_held(self, model: int, block: Block) -> int:
+        """Return about how many bytes of memory the answer to a block takes: sums like a model's, in float64.
+
+        Args:
+            model: bytes of one model.
+            block: one of the question's.
+        """
+        return 2 * model
 
     def bytes_down(self, model: int) -> int:
         """Return how many bytes one client would receive: one set of parameters for each field that has them."""

@@ -1,7 +1,8 @@
 """What the eavesdropper knows beside the models: written by the run, granted by the scenario, read by attacks.
 
 ``knowledge.json`` and ``knowledge.safetensors`` beside a transcript hold all of it; ``challenge.safetensors`` is there
-where the scenario asks which of given records were deleted. No ground truth is among it.
+where the scenario asks which of given records were deleted, ``rest.safetensors`` where it grants all other records.
+No ground truth is among it.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from safetensors.numpy import save
 from palimpsest.simulator.world.errors import TranscriptError
 from palimpsest.simulator.world.files import write_atomically
 from palimpsest.simulator.world.models.model import Model, model_of
-from palimpsest.simulator.world.protocols.alignment import Releases, aligned, located
+from palimpsest.simulator.world.protocols.alignment import Releases, aligned, located, preceding
 from palimpsest.simulator.world.protocols.architecture import (
     MOST_NUMBERS,
     Algorithm,
@@ -47,6 +48,9 @@ FIELDS: dict[str, frozenset[str]] = {
     "training": frozenset({"algorithm", "training"}),
     "challenge": frozenset({"challenge"}),
     "seeds": frozenset({"seed"}),
+    "defense": frozenset({"defense"}),
+    "rest": frozenset({"rest"}),
+    "rest if granted": frozenset({"rest"}),
 }
 """What an attack that declares a need may read, of ``PublicKnowledge``, ``Facts`` and the model's spec.
 
@@ -56,7 +60,7 @@ Architecture and form of the data are everybody's. ``classes`` is no knowledge: 
 Operator: TypeAlias = Literal["identity", "hessian", "unknown"]
 """What one unlearning leaves in the parameters."""
 
-_CHALLENGE = "challenge.safetensors"
+_CHALLENGE, _REST = "challenge.safetensors", "rest.safetensors"
 _KEPT = 256
 """Releases held in memory at once."""
 _MOST = 1 << 24
@@ -100,10 +104,11 @@ class Facts(Frozen):
             one and no step is known: attacks choose by evidence.
         step: the size of that gradient step; 1 where there is none.
         preprocessing: statistics of the public sample that standardised the columns.
-        granted: what was granted beyond the default (labels, client, seeds).
+        granted: what was granted beyond the default (labels, client, seeds, rest).
         clients: how many there are; with ``clients_per_round`` it tells how many records stand behind a round.
         seed: the scenario's seed, where ``seeds`` is granted.
         round_to: significant bits to which the transcript's parameters were rounded before they were written; 0: exact.
+        defense: each defense's kind and hyper-parameters (clip, noise multiplier), in the order in which they act.
         cases: the deletions.
     """
 
@@ -122,7 +127,21 @@ class Facts(Frozen):
     clients: _Count | None = None
     seed: _Number | None = None
     round_to: _Number = 0
+    defense: tuple[dict[str, Any], ...] = ()
     cases: tuple[CaseView, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownRecords:
+    """Private records that the adversary knows: all that were trained on and that no deletion takes away, shuffled.
+
+    Attributes:
+        x: ``[n, d]`` float64 records.
+        y: ``[n]`` classes or targets.
+    """
+
+    x: Array
+    y: Array
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,7 @@ class PublicKnowledge:
         y: ``[m]`` int64 classes or float64 targets.
         box_low, box_high: ``[d]`` float64 range of each input column.
         challenge: records of which the adversary is to say whether they were deleted, where it is asked that.
+        rest: all records that no deletion takes away, where ``rest`` is granted.
     """
 
     facts: Facts
@@ -143,6 +163,7 @@ class PublicKnowledge:
     box_low: Array
     box_high: Array
     challenge: Challenge | None = None
+    rest: KnownRecords | None = None
 
     @property
     def model(self) -> Model:
@@ -162,14 +183,15 @@ class PublicKnowledge:
         return other
 
     def save(self, directory: Path) -> None:
-        """Write ``knowledge.json``, ``knowledge.safetensors`` and, where there is one, ``challenge.safetensors``."""
+        """Write ``knowledge.json``, ``knowledge.safetensors`` and, where there are any, challenge and rest."""
         directory.mkdir(parents=True, exist_ok=True)
         arrays = {"x": self.x, "y": self.y, "box_low": self.box_low, "box_high": self.box_high}
         packed = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
         write_atomically(directory / "knowledge.safetensors", packed)
-        if self.challenge is not None:
-            asked = {"x": np.ascontiguousarray(self.challenge.x), "y": np.ascontiguousarray(self.challenge.y)}
-            write_atomically(directory / _CHALLENGE, save(asked))
+        for name, records in ((_CHALLENGE, self.challenge), (_REST, self.rest)):
+            if records is not None:
+                given = {"x": np.ascontiguousarray(records.x), "y": np.ascontiguousarray(records.y)}
+                write_atomically(directory / name, save(given))
         write_atomically(directory / "knowledge.json", self.facts.model_dump_json(indent=1))
 
     @classmethod
@@ -179,12 +201,18 @@ class PublicKnowledge:
         Raises:
             TranscriptError: a file is missing or broken.
         """
-        facts, arrays, asked = _facts(path), path.with_suffix(".safetensors"), path.with_name(_CHALLENGE)
-        values = _records(arrays, facts.schema_, ("box_low", "box_high"))
-        challenge = None
-        if asked.is_symlink() or asked.exists():
-            challenge = Challenge(**_records(asked, facts.schema_))
-        return cls(facts, **values, challenge=challenge)
+        facts = _facts(path)
+        values = _records(path.with_suffix(".safetensors"), facts.schema_, ("box_low", "box_high"))
+        challenge, rest = (
+            _records(place, facts.schema_) if place.is_symlink() or place.exists() else None
+            for place in (path.with_name(_CHALLENGE), path.with_name(_REST))
+        )
+        return cls(
+            facts,
+            **values,
+            challenge=None if challenge is None else Challenge(**challenge),
+            rest=None if rest is None else KnownRecords(**rest),
+        )
 
 
 def _facts(path: Path) -> Facts:
@@ -265,6 +293,7 @@ def cases_of(transcript: Transcript, facts: Facts) -> list[Case]:
                 between=Releases(load, chain),
                 trunk=Releases(load, trunk),
                 branch=Releases(load, branch),
+                earlier=Releases(load, preceding(transcript, before, trunk)),
                 stream=Releases(load, _unmarked(transcript, view)),
                 labels=view.labels,
                 clients=view.clients,

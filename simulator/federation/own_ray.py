@@ -1,0 +1,86 @@
+"""A Ray of this process's own: nobody else on this machine can call it, and nobody from outside can reach it.
+
+The internals of Ray that this takes stand here alone.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ray._private import ray_constants
+from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without types
+    AuthenticationMode,
+    AuthenticationTokenLoader,
+    get_authentication_mode,
+)
+
+from palimpsest.simulator.world.errors import RunFailure
+
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where it is 0, Ray takes this machine's address to be 127.0.0.1, and its servers listen there and nowhere else."""
+_MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+_SHORT, _SPARE = "/tmp", 24
+"""Paths of sockets have 107 characters at most, of which Ray takes 64."""
+
+
+class AuthenticationError(RunFailure):
+    """Ray would take calls from anybody."""
+
+
+@contextmanager
+def closed_to_others() -> Iterator[str]:
+    """Start Ray within: on loopback, with a token of its own in a file that its user alone can read.
+
+    Yields:
+        Path of a directory for Ray's sockets and logs, which its user alone can reach; gone at the end.
+    """
+    loopback = ray_constants.ENABLE_RAY_CLUSTER
+    root = _SHORT if len(tempfile.gettempdir()) > len(_SHORT) + _SPARE else None
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=root, ignore_cleanup_errors=True) as place:
+        file = Path(place) / "token"
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as token:
+            token.write(secrets.token_hex(32))
+        # Without a mode Ray chooses tokens for whom it starts itself, and looks for the mode anew.
+        with _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            AuthenticationTokenLoader.instance().reset_cache()
+            try:
+                yield str(Path(place) / "r")  # Ray opens it to everybody, and the one around it stays closed
+            finally:
+                ray_constants.ENABLE_RAY_CLUSTER = loopback
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def check_authentication() -> None:
+    """Refuse a Ray that has started without asking for the token.
+
+    Raises:
+        AuthenticationError: it does not ask.
+    """
+    if get_authentication_mode() != AuthenticationMode.TOKEN:
+        raise AuthenticationError(
+            "Ray started without authentication, so that whoever reaches its ports can run code as this user: install "
+            "the version of Ray that constraints.txt names, or take runtime.backend = 'serial'"
+        )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables (None: remove them) for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
