@@ -263,8 +263,9 @@ def ui(
 ) -> None:
     """Open MLflow's user interface on the runs of the newest experiment, for this machine only."""
     from palimpsest.simulator.tracking.page import WHAT_TO_CLICK
-    from palimpsest.simulator.tracking.store import masked, store_file
+    from palimpsest.simulator.tracking.store import store_file
     from palimpsest.simulator.tracking.ui import PortBusyError, check_port, page_of, serve
+    from palimpsest.simulator.world.errors import masked
 
     file = store_file(uri)
     if file is not None and not file.is_file():
