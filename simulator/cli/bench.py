@@ -2,7 +2,9 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -37,6 +39,25 @@ def attacks(records: int, as_json: bool) -> None:
     OUT.print(shown, soft_wrap=as_json)
 
 
+def private(models: Sequence[str], clients: int, turns: int, as_json: bool) -> None:
+    """DP-SGD a client, beside Opacus."""
+    from palimpsest.simulator.bench import private as beside_opacus
+    from palimpsest.simulator.federation.threads import one_thread
+
+    with one_thread():
+        lines = beside_opacus.measure(_known(models), clients, turns, ERR)
+    shown = json.dumps([vars(line) for line in lines], indent=1) if as_json else beside_opacus.table(lines)
+    OUT.print(shown, soft_wrap=as_json)
+
+
+def _known(models: Sequence[str]) -> list[str]:
+    """The models asked for, or all."""
+    for name in models:
+        if name not in MODELS:
+            fail(f"--model {name}: must be one of {', '.join(MODELS)}")
+    return list(models or MODELS)
+
+
 def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:
     """Client updates a second, beside plain Flower and plain loops.
 
@@ -47,9 +68,7 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         without: contestants to leave out.
         as_json: whether JSON is printed instead of a table.
     """
-    for name in models:
-        if name not in MODELS:
-            fail(f"--model {name}: must be one of {', '.join(MODELS)}")
+    wanted = _known(models)
     parsed = [_cohort_and_population(text) for text in sizes or SIZES]
     from palimpsest.simulator.bench import table
 
@@ -57,11 +76,41 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         if name not in table.CONTESTANTS[1:]:
             fail(f"--without {name!r}: must be one of {', '.join(table.CONTESTANTS[1:])}")
     contestants = [name for name in table.CONTESTANTS if name not in without]
-    lines = table.bench(list(models or MODELS), parsed, rounds, contestants, ERR)
+    lines = table.bench(wanted, parsed, rounds, contestants, ERR)
     OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
     if any(line.apart > table.AGREE for line in lines):
         ERR.print("error: contestants ended with other weights: they did not do the same work")
         raise typer.Exit(FAILED)
+
+
+def quick(as_json: bool) -> None:
+    """Ratios to loops in a minute; fails where one is below half of what is recorded."""
+    from palimpsest.simulator.bench import quick as guard
+    from palimpsest.simulator.bench import table
+
+    contestants = [name for name in table.CONTESTANTS if name != guard.WITHOUT]
+    lines = table.bench(MODELS, [guard.SIZE], guard.ROUNDS, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    found = guard.ratios(lines)
+    ERR.print(guard.row(found), markup=False, soft_wrap=True)
+    said = guard.fallen(found)
+    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if line.apart > table.AGREE]
+    for sentence in said:
+        ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
+    if said:
+        raise typer.Exit(FAILED)
+
+
+def timeline(file: Path) -> None:
+    """What each process of the default run does when, as a picture."""
+    from palimpsest.simulator.bench import timeline as watching
+
+    if file.suffix != ".png" or not file.resolve().parent.is_dir():
+        fail(f"--timeline {file}: must be a PNG file in a folder that exists, such as timeline.png")
+    with tempfile.TemporaryDirectory() as place:
+        watched = watching.measure([], Path(place))
+    watching.draw(watched, file)
+    OUT.print(f"written: {file}", markup=False, soft_wrap=True)
 
 
 def _cohort_and_population(text: str) -> tuple[int, int]:

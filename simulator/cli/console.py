@@ -69,8 +69,14 @@ def recoverable(directory: Path) -> Iterator[None]:
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure, disk_fault
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault
 
+        if isinstance(error, SettledFailure):
+            said = (
+                f"error: the run failed: {error}; going on with it would end the same way. {_how_to_change(directory)}"
+            )
+            ERR.print(said, markup=False, soft_wrap=True)
+            raise typer.Exit(FAILED) from None
         refused = disk_fault(error, directory)
         if not refused and not isinstance(error, RunFailure):
             traceback.print_exception(error, file=sys.stderr)
@@ -87,6 +93,13 @@ def _how_to_go_on(directory: Path) -> str:
     if RunDirectory(directory).scenario().get("privacy", {}).get("secret") == "random":
         return f"What is done so far is in {directory}; its random secret is gone, so that it can only be run anew"
     return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
+
+
+def _how_to_change(directory: Path) -> str:
+    from palimpsest.simulator.results.run_directory import RunDirectory
+
+    file = RunDirectory(directory).scenario_file
+    return f"What is done so far is in {directory}; run it anew with: palimpsest run {file} --set KEY=VALUE --out NEW"
 
 
 def interrupted(then: str = "") -> NoReturn:

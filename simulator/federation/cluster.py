@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import ray
+import torch
 from ray.exceptions import ActorUnschedulableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
+from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.scenario.runtime import RuntimeConfig
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.signals import kept
 
@@ -108,15 +111,37 @@ def _initialise(hosts: int, place: str) -> None:
         )
 
 
-def _join(address: str) -> None:
+def check_hosts(runtime: RuntimeConfig) -> None:
+    """Refuse hosts that there cannot be, before anything is written or started.
+
+    Raises:
+        ScenarioError: this machine has no GPU, or nothing answers where a cluster should be.
+    """
+    if runtime.ray_address and runtime.backend == "ray":
+        if silent := _silence(runtime.ray_address):
+            raise ScenarioError(silent)
+    elif runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError(
+            "runtime.device = 'cuda', and PyTorch finds no GPU on this machine: take 'auto' or 'cpu', or another one"
+        )
+
+
+def _silence(address: str) -> str:
+    """What is wrong with the address of a cluster, in a sentence; empty: something answers there."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except OSError as error:
-        raise ClusterError(
+        return (
             f"nothing answers at runtime.ray_address = {address!r} ({error.strerror or error}): start a cluster there "
             f"(ray start --head), or leave ray_address out"
-        ) from None
+        )
+    return ""
+
+
+def _join(address: str) -> None:
+    if silent := _silence(address):
+        raise ClusterError(silent)
     try:
         with kept(ending=(signal.SIGTERM,)):
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)

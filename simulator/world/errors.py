@@ -12,6 +12,10 @@ class RunFailure(RuntimeError):
     """A run that stops; the message is one sentence that says what would help."""
 
 
+class SettledFailure(RunFailure):
+    """A run that stops, and would stop at the same place again: the message says what to change before another one."""
+
+
 class TranscriptError(ValueError):
     """A transcript on disk is not what it claims to be."""
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from palimpsest.simulator.experiment.runner import _new_directory, prepare, simulate
+from palimpsest.simulator.experiment.begun import new_directory
+from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
@@ -11,7 +12,7 @@ from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 
 def untracked(scenario: Scenario, place: Path) -> RunDirectory:
     """A finished run as ``run`` leaves it, but for figures and MLflow, which take twenty times as long as the rest."""
-    directory = _new_directory(scenario, place)
+    directory = new_directory(scenario, place)
     simulate(scenario, prepare(scenario), place, SerialGrid(1))
     return directory
 

@@ -18,8 +18,8 @@ from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memo
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
-PACK_BYTES = 2**20
-"""Parameters stepped together: what a core's cache holds."""
+PACK_BYTES = 2**22
+"""Parameters stepped together: what the caches hold."""
 
 NARROWEST, WIDEST = 8, 64
 """Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
@@ -107,7 +107,9 @@ def _fit_pack(
     targets = y.index_select(0, places.flatten()).view(places.shape)
     held = x.new_empty((len(batches) * recipe.batch_size, *x.shape[1:]))  # once a pack: a new one a step costs faults
     for step, (active, idle) in enumerate(_who_moves(lengths, counts)):
-        now, kept, pull = ({key: value[:active] for key, value in some.items()} for some in (params, memory, pulls))
+        now = {key: value[:active] for key, value in params.items()}
+        kept = {key: value[:active] for key, value in memory.items()}
+        pull = {key: value[:active] for key, value in pulls.items()}
         batch_x = torch.index_select(x, 0, places[step, :active].flatten(), out=held[: active * recipe.batch_size])
         batch_x = batch_x.view(active, recipe.batch_size, -1).to(model.dtype)
         slopes = gradients(model, now, batch_x, targets[step, :active], filled[step, :active], divisors[step, :active])
