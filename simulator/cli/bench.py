@@ -39,6 +39,25 @@ def attacks(records: int, as_json: bool) -> None:
     OUT.print(shown, soft_wrap=as_json)
 
 
+def private(models: Sequence[str], clients: int, turns: int, as_json: bool) -> None:
+    """DP-SGD a client, beside Opacus."""
+    from palimpsest.simulator.bench import private as beside_opacus
+    from palimpsest.simulator.federation.threads import one_thread
+
+    with one_thread():
+        lines = beside_opacus.measure(_known(models), clients, turns, ERR)
+    shown = json.dumps([vars(line) for line in lines], indent=1) if as_json else beside_opacus.table(lines)
+    OUT.print(shown, soft_wrap=as_json)
+
+
+def _known(models: Sequence[str]) -> list[str]:
+    """The models asked for, or all."""
+    for name in models:
+        if name not in MODELS:
+            fail(f"--model {name}: must be one of {', '.join(MODELS)}")
+    return list(models or MODELS)
+
+
 def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:
     """Client updates a second, beside plain Flower and plain loops.
 
@@ -49,9 +68,7 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         without: contestants to leave out.
         as_json: whether JSON is printed instead of a table.
     """
-    for name in models:
-        if name not in MODELS:
-            fail(f"--model {name}: must be one of {', '.join(MODELS)}")
+    wanted = _known(models)
     parsed = [_cohort_and_population(text) for text in sizes or SIZES]
     from palimpsest.simulator.bench import table
 
@@ -59,7 +76,7 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         if name not in table.CONTESTANTS[1:]:
             fail(f"--without {name!r}: must be one of {', '.join(table.CONTESTANTS[1:])}")
     contestants = [name for name in table.CONTESTANTS if name not in without]
-    lines = table.bench(list(models or MODELS), parsed, rounds, contestants, ERR)
+    lines = table.bench(wanted, parsed, rounds, contestants, ERR)
     OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
     if any(line.apart > table.AGREE for line in lines):
         ERR.print("error: contestants ended with other weights: they did not do the same work")

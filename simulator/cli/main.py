@@ -50,6 +50,9 @@ Overrides = Annotated[
 ]
 
 
+Yes = Annotated[bool, typer.Option("--yes", help="Although it takes more memory than this machine has, or days.")]
+
+
 app.command()(audit)
 app.command(name="audit-dp")(audit_dp)
 app.command()(challenge)
@@ -82,6 +85,7 @@ def run(
     scenario: Scenario = None,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where to leave the results; runs/NAME-TIME if left out.")] = None,
+    yes: Yes = False,
 ) -> None:
     """Train, unlearn, eavesdrop, reconstruct, score and track: one whole scenario."""
     with input_errors():
@@ -94,7 +98,7 @@ def run(
         with recoverable(directory), ProgressDisplay(ERR) as shown:
             from palimpsest.simulator.experiment import runner
 
-            result = runner.run(loaded, directory, shown)
+            result = runner.run(loaded, directory, shown, yes=yes)
     conclude(result)
 
 
@@ -113,17 +117,18 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of a run th
 
 
 @app.command()
-def plan(scenario: Scenario = None, set_: Overrides = None) -> None:
+def plan(scenario: Scenario = None, set_: Overrides = None, yes: Yes = False) -> None:
     """Show what was understood of the data, the arms of a scenario and what they will cost, without running."""
     with input_errors():
         from palimpsest.simulator.scenario.load import load_scenario
 
         loaded = load_scenario(scenario, set_ or ())
-        from palimpsest.simulator.planning import cautions, estimate, previews
+        from palimpsest.simulator.planning import cautions, estimate, limits, previews
         from palimpsest.simulator.planning.plan import plan as lay_out
 
         outline = lay_out(loaded)
-        lines = [*previews.of_plan(outline), *cautions.of_plan(outline, loaded.privacy)]
+        large = limits.check(outline, loaded, yes)
+        lines = [*large, *previews.of_plan(outline), *cautions.of_plan(outline, loaded.privacy)]
         OUT.print("\n".join(lines), markup=False, soft_wrap=True)
         OUT.print(estimate.table(outline, loaded))
 
@@ -302,6 +307,9 @@ def bench(
     most: Annotated[
         int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
     ] = 10_000,
+    private: Annotated[
+        int, typer.Option(min=0, help="Instead: DP-SGD of so many clients, beside Opacus, in CPU time.")
+    ] = 0,
     attacks: Annotated[
         int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
     ] = 0,
@@ -317,6 +325,8 @@ def bench(
         benchmarks.branches(as_json)
     elif scale:
         benchmarks.scale(rounds, most, as_json)
+    elif private:
+        benchmarks.private(model or [], private, rounds, as_json)
     elif attacks:
         benchmarks.attacks(attacks, as_json)
     else:

@@ -24,8 +24,10 @@ from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.verdicts import number
 
 _PANEL, _GAP, _LEFT = 2.4, 0.25, 0.7
+_NARROWEST, _NAME = 8.0, 0.17
 _SUCCESS, _UTILITY, _BETWEEN, _TICKS, _LINE = 1.9, 1.15, 0.18, 1.15, 0.15
-"""Inches: width of a panel and what is between two; heights of the rows, and of what stands above and below them."""
+"""Inches: width of a panel and what is between two; the least width, a line of names; heights of the rows, and of what
+stands between, below and above them."""
 _STYLES = ("-", "--", ":")
 _STOPPED = "#117733"
 _SURE = "#332288"
@@ -45,19 +47,23 @@ def noise(run: RunFiles) -> Path | None:
 def draw(found: Sequence[Sweep]) -> Figure:
     """The figure of some sweeps."""
     shown = panels(found)
-    width = _LEFT + len(shown) * (_PANEL + _GAP)
+    width = max(_NARROWEST, _LEFT + len(shown) * (_PANEL + _GAP))
     detail = (
         "Above: share of deletions on which each attack succeeds, bars: interval of the best one, all together 95 %; "
         "black: the most that ANY attack can reach. Green: from there on no attack tried succeeds on more than one "
         f"deletion in {round(1 / TOLERATED)}; blue: none can. Noise, and epsilon of the deleted record, below."
     )
-    head = heading_inches(width, answer(found), detail) + 0.25
+    names, top = _names(found, width), heading_inches(width, answer(found), detail)
+    head = top + _NAME * len(names) + 0.1
     lines = [_lines(panel) for panel in shown]
     above = _LINE * max(map(len, lines)) + 0.1
     figure = Figure(figsize=(width, head + above + _SUCCESS + _BETWEEN + _UTILITY + _TICKS))
     heading(figure, answer(found), detail)
     describe(figure, f"{answer(found)}. " + " ".join(f"{title(s)}: {sentence(s)}." for s in found))
-    _legend(figure, found, head)
+    for place, line in enumerate(names):
+        for left, label, ink in line:
+            at = 1 - (top + _NAME * place) / figure.get_size_inches()[1]
+            figure.text(left / width, at, label, size=8, color=ink, weight="bold", va="top")
     floor = min(0.0, *(v for sweep in found for step in sweep.steps for v in step.utilities))
     for place, panel in enumerate(shown):
         _panel(figure, panel, lines[place], (_LEFT + place * (_PANEL + _GAP), head + above), floor)
@@ -91,18 +97,20 @@ def _from(sweep: Sweep, step: Step | None, never: str) -> str:
     return f"from {number(step.noise)}{costs}"
 
 
-def _legend(figure: Figure, found: Sequence[Sweep], head: float) -> None:
-    """Names of attacks in their colours, on one line."""
-    width, height = figure.get_size_inches()
+def _names(found: Sequence[Sweep], width: float) -> list[list[tuple[float, str, str]]]:
+    """Names of attacks in their colours, in lines: (inches from the left, name, colour)."""
     attacks = {tried.attack: tried.name for sweep in found for step in sweep.steps for tried in step.attacks}
+    inks = {name(said): colour(kind) for kind, said in attacks.items()}
+    lines: list[list[tuple[float, str, str]]] = [[]]
     left = _LEFT
-    for label, ink in [
-        *((name(said), colour(kind)) for kind, said in attacks.items()),
-        ("public mean", PALE),
-        ("bound", INK),
-    ]:
-        figure.text(left / width, 1 - (head - 0.2) / height, label, size=8, color=ink, weight="bold", va="top")
-        left += 0.085 * len(label) + 0.25
+    for label, ink in {**inks, "public mean": PALE, "bound": INK}.items():
+        across = 0.08 * len(label) + 0.2
+        if lines[-1] and left + across > width:
+            lines.append([])
+            left = _LEFT
+        lines[-1].append((left, label, ink))
+        left += across
+    return lines
 
 
 def _panel(

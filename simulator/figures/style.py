@@ -37,6 +37,8 @@ _COLOURS = {
     "deletion-lira": "#882255",
     "u-lira": "#DDCC77",
     "client-profile": "#004488",
+    "likelihood-ratio": "#7B2D8E",
+    "posterior-mean": "#A67C00",
 }
 """After Okabe and Ito 2008 and Tol 2021. Of the shipped attacks no two share a colour."""
 _OTHERS = ("#E69F00", "#882255", "#117733", "#88CCEE")

@@ -1,6 +1,7 @@
 """What sweeps of noise say, in a sentence and in tables that fit 80 columns."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -80,13 +81,14 @@ def title(sweep: Sweep) -> str:
 def _steps(sweep: Sweep) -> Table:
     steps = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in _COLUMNS:
-        steps.add_column(sweep.metric if name == "utility" else name, justify="left" if "attack" in name else "right")
+        justify: Literal["left", "right"] = "left" if "attack" in name else "right"
+        steps.add_column(sweep.metric if name == "utility" else name, justify=justify, no_wrap=True)
     for step in sweep.steps:
         best = step.best
         shown = (
             number(step.noise) if step.noise else "none",
             "-" if step.epsilon is None else short(step.epsilon),
-            best.name,
+            best.name if best.share else "none",
             f"{best.share:.2f} ({best.low:.2f}-{best.high:.2f})",
             f"{step.gamma:.2f}",
             "-" if step.floor is None else f"{step.floor:.2f}",

@@ -10,6 +10,8 @@ from palimpsest.simulator.scenario.errors import OWN_WORDS
 from palimpsest.simulator.scenario.sections import Count
 from palimpsest.simulator.world.specs import Frozen
 
+_LAST_PORT = 65535
+
 Device = Literal["cpu", "cuda", "auto"]
 
 
@@ -46,8 +48,11 @@ class RuntimeConfig(Frozen):
     @classmethod
     def _host_and_port(cls, address: str) -> str:
         host, _, port = address.rpartition(":")
-        if address and not (host and port.isdecimal()):
-            raise ValueError("must be host:port, such as 10.0.0.5:6379, or empty for a Ray of this machine's own")
+        if address and not (host and port.isdecimal() and 0 < int(port) <= _LAST_PORT):
+            raise ValueError(
+                "must be host:port, such as 10.0.0.5:6379, a port of at most 65535, or empty for a Ray of this machine "
+                "alone"
+            )
         return address
 
 

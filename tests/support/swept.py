@@ -68,7 +68,7 @@ def everything() -> list[dict[str, Any]]:
     """Ascent; retraining that repeats nothing, coins, or both; and a method that guarantees nothing."""
     never, at_once = {"hrec": (1.0,) * 7}, {"hrec": (1.0, *(0.0,) * 6)}
     return [
-        *sweep(variant="trained"),
+        *sweep(variant="trained", judged={"an-attack-with-a-name": (1.0, 1.0, 1.0, 0.5, 0.1, 0.0, 0.0)}),
         *retrained("same-order", variant="trained", attacks=at_once),
         *retrained("same-coins", variant="trained"),
         *retrained("same-noise", variant="trained", attacks=never, gamma=(1.0,) * 7),
