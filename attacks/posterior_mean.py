@@ -35,7 +35,8 @@ class PosteriorMean(Frozen):
     and that which fits what was observed, as the noise allows, looked for again a few times; classes are weighed by
     their evidence. Without noise this is the record, with much of it the public mean. Other models: the mean of the
     public records, weighed by their likelihood ratios.
-    What other records add is taken for as much white noise. Several records deleted at once all get the one mean.
+    What other records add is taken to be as large everywhere as along its largest direction: records look alike.
+    Several records deleted at once all get the one mean.
     """
 
     card: ClassVar[Card] = CARDS["posterior-mean"]
@@ -144,7 +145,7 @@ def _as_matrix(seen: Observation, knowledge: PublicKnowledge) -> tuple[Array, Ar
     deviation = np.broadcast_to(seen.deviation, seen.observed.shape)
     weights = seen.observed[: outputs * width].reshape(outputs, width)
     matrix = np.concatenate([weights.T, seen.observed[None, outputs * width :]])
-    others = float((seen.rest**2).sum()) / len(seen.observed)
+    others = float(np.linalg.eigvalsh(seen.rest @ seen.rest.T)[-1]) if len(seen.rest) else 0.0
     expected = float(seen.probability @ seen.readings)
     variance = deviation[outputs * width :] ** 2 + others
     return matrix / max(expected, _TINY), variance / max(expected, _TINY) ** 2
