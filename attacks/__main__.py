@@ -8,6 +8,7 @@ handed, it finds in these processes; what the run knows beyond that was never in
 
 import base64
 import ctypes
+import errno
 import functools
 import importlib
 import importlib.util
@@ -36,6 +37,8 @@ from palimpsest.simulator.world.records import Case
 from palimpsest.simulator.world.specs import Frozen
 
 _DEATH = 1
+_FULL = 74
+"""Exit code of a process that the disk has refused something: no fault of the attack's."""
 _LOOK = 0.005
 """Seconds between two looks at an attack's process."""
 _SYSTEM = ("/usr", "/lib", "/lib64", "/dev/urandom", "/etc/ld.so.cache", "/etc/localtime")
@@ -111,6 +114,8 @@ def _serve(request: Request) -> None:
         if status:
             late = f"took longer than the {request.seconds:g} s that it may"
             ended = late if status == "late" else f"ended with {status}"
+            if status == f"exit code {_FULL}":
+                os._exit(_FULL)
             _leave(place / "failed.json", {"error": f"its process {ended}"})
 
 
@@ -132,6 +137,8 @@ def _attack(wanted: AttackRequest, place: Path, known: PublicKnowledge, cases: S
             (place / "answer.safetensors").write_bytes(save(arrays))
             about["answer"] = kind.name
     except Exception as error:
+        if _is_full(error):
+            raise
         about = {"error": f"{type(error).__name__}: {error}"}
     _leave(place / "answer.json", about)
 
@@ -167,8 +174,15 @@ def _forked(work: Callable[[], None]) -> int:
         work()
         os._exit(0)
     except BaseException as error:
+        if _is_full(error):
+            os._exit(_FULL)
         print(f"palimpsest.attacks: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether there is no room for an answer."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _wait(child: int, seconds: float, hangs_up: bool = False) -> str:

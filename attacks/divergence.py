@@ -7,7 +7,7 @@ records' own gradient at theta_r; what each later round adds tells the same agai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -121,12 +121,12 @@ class Divergence:
         return total
 
 
-def divergence_of(case: Case, training: Mapping[str, Any]) -> Divergence | None:
+def divergence_of(case: Case, knowledge: PublicKnowledge) -> Divergence | None:
     """Where the models of a linear head part; None where the sequences share none.
 
     Args:
         case: of a linear head.
-        training: its public hyper-parameters, the strategy among them.
+        knowledge: public facts; of a case whose sequences part the strategy is read.
     """
     at = case.divergence
     if at is None:
@@ -134,7 +134,7 @@ def divergence_of(case: Case, training: Mapping[str, Any]) -> Divergence | None:
     kept, gone = (
         np.stack([theta(model) for model in models[at:]]).astype(float) for models in (case.trunk, case.branch)
     )
-    step = server_step(training)
+    step = server_step(knowledge.facts.training)
     if step.keeps:
         increments = np.diff(kept - gone, axis=0, prepend=0.0)
     else:
@@ -228,12 +228,32 @@ def at_divergence(cases: Sequence[Case], knowledge: PublicKnowledge, reads: Read
     steps that holds to first order. What a server makes of the mean update is undone where the releases tell it
     (``server_steps``). Of strategies whose server does not average so, it is the difference alone.
 
+    Parameters that were cut from one of two models tell what was cut, and nothing of the records: they count as equal.
+
     Args:
         cases: of one transcript.
         knowledge: public facts.
-        reads: ``pair`` leaves all cases as they are.
+        reads: ``pair`` leaves all cases as they are, but for what was cut.
     """
-    return [case if reads == "pair" else _moved(case, knowledge) for case in cases]
+    return [_as_a_pair(case) if reads == "pair" else _moved(case, knowledge) for case in cases]
+
+
+def _as_a_pair(case: Case) -> Case:
+    cut = _cut(case.before, case.after)
+    if cut is None:
+        return case
+    return replace(case, after={name: np.where(cut[name], case.before[name], case.after[name]) for name in cut})
+
+
+def _cut(kept: Params, gone: Params) -> dict[str, Array] | None:
+    """Where one of two models is 0; None unless both are where the other is not, as models that were pruned are.
+
+    One model alone also has zeros that tell something: a weight that only the deleted record ever moved.
+    """
+    zeros = {name: (np.asarray(kept[name]) == 0.0, np.asarray(gone[name]) == 0.0) for name in kept}
+    if not all(any((zero[i] & ~zero[1 - i]).any() for zero in zeros.values()) for i in (0, 1)):
+        return None
+    return {name: first | second for name, (first, second) in zeros.items()}
 
 
 @dataclass(frozen=True)
@@ -272,13 +292,16 @@ def _less(model: Params, start: Params) -> Params:
 def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
     at = case.divergence
     if at is None:
-        return case
+        return _as_a_pair(case)
     training, step = knowledge.facts.training, server_step(knowledge.facts.training)
     read = parting(case, training)
     leavers = case.size / present_records(knowledge) if step.averages else 0.0
     after = {
         name: value + (1.0 - leavers) * read.without[name] - read.with_them[name] for name, value in read.common.items()
     }
+    cut = _cut(case.trunk[at], case.branch[at])
+    if cut is not None:
+        after = {name: np.where(cut[name], read.common[name], value) for name, value in after.items()}
     local = case.trunk[at] if step.keeps else {name: v + read.with_them[name] for name, v in read.common.items()}
     return DivergingCase(
         index=case.index,

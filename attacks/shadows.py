@@ -10,6 +10,7 @@ from torch import Tensor
 
 from palimpsest.attacks.linear import class_targets, precise_model
 from palimpsest.attacks.queries import public_scores
+from palimpsest.simulator.world.models.batches import fillable
 from palimpsest.simulator.world.models.gradients import gradients, onto
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit
@@ -134,6 +135,7 @@ def _trained(
         if key in facts.training
     }
     recipe = Recipe(**given, l2=facts.model.regularisation / facts.n)
+    recipe = recipe.model_copy(update={"batch_size": fillable(recipe.batch_size, len(members))})
     model, x, asked_x = in_front(knowledge, np.asarray(knowledge.x)[members], asked)
     y = class_targets(knowledge)[members]
     orders = [rng.permutation(len(members)) for _ in range(epochs)]

@@ -1,5 +1,7 @@
 """``python -m palimpsest.simulator`` is ``palimpsest``."""
 
+import errno
+import os
 import sys
 
 from palimpsest.simulator.world.signals import end_on_signals, exit_code, ignore_signals, received
@@ -17,6 +19,18 @@ def main() -> None:
         sys.exit(exit_code())
     finally:
         ignore_signals()
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what was printed; Python itself would show where it failed, after the exit code is settled."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # as of head, which has read enough
+            print(f"error: what was printed could not be written: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

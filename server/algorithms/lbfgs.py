@@ -17,7 +17,7 @@ from palimpsest.server.algorithms.perturbation import drawn
 from palimpsest.server.algorithms.step import Step
 from palimpsest.server.blocks import add_up, everyone
 from palimpsest.server.setup import Lineage, Setup
-from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Federation
 from palimpsest.simulator.world.protocols.questions import Gradient
@@ -31,7 +31,7 @@ _TOGETHER = 2**30
 """Bytes of such pairs that are held at once."""
 
 
-class NotConvergedError(RunFailure):
+class NotConvergedError(SettledFailure):
     """The optimiser stopped short of the gradient norm that was asked for."""
 
 

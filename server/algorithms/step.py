@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.protocols.defense import Memory
 from palimpsest.simulator.world.protocols.federation import Statistics
 from palimpsest.simulator.world.protocols.strategy import States
@@ -39,7 +39,7 @@ class Step:
     states: Sequence[States] = ()
 
 
-class DivergedError(RunFailure):
+class DivergedError(SettledFailure):
     """A model's parameters are no longer finite."""
 
 

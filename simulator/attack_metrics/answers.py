@@ -9,29 +9,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from palimpsest.simulator.attack_metrics.card import AnswerCard
+from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.plugins import announced, imported
 
 ENTRY_POINTS = "palimpsest.answers"
 _HERE = "palimpsest.simulator.attack_metrics"
 
-TARGETS: Mapping[str, str] = {
-    "reconstruction": f"{_HERE}.reconstruction:CARD",
-    "labels": f"{_HERE}.labels:CARD",
-    "scores": f"{_HERE}.scores:CARD",
-    "profile": f"{_HERE}.profile:CARD",
+CARDS: Mapping[str, MeasureCard] = {
+    "reconstruction": MeasureCard(f"{_HERE}.reconstruction:CARD", "the deleted records"),
+    "labels": MeasureCard(f"{_HERE}.labels:CARD", "which classes were deleted"),
+    "scores": MeasureCard(f"{_HERE}.scores:CARD", "of given records, which were deleted or trained on"),
+    "profile": MeasureCard(f"{_HERE}.profile:CARD", "how many records of each class a client had, and their means"),
 }
-"""Where the card of each built-in kind stands."""
+"""The built-in kinds: where the card of each stands, and what it says."""
+
+
+def cards() -> dict[str, MeasureCard]:
+    """The kinds of answer there are: built-in ones, then those of other packages. Imports none of them."""
+    others = {
+        name: MeasureCard(point.target, f"of the package {point.package}")
+        for name, point in announced(ENTRY_POINTS).items()
+        if name not in CARDS
+    }
+    return {**CARDS, **others}
 
 
 def names() -> list[str]:
-    """The kinds of answer there are: built-in ones, then those of other packages. Imports none of them."""
-    return [*TARGETS, *(name for name in announced(ENTRY_POINTS) if name not in TARGETS)]
+    """The kinds of answer there are."""
+    return list(cards())
 
 
 def package_of(name: str) -> str:
     """The package that measures this kind of answer, with its version; empty for a built-in kind."""
-    return "" if name in TARGETS else announced(ENTRY_POINTS)[name].package
+    return "" if name in CARDS else announced(ENTRY_POINTS)[name].package
 
 
 def answer_card(name: str) -> AnswerCard[Any]:
@@ -45,10 +56,10 @@ def answer_card(name: str) -> AnswerCard[Any]:
             f"nothing here scores answers of the kind {name!r}: there are {', '.join(names())}; "
             f"a package announces a kind by the entry point {ENTRY_POINTS}"
         )
-    target = TARGETS.get(name) or announced(ENTRY_POINTS)[name].target
+    target = cards()[name].target
     card = imported(target, f"the card of {name!r} answers", AnswerCard)
     assert isinstance(card, AnswerCard)  # or it would have been refused
-    if card.answer.name != name or (card.reading is None and name not in TARGETS):
+    if card.answer.name != name or (card.reading is None and name not in CARDS):
         raise RunFailure(
             f"the card of {name!r} answers ({target}) is for {card.answer.name!r} answers and has "
             f"{'no' if card.reading is None else 'a'} reading; it must be for {name!r} ones, and have one"

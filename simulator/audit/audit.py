@@ -1,11 +1,12 @@
 """Two checkpoints of somebody else's model: which attacks apply to the deletion between them, what each gives back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from palimpsest.attacks.session import Answer, attack_transcript
@@ -14,6 +15,7 @@ from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.explained import explained
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.audit.applicable import applicable
+from palimpsest.simulator.audit.candidates import Candidates, conclusion
 from palimpsest.simulator.audit.checkpoints import read_checkpoint
 from palimpsest.simulator.audit.drawing import draw
 from palimpsest.simulator.audit.results import AuditedAttack, AuditResult
@@ -44,6 +46,7 @@ class AuditQuestion:
         truth: npz file of the deleted records, where they are known.
         deletion: what is known of it.
         attacks: names; all that apply where none is given.
+        candidates: npz file of records of which is asked whether they were deleted.
     """
 
     before: Path
@@ -54,6 +57,7 @@ class AuditQuestion:
     truth: Path | None = None
     deletion: Deletion = field(default_factory=Deletion)
     attacks: tuple[str, ...] = ()
+    candidates: Path | None = None
 
 
 def deletion_of(**about: Any) -> Deletion:
@@ -82,35 +86,45 @@ def audit(question: AuditQuestion, out: Path) -> AuditResult:
     """
     public = read_public(question.public)
     truth = None if question.truth is None else _truth(question.truth, public, question.deletion)
-    spec = spec_for(question.model, question.options, public.schema, question.deletion.regularisation)
-    _check_numbers(question.deletion, spec)
-    paths = (question.before, question.after)
-    given = [read_checkpoint(path) for path in paths]
-    if all(value.dtype == np.float64 for arrays in given for value in arrays.values()):
-        spec = spec.model_copy(update={"dtype": "float64"})
-    releases = [fitted(spec, arrays, str(path)) for arrays, path in zip(given, paths, strict=True)]
-    chosen = applicable(model_of(spec), question.attacks)
+    asked = None if question.candidates is None else Candidates.read(question.candidates, public)
+    status = None if truth is None or asked is None else asked.status(truth)
+    spec, releases = _models(question, public)
+    chosen = applicable(model_of(spec), question.attacks, candidates=asked is not None)
     known = knowledge_of(public, spec, question.deletion, *releases)
+    known = known if asked is None else replace(known, challenge=asked.challenge)
     directory = transcript_of(out)
     shas = _write(releases, known, directory, out)
     answers = attack_transcript(directory, chosen.attacks, known)
     case = cases_of(Transcript.open(directory), known.facts)[0]
-    marks = {} if truth is None else _marks(answers, truth, known)
+    marks = {} if truth is None else _marks(answers, truth, known, status)
     attempts = {name: _attempt(name, answer, case, known, marks.get(name)) for name, answer in answers.items()}
+    said = verdict(attempts, truth is not None, case.silent)
+    judged = {} if asked is None else asked.judged(answers)
     result = AuditResult(
         model=spec,
         deletion=question.deletion,
         before=shas[0],
         after=shas[1],
         assumed=tuple(question.deletion.assumed()),
-        verdict=verdict(attempts, truth is not None, case.silent),
-        attacks=attempts,
+        verdict=said if asked is None else f"{said} {conclusion(judged, status)}",
+        attacks=attempts if asked is None else {name: asked.told(name, attempts[name], judged) for name in attempts},
         left_out=dict(chosen.left_out),
     )
     save_answers(out / "answers.safetensors", answers)
     write_atomically(out / "audit.json", result.model_dump_json(indent=1))
-    draw(out / "answers.png", answers, marks, truth, known, result.verdict)
+    draw(out / "answers.png", answers, marks, truth, known, said)
     return result
+
+
+def _models(question: AuditQuestion, public: PublicSample) -> tuple[ModelSpec, list[Params]]:
+    """The architecture, and the checkpoints before and after as models of it."""
+    spec = spec_for(question.model, question.options, public.schema, question.deletion.regularisation)
+    _check_numbers(question.deletion, spec)
+    paths = (question.before, question.after)
+    given = [read_checkpoint(path) for path in paths]
+    if all(value.dtype == np.float64 for arrays in given for value in arrays.values()):
+        spec = spec.model_copy(update={"dtype": "float64"})
+    return spec, [fitted(spec, arrays, str(path)) for arrays, path in zip(given, paths, strict=True)]
 
 
 def _check_numbers(deletion: Deletion, spec: ModelSpec) -> None:
@@ -143,10 +157,12 @@ def _write(releases: Sequence[Params], known: PublicKnowledge, directory: Path, 
     return [line.sha256 for line in writer.heard]
 
 
-def _marks(answers: Mapping[str, Answer], truth: Truth, known: PublicKnowledge) -> dict[str, AttackScore]:
-    """Scores against the truth; no held-out records are there to pick the deleted one out of."""
+def _marks(
+    answers: Mapping[str, Answer], truth: Truth, known: PublicKnowledge, status: NDArray[np.int64] | None
+) -> dict[str, AttackScore]:
+    """Scores against the truth; no held-out records are there to pick the deleted one out of, but public ones."""
     nobody = np.zeros((0, known.x.shape[1]))
-    material = Material([truth], known, nobody, None, 0)
+    material = Material([truth], known, nobody, status, 0)
     return {name: score_answer(name, answer, material) for name, answer in answers.items()}
 
 

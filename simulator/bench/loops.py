@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches, children
-from palimpsest.simulator.world.data.population import Population
+from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches, children, opened
 from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.specs import ModelKind
 
@@ -53,7 +52,7 @@ class Loops:
 
 def plainly(work: Work, model: Params, clients: Sequence[int], round: int) -> Sum:
     """One client after the other, with a module and ``torch.optim.SGD``: what most simulators come down to."""
-    x, y = _arrays(work.directory)
+    x, y = opened(work.directory)
     module = work.model.module(model)
     start = {name: value.detach().clone() for name, value in module.named_parameters()}
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
@@ -74,7 +73,7 @@ def plainly(work: Work, model: Params, clients: Sequence[int], round: int) -> Su
 
 def vmapped(work: Work, model: Params, clients: Sequence[int], round: int) -> Sum:
     """``vmap(grad)`` over stacked clients, and nothing else."""
-    x, y = _arrays(work.directory)
+    x, y = opened(work.directory)
     start = work.model.tensors(model)
     step = _step(work.kind)
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
@@ -100,12 +99,6 @@ def _step(kind: ModelKind) -> Callable[[dict[str, Tensor], Tensor, Tensor], dict
         return torch.nn.functional.cross_entropy(functional_call(body, params, (x,)), y)
 
     return vmap(grad(loss))
-
-
-@lru_cache
-def _arrays(directory: Path) -> tuple[Tensor, Tensor]:
-    population = Population.open(directory)
-    return torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
 
 
 def _one_thread() -> None:

@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
+from palimpsest.simulator.bench.hand_batched import hand_batched
 from palimpsest.simulator.bench.loops import Loops, plainly, vmapped
 from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
 from palimpsest.simulator.bench.work import Contestant, Measured, Work, make_population
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.world.models.model import flat
 
-CONTESTANTS = ("palimpsest", "vmap loop", "torch loop", "plain flower")
+CONTESTANTS = ("palimpsest", "hand-batched", "vmap loop", "torch loop", "plain flower")
 AGREE = 2e-6
 """Largest difference of any weight between contestants after the first round that still counts as the same work."""
 
@@ -83,6 +84,7 @@ def _started(contestants: Sequence[str]) -> Iterator[dict[str, Contestant]]:
     processes = os.cpu_count() or 1
     starts: dict[str, Callable[[], Contestant]] = {
         "palimpsest": lambda: PalimpsestHosts(processes),
+        "hand-batched": lambda: Loops(hand_batched, processes),
         "vmap loop": lambda: Loops(vmapped, processes),
         "torch loop": lambda: Loops(plainly, processes),
     }
@@ -192,7 +194,8 @@ def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
 
 def table(lines: Sequence[BenchLine]) -> Table:
     """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    here = machine()
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=f"{here['cpu']}, {here['cores']} cores")
     for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
     for header in ("updates/s", "ratio", "start s", "MiB", "same"):

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import psutil
+import torch
+from torch import Tensor
 
 from palimpsest.server.blocks import cohort
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
@@ -105,6 +108,13 @@ def children() -> set[int]:
 def batches(client: int, round: int) -> Array:
     """``[5, 10]`` the records of each of a client's steps in a round: the same for every contestant."""
     return batches_of(RECORDS, (), RECIPE, 0, ("batches", client, round), compact=False)
+
+
+@lru_cache
+def opened(directory: Path) -> tuple[Tensor, Tensor]:
+    """Records and labels of the population in a directory, as the loops read them."""
+    population = Population.open(directory)
+    return torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
 
 
 def make_population(clients: int, directory: Path) -> Path:

@@ -18,6 +18,9 @@ def audit(
     public: Annotated[Path, typer.Option(help="npz file with x and y: records like the private ones.")],
     option: Annotated[list[str] | None, typer.Option(help="key=value of the model, such as hidden=32.")] = None,
     truth: Annotated[Path | None, typer.Option(help="npz file with x and y of the deleted records, to score.")] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="npz file with x and y of records: which of them were deleted?")
+    ] = None,
     records: Annotated[int, typer.Option(min=1, help="How many records were deleted.")] = 1,
     rule: Annotated[
         str, typer.Option(help="step: a gradient step, such as ascent; optimum: both models minimise their objective.")
@@ -45,6 +48,7 @@ def audit(
             truth=truth,
             deletion=auditing.deletion_of(records=records, rule=rule, step=step, n=n, regularisation=lambda_),
             attacks=tuple(attack or ()),
+            candidates=candidates,
         )
         with one_thread():
             _show(auditing.audit(question, out), out)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from palimpsest.simulator.audit.privacy.claims import AuditRow, OneRunRow, PrivacyAudit
 
+MECHANISMS, ARMS = 20_000, 4_000
+"""Trials of each world."""
 CANARIES = 2000
 """Of an audit in one run."""
 
@@ -24,7 +26,12 @@ def audit_dp(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A change to the scenario; repeatable.")
     ] = None,
-    trials: Annotated[int, typer.Option(min=2000, help="Runs with the canary, and as many without.")] = 20_000,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=2000, help="Runs with the canary, and as many without; 20,000, of a scenario 4,000, if left out."
+        ),
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=1e-3, max=50.0, help="That is claimed, without a scenario.")] = 4.0,
     delta: Annotated[float, typer.Option(min=1e-12, max=0.5, help="The same.")] = 1e-5,
     seed: Annotated[int, typer.Option(min=0, help="Of the trials.")] = 0,
@@ -41,9 +48,9 @@ def audit_dp(
 
         with one_thread():
             if scenario is None:
-                found = _of_mechanisms(epsilon, delta, trials, seed)
+                found = _of_mechanisms(epsilon, delta, trials or MECHANISMS, seed)
             else:
-                found = _of_scenario(scenario, set_ or (), trials, seed)
+                found = _of_scenario(scenario, set_ or (), trials or ARMS, seed)
         OUT.print(table(found.rows, found.one_run))
         if out is not None:
             out.write_text(found.model_dump_json(indent=1), encoding="utf-8")

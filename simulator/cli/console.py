@@ -26,9 +26,9 @@ ERR = Console(stderr=True, highlight=False)
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong with the input, and end; what a stranger wrote may be in the message."""
-    from palimpsest.simulator.world.errors import printable
+    from palimpsest.simulator.world.errors import masked, printable
 
-    said = "\n".join(map(printable, message.split("\n")))
+    said = "\n".join(map(printable, masked(message).split("\n")))
     ERR.print(f"error: {said}", markup=False, soft_wrap=True)
     raise typer.Exit(WRONG_INPUT)
 
@@ -42,6 +42,13 @@ def input_errors() -> Iterator[None]:
         if _is_input_error(error):
             fail(str(error))
         raise
+    except OSError as error:
+        from palimpsest.simulator.world.errors import disk_fault
+
+        if not (said := disk_fault(error)):
+            raise
+        ERR.print(f"error: {said}.", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
 
 
 def _is_input_error(error: Exception) -> bool:
@@ -62,11 +69,18 @@ def recoverable(directory: Path) -> Iterator[None]:
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault, masked
 
-        if not isinstance(error, RunFailure):
-            traceback.print_exception(error, file=sys.stderr)
-        said = f"error: the run failed: {error}. {_how_to_go_on(directory)}"
+        if isinstance(error, SettledFailure):
+            said = (
+                f"error: the run failed: {error}; going on with it would end the same way. {_how_to_change(directory)}"
+            )
+            ERR.print(said, markup=False, soft_wrap=True)
+            raise typer.Exit(FAILED) from None
+        refused = disk_fault(error, directory)
+        if not refused and not isinstance(error, RunFailure):
+            print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+        said = masked(f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}")
         ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 
@@ -79,6 +93,13 @@ def _how_to_go_on(directory: Path) -> str:
     if RunDirectory(directory).scenario().get("privacy", {}).get("secret") == "random":
         return f"What is done so far is in {directory}; its random secret is gone, so that it can only be run anew"
     return f"What is done so far is in {directory}; go on with: palimpsest resume {directory}"
+
+
+def _how_to_change(directory: Path) -> str:
+    from palimpsest.simulator.results.run_directory import RunDirectory
+
+    file = RunDirectory(directory).scenario_file
+    return f"What is done so far is in {directory}; run it anew with: palimpsest run {file} --set KEY=VALUE --out NEW"
 
 
 def interrupted(then: str = "") -> NoReturn:

@@ -155,6 +155,15 @@ def _measures(table: Table) -> None:
         table.add_row(name, _summary(measure, f"measure {name!r}"), "unlearned models")
 
 
+def _answers(table: Table) -> None:
+    from palimpsest.simulator.attack_metrics.answers import cards
+
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what an attack then says")
+    for name, card in cards().items():
+        table.add_row(name, card.summary)
+
+
 def _figures(table: Table) -> None:
     from palimpsest.simulator.figures import cards
 
@@ -184,5 +193,6 @@ KINDS: dict[str, Callable[[Table], None]] = {
     "attacks": partial(_methods, "attack"),
     "defenses": partial(_methods, "defense"),
     "measures": _measures,
+    "answers": _answers,
     "figures": _figures,
 }

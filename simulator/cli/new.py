@@ -33,6 +33,8 @@ class PlugIn:
         taken: the names that there are.
         target: what the entry point names; empty: a class that is called as the plug-in is.
         needs_place: whether the contract is checked in a directory.
+        column: whether it names a column of tables, which has no hyphens.
+        test: file of ``skeleton/`` that its test is made of.
     """
 
     group: str
@@ -41,6 +43,8 @@ class PlugIn:
     taken: Callable[[], Collection[str]]
     target: str = ""
     needs_place: bool = False
+    column: bool = False
+    test: str = "test.py.txt"
 
 
 def _models() -> Collection[str]:
@@ -58,6 +62,24 @@ def _sources() -> Collection[str]:
 
 def _measures() -> Collection[str]:
     from palimpsest.simulator.attack_metrics.measures import cards
+
+    return cards()
+
+
+def _unlearning_measures() -> Collection[str]:
+    from palimpsest.simulator.unlearning_metrics.measures import cards
+
+    return cards()
+
+
+def _answers() -> Collection[str]:
+    from palimpsest.simulator.attack_metrics.answers import names
+
+    return names()
+
+
+def _figures() -> Collection[str]:
+    from palimpsest.simulator.figures import cards
 
     return cards()
 
@@ -95,6 +117,36 @@ PLUG_INS: Mapping[str, PlugIn] = {
         "Every attack that reconstructs is scored by it, in the column `{}`.",
         _measures,
         "MEASURE",
+        column=True,
+    ),
+    "unlearning-measure": PlugIn(
+        "palimpsest.unlearning_measures",
+        "measures",
+        "Every unlearned model is measured by it, in the column `{}`.",
+        _unlearning_measures,
+        "MEASURE",
+        needs_place=True,
+        column=True,
+    ),
+    "unlearning-distance": PlugIn(
+        "palimpsest.unlearning_distances",
+        "measures",
+        "Every unlearned model is compared with retrainings by it, in `{}_to_retrained`.",
+        _unlearning_measures,
+        "MEASURE",
+        needs_place=True,
+        column=True,
+    ),
+    "answer": PlugIn(
+        "palimpsest.answers",
+        "answers",
+        'An attack whose card says `promises="{}"` answers so.',
+        _answers,
+        "CARD",
+        test="test_answer.py.txt",
+    ),
+    "figure": PlugIn(
+        "palimpsest.figures", "figures", "Every run draws it as `figures/{}.png`.", _figures, "draw", needs_place=True
     ),
     "strategy": PlugIn(
         "palimpsest.strategies",
@@ -133,23 +185,24 @@ def files_of(kind: str, name: str) -> dict[str, str]:
         name: of the plug-in.
     """
     plug_in, module = PLUG_INS[kind], _module(name)
-    entry = module if kind == "measure" else name
+    entry, check = module if plug_in.column else name, f"check_{_module(kind)}"
+    class_name = "".join(part.capitalize() for part in name.split("-"))
     fields = {
         "name": name, "module": module, "kind": kind, "entry": entry, "group": plug_in.group, "table": plug_in.table,
         "Article": _with_article(kind).partition(" ")[0].capitalize(), "usage": plug_in.usage.format(entry),
-        "target": plug_in.target or "".join(part.capitalize() for part in name.split("-")),
-        "imports": f"from palimpsest.simulator.testing import check_{kind}", "fixture": "",
-        "check": f'check_{kind}("{entry}")',
+        "class_name": class_name, "target": plug_in.target or class_name,
+        "imports": f"from palimpsest.simulator.testing import {check}", "fixture": "",
+        "check": f'{check}("{entry}")',
     }  # fmt: skip
     if plug_in.needs_place:
         fields["imports"] = f"from pathlib import Path\n\n{fields['imports']}"
-        fields |= {"fixture": "tmp_path: Path", "check": f'check_{kind}("{entry}", tmp_path)'}
+        fields |= {"fixture": "tmp_path: Path", "check": f'{check}("{entry}", tmp_path)'}
     skeleton = resources.files("palimpsest.simulator.cli").joinpath("skeleton")
     sources = {
         "pyproject.toml": "pyproject.toml.txt",
         "README.md": "README.md.txt",
         f"{module}.py": f"{kind}.py.txt",
-        f"test_{module}.py": "test.py.txt",
+        f"test_{module}.py": plug_in.test,
     }
     return {
         written: Template(skeleton.joinpath(source).read_text(encoding="utf-8")).substitute(fields)

@@ -42,6 +42,8 @@ package.__path__ = {paths!r}
 sys.modules["palimpsest"] = package
 runpy.run_module("palimpsest.attacks", run_name="__main__", alter_sys=True)
 """
+_FULL = "exit code 74"
+"""How the attacks' process says that the disk has refused something."""
 _TIME = (0, 0)
 """Of all files of a copy: when they were last read and written."""
 
@@ -201,6 +203,11 @@ class _Process:
                 reply = child.stdout.readline()
             except OSError:
                 reply = ""
+            if _FULL in reply:
+                raise RunFailure(
+                    f"the attacks find no room for their answers under {tempfile.gettempdir()}: make room there, or "
+                    f"name another place in TMPDIR"
+                )
             if not reply:
                 raise RunFailure(f"the attacks' process ended with exit code {child.wait()}; its error is above")
 

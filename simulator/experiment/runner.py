@@ -16,9 +16,11 @@ from palimpsest.simulator.experiment.progress import shown
 from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.experiment.schedule import Task, do_all
 from palimpsest.simulator.federation import devices
+from palimpsest.simulator.federation.cluster import check_hosts
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
+from palimpsest.simulator.planning import limits
 from palimpsest.simulator.planning.cautions import cautions
 from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
@@ -47,6 +49,7 @@ def run(
     data: Dataset | None = None,
     model: Any = None,
     progress: bool | None = None,
+    yes: bool = False,
 ) -> Result:
     """Run a scenario on this machine (or on the Ray cluster that it names).
 
@@ -61,10 +64,11 @@ def run(
             of the scenario's model; see ``world.models.given.remember``.
         progress: whether stages and what is left of them are shown; None: in a terminal or a notebook, unless there is
             an observer.
+        yes: run it although it takes more memory than there is, or days, see ``planning.limits``.
 
     Raises:
-        ScenarioError, DataError, ModelError: the scenario does not fit its data or its model, or ``out`` cannot be
-            used.
+        ScenarioError, DataError, ModelError: the scenario does not fit its data, its model or this machine, or ``out``
+            cannot be used.
     """
     loaded = load_scenario(scenario, set)
     if data is not None:
@@ -73,6 +77,8 @@ def run(
         loaded = with_model(loaded, model)
     check_store(loaded.tracking.uri)
     with _watched(progress, observer) as watching:
+        check_hosts(loaded.runtime)
+        _check_size(loaded, yes, watching)
         preparation = prepare(loaded)
         directory = new_directory(loaded, None if out is None else Path(out))
         return _run_in(directory, loaded, preparation, Observers.of(directory.path, watching))
@@ -123,6 +129,12 @@ def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observe
     _write_plan(directory, scenario, preparation)
     with Live(directory.path, scenario.tracking.uri) as live:
         return _finish(directory, simulate(scenario, preparation, directory.path, grid, observers), observers, live)
+
+
+def _check_size(scenario: Scenario, yes: bool, observer: Observer | None) -> None:
+    for line in limits.check(plan(scenario), scenario, yes):
+        if observer is not None:
+            observer.noted(Noted(line))
 
 
 def prepare(scenario: Scenario) -> list[PreparedTraining]:

@@ -5,16 +5,19 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import ray
+import torch
 from ray.exceptions import ActorUnschedulableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
+from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.scenario.runtime import RuntimeConfig
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.signals import kept
 
@@ -66,15 +69,34 @@ def _started(hosts: int) -> Iterator[None]:
     before = daemons.ids()
     with closed_to_others() as place:
         try:
-            _start(hosts, place)
-            check_authentication()
+            _start(hosts, place, before)
             with daemons.watching(daemons.local(before)):
                 yield
         finally:
             ray.shutdown()
 
 
-def _start(hosts: int, place: str) -> None:
+def _start(hosts: int, place: str, before: Collection[int]) -> None:
+    """Start Ray; once more where its daemons take longer than the 30 s that it gives them, as on a busy machine."""
+    for last in (False, True):
+        try:
+            with daemons.none_left(before):
+                _initialise(hosts, place)
+                check_authentication()
+            return
+        except RunFailure:
+            raise
+        except Exception as error:  # Ray raises bare ones
+            ray.shutdown()
+            if last:
+                said = " ".join(str(error).split())
+                raise ClusterError(
+                    f"Ray could not be started on this machine ({said}): where others keep it busy, try again when "
+                    f"they have finished, or take runtime.backend = 'serial'"
+                ) from error
+
+
+def _initialise(hosts: int, place: str) -> None:
     with kept(ending=(1, signal.SIGTERM)):
         ray.init(
             address="local",  # or else it would join whatever cluster it finds on this machine
@@ -89,15 +111,37 @@ def _start(hosts: int, place: str) -> None:
         )
 
 
-def _join(address: str) -> None:
+def check_hosts(runtime: RuntimeConfig) -> None:
+    """Refuse hosts that there cannot be, before anything is written or started.
+
+    Raises:
+        ScenarioError: this machine has no GPU, or nothing answers where a cluster should be.
+    """
+    if runtime.ray_address and runtime.backend == "ray":
+        if silent := _silence(runtime.ray_address):
+            raise ScenarioError(silent)
+    elif runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError(
+            "runtime.device = 'cuda', and PyTorch finds no GPU on this machine: take 'auto' or 'cpu', or another one"
+        )
+
+
+def _silence(address: str) -> str:
+    """What is wrong with the address of a cluster, in a sentence; empty: something answers there."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except OSError as error:
-        raise ClusterError(
+        return (
             f"nothing answers at runtime.ray_address = {address!r} ({error.strerror or error}): start a cluster there "
             f"(ray start --head), or leave ray_address out"
-        ) from None
+        )
+    return ""
+
+
+def _join(address: str) -> None:
+    if silent := _silence(address):
+        raise ClusterError(silent)
     try:
         with kept(ending=(signal.SIGTERM,)):
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)

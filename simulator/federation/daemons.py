@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -49,22 +49,23 @@ class Watch:
         if self.lost:
             raise DaemonError(self.lost)
 
-    def close(self) -> None:
-        """Look once more, and no longer."""
-        self._over.set()
-        self._thread.join()
-        self._note()
-
-    def _watch(self) -> None:
-        while not self.lost and not self._over.is_set():
-            self._note()
-            self._over.wait(_LOOK)
-
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Look now."""
         with self._lock:
             if not self.lost and (gone := self._look()):
                 self.lost = gone
                 self._kill()
+
+    def close(self) -> None:
+        """Look once more, and no longer."""
+        self._over.set()
+        self._thread.join()
+        self.note()
+
+    def _watch(self) -> None:
+        while not self.lost and not self._over.is_set():
+            self.note()
+            self._over.wait(_LOOK)
 
 
 _watching: list[Watch] = []
@@ -72,7 +73,9 @@ _watching: list[Watch] = []
 
 
 def is_lost() -> bool:
-    """Whether the Ray session that is open has lost a daemon."""
+    """Whether the Ray session that is open has lost a daemon by now: a signal to all ends them with this process."""
+    for watch in _watching:
+        watch.note()
     return any(watch.lost for watch in _watching)
 
 
@@ -111,12 +114,7 @@ def local(before: Collection[int]) -> Watch:
                     everything.update({child.pid: child for child in daemon.children(recursive=True)})
         return ""
 
-    def kill() -> None:
-        for process in everything.values():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()  # psutil leaves another process alone that has the id now
-
-    return Watch(look, kill)
+    return Watch(look, lambda: _kill(everything.values()))
 
 
 def remote(address: str) -> Watch:
@@ -138,6 +136,20 @@ def remote(address: str) -> Watch:
         return f"the Ray cluster at runtime.ray_address = {address!r} answers no more: start it again, or another one"
 
     return Watch(look)
+
+
+@contextlib.contextmanager
+def none_left(before: Collection[int]) -> Iterator[None]:
+    """Where Ray is cut short while it starts, end what it has started.
+
+    Args:
+        before: ids of the processes that this one had started until then.
+    """
+    try:
+        yield
+    except BaseException:
+        _kill(child for child in _children() if child.pid not in before)
+        raise
 
 
 def ids() -> set[int]:
@@ -176,6 +188,12 @@ def got(future: Any) -> Any:
 def _check() -> None:
     for watch in _watching:
         watch.check()
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()  # psutil leaves another process alone that has the id now
 
 
 def _children() -> list[psutil.Process]:

@@ -4,7 +4,7 @@ It runs on any Flower ``Grid``: ``RayGrid`` and ``SerialGrid`` (``grids``), or t
 to a ServerApp.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,10 @@ from palimpsest.simulator.world.records import Array, Forget
 
 ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
+
+
+PORTION_BYTES = 2**26
+"""Answers that are on their way at once: a host holds them, its message does, and so does the server's copy of it."""
 
 
 class FederationError(RunFailure):
@@ -103,12 +107,16 @@ class GridFederation:
         self.costs.bytes_up += clients * question.bytes_up(model, answers)
 
     def _gather(self, question: Question[Answer]) -> list[Answer]:
-        """Send every block to some host, once more to another if no answer comes; return results in block order."""
+        """Ask about some blocks after the others where all answers at once would take much memory; in block order."""
+        return [answer for portion in _portions(question) for answer in self._answers(question, portion)]
+
+    def _answers(self, question: Question[Answer], wanted: Sequence[int]) -> list[Answer]:
+        """Send each of these blocks to some host, once more to another if no answer comes."""
         blocks = question.blocks
         asker = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
         results: dict[int, Answer] = {}
         for _ in range(ATTEMPTS):
-            pending = [i for i in range(len(blocks)) if i not in results]
+            pending = [i for i in wanted if i not in results]
             if not pending:
                 break
             shares = self._share(blocks, pending, self.hosts())
@@ -116,9 +124,9 @@ class GridFederation:
             for node, reply in self._exchange("query.ask", calls).items():
                 results.update(zip(shares[node], messages.unpack_answers(question, reply), strict=True))
                 self.costs.client_seconds += messages.seconds_of(reply)
-        if len(results) < len(blocks):
-            raise FederationError(f"{len(blocks) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
-        return [results[i] for i in range(len(blocks))]
+        if len(results) < len(wanted):
+            raise FederationError(f"{len(wanted) - len(results)} blocks got no answer in {ATTEMPTS} attempts")
+        return [results[i] for i in wanted]
 
     def _share(self, blocks: Sequence[Block], pending: Sequence[int], nodes: Sequence[int]) -> dict[int, list[int]]:
         """Give each host about the same number of records; blocks of the same clients go to the same host.
@@ -169,3 +177,19 @@ class GridFederation:
                 raise FederationError(f"host {reply.metadata.src_node_id} failed: {reply.error.reason}")
             answers[reply.metadata.src_node_id] = reply.content
         return answers
+
+
+def _portions(question: Question[Any]) -> Iterator[list[int]]:
+    """Positions of consecutive blocks whose answers take ``PORTION_BYTES`` at most, or of one block."""
+    model = model_of(question.spec).bytes
+    portion: list[int] = []
+    held = 0
+    for i, block in enumerate(question.blocks):
+        size = question.bytes_held(model, block)
+        if portion and held + size > PORTION_BYTES:
+            yield portion
+            portion, held = [], 0
+        portion.append(i)
+        held += size
+    if portion:
+        yield portion

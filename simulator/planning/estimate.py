@@ -16,14 +16,15 @@ from palimpsest.server.setup import Lineage
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.cost_table import CostTable, Line
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast, has_private
+from palimpsest.simulator.planning.limits import clients_a_round, memory, rounds_of
 from palimpsest.simulator.planning.plan import Arm, Plan, Prefix
 from palimpsest.simulator.planning.requests import draw_requests
 from palimpsest.simulator.planning.setup import model_spec, setup_of
 from palimpsest.simulator.scenario.load import Scenario
-from palimpsest.simulator.scenario.sections import TrainingConfig
 from palimpsest.simulator.world.data.build import load_population
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.files import cache_directory
+from palimpsest.simulator.world.machine import shown
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.forecast import Forecasts, Workload
 from palimpsest.simulator.world.protocols.questions import Train
@@ -89,7 +90,7 @@ class _Work:
     def arms(self, prefix: Prefix) -> Iterator[tuple[Arm, Cost]]:
         """The arms of a training; where working models are heard, how many lbfgs will broadcast is unknown."""
         training, population = prefix.setting.training, self.population(prefix)
-        rounds = _rounds(training.algorithm, training.rounds)
+        rounds = rounds_of(training)
         requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
@@ -126,7 +127,7 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
             known.add(cost, pace)
             costs_table.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
         total = max(total, memory(prefix, work.population(prefix), scenario))
-    said = f"memory    about {_bytes(total)}, server and hosts together"
+    said = f"memory    about {shown(total)}, server and hosts together"
     costs_table.total = [known.said(len(plan.arms)), said, *_silent(plan)]
     return costs_table
 
@@ -155,27 +156,8 @@ class Total:
     def said(self, arms: int) -> str:
         """In a sentence."""
         least = "at least " if self.part else ""
-        said = f"{least}{_duration(self.seconds)} of training, {_bytes(self.disk)} of transcripts"
+        said = f"{least}{_duration(self.seconds)} of training, {shown(self.disk)} of transcripts"
         return f"total     {arms} arm{'s' * (arms != 1)}: {said}"
-
-
-_LIBRARIES = 550_000_000
-"""Bytes of a process with torch, Flower and Ray."""
-_COPIES = 4
-"""Of each model in a block: as it was, as it is, its gradient, and room for a step."""
-
-
-def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> float:
-    """Bytes that server and hosts hold at once, libraries included (docs/scale.md says what grows with what)."""
-    training, deletion = prefix.setting.training, prefix.setting.deletion
-    hosts = (os.cpu_count() or 1) if scenario.runtime.hosts == "auto" else scenario.runtime.hosts
-    clients = _clients(training, population) or population.clients
-    requests = len(deletion.request) or deletion.requests
-    at_once = 1 if deletion.pattern == "sequential" else requests
-    host = _COPIES * min(scenario.runtime.block_size, clients)
-    server = _rounds(training.algorithm, training.rounds) + 1 + _COPIES * at_once
-    size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
-    return (1 + hosts) * _LIBRARIES + size * (hosts * host + server)
 
 
 def _silent(plan: Plan) -> list[str]:
@@ -190,9 +172,9 @@ def of_arm(arm: Arm, population: AbstractPopulation, drawn: Sequence[DeletionReq
         return UNKNOWN
     training = arm.setting.training
     starts = int(training.algorithm in ("fedavg", "fedsgd"))
-    work = Workload(drawn, arm.setting.deletion.rounds_between, starts, _clients(training, population))
+    work = Workload(drawn, arm.setting.deletion.rounds_between, starts, clients_a_round(training, population))
     forecast = arm.unlearning.forecast(work)
-    releases = _rounds(training.algorithm, training.rounds) + starts + forecast.releases
+    releases = rounds_of(training) + starts + forecast.releases
     size = model_of(model_spec(arm.setting, population, arm.entropy)).bytes
     return Cost(forecast.rounds, forecast.client_updates, releases * size)
 
@@ -201,24 +183,9 @@ def _shared(prefix: Prefix, population: AbstractPopulation, retrainings: int) ->
     """The training itself, and the hidden retrainings of each request."""
     training, deletion = prefix.setting.training, prefix.setting.deletion
     requests = len(deletion.request) or deletion.requests
-    rounds = _rounds(training.algorithm, training.rounds) * (1 + requests * retrainings)
-    per_round = _clients(training, population)
+    rounds = rounds_of(training) * (1 + requests * retrainings)
+    per_round = clients_a_round(training, population)
     return Cost(rounds, None if per_round is None else rounds * per_round, 0)
-
-
-def _rounds(algorithm: str, rounds: int) -> int:
-    return rounds if algorithm in ("fedavg", "fedsgd") else 1
-
-
-def _clients(training: TrainingConfig, population: AbstractPopulation) -> int | None:
-    """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
-    if training.algorithm == "lbfgs":
-        return None
-    if training.algorithm == "closed-form":
-        return population.clients
-    if training.sampling is not None:
-        return round(training.sampling.rate * population.clients)
-    return min(training.clients_per_round or population.clients, population.clients)
 
 
 def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float | None:
@@ -245,7 +212,7 @@ def _cells(cost: Cost, pace: float | None) -> Sequence[str]:
     counts = [f"{value:,}" if value is not None else "until done" for value in (cost.rounds, cost.client_updates)]
     seconds = _seconds(cost, pace)
     took = "-" if seconds is None else _duration(seconds)
-    return [*counts, took, "unknown" if cost.disk is None else _bytes(cost.disk) if cost.disk else "-"]
+    return [*counts, took, "unknown" if cost.disk is None else shown(cost.disk) if cost.disk else "-"]
 
 
 def _seconds(cost: Cost, pace: float | None) -> float | None:
@@ -264,13 +231,3 @@ def _duration(seconds: float) -> str:
 def _epsilon(spent: Mapping[str, float], whose: str, private: bool) -> Sequence[str]:
     """A cell, where there is such a column."""
     return [f"{spent[whose]:.3g}" if whose in spent else "-"] if private else []
-
-
-def _bytes(count: float) -> str:
-    """In decimal units."""
-    size = count
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Arm", "Plan", "Prefix", "Setting", "plan"]
 
 
+_LONGEST = 200
+"""Characters of an arm's id: file systems take 255 bytes, and endings stand behind it."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One combination of everything that varies.
@@ -75,7 +79,7 @@ def plan(scenario: Scenario) -> Plan:
     """Lay out a scenario's arms.
 
     Raises:
-        ScenarioError: two arms are the same.
+        ScenarioError: two arms are the same, or a name is too long for a file.
     """
     unlearning, defense = _named("unlearning", scenario.unlearning), _named("defense", scenario.defense)
     prefixes = [
@@ -91,6 +95,11 @@ def plan(scenario: Scenario) -> Plan:
             raise ScenarioError(
                 f"two arms are called {arm.id!r}: an entry of unlearning or defense is there twice for one variant; "
                 f"remove one, or tell them apart by a hyper-parameter or by `only`"
+            )
+        if len(arm.id) > _LONGEST:
+            raise ScenarioError(
+                f"the arm {arm.id!r} has a name of {len(arm.id)} characters, and files are named by it: at most "
+                f"{_LONGEST}; shorten the variant's name, or let fewer hyper-parameters vary"
             )
         ids.add(arm.id)
     return outline

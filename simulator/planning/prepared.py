@@ -59,6 +59,7 @@ class PreparedTraining:
         setting, seed = prefix.setting, prefix.entropy
         population = load_population(setting.data, seed, root)
         _check_classes(prefix, population)
+        _check_sites(scenario, population)
         for granted in {arm.setting.variant: arm.setting for arm in prefix.arms}.values():
             sample(granted, population, seed)
         setup = replace(
@@ -97,6 +98,14 @@ class PreparedTraining:
 
 def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> PreparedTraining:
     return PreparedTraining(setting, seed, entropy, open_population(setting.data, directory), directory, *rest)
+
+
+def _check_sites(scenario: Scenario, population: AbstractPopulation) -> None:
+    if scenario.runtime.sites > population.clients:
+        raise DataError(
+            f"runtime.sites = {scenario.runtime.sites}: there are {population.clients} clients, and every site holds "
+            f"some; give at most as many, or 0"
+        )
 
 
 def _check_cohorts(setup: Setup) -> None:

@@ -14,7 +14,7 @@ def sample(setting: Setting, population: AbstractPopulation, seed: int) -> tuple
     """``([m, d] float64, [m])`` the records that the adversary holds.
 
     Raises:
-        DataError: there are none, or they have other columns than the data.
+        DataError: there are none, or fewer than it shall know, or they have other columns than the data.
     """
     adversary = setting.adversary
     x, y = np.asarray(population.public_x), np.asarray(population.public_y)
@@ -30,6 +30,11 @@ def sample(setting: Setting, population: AbstractPopulation, seed: int) -> tuple
             raise DataError(
                 f"adversary.public_classes = {list(adversary.public_classes)}: the sample has no record of these"
             )
+    if adversary.public_records > len(chosen):
+        raise DataError(
+            f"adversary.public_records = {adversary.public_records}: the public sample has {len(chosen)} records that "
+            f"it may know; give at most as many, or 0 for all"
+        )
     if 0 < adversary.public_records < len(chosen):
         drawn = generator(seed, "adversary-sample").permutation(chosen)
         chosen = np.sort(drawn[: adversary.public_records])

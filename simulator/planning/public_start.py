@@ -7,7 +7,7 @@ from palimpsest.server.setup import Setup
 from palimpsest.simulator.scenario.sections import Setting
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
-from palimpsest.simulator.world.models.batches import drawn
+from palimpsest.simulator.world.models.batches import drawn, fillable
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.records import Params
@@ -26,7 +26,9 @@ def public_start(setting: Setting, population: AbstractPopulation, setup: Setup,
     if not count:
         raise DataError("training.start = 'public': there are no public records; give data.public_fraction")
     model, plan = model_of(setup.spec), setup.plan.recipe
-    recipe = plan.model_copy(update={"local_epochs": setting.training.start_epochs, "local_steps": 0, "private": None})
+    epochs, batch = setting.training.start_epochs, fillable(setting.training.batch_size, count)
+    changes = {"local_epochs": epochs, "local_steps": 0, "private": None, "batch_size": batch}
+    recipe = plan.model_copy(update=changes)
     batches = drawn(count, (), recipe, generator(seed, "public start"), False)
     classes = setup.spec.task == "classification"
     x = torch.tensor(np.asarray(population.public_x), dtype=model.dtype)

@@ -1,14 +1,22 @@
 """A training as the server needs it, from a variant's settings and its data."""
 
+import math
+
 from palimpsest.server.setup import Setup, TrainingPlan
 from palimpsest.simulator.planning.plan import Setting
 from palimpsest.simulator.scenario.strategy import strategy_of
+from palimpsest.simulator.world import machine
 from palimpsest.simulator.world.data.build import median_bandwidth
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
+from palimpsest.simulator.world.models.batches import fillable
 from palimpsest.simulator.world.models.kinds import CARDS, model_card
+from palimpsest.simulator.world.models.size import bytes_of
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import FeatureSpec, ModelOptions, ModelSpec, Recipe
+
+_COPIES = 4
+"""Of a model that is trained, at least: as it was, as it is, its gradient, and room for a step."""
 
 
 def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> ModelSpec:
@@ -37,7 +45,7 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         # The features' seed is public; the scenario's, from which all draws of private data derive, must not be it.
         public_seed = int(generator(seed, "features").integers(2**31))
         features = FeatureSpec(dimension=model.features.dimension, bandwidth=width, seed=public_seed)
-    return ModelSpec(
+    spec = ModelSpec(
         kind=model.kind,
         task=schema.task,
         shape=schema.shape,
@@ -47,6 +55,29 @@ def model_spec(setting: Setting, population: AbstractPopulation, seed: int) -> M
         dropout=model.dropout,
         features=features,
         dtype="float64" if setting.training.algorithm in ("lbfgs", "closed-form") else "float32",
+    )
+    _check_size(setting, spec)
+    return spec
+
+
+def _check_size(setting: Setting, spec: ModelSpec) -> None:
+    """Refuse a model that no run on this machine could hold, before it takes any memory.
+
+    Raises:
+        DataError: names the key that is too large.
+    """
+    needed, there = _COPIES * bytes_of(spec), machine.memory()
+    if needed <= there:
+        return
+    keys = {f"model.{key}": value for key, value in spec.options.root.items() if isinstance(value, int)}
+    if spec.features is not None:
+        keys["model.features.dimension"] = spec.features.dimension
+    largest, width = max(keys, key=lambda key: keys[key], default=""), math.prod(spec.shape)
+    of_records = f"data.source = {setting.data.source!r}, whose records have {width:,} values"
+    named = of_records if keys.get(largest, 0) <= width else f"{largest} = {keys[largest]}"
+    raise DataError(
+        f"{named}: the model alone takes {machine.shown(needed)} with its gradient, and this machine has "
+        f"{machine.shown(there)}: give less"
     )
 
 
@@ -89,7 +120,7 @@ def _training_plan(setting: Setting, population: AbstractPopulation) -> Training
         recipe=Recipe(
             local_epochs=training.local_epochs,
             local_steps=training.local_steps,
-            batch_size=training.batch_size,
+            batch_size=fillable(training.batch_size, int(population.sizes.max())),
             learning_rate=training.learning_rate,
             momentum=training.momentum,
             optimizer=training.optimizer,

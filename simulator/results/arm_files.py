@@ -257,10 +257,7 @@ class ArmFiles:
             raise RunFilesError(f"{path} is no parquet file: {error}") from None
 
     def _write_frame(self, folder: str, frame: pd.DataFrame) -> None:
-        path = self._made(folder, "parquet")
-        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-        frame.to_parquet(draft)
-        draft.replace(path)
+        write_atomically(self._made(folder, "parquet"), frame.to_parquet())
 
     def _write_arrays(self, folder: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         content = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})

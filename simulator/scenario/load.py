@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from palimpsest.simulator.scenario.adversary import AdversaryConfig
 from palimpsest.simulator.scenario.compatibility import check
-from palimpsest.simulator.scenario.entries import Entry, resolve, with_defaults
+from palimpsest.simulator.scenario.entries import Entry, applies, resolve, with_defaults
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
@@ -37,6 +37,8 @@ from palimpsest.simulator.world.specs import Frozen
 __all__ = ["Scenario", "ScenarioError", "dump_toml", "load_scenario", "scenario_from_dict", "shipped"]
 
 DEFAULT = "mnist-deletions"
+_LONGEST, _LONGEST_VARIANT = 100, 60
+"""Characters of a name: file systems take 255 bytes, and more stands behind it."""
 _VARYING = ("data", "model", "training", "deletion", "adversary")
 
 
@@ -59,6 +61,8 @@ class VariantConfig(Frozen):
     def _part_of_an_id(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name):
             raise ValueError("must be lower-case letters and digits, with single hyphens or dots between them")
+        if len(name) > _LONGEST_VARIANT:
+            raise ValueError(f"has {len(name)} characters: must be at most {_LONGEST_VARIANT}; files are named by it")
         return name
 
 
@@ -95,6 +99,8 @@ class Scenario(Frozen):
     def _name_of_a_directory(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ValueError("must be letters, digits, dots, hyphens and underscores, a letter or digit first")
+        if len(name) > _LONGEST:
+            raise ValueError(f"has {len(name)} characters: must be at most {_LONGEST}; directories are named by it")
         return name
 
     def entropy(self, seed: int) -> int:
@@ -192,6 +198,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(explain(error, Scenario)) from None
     _check_unique("seeds", scenario.seeds)
+    _check_variants_differ(scenario)
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
     check_privacy(scenario.privacy, entries["defense"])
     check_randomness(scenario.privacy, entries["unlearning"])
@@ -252,9 +259,26 @@ def _variants(patches: Any) -> list[dict[str, Any]]:
 
 
 def _check_unique(path: str, values: Sequence[Any]) -> None:
-    for value in values:
-        if list(values).count(value) > 1:
-            raise ScenarioError(f"{path} = {value!r} is there twice; each must be different")
+    seen = set()
+    for value in map(repr, values):
+        if value in seen:
+            raise ScenarioError(f"{path} = {value} is there twice; each must be different")
+        seen.add(value)
+
+
+def _check_variants_differ(scenario: Scenario) -> None:
+    """Refuse variants whose arms would be the same under two names."""
+    groups = (scenario.unlearning, scenario.defense, scenario.attack)
+    seen: dict[str, str] = {}
+    for setting in scenario.settings():
+        methods = [[entry for entry in group if applies(entry, setting.variant)] for group in groups]
+        about = repr((setting.trunk, setting.adversary, methods))
+        if about in seen:
+            raise ScenarioError(
+                f"variant.name = {setting.variant!r}: it differs from the variant {seen[about]!r} by its name alone; "
+                f"remove one, or change something in it"
+            )
+        seen[about] = setting.variant
 
 
 def _kind(setting: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ class StopConfig(Frozen):
     """
 
     gradient_norm: Positive = 1e-6
-    max_evaluations: Count = 2000
+    max_evaluations: int = Field(default=2000, ge=2)
 
 
 class TrainingConfig(Frozen):
@@ -224,6 +224,8 @@ class DeletionConfig(Frozen):
             raise ValueError("request spells deletions out, which needs pattern = 'independent' or 'sequential'")
         for position, request in enumerate(self.request):
             self._check_request(f"request.{position}", request)
+            if request in self.request[:position]:
+                raise ValueError(f"request.{position} is request.{self.request.index(request)} again; remove one")
         return self
 
     @property

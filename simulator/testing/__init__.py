@@ -12,22 +12,28 @@ built-in plug-ins in this project's tests. ``servers`` and ``transcripts`` hold 
 that the checks work on, for tests of one's own.
 """
 
+from palimpsest.simulator.testing.answers import check_answer
 from palimpsest.simulator.testing.attacks import check_attack
 from palimpsest.simulator.testing.chance import check_chance
 from palimpsest.simulator.testing.defenses import check_defense
 from palimpsest.simulator.testing.measures import check_measure
 from palimpsest.simulator.testing.models import check_model
+from palimpsest.simulator.testing.runs import check_figure, check_unlearning_distance, check_unlearning_measure
 from palimpsest.simulator.testing.sources import check_source
 from palimpsest.simulator.testing.strategies import check_strategy
 from palimpsest.simulator.testing.unlearners import check_unlearner
 
 __all__ = [
+    "check_answer",
     "check_attack",
     "check_chance",
     "check_defense",
+    "check_figure",
     "check_measure",
     "check_model",
     "check_source",
     "check_strategy",
     "check_unlearner",
+    "check_unlearning_distance",
+    "check_unlearning_measure",
 ]

@@ -12,7 +12,13 @@ _VIEW = "palimpsest"
 _METRICS = ("success", "utility", "utility_cost", "epsilon", "top1")
 _PARAMS = ("unlearning", "coupling", "defense", "noise_multiplier", "variant", "seed", "run")
 _COLUMNS = [*(f"metrics.`{name}`" for name in _METRICS), *(f"params.`{name}`" for name in _PARAMS)]
-_WIDE = 160
+_WIDTHS = {
+    "metrics.`epsilon`": 120,  # 1000000000
+    "metrics.`utility_cost`": 120,
+    "params.`unlearning`": 160,
+    "params.`noise_multiplier`": 140,
+}
+"""In pixels; elsewhere MLflow's own."""
 _SECTION = "palimpsest"
 WHAT_TO_CLICK = (
     "Runs are sorted by success: what the best attack got back (0 is what the public mean scores, 1 the deleted record "
@@ -66,7 +72,7 @@ def _state() -> dict[str, Any]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": _COLUMNS,
         "columnOrder": _COLUMNS,
-        "columnWidths": {"params.`unlearning`": _WIDE},
+        "columnWidths": _WIDTHS,
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": False,
         "runListHidden": False,
@@ -85,6 +91,7 @@ def _state() -> dict[str, Any]:
             _line("Utility over the server's life", "round/utility"),
             _line("Utility after each request", "request/utility_after"),
         ],
+        "isAccordionReordered": True,  # or MLflow sorts sections by name, and ours comes below all the groups
         "compareRunSections": [
             {
                 "uuid": _SECTION,

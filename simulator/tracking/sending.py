@@ -204,10 +204,11 @@ class Upload:
         self._remote.log(name, tags={_CONTENT: self._content(name)})  # last: an upload cut short is done again
 
     def _headline(self, arm: ArmResult) -> dict[str, float]:
-        """The headline metrics; ``utility_cost`` waits for the undefended arm to compare with."""
+        """The headline metrics; ``utility_cost`` waits for the undefended arm to compare with, where it may come."""
         others = [result for name in self._arms if (result := self._result(name)) is not None]
-        values = headline_metrics(arm, undefended_of(arm, others))
-        if len(others) < len(self._arms):
+        undefended = undefended_of(arm, others)
+        values = headline_metrics(arm, undefended)
+        if undefended is None and len(others) < len(self._arms):
             values.pop("utility_cost", None)
         return values
 

@@ -60,7 +60,8 @@ class _Views:
 class UnlearningEvaluator:
     """Measures the models of one training on the same records; retrained ones only once for all arms.
 
-    Models are evaluated many at a time: one after the other, each would read all of the records anew.
+    Models are evaluated many at a time: one after the other, each would read all of the records anew. Which ones are
+    evaluated together changes no figure.
 
     Args:
         model: the architecture.
@@ -222,7 +223,7 @@ class UnlearningEvaluator:
         gone = nearest[self._rows[nearest] == forgotten]
         if not self._classes:
             kept = np.delete(np.arange(len(self._rows)), gone)
-            answers = views.answers[places][:, kept]
+            answers = views.answers[places].take(kept, axis=1)
             worth = utility(self._model.spec.task, self._labels[kept], answers)
             return Retained(worth, np.zeros(0), np.zeros((len(places), 0)))
         owners, count = self._owners[gone], len(self._owned)

@@ -8,7 +8,14 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from palimpsest.attacks.candidate_match import CandidateMatch
-from palimpsest.attacks.divergence import DivergingCase, at_divergence, divergence_of, single_step, step_of_a_round
+from palimpsest.attacks.divergence import (
+    DivergingCase,
+    Reads,
+    at_divergence,
+    divergence_of,
+    single_step,
+    step_of_a_round,
+)
 from palimpsest.attacks.hrec import Hrec
 from palimpsest.attacks.linear import released_gradients
 from palimpsest.attacks.raw_difference import RawDifference
@@ -18,7 +25,7 @@ from palimpsest.simulator.world.models.model import linear_params, theta
 from palimpsest.simulator.world.protocols.alignment import aligned
 from palimpsest.simulator.world.protocols.knowledge import cases_of
 from palimpsest.simulator.world.protocols.transcript import Transcript, TranscriptWriter
-from palimpsest.simulator.world.records import Array, Challenge, Params, Reconstruction, Release
+from palimpsest.simulator.world.records import Array, Case, Challenge, Params, Reconstruction, Release
 from tests.support.trainings import LEARNING_RATE, overheard
 
 DELETED = [[3], [100], [250], [333], [420], [501], [640], [777]]
@@ -109,7 +116,7 @@ def test_a_round_of_another_strategy_is_not_taken_for_one_step(tmp_path: Path, o
 def test_rounded_releases_are_averaged_over_rounds(tmp_path: Path, bits: int) -> None:
     data = digits()
     cases, knowledge = overheard(tmp_path, data, DELETED, rounds=16, batch=8, bits=bits)
-    parts = [divergence_of(case, knowledge.facts.training) for case in cases]
+    parts = [divergence_of(case, knowledge) for case in cases]
     assert all(part is not None and part.noisy(1) for part in parts)
     told = {
         reads: np.median(
@@ -120,23 +127,59 @@ def test_rounded_releases_are_averaged_over_rounds(tmp_path: Path, bits: int) ->
     assert told["all"] > max(told["pair"], told["first"])
 
 
-def test_parameters_that_are_cut_in_some_rounds_are_filled_from_the_others(tmp_path: Path) -> None:
+def pruned(cases: list[Case]) -> list[Case]:
+    """The same with two parameters of five cut from every release."""
     defense = Pruning(share=0.4)
 
-    def pruned(model: Params) -> Params:
+    def cut(model: Params) -> Params:
         return defense.release(Release(0, 0, "training", model), np.random.default_rng(0)).params
 
+    lives = [([cut(model) for model in case.trunk], [cut(model) for model in case.branch]) for case in cases]
+    return [
+        replace(case, before=kept[-1], after=gone[-1], trunk=kept, branch=gone)
+        for case, (kept, gone) in zip(cases, lives, strict=True)
+    ]
+
+
+def test_parameters_that_are_cut_in_some_rounds_are_filled_from_the_others(tmp_path: Path) -> None:
     data = digits()
     cases, knowledge = overheard(tmp_path, data, DELETED, rounds=12, batch=20)
-    cut = []
-    for case in cases:
-        kept, gone = [pruned(model) for model in case.trunk], [pruned(model) for model in case.branch]
-        cut.append(replace(case, before=kept[-1], after=gone[-1], trunk=kept, branch=gone))
+    cut = pruned(cases)
     pair, first, whole = (
         np.median(centred(RawDifference(reads=reads).run(cut, knowledge, np.random.default_rng(0)), data, DELETED))
         for reads in ("pair", "first", "all")
     )
     assert whole > max(pair, first)
+
+
+@pytest.mark.parametrize("reads", ["pair", "first"])
+def test_what_was_cut_from_one_of_two_models_counts_as_equal(tmp_path: Path, reads: Reads) -> None:
+    """Gradient matching sees what the records did to the rest, and not which parameters were cut."""
+    cases, knowledge = overheard(tmp_path, digits(), DELETED, rounds=12, batch=20)
+    rng = np.random.default_rng(0)
+
+    def cut(model: Params) -> Params:
+        return {name: np.where(rng.random(value.shape) < 0.3, 0.0, value) for name, value in model.items()}
+
+    def change(case: Case) -> Array:
+        moved: Array = (theta(case.after) - theta(case.before)).ravel()
+        return moved / np.linalg.norm(moved)
+
+    for case in cases:
+        at = case.divergence
+        kept, gone = ([*models[:at], *map(cut, models[at:])] for models in (case.trunk, case.branch))
+        pruned_case = replace(case, before=kept[-1], after=gone[-1], trunk=kept, branch=gone)
+        [whole], [left] = (at_divergence([heard], knowledge, reads) for heard in (case, pruned_case))
+        assert change(left) @ change(whole) > 0.5
+        assert change(pruned_case) @ change(whole) < 0.2
+
+
+def test_a_weight_that_only_the_deleted_record_moved_is_no_cut(tmp_path: Path) -> None:
+    data = digits()
+    [case], knowledge = overheard(tmp_path, data, [[3]], rounds=3, batch=8)
+    gone = {name: np.where(value > np.quantile(value, 0.9), 0.0, value) for name, value in case.after.items()}
+    lone = replace(case, after=gone)
+    assert at_divergence([lone], knowledge, "pair") == [lone]
 
 
 def test_a_retraining_of_another_beginning_shares_nothing(tmp_path: Path) -> None:

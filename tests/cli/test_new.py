@@ -1,11 +1,14 @@
 """``palimpsest new``: what it writes is installed, listed, keeps its contract and takes part in a run."""
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -16,6 +19,10 @@ from palimpsest.simulator.cli.listing import listing
 from palimpsest.simulator.cli.new import PLUG_INS
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.testing import check_answer, check_figure, check_unlearning_measure
+from palimpsest.simulator.testing.answers import check_packing
+from palimpsest.simulator.testing.runs import check_drawn, check_measured
+from tests.support.fabricated import digits, make_run
 from tests.support.packages import installed
 from tests.support.scenarios import small_scenario
 
@@ -55,8 +62,8 @@ def importable(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_package_is_four_files(packages: Path) -> None:
     for kind in PLUG_INS:
-        written = {file.name for file in (packages / f"my-{kind}").iterdir()}
-        assert written == {"pyproject.toml", "README.md", f"my_{kind}.py", f"test_my_{kind}.py"}
+        written, module = {file.name for file in (packages / f"my-{kind}").iterdir()}, f"my-{kind}".replace("-", "_")
+        assert written == {"pyproject.toml", "README.md", f"{module}.py", f"test_{module}.py"}
         assert len((packages / f"my-{kind}/README.md").read_text().splitlines()) == 5
         assert "$" not in "".join(file.read_text() for file in (packages / f"my-{kind}").iterdir())
 
@@ -96,13 +103,13 @@ def test_it_is_listed() -> None:
     for kind, plug_in in PLUG_INS.items():
         console = Console(width=200, record=True)
         console.print(listing(plug_in.table))
-        name = "my_measure" if kind == "measure" else f"my-{kind}"
+        name = f"my-{kind}".replace("-", "_") if plug_in.column else f"my-{kind}"
         [line] = [line for line in console.export_text().splitlines() if line.split()[:1] == [name]]
         assert "cannot" not in line
 
 
 @pytest.mark.usefixtures("importable")
-def test_methods_measure_and_source_take_part_in_a_run(tmp_path: Path) -> None:
+def test_methods_measures_figure_and_source_take_part_in_a_run(tmp_path: Path) -> None:
     scenario = small_scenario(
         data={"source": "my-source", "clients": 4, "public_fraction": 0.4},
         unlearning=[{"method": "my-unlearner"}, {"method": "retrain"}],
@@ -111,6 +118,10 @@ def test_methods_measure_and_source_take_part_in_a_run(tmp_path: Path) -> None:
     )
     results = simulate(scenario, prepare(scenario), tmp_path, SerialGrid(1))
     assert len(results["arms"]) == 4
+    check_drawn("my-figure", tmp_path)
+    assert (tmp_path / "figures/my-figure.png").is_file()
+    for column in ("my_unlearning_measure", "my_unlearning_distance"):
+        check_measured(column, tmp_path)
     for arm in results["arms"]:
         assert {"my_measure_median", "cosine_median"} <= set(arm["attacks"]["my-attack"])
         rows = pd.read_parquet(tmp_path / "scores" / f"{arm['arm']}.parquet")
@@ -128,6 +139,75 @@ def test_model_and_strategy_take_part_in_a_run(tmp_path: Path) -> None:
     [arm] = simulate(scenario, prepare(scenario), tmp_path, SerialGrid(1))["arms"]
     assert (arm["requests_made"], arm["requests_completed"]) == (2, 2)
     assert "class-score" in arm["attacks"]
+
+
+@pytest.mark.usefixtures("importable")
+def test_an_answer_keeps_its_contract_and_one_that_does_not_is_told_why() -> None:
+    made = importlib.import_module("my_answer")
+    check_answer("my-answer", [made.MyAnswer(0, 0.3), made.MyAnswer(1, 0.5)])
+    with pytest.raises(AssertionError, match=r"guesses are of the cases \[1\]; give one of each of \[0, 1\]"):
+        check_answer("my-answer", [made.MyAnswer(1, 0.5)])
+    with pytest.raises(AssertionError, match="there are reconstruction, labels, scores, profile, my-answer"):
+        check_answer("your-answer", [])
+
+
+class Forgetful:
+    """Packs less than it holds, and can be changed."""
+
+    name = "forgetful"
+
+    def __init__(self, case: int, mean: float) -> None:
+        self.case, self.mean, self.no_signal = case, mean, False
+
+    @classmethod
+    def pack(cls, guesses: Sequence["Forgetful"]) -> dict[str, Any]:
+        return {"case": np.array([guess.case for guess in guesses]), "mean": np.array([g.mean for g in guesses])}
+
+    @classmethod
+    def unpack(cls, fields: Mapping[str, Any]) -> list["Forgetful"]:
+        return [cls(int(case), 0.0) for case in fields["case"]]
+
+
+class Frozen(Forgetful):
+    """The same, and cannot be changed."""
+
+    def __init__(self, case: int, mean: float) -> None:
+        self.__dict__.update(case=case, mean=mean, no_signal=False)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(key)
+
+
+def test_what_does_not_pack_itself_is_told_so() -> None:
+    with pytest.raises(AssertionError, match="case of a guess can be set; make it a frozen dataclass"):
+        check_packing("forgetful", [Forgetful(0, 1.0), Forgetful(1, 2.0)])
+    with pytest.raises(AssertionError, match="the field 'mean' is not what it was once packed and unpacked"):
+        check_packing("forgetful", [Frozen(0, 1.0), Frozen(1, 2.0)])
+
+
+def test_figures_and_measures_that_break_the_contract_are_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", {"digits": digits()}, deletions=2, seeds=(0,))
+    (tmp_path / "broken_figures.py").write_text(
+        "def nowhere(run): return run.directory.path / 'figures' / 'gone.png'\n"
+        "def tidying(run): (run.directory.path / 'results.json').write_text('{}')\n"
+    )
+    about = tmp_path / "broken-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    points = "\n".join(f"{name} = broken_figures:{name}" for name in ("nowhere", "tidying"))
+    (about / "entry_points.txt").write_text(f"[palimpsest.figures]\n{points}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_drawn("summary", run)
+    for name, said in {"nowhere": "which is no file in", "tidying": "it writes to results.json"}.items():
+        with pytest.raises(AssertionError, match=said):
+            check_drawn(name, run)
+    sys.modules.pop("broken_figures")
+    with pytest.raises(AssertionError, match="there is no figure 'sumary' here; there are summary"):
+        check_figure("sumary", tmp_path)
+    with pytest.raises(AssertionError, match="there is no measure of unlearned models 'utillity'"):
+        check_unlearning_measure("utillity", tmp_path)
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

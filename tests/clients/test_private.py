@@ -12,6 +12,8 @@ from torch import nn
 
 from palimpsest.clients.private import PrivateSlot, fit_privately, private_gradients
 from palimpsest.simulator.testing.populations import digits_population
+from palimpsest.simulator.world.models.card import ModelCard
+from palimpsest.simulator.world.models.given import remember
 from palimpsest.simulator.world.models.gradients import clipped_sums
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.privacy.noise import Noise, SystemNoise
@@ -83,6 +85,38 @@ def test_clipped_sums_are_those_of_opacus(kind: ModelKind, clip: float) -> None:
         optimizer.clip_and_accumulate()
         for name, value in zip(model.names, optimizer.params, strict=True):
             assert torch.allclose(found[name][i], value.summed_grad, rtol=0.0, atol=1e-6 * clip)
+
+
+class _Residual(nn.Module):
+    """Somebody else's network: a skip connection, a norm, and names of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 4)
+        self.readout = nn.Linear(4 * 64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.stem(x))
+        out: torch.Tensor = self.readout((x + torch.tanh(self.norm(x))).flatten(1))
+        return out
+
+
+@pytest.mark.parametrize("plugged_in", [True, False], ids=["plug-in", "convnet"])
+def test_gradients_of_single_records_of_a_module_are_those_of_opacus(plugged_in: bool) -> None:
+    """To 1e-6 in float64, of every parameter of every record: without a clip the sum over one record is its own."""
+    card = ModelCard(lambda schema, options: _Residual(), tasks=("classification",))
+    model = _model(remember(card) if plugged_in else "convnet", "float64")
+    [params], stacked = _starts(model, 1)
+    x, y = _data()
+    x, y = x[:6].double(), y[:6]
+    alone = {name: value.expand(6, *value.shape[1:]) for name, value in stacked.items()}
+    found = clipped_sums(model, alone, x[:, None], y[:, None], torch.ones(6, 1, dtype=torch.bool), 1e12)
+    module = GradSampleModule(model.module(params), loss_reduction="sum")
+    model.losses(module(x), y).sum().backward()
+    theirs = [value.grad_sample for value in module.parameters() if value.requires_grad]
+    for name, value in zip(model.names, theirs, strict=True):
+        assert torch.allclose(found[name], value, rtol=0.0, atol=1e-6)
 
 
 def test_features_are_clipped_as_the_model_sees_them() -> None:

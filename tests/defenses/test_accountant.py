@@ -12,6 +12,7 @@ from opacus.accountants import RDPAccountant
 
 from palimpsest.defenses.accountant import Accountant, epsilon
 from palimpsest.defenses.calibration import smallest_noise
+from palimpsest.defenses.losses import sampled_gaussian
 from palimpsest.simulator.world.privacy.account import Account, Charge
 from palimpsest.simulator.world.privacy.gaussian import gaussian_delta
 
@@ -171,3 +172,17 @@ def test_a_client_that_keeps_records_goes_on_paying_and_one_without_stops() -> N
     account.charge(0, [0, 1], {}, Charge(2.0))
     account.charge(0, [0, 1], {0: (0,), 1: (0, 1)}, Charge(2.0))
     assert [account.spent(0, client) for client in range(2)] == [{(2.0, 1.0): 2}, {(2.0, 1.0): 1}]
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 6.0])
+@pytest.mark.parametrize("rate", [0.001, 0.2, 0.99, 1.0])
+def test_losses_of_a_step_are_those_of_dp_accounting(sigma: float, rate: float) -> None:
+    """They are computed at once, not one by one: no epsilon and no divergence may change by more than rounding."""
+    interval = max(1e-4, (0.5 / sigma**2 + 10.0 / sigma) / 2000)
+    step = sampled_gaussian(sigma, rate, interval)
+    theirs = from_gaussian_mechanism(sigma, sampling_prob=rate, value_discretization_interval=interval)
+    ours, same = step.self_compose(7), theirs.self_compose(7)
+    assert ours.get_epsilon_for_delta(DELTA) == pytest.approx(same.get_epsilon_for_delta(DELTA), rel=1e-9, abs=1e-12)
+    for at in (-0.5, 0.0, 0.3, 2.0):
+        expected = theirs.get_delta_for_epsilon(at)
+        assert step.get_delta_for_epsilon(at) == pytest.approx(expected, rel=1e-9, abs=1e-14)

@@ -30,6 +30,8 @@ from tests.support.stores import new_store
 
 pytestmark = pytest.mark.mlflow
 
+BARE = {"attack": [{"kind": "average"}], "evaluation": {"retrainings": 0}}
+"""For what is not about attacks and retraining: transcripts depend on neither."""
 ATTACKS = ("hrec", "raw-difference", "average", "max-difference", "public-draw")
 
 
@@ -176,7 +178,7 @@ def test_grants_and_handicaps_reach_the_adversary(tmp_path: Path) -> None:
 
 
 def test_an_arm_alone_and_among_twelve_has_one_digest(tmp_path: Path) -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "variant": [],
         "seeds": [0, 1],
         "unlearning": [
@@ -184,6 +186,7 @@ def test_an_arm_alone_and_among_twelve_has_one_digest(tmp_path: Path) -> None:
             {"method": "ascent", "learning_rate": [0.05, 0.5]},
             {"method": "none"},
         ],
+        **BARE,
     }
     crowd = _simulate(_scenario(**everything), tmp_path / "crowd")
     assert len(crowd["arms"]) == 12
@@ -218,7 +221,7 @@ def test_every_level_and_pattern_runs(tmp_path: Path, deletion: dict[str, Any]) 
 
 
 def test_methods_with_and_without_histories_run_side_by_side(tmp_path: Path) -> None:
-    changes = {"variant": [], "deletion": {"level": "client", "requests": 2}}
+    changes = {"variant": [], "deletion": {"level": "client", "requests": 2}, **BARE}
     methods = ["retrain", "rollback", "federaser", "pga", "finetune"]
     out = tmp_path / "out"
     results = _simulate(_scenario(**changes, unlearning=[{"method": method} for method in methods]), out)
@@ -266,3 +269,24 @@ def test_a_run_that_was_killed_resumes_to_the_same_digests(tmp_path: Path) -> No
     assert 0 < len(done) < len(plan(_scenario()).arms)
     assert _digests(resume(out).results) == expected
     assert {name: (out / "arms" / f"{name}.json").stat().st_mtime_ns for name in done} == done
+
+
+def test_arms_that_are_run_again_give_the_same_figures_to_the_last_bit(tmp_path: Path) -> None:
+    """Models are evaluated with fewer others than in the unbroken run."""
+    methods = [{"method": "retrain"}, {"method": "ascent"}, {"method": "none"}]
+    scenario, out = _scenario(variant=[], unlearning=methods), tmp_path / "out"
+    _simulate(scenario, out)
+    unbroken = json.loads((out / "results.json").read_text())
+    for arm in plan(scenario).arms[1:]:
+        (out / "arms" / f"{arm.id}.json").unlink()
+    simulate(scenario, prepare(scenario), out, SerialGrid(1))
+    again = json.loads((out / "results.json").read_text())
+    assert _without_meters(again) == _without_meters(unbroken)
+
+
+def _without_meters(entry: Any) -> Any:
+    """What a run says, less what it measured of this machine: seconds and bytes of memory."""
+    if isinstance(entry, dict):
+        kept = {key: value for key, value in entry.items() if "seconds" not in key and "memory" not in key}
+        return {key: _without_meters(value) for key, value in kept.items()}
+    return [_without_meters(value) for value in entry] if isinstance(entry, list) else entry

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, Message
 
 from palimpsest.clients.host import HANDLERS, QUESTIONS, Host
 from palimpsest.clients.reader import Reader
 from palimpsest.clients.tombstones import Tombstones
-from palimpsest.simulator.federation import messages
+from palimpsest.server.blocks import everyone
+from palimpsest.server.setup import Lineage, Setup
+from palimpsest.simulator.federation import federation, messages
 from palimpsest.simulator.federation.federation import FederationError
+from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.packing import codec
 from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.testing.servers import RIDGE, SOFTMAX, Bench
@@ -21,6 +24,7 @@ from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Question
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
 from palimpsest.simulator.world.records import Params
+from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
 POPULATION = digits_population(clients=5, records=60)
@@ -134,3 +138,37 @@ def test_a_type_that_cannot_travel_is_refused_by_name() -> None:
 def test_a_question_that_no_host_knows_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match="no question is called '_Unheard' here"):
         Bench(POPULATION, tmp_path).federation().ask(_Unheard(SOFTMAX, BLOCKS))
+
+
+class Counting(SerialGrid):
+    """Counts the questions that it is sent."""
+
+    asked = 0
+
+    def _start(self, message: Message) -> None:
+        self.asked += message.metadata.message_type == "query.ask"
+        super()._start(message)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_answers_that_would_take_much_memory_come_in_portions_of_the_same_bits(
+    each: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for portion in (2**26, 6000 if not each else 20_000):
+        monkeypatch.setattr(federation, "PORTION_BYTES", portion)
+        grid, place = Counting(1), tmp_path / str(portion)
+        place.mkdir()
+        bench = Bench(digits_population(), place, grid=grid)
+        setup = Setup(bench.spec, bench.plan, bench.population.sizes, block_size=4, seed=0)
+        blocks = everyone(setup, [Lineage(branch=0, forget={})])
+        model = model_of(bench.spec).init(generator(0, "init"))
+        answers = bench.federation().ask(Train(bench.spec, blocks, [model], 0, bench.plan.recipe, each))
+        found.append((grid.asked, answers))
+    (once, whole), (often, parted) = found
+    assert (once, often, len(blocks)) == (1, 3, 3)
+    for one, same in zip(whole, parted, strict=True):
+        assert one.weight == same.weight
+        assert all(np.array_equal(one.sums[name], same.sums[name]) for name in one.sums)
+        assert all(np.array_equal(one.each[name], same.each[name]) for name in one.each)
+        assert bool(one.each) == each

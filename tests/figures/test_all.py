@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from palimpsest.attacks import CARDS
-from palimpsest.simulator.attack_metrics.answers import TARGETS, answer_card
+from palimpsest.simulator.attack_metrics.answers import CARDS as ANSWERS
+from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.attack_metrics.measures import CARDS as RECONSTRUCTED
 from palimpsest.simulator.attack_metrics.measures import measures
 from palimpsest.simulator.figures import CARDS as FIGURES
@@ -62,7 +63,7 @@ def test_every_card_leads_to_what_it_names() -> None:
     assert len(of_run) + len(of_variant) == len(FIGURES)
     assert list(measures()) == list(RECONSTRUCTED)
     assert (list(of_models()), list(distances())) == (list(MODELS), list(DISTANCES))
-    assert [answer_card(name).answer for name in TARGETS] == list(BUILT_IN.values())
+    assert [answer_card(name).answer for name in ANSWERS] == list(BUILT_IN.values())
 
 
 def test_a_figure_that_does_not_apply_is_absent(tmp_path: Path) -> None:

@@ -138,8 +138,8 @@ def drawn(count: int, seed: int = 0) -> list[Case]:
     return [Case(*kind, draw.uniform(0.0, 1.5)) for kind in itertools.islice(itertools.cycle(kinds), count)]
 
 
-def faults(case: Case) -> list[str]:
-    """What is not as it should be when the blow falls and when the run is resumed after it; empty: nothing."""
+def faults(case: Case, resumed: bool = True) -> list[str]:
+    """What is not as it should be when the blow falls, and when the run is resumed after it; empty: nothing."""
     with tempfile.TemporaryDirectory(prefix="soak") as name:
         place = Path(name)
         with _store(case, place) as (store, kill_server):
@@ -153,7 +153,7 @@ def faults(case: Case) -> list[str]:
             found = [*_faults_of_end(case, ended, place / "run")]
             if case.blow != "tracking server":
                 found += _faults_of_status(case, store, place / "run", ended)
-        return [*found, *_faults_of_resume(place)]
+        return [*found, *(_faults_of_resume(place) if resumed else ())]
 
 
 def _struck(

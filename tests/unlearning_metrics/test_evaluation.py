@@ -78,3 +78,19 @@ def test_models_judged_together_are_judged_as_each_alone(kind: Literal["softmax"
         np.testing.assert_allclose(together.losses[i], losses, rtol=1e-12)
         np.testing.assert_allclose(judge([params]).losses[0], together.losses[i], rtol=1e-12)
         assert together.utility[i] == (scores.argmax(1) == y).mean()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["softmax", "ridge", "svm", "mlp"])
+def test_no_bit_of_a_model_depends_on_those_it_is_judged_with(
+    kind: Literal["softmax", "ridge", "svm", "mlp"], dtype: Literal["float32", "float64"]
+) -> None:
+    spec = ModelSpec(kind=kind, task="classification", shape=(1, 8, 8), outputs=10, regularisation=1.0, dtype=dtype)
+    model, rng = model_of(spec), np.random.default_rng(0)
+    models = [{name: rng.normal(size=value.shape) for name, value in model.init(rng).items()} for _ in range(7)]
+    judge = UtilityEvaluator(model, rng.random((1100, 64)), rng.integers(0, 10, 1100))
+    together, backwards = judge(models), judge(models[::-1])
+    for i, params in enumerate(models):
+        for other, place in ((judge([params]), 0), (backwards, 6 - i), (judge(models[i:]), 0)):
+            np.testing.assert_array_equal(other.scores[place], together.scores[i])
+            np.testing.assert_array_equal(other.losses[place], together.losses[i])

@@ -34,7 +34,7 @@ class PartitionConfig(Frozen):
     """
 
     scheme: Scheme = "dirichlet"
-    alpha: float = Field(default=0.5, gt=0)
+    alpha: float = Field(default=0.5, ge=1e-6, le=1e9)
     min_records: int = Field(default=1, ge=1)
     classes_per_client: int = Field(default=2, ge=1)
 

@@ -106,8 +106,10 @@ class AbstractPopulation(ABC):
         (draft / _ABOUT).write_text(json.dumps(self.about()))
         try:
             draft.rename(directory)
-        except OSError:  # another process finished the same directory first
+        except OSError:
             shutil.rmtree(draft)
+            if not directory.exists():
+                raise  # else another process finished the same directory first
         return directory
 
     @classmethod

@@ -6,6 +6,20 @@ from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import Key, generator
 from palimpsest.simulator.world.specs import Recipe
 
+_PADDED = 1024
+"""A batch that no client can fill is padded to so many places at most: shapes decide about the last bits of a result,
+and those of smaller batches are as they ever were."""
+
+
+def fillable(batch_size: int, longest: int) -> int:
+    """A batch size that trains the same, without places that nobody has records for.
+
+    Args:
+        batch_size: as the user gave it.
+        longest: records of the largest client before any deletion.
+    """
+    return min(batch_size, max(longest, _PADDED))
+
 
 def batches_of(size: int, forgotten: tuple[int, ...], recipe: Recipe, seed: int, key: Key, compact: bool) -> Array:
     """``[steps, batch_size]`` local record indices of one local training, -1 for an empty place.

@@ -145,6 +145,15 @@ class Question(Generic[Answer]):
         """
         raise NotImplementedError
 
+    def bytes_held(self, model: int, block: Block) -> int:
+        """Return about how many bytes of memory the answer to a block takes: sums like a model's, in float64.
+
+        Args:
+            model: bytes of one model.
+            block: one of the question's.
+        """
+        return 2 * model
+
     def bytes_down(self, model: int) -> int:
         """Return how many bytes one client would receive: one set of parameters for each field that has them."""
         return len(self.per_model) * model

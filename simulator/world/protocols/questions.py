@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from palimpsest.simulator.world.protocols.federation import BlockResult, Factor, Loss, Question, Statistics
+from palimpsest.simulator.world.protocols.federation import Block, BlockResult, Factor, Loss, Question, Statistics
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.specs import PrivateSteps, Recipe
 
@@ -56,6 +56,10 @@ class Train(ModelQuestion):
     def bytes_down(self, model: int) -> int:
         """One model, and the server's control variate where there is one."""
         return model * (2 if any(block.shift for block in self.blocks) else 1)
+
+    def bytes_held(self, model: int, block: Block) -> int:
+        """The sums, and the update of every client where it is wanted."""
+        return super().bytes_held(model, block) + self.each * len(block.clients) * model
 
     def zeros(self, shapes: Mapping[str, tuple[int, ...]]) -> list[BlockResult]:
         """No updates."""

@@ -64,7 +64,7 @@ class VitOptions(Frozen):
 
     patch: int = Field(default=4, ge=1)
     width: int = Field(default=32, ge=1)
-    depth: int = Field(default=2, ge=1)
+    depth: int = Field(default=2, ge=1, le=64)
     heads: int = Field(default=2, ge=1)
 
 

@@ -1,0 +1,178 @@
+"""Whether a scenario fits this machine: refused with the key that is too large, before it takes memory or time."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from palimpsest.simulator.planning.plan import Plan, Prefix
+from palimpsest.simulator.planning.setup import model_spec
+from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.scenario.sections import Setting, TrainingConfig
+from palimpsest.simulator.world import machine
+from palimpsest.simulator.world.data.build import load_population
+from palimpsest.simulator.world.data.population import AbstractPopulation
+from palimpsest.simulator.world.files import cache_directory
+from palimpsest.simulator.world.models.batches import fillable
+from palimpsest.simulator.world.models.model import model_of
+
+_LIBRARIES = 550_000_000
+"""Bytes of a process with torch, Flower and Ray."""
+_COPIES = 4
+"""Of each model in a block: as it was, as it is, its gradient, and room for a step."""
+_INDEX = 8
+"""Bytes of a record's place in a batch."""
+_GENEROUS = 2
+"""Estimates of memory beyond so many times what there is are refused."""
+_VISITS = 10**12
+"""Records that clients step through in all: beyond so many, a run takes days on any machine."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one key of a scenario asks for.
+
+    Attributes:
+        key: with its value.
+        amount: bytes of memory, or a factor of the work.
+    """
+
+    key: str
+    amount: float
+
+
+def check(plan: Plan, scenario: Scenario, yes: bool = False, elsewhere: bool = False) -> list[str]:
+    """Refuse a scenario that takes more memory than there is, or days.
+
+    Args:
+        plan: of the scenario.
+        scenario: what is asked for.
+        yes: whether the user wants it all the same.
+        elsewhere: whether hosts compute on other machines.
+
+    Returns:
+        A line for each thing that would have been refused.
+
+    Raises:
+        ScenarioError: names the key that is too large.
+        DataError: the data cannot be used, or no machine could hold the model.
+    """
+    cache, said = cache_directory() / "populations", []
+    _check_clients(plan)
+    for prefix in plan.prefixes:
+        population = load_population(prefix.setting.data, prefix.entropy, cache)
+        for sentence in (_too_much(prefix, population, scenario, elsewhere), _too_long(prefix, population, scenario)):
+            if sentence and not yes:
+                raise ScenarioError(f"{sentence}: give less, or --yes to run it all the same")
+            if sentence:
+                said.append(f"warning   {sentence}")
+    return list(dict.fromkeys(said))
+
+
+def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool = False) -> float:
+    """Bytes that server and hosts hold at once, libraries included (docs/scale.md says what grows with what)."""
+    return _LIBRARIES + sum(demand.amount for demand in _memory(prefix, population, scenario, elsewhere))
+
+
+def clients_a_round(training: TrainingConfig, population: AbstractPopulation) -> int | None:
+    """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
+    if training.algorithm == "lbfgs":
+        return None
+    if training.algorithm == "closed-form":
+        return population.clients
+    if training.sampling is not None:
+        return round(training.sampling.rate * population.clients)
+    return min(training.clients_per_round or population.clients, population.clients)
+
+
+def rounds_of(training: TrainingConfig) -> int:
+    """Rounds that a training has: 1 where the optimum is solved for."""
+    return training.rounds if training.algorithm in ("fedavg", "fedsgd") else 1
+
+
+def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool) -> Iterator[Demand]:
+    training, deletion, runtime = prefix.setting.training, prefix.setting.deletion, scenario.runtime
+    hosts = (os.cpu_count() or 1) if runtime.hosts == "auto" else runtime.hosts
+    here = 0 if elsewhere or runtime.ray_address else 1 if runtime.backend == "serial" else hosts
+    clients = clients_a_round(training, population) or population.clients
+    requests = len(deletion.request) or deletion.requests
+    at_once = 1 if deletion.pattern == "sequential" else requests
+    size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
+    block, rounds = min(runtime.block_size, clients), rounds_of(training)
+    yield Demand(f"runtime.hosts = {runtime.hosts}", (here if runtime.backend == "ray" else 0) * _LIBRARIES)
+    yield Demand(f"runtime.block_size = {runtime.block_size}", here * _COPIES * block * size)
+    yield Demand(f"training.rounds = {rounds}", (rounds + 1) * size)
+    yield Demand(f"deletion.requests = {requests}", _COPIES * at_once * size)
+    if training.algorithm == "fedavg":
+        longest = int(population.sizes.max())
+        padded = fillable(training.batch_size, longest) + longest
+        yield Demand(
+            _passes(training), max(here, 1) * block * (training.local_steps or training.local_epochs) * padded * _INDEX
+        )
+    if training.start == "public":
+        yield Demand(
+            f"training.start_epochs = {training.start_epochs}",
+            training.start_epochs * len(population.public_x) * _INDEX,
+        )
+
+
+def _passes(training: TrainingConfig) -> str:
+    if training.local_steps:
+        return f"training.local_steps = {training.local_steps}"
+    return f"training.local_epochs = {training.local_epochs}"
+
+
+def _too_much(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool) -> str:
+    """What takes more memory than there is, in a sentence; empty: nothing does."""
+    demands, there = list(_memory(prefix, population, scenario, elsewhere)), machine.memory()
+    total = _LIBRARIES + sum(demand.amount for demand in demands)
+    if total <= _GENEROUS * there:  # the estimate is an upper bound
+        return ""
+    largest = max(demands, key=lambda demand: demand.amount)
+    return (
+        f"{largest.key}{_of(prefix.setting)}: the run takes about {machine.shown(total)} of memory, most of it for "
+        f"this, and this machine has {machine.shown(there)}"
+    )
+
+
+def _too_long(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> str:
+    """What takes days, in a sentence; empty: nothing is known to."""
+    training, deletion = prefix.setting.training, prefix.setting.deletion
+    if training.algorithm != "fedavg":
+        return ""
+    clients = clients_a_round(training, population) or 0
+    longest = int(population.sizes.max())
+    a_pass = min(training.batch_size, longest) if training.local_steps else population.records / population.clients
+    retrainings = scenario.evaluation.retrainings
+    requests = (len(deletion.request) or deletion.requests) if retrainings else 1
+    factors = [
+        Demand(f"training.rounds = {training.rounds}", training.rounds),
+        Demand(_passes(training), training.local_steps or training.local_epochs),
+        Demand(f"deletion.requests = {requests}", requests),
+        Demand(f"evaluation.retrainings = {retrainings}", max(retrainings, 1)),
+    ]
+    visits = clients * max(a_pass, 1.0)
+    for factor in factors:
+        visits *= factor.amount
+    if visits <= _VISITS:
+        return ""
+    largest = max(factors, key=lambda factor: factor.amount)
+    return (
+        f"{largest.key}{_of(prefix.setting)}: clients step through {visits:.1e} records in all, retrainings included, "
+        f"which takes days"
+    )
+
+
+def _check_clients(plan: Plan) -> None:
+    """Refuse populations whose clients' sizes alone fill the memory: nothing of them has been made yet."""
+    for prefix in plan.prefixes:
+        data, there = prefix.setting.data, machine.memory()
+        if data.is_synthetic and data.clients * 4 * _INDEX > there:
+            raise ScenarioError(
+                f"data.clients = {data.clients}{_of(prefix.setting)}: a list of as many takes "
+                f"{machine.shown(data.clients * 4.0 * _INDEX)}, and this machine has {machine.shown(there)}: give less"
+            )
+
+
+def _of(setting: Setting) -> str:
+    return f" in the variant {setting.variant!r}" if setting.variant else ""

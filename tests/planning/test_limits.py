@@ -1,0 +1,108 @@
+"""What does not fit the machine is refused with the key that is too large, in moments, before anything is written."""
+
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.planning.limits import check
+from palimpsest.simulator.planning.plan import plan
+from palimpsest.simulator.planning.setup import setup_of
+from palimpsest.simulator.scenario.load import load_scenario, scenario_from_dict, shipped
+from palimpsest.simulator.world.data.build import build_population
+from palimpsest.simulator.world.models.kinds import CARDS
+from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.models.size import bytes_of
+from palimpsest.simulator.world.specs import FeatureSpec, ModelOptions, ModelSpec
+
+BASE = """
+name = "large"
+data = { source = "digits", clients = 6 }
+training = { clients_per_round = 3 }
+deletion = { requests = 2 }
+unlearning = [{ method = "retrain" }]
+"""
+TOO_LARGE = {
+    "model.hidden": ["model.kind=mlp", "model.hidden=1000000000"],
+    "model.hidden = 1000000000000000000": ["model.kind=mlp", "model.hidden=1000000000000000000"],
+    "model.channels": ["model.kind=resnet18", "model.channels=1000000"],
+    "model.features.dimension": ["model.features.dimension=1000000000"],
+    "training.rounds": ["training.rounds=1000000000"],
+    "training.local_epochs": ["training.local_epochs=1000000000"],
+    "training.local_steps": ["training.local_steps=1000000000"],
+    "training.start_epochs": ["training.start=public", "training.start_epochs=1000000000"],
+    "runtime.hosts": ["runtime.hosts=100000"],
+    "evaluation.retrainings": ["evaluation.retrainings=1000000000"],
+    "data.clients": ["data.source=synthetic:mnist-like", "data.clients=1000000000000"],
+}
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """A test that builds what it should refuse fails by itself, and does not take the machine with it."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 4 * 10**9, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("key", TOO_LARGE)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_it_is_refused_with_its_key(key: str, command: str, tmp_path: Path) -> None:
+    out, began = tmp_path / "run", time.process_time()
+    (tmp_path / "large.toml").write_text(BASE)
+    changes = [part for change in TOO_LARGE[key] for part in ("--set", change)]
+    where = ["--out", str(out)] if command == "run" else []
+    done = CliRunner().invoke(cli.app, [command, str(tmp_path / "large.toml"), *changes, *where])
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith(f"error: {key}") and done.stderr.count("\n") == 1
+    assert "give less" in done.stderr
+    assert not out.exists()
+    assert time.process_time() - began < 60
+
+
+def test_what_takes_days_runs_where_the_user_says_so() -> None:
+    scenario = scenario_from_dict({"name": "x", "data": {"source": "digits"}, "evaluation": {"retrainings": 10**9}})
+    [line] = check(plan(scenario), scenario, yes=True)
+    assert line.startswith("warning   evaluation.retrainings = 1000000000: clients step through")
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind in CARDS if kind != "text-linear"))
+def test_a_models_size_is_known_before_it_is_built(kind: str) -> None:
+    options = ModelOptions(CARDS[kind].options().model_dump())
+    spec = ModelSpec(
+        kind=kind, task=CARDS[kind].tasks[0], shape=(1, 32, 32), outputs=10, regularisation=0.0, options=options
+    )
+    assert bytes_of(spec) == model_of(spec).bytes
+
+
+def test_fixed_features_count_too() -> None:
+    features = FeatureSpec(dimension=100, bandwidth=1.0, seed=0)
+    spec = ModelSpec(
+        kind="softmax", task="classification", shape=(5,), outputs=3, regularisation=0.0, features=features
+    )
+    assert bytes_of(spec) == model_of(spec).bytes + 100 * 6 * 4
+
+
+@pytest.mark.parametrize("name", ["mnist-deletions", "million-clients"])
+def test_shipped_scenarios_fit(name: str) -> None:
+    assert name in shipped()
+    scenario = load_scenario(name)
+    assert check(plan(scenario), scenario) == []
+
+
+def test_batches_are_not_padded_beyond_what_clients_have() -> None:
+    """And those that small ones were padded to are as they ever were: shapes decide about the last bits."""
+    for given, kept in ((10, 10), (1000, 1000), (1024, 1024), (10**6, 1024), (10**12, 1024)):
+        scenario = scenario_from_dict(
+            {"name": "x", "data": {"source": "digits", "clients": 6}, "training": {"batch_size": given}}
+        )
+        [setting] = scenario.settings()
+        population = build_population(setting.data, 0)
+        assert int(population.sizes.max()) < 1024
+        assert setup_of(setting, population, 0).plan.recipe.batch_size == kept
