@@ -22,6 +22,10 @@ from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.results.verdicts import headline
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_LONGEST = 400
+"""Letters of a headline that is shown whole."""
+_LONG_CELL = 20
+"""Letters from which a cell is given a width, so that it is not broken at each word."""
 _SMALL = 900
 """Pixels of the longer side."""
 _SHORT = ("label", "utility_trained", "utility", "utility_retrained", "attack", "centred", "top1", "epsilon", "verdict")
@@ -72,7 +76,7 @@ def page(run: RunFiles, pictures: Iterable[Picture]) -> str:
     verdicts = [f"<li><b>{escape(_called(arm))}</b>: {escape(str(arm.verdict))}</li>" for arm in arms.itertuples()]
     parts = [
         f"<h1>{title}</h1>",
-        f"<p class=headline>{escape(headline(run.arms))}.</p>",
+        f"<p class=headline>{escape(_headline(run))}.</p>",
         f"<p>{escape(_data(run))}</p>",
         "<h2>What was found</h2>",
         table(arms, _WRITTEN),
@@ -97,9 +101,15 @@ def page(run: RunFiles, pictures: Iterable[Picture]) -> str:
 
 def fragment(run: RunFiles, pictures: Sequence[Picture]) -> str:
     """The headline, the table and one figure, for a cell of a notebook; no script in it."""
-    parts = [f"<p><b>{escape(headline(run.arms))}.</b></p>", table(frames.arms(run), ("variant", *_SHORT))]
+    parts = [f"<p><b>{escape(_headline(run))}.</b></p>", table(frames.arms(run), ("variant", *_SHORT))]
     shown = [_figure(picture, picture.small_data_uri) for picture in pictures[:1]]
     return "".join([*parts, *shown, f"<p>{escape(str(run.directory.path))}</p>"])
+
+
+def _headline(run: RunFiles) -> str:
+    """What was found; in counts where naming all ways of unlearning would fill the page: the list of verdicts does."""
+    whole = headline(run.arms)
+    return whole if len(whole) <= _LONGEST else headline(run.arms, brief=True)
 
 
 def table(frame: pd.DataFrame, columns: Sequence[str] | None) -> str:
@@ -134,7 +144,8 @@ def _cell(value: Any) -> str:
         return f'<td class=n data-v="{int(value)}">{value:,}</td>'
     if isinstance(value, float | np.floating):
         return f'<td class=n data-v="{float(value)!r}">{value:.3g}</td>'
-    return f"<td>{escape(str(value))}</td>"
+    said = str(value)
+    return f"<td{' class=t' if len(said) >= _LONG_CELL else ''}>{escape(said)}</td>"
 
 
 def _section(title: str, frame: pd.DataFrame, columns: Sequence[str] | None) -> list[str]:

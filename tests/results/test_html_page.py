@@ -14,7 +14,7 @@ from PIL import Image
 from palimpsest.simulator.experiment.result import Result
 from palimpsest.simulator.figures.all import draw_all
 from palimpsest.simulator.results.html_page import table
-from tests.support.fabricated import WAYS, digits, make_run
+from tests.support.fabricated import WAYS, Way, digits, make_run
 
 EVIL = "<script>alert(1)</script>"
 
@@ -65,6 +65,21 @@ def test_the_page_says_what_was_found_and_how(place: Path) -> None:
     result = Result.open(place)
     for said in (result.headline, *result.arms["verdict"], 'source = "digits"', "torch 2.13.0"):
         assert said in text
+
+
+def test_a_run_of_many_ways_of_unlearning_is_headed_by_their_number(tmp_path: Path) -> None:
+    ways = tuple(
+        Way({"method": "ascent", "learning_rate": rate / 100}, {"hrec": 0.995, "max-difference": 0.4})
+        for rate in range(1, 13)
+    )
+    result = Result.open(make_run(tmp_path / "run", {"": digits()}, ways=ways))
+    assert len(result.headline) > 400
+    page = result.to_html(tmp_path / "report.html").read_text()
+    shown = html.unescape(page.partition("<p class=headline>")[2].partition("</p>")[0])
+    assert len(shown) < 200
+    assert "all 12 ways of unlearning" in shown
+    for verdict in result.arms["verdict"]:
+        assert verdict in _seen(page)
 
 
 def _seen(page: str) -> str:
