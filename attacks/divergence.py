@@ -121,12 +121,12 @@ class Divergence:
         return total
 
 
-def divergence_of(case: Case, training: Mapping[str, Any]) -> Divergence | None:
+def divergence_of(case: Case, knowledge: PublicKnowledge) -> Divergence | None:
     """Where the models of a linear head part; None where the sequences share none.
 
     Args:
         case: of a linear head.
-        training: its public hyper-parameters, the strategy among them.
+        knowledge: public facts; of a case whose sequences part the strategy is read.
     """
     at = case.divergence
     if at is None:
@@ -134,7 +134,7 @@ def divergence_of(case: Case, training: Mapping[str, Any]) -> Divergence | None:
     kept, gone = (
         np.stack([theta(model) for model in models[at:]]).astype(float) for models in (case.trunk, case.branch)
     )
-    step = server_step(training)
+    step = server_step(knowledge.facts.training)
     if step.keeps:
         increments = np.diff(kept - gone, axis=0, prepend=0.0)
     else:

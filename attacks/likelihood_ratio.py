@@ -52,7 +52,7 @@ def log_ratios(cases: Sequence[Case], knowledge: PublicKnowledge, x: Array, y: A
 
 def log_ratio(seen: Observation, gradients: Array) -> Array:
     """``[m]`` what one observation says of records whose gradients are ``[m, parameters]``."""
-    return mixture(gradients @ seen.precise(seen.observed), _squares(seen, gradients), seen.readings, seen.probability)
+    return mixture(gradients @ seen.precise(seen.observed), seen.squares(gradients), seen.readings, seen.probability)
 
 
 def mixture(along: Array, squares: Array, readings: Array, probability: Array) -> Array:
@@ -65,11 +65,6 @@ def mixture(along: Array, squares: Array, readings: Array, probability: Array) -
     exponents = readings[:, None] * along - 0.5 * readings[:, None] ** 2 * squares
     ratios: Array = logsumexp(exponents, axis=0, b=probability[:, None])
     return ratios
-
-
-def _squares(seen: Observation, gradients: Array) -> Array:
-    squares: Array = np.einsum("mp,mp->m", gradients, seen.precise(gradients))
-    return squares
 
 
 def _same(one: Sequence[Params], other: Sequence[Params]) -> bool:

@@ -144,8 +144,7 @@ def released_gradients(
         operator: of the pair.
         reads: what is read of the cases.
     """
-    trained = knowledge.facts.training
-    read = {i: divergence_of(case, trained) for i, case in enumerate(cases) if reads != "pair"}
+    read = {i: divergence_of(case, knowledge) for i, case in enumerate(cases) if reads != "pair"}
     parted = {i: part for i, part in read.items() if part is not None}
     before, after = thetas(cases)
     scaled = np.array([i not in parted for i in range(len(cases))])

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.linalg import solve_triangular
 
 from palimpsest.attacks.known_noise import RoundNoise, hyper_parameter, release_noise, round_noise
 from palimpsest.attacks.solved_noise import SolvedNoise, solved_noise
@@ -20,7 +21,7 @@ from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Params
 
-_NUMBERS, _MOST = 2_000_000, 300
+_NUMBERS, _MOST = 2_000_000, 100
 """Numbers in the gradients of the public records by which the rest is integrated, and these records, at most."""
 _FLOOR = 0.02
 """Noise where none is known, over the root mean square of what is observed: nothing is exact to more than that."""
@@ -60,6 +61,16 @@ class Observation:
         inner = np.eye(len(factor)) + factor @ factor.T
         taken: Array = (scaled - np.linalg.solve(inner, factor @ scaled.T).T @ factor) / self.deviation
         return taken
+
+    def squares(self, vectors: Array) -> Array:
+        """``[m]`` lengths squared of ``[m, parameters]`` in the metric of ``precise``."""
+        scaled = vectors / self.deviation
+        squares: Array = np.einsum("mp,mp->m", scaled, scaled)
+        if len(self.rest):
+            factor = self.rest / self.deviation
+            root = np.linalg.cholesky(np.eye(len(factor)) + factor @ factor.T)
+            squares -= (solve_triangular(root, factor @ scaled.T, lower=True) ** 2).sum(axis=0)
+        return squares
 
     def gradients(self, model: Model, x: Array, y: Array) -> Array:
         """``[m, parameters]`` what each record would have the mean of the observation be, were it read once."""

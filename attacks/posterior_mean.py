@@ -17,7 +17,9 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
 
-_SWEEPS = 3
+_SWEEPS = 8
+_LOOSENESS = 0.1
+"""How much a record's residual differs, in every output, from that of what it is believed to be."""
 _SHRINKAGE = 0.1
 """Share of a class's covariance that is that of all classes: some have few public records."""
 _LEAST = 1e-3
@@ -29,10 +31,12 @@ class PosteriorMean(Frozen):
     """The posterior mean of the deleted record, which minimises the expected squared error: judge it by its MSE.
 
     Linear heads on the records themselves: o = -x~ r^T + noise is linear in x~ for a given residual r, and each class
-    of the public sample is a Gaussian prior, so that every class has a posterior in closed form; r is that at its mean,
-    found again a few times; classes are weighed by their evidence. Without noise this is the record, with much of it
-    the public mean. Other models: the mean of the public records, weighed by their likelihood ratios.
-    What other records add is taken for as much white noise. Several records deleted at once all get the one mean.
+    of the public sample is a Gaussian prior, so that every class has a posterior in closed form. r is that at its mean
+    and that which fits what was observed, as the noise allows, looked for again a few times; classes are weighed by
+    their evidence. Without noise this is the record, with much of it the public mean. Other models: the mean of the
+    public records, weighed by their likelihood ratios.
+    What other records add is taken to be as large everywhere as along its largest direction: records look alike.
+    Several records deleted at once all get the one mean.
     """
 
     card: ClassVar[Card] = CARDS["posterior-mean"]
@@ -123,9 +127,11 @@ def _of_class(seen: Sequence[Observation], prior: _Prior, knowledge: PublicKnowl
             residual = _residual(each, x, y, knowledge)
             length = max(float(np.linalg.norm(residual) * np.linalg.norm(x)), _TINY)
             cut = min(1.0, each.clip / length) if each.clip else 1.0
-            pull = cut * residual / variance
-            information -= matrix @ pull
-            precision += float(cut * residual @ pull)
+            fitted, doubt = -(x @ matrix) / float(x @ x), variance / float(x @ x)
+            trusted = _LOOSENESS**2 / (_LOOSENESS**2 + doubt)  # what was observed tells the residual as well
+            factor = (1.0 - trusted) * cut * residual + trusted * fitted
+            information -= matrix @ (factor / variance)
+            precision += float(factor @ (factor / variance))
             of_target.append(-float(x @ matrix[:, 0]) / float(x @ x) / cut + float(x @ _scores(each)[:, 0]))
         x, evidence = prior.posterior(information, precision)
         if knowledge.facts.model.task == "regression":
@@ -139,7 +145,7 @@ def _as_matrix(seen: Observation, knowledge: PublicKnowledge) -> tuple[Array, Ar
     deviation = np.broadcast_to(seen.deviation, seen.observed.shape)
     weights = seen.observed[: outputs * width].reshape(outputs, width)
     matrix = np.concatenate([weights.T, seen.observed[None, outputs * width :]])
-    others = float((seen.rest**2).sum()) / len(seen.observed)
+    others = float(np.linalg.eigvalsh(seen.rest @ seen.rest.T)[-1]) if len(seen.rest) else 0.0
     expected = float(seen.probability @ seen.readings)
     variance = deviation[outputs * width :] ** 2 + others
     return matrix / max(expected, _TINY), variance / max(expected, _TINY) ** 2

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,7 +15,66 @@ MODELS = ("softmax", "mlp", "cnn")
 SIZES = ("1000/1000", "100/1000", "100/100")
 
 
-def branches(as_json: bool) -> None:
+Models = Annotated[list[str] | None, typer.Option(help="softmax, mlp, cnn; repeatable; all if left out.")]
+Sizes = Annotated[
+    list[str] | None, typer.Option(help="COHORT/POPULATION; repeatable; 1000/1000, 100/1000, 100/100 if left out.")
+]
+Rounds = Annotated[int, typer.Option(min=1, help="Measured rounds.")]
+Without = Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Instead: ratios to loops in a minute; fails where one has fallen by half.")
+]
+Timeline = Annotated[
+    Path | None, typer.Option(help="Instead: draw what each process of the default run does when, as a PNG.")
+]
+Branches = Annotated[
+    bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
+]
+Scale = Annotated[
+    bool, typer.Option("--scale", help="Instead: what a round costs as population, cohort and model grow.")
+]
+Most = Annotated[
+    int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
+]
+Private = Annotated[int, typer.Option(min=0, help="Instead: DP-SGD of so many clients, beside Opacus, in CPU time.")]
+Attacks = Annotated[
+    int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
+]
+
+
+def bench(
+    model: Models = None,
+    size: Sizes = None,
+    rounds: Rounds = 5,
+    without: Without = None,
+    as_json: AsJson = False,
+    quick: Quick = False,
+    timeline: Timeline = None,
+    branches: Branches = False,
+    scale: Scale = False,
+    most: Most = 10_000,
+    private: Private = 0,
+    attacks: Attacks = 0,
+) -> None:
+    """Measure client updates a second against plain Flower and plain loops on the same work."""
+    if quick:
+        _quick(as_json)
+    elif timeline is not None:
+        _timeline(timeline)
+    elif branches:
+        _branches(as_json)
+    elif scale:
+        _scale(rounds, most, as_json)
+    elif private:
+        _private(model or [], private, rounds, as_json)
+    elif attacks:
+        _attacks(attacks, as_json)
+    else:
+        _training(model or [], size or [], rounds, without or [], as_json)
+
+
+def _branches(as_json: bool) -> None:
     """Fifty alternative deletions, each retrained, beside one retraining."""
     from palimpsest.simulator.bench import branches as fifty
 
@@ -22,7 +82,7 @@ def branches(as_json: bool) -> None:
     OUT.print(json.dumps(vars(measured), indent=1) if as_json else str(measured), soft_wrap=True)
 
 
-def scale(rounds: int, most: int, as_json: bool) -> None:
+def _scale(rounds: int, most: int, as_json: bool) -> None:
     """What a round costs as population, cohort and model grow."""
     from palimpsest.simulator.bench import scale as curves
 
@@ -30,7 +90,7 @@ def scale(rounds: int, most: int, as_json: bool) -> None:
     OUT.print(curves.as_json(points) if as_json else curves.table(points), soft_wrap=as_json)
 
 
-def attacks(records: int, as_json: bool) -> None:
+def _attacks(records: int, as_json: bool) -> None:
     """Attacks on so many deleted records, beside their published defaults."""
     from palimpsest.simulator.bench.reconstruction import race, race_table
 
@@ -39,7 +99,7 @@ def attacks(records: int, as_json: bool) -> None:
     OUT.print(shown, soft_wrap=as_json)
 
 
-def private(models: Sequence[str], clients: int, turns: int, as_json: bool) -> None:
+def _private(models: Sequence[str], clients: int, turns: int, as_json: bool) -> None:
     """DP-SGD a client, beside Opacus."""
     from palimpsest.simulator.bench import private as beside_opacus
     from palimpsest.simulator.federation.threads import one_thread
@@ -58,7 +118,7 @@ def _known(models: Sequence[str]) -> list[str]:
     return list(models or MODELS)
 
 
-def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:
+def _training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: Sequence[str], as_json: bool) -> None:
     """Client updates a second, beside plain Flower and plain loops.
 
     Args:
@@ -83,7 +143,7 @@ def training(models: Sequence[str], sizes: Sequence[str], rounds: int, without: 
         raise typer.Exit(FAILED)
 
 
-def quick(as_json: bool) -> None:
+def _quick(as_json: bool) -> None:
     """Ratios to loops in a minute; fails where one is below half of what is recorded."""
     from palimpsest.simulator.bench import quick as guard
     from palimpsest.simulator.bench import table
@@ -101,7 +161,7 @@ def quick(as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def timeline(file: Path) -> None:
+def _timeline(file: Path) -> None:
     """What each process of the default run does when, as a picture."""
     from palimpsest.simulator.bench import timeline as watching
 

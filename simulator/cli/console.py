@@ -26,9 +26,9 @@ ERR = Console(stderr=True, highlight=False)
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong with the input, and end; what a stranger wrote may be in the message."""
-    from palimpsest.simulator.world.errors import printable
+    from palimpsest.simulator.world.errors import masked, printable
 
-    said = "\n".join(map(printable, message.split("\n")))
+    said = "\n".join(map(printable, masked(message).split("\n")))
     ERR.print(f"error: {said}", markup=False, soft_wrap=True)
     raise typer.Exit(WRONG_INPUT)
 
@@ -69,7 +69,7 @@ def recoverable(directory: Path) -> Iterator[None]:
     except Exception as error:
         if _is_input_error(error):
             raise
-        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault
+        from palimpsest.simulator.world.errors import RunFailure, SettledFailure, disk_fault, masked
 
         if isinstance(error, SettledFailure):
             said = (
@@ -79,8 +79,8 @@ def recoverable(directory: Path) -> Iterator[None]:
             raise typer.Exit(FAILED) from None
         refused = disk_fault(error, directory)
         if not refused and not isinstance(error, RunFailure):
-            traceback.print_exception(error, file=sys.stderr)
-        said = f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}"
+            print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+        said = masked(f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}")
         ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 

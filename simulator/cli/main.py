@@ -20,6 +20,7 @@ from palimpsest.simulator.cli.console import (  # isort: skip
 )
 from palimpsest.simulator.cli.audit import audit  # isort: skip
 from palimpsest.simulator.cli.audit_dp import audit_dp  # isort: skip
+from palimpsest.simulator.cli.bench import bench  # isort: skip
 from palimpsest.simulator.cli.new import new  # isort: skip
 from palimpsest.simulator.experiment.progress import ProgressDisplay  # isort: skip
 from palimpsest.simulator.cli.score import challenge, score  # isort: skip
@@ -55,6 +56,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Although it takes more memory 
 
 app.command()(audit)
 app.command(name="audit-dp")(audit_dp)
+app.command()(bench)
 app.command()(challenge)
 app.command()(new)
 app.command()(score)
@@ -263,8 +265,9 @@ def ui(
 ) -> None:
     """Open MLflow's user interface on the runs of the newest experiment, for this machine only."""
     from palimpsest.simulator.tracking.page import WHAT_TO_CLICK
-    from palimpsest.simulator.tracking.store import masked, store_file
+    from palimpsest.simulator.tracking.store import store_file
     from palimpsest.simulator.tracking.ui import PortBusyError, check_port, page_of, serve
+    from palimpsest.simulator.world.errors import masked
 
     file = store_file(uri)
     if file is not None and not file.is_file():
@@ -281,53 +284,3 @@ def ui(
         ERR.print(f"open {masked(page)}   (Ctrl-C ends it)\n{WHAT_TO_CLICK}", markup=False, soft_wrap=True)
 
     raise typer.Exit(serve(uri, port, ready))
-
-
-@app.command()
-def bench(
-    model: Annotated[list[str] | None, typer.Option(help="softmax, mlp, cnn; repeatable; all if left out.")] = None,
-    size: Annotated[
-        list[str] | None, typer.Option(help="COHORT/POPULATION; repeatable; 1000/1000, 100/1000, 100/100 if left out.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
-    without: Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Instead: ratios to loops in a minute; fails where one has fallen by half.")
-    ] = False,
-    timeline: Annotated[
-        Path | None, typer.Option(help="Instead: draw what each process of the default run does when, as a PNG.")
-    ] = None,
-    branches: Annotated[
-        bool, typer.Option("--branches", help="Instead: fifty alternative deletions, each retrained, beside one.")
-    ] = False,
-    scale: Annotated[
-        bool, typer.Option("--scale", help="Instead: what a round costs as population, cohort and model grow.")
-    ] = False,
-    most: Annotated[
-        int, typer.Option(min=100, help="With --scale: largest cohort; models go up to 100 times as many parameters.")
-    ] = 10_000,
-    private: Annotated[
-        int, typer.Option(min=0, help="Instead: DP-SGD of so many clients, beside Opacus, in CPU time.")
-    ] = 0,
-    attacks: Annotated[
-        int, typer.Option(min=0, help="Instead: attacks on so many deleted records, beside their published defaults.")
-    ] = 0,
-) -> None:
-    """Measure client updates a second against plain Flower and plain loops on the same work."""
-    from palimpsest.simulator.cli import bench as benchmarks
-
-    if quick:
-        benchmarks.quick(as_json)
-    elif timeline is not None:
-        benchmarks.timeline(timeline)
-    elif branches:
-        benchmarks.branches(as_json)
-    elif scale:
-        benchmarks.scale(rounds, most, as_json)
-    elif private:
-        benchmarks.private(model or [], private, rounds, as_json)
-    elif attacks:
-        benchmarks.attacks(attacks, as_json)
-    else:
-        benchmarks.training(model or [], size or [], rounds, without or [], as_json)

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -69,35 +69,46 @@ def _started(hosts: int) -> Iterator[None]:
     before = daemons.ids()
     with closed_to_others() as place:
         try:
-            with daemons.none_left(before):
-                _start(hosts, place)
-                check_authentication()
+            _start(hosts, place, before)
             with daemons.watching(daemons.local(before)):
                 yield
         finally:
             ray.shutdown()
 
 
-def _start(hosts: int, place: str) -> None:
-    try:
-        with kept(ending=(1, signal.SIGTERM)):
-            ray.init(
-                address="local",  # or else it would join whatever cluster it finds on this machine
-                num_cpus=hosts,
-                include_dashboard=False,
-                object_store_memory=2**28,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=place,
-                _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
-            )
-    except Exception as error:  # Ray raises bare ones, such as where its daemons take longer than 30 s to start
-        said = " ".join(str(error).split())
-        raise ClusterError(
-            f"Ray could not be started on this machine ({said}): where others keep it busy, try again when they have "
-            f"finished, or take runtime.backend = 'serial'"
-        ) from error
+def _start(hosts: int, place: str, before: Collection[int]) -> None:
+    """Start Ray; once more where its daemons take longer than the 30 s that it gives them, as on a busy machine."""
+    for last in (False, True):
+        try:
+            with daemons.none_left(before):
+                _initialise(hosts, place)
+                check_authentication()
+            return
+        except RunFailure:
+            raise
+        except Exception as error:  # Ray raises bare ones
+            ray.shutdown()
+            if last:
+                said = " ".join(str(error).split())
+                raise ClusterError(
+                    f"Ray could not be started on this machine ({said}): where others keep it busy, try again when "
+                    f"they have finished, or take runtime.backend = 'serial'"
+                ) from error
+
+
+def _initialise(hosts: int, place: str) -> None:
+    with kept(ending=(1, signal.SIGTERM)):
+        ray.init(
+            address="local",  # or else it would join whatever cluster it finds on this machine
+            num_cpus=hosts,
+            include_dashboard=False,
+            object_store_memory=2**28,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=place,
+            _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
+        )
 
 
 def check_hosts(runtime: RuntimeConfig) -> None:

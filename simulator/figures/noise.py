@@ -131,7 +131,7 @@ def _panel(
     for axes in (success, utility):
         _frame(axes, panel[0])
     for sweep, style in zip(panel, _STYLES, strict=False):
-        _successes(success, sweep, style)
+        _successes(success, panel[0], sweep, style)
     _worth(utility, panel[0], floor)
     success.set_ylim(0, 1)
     success.set_xticks(range(len(panel[0].steps)), [])
@@ -151,9 +151,14 @@ def _frame(axes: Axes, sweep: Sweep) -> None:
     axes.set_axisbelow(True)
 
 
-def _successes(axes: Axes, sweep: Sweep, style: str) -> None:
-    """Every attack's success; of fresh randomness also intervals, the bound, and the public mean."""
-    places = range(len(sweep.steps))
+def _successes(axes: Axes, first: Sweep, sweep: Sweep, style: str) -> None:
+    """Every attack's success; of fresh randomness also intervals, the bound, and the public mean.
+
+    The axis has the noises of the panel's first sweep; what another one has beside them is not drawn.
+    """
+    noises = [step.noise for step in first.steps]
+    shown = [(noises.index(step.noise), step) for step in sweep.steps if step.noise in noises]
+    places = [place for place, _ in shown]
     if not sweep.repeats:
         axes.step(places, [step.gamma for step in sweep.steps], color=INK, linewidth=1.6, where="mid", clip_on=False)
         floors = [0.0 if step.floor is None else step.floor for step in sweep.steps]
@@ -162,7 +167,7 @@ def _successes(axes: Axes, sweep: Sweep, style: str) -> None:
             bar = [step.best.low, step.best.high]
             axes.plot([place, place], bar, color=colour(step.best.attack), linewidth=2.4, alpha=0.35)
     curves: dict[str, list[tuple[int, float]]] = {}
-    for place, step in enumerate(sweep.steps):
+    for place, step in shown:
         for tried in [step.best] if sweep.repeats else step.attacks:
             curves.setdefault("best" if sweep.repeats else tried.attack, []).append((place, tried.share))
     mark = "" if sweep.repeats else "o"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 from palimpsest.simulator.results.reading import RunFilesError
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
@@ -30,7 +31,11 @@ def remove_strays(directory: RunDirectory) -> None:
     for place in (directory.path, *directory.folders, directory.figures):
         for draft in place.glob(".*.draft"):
             named = _DRAFT.fullmatch(draft.name)
-            if named is not None and not draft.is_dir() and not _lives(int(named[1])):
+            if named is None or _lives(int(named[1])):
+                continue
+            if draft.is_dir() and not draft.is_symlink():
+                shutil.rmtree(draft)
+            else:
                 draft.unlink(missing_ok=True)
 
 

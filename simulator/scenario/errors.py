@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from palimpsest.simulator.scenario.synonyms import nearest
+from palimpsest.simulator.world.errors import masked
 
 _EXPECTED = {
     "int_type": "must be a whole number",
@@ -99,7 +100,7 @@ def _shown(value: Any) -> str:
     """`` = value``, in the notation of TOML and short; nothing for whole tables."""
     if isinstance(value, dict | BaseModel):
         return ""
-    text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    text = str(value).lower() if isinstance(value, bool) else masked(repr(value)).replace("'", '"')
     return f" = {text if len(text) <= 60 else text[:57] + '...'}"
 
 

@@ -1,6 +1,5 @@
 """Where a scenario runs, and where it is tracked."""
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from palimpsest.simulator.scenario.errors import OWN_WORDS
 from palimpsest.simulator.scenario.sections import Count
+from palimpsest.simulator.world.errors import holds_secret
 from palimpsest.simulator.world.specs import Frozen
 
 _LAST_PORT = 65535
@@ -68,12 +68,11 @@ class TrackingConfig(Frozen):
 
     @model_validator(mode="after")
     def _no_secret(self) -> "TrackingConfig":
-        if _SECRET.search(self.uri):
+        if holds_secret(self.uri):
             raise PydanticCustomError(OWN_WORDS, "{sentence}", {"sentence": _REFUSED})
         return self
 
 
-_SECRET = re.compile(r"://[^/\s@]*:[^/\s]*@|[?&](?:password|passwd|pwd|token|secret|key)=", re.IGNORECASE)
 _REFUSED = (
     "uri holds a password or a token, and scenarios are stored and uploaded: give a server's as "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), a database's address as "

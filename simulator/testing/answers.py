@@ -33,9 +33,8 @@ def check_answer(name: str, guesses: Sequence[Guess]) -> None:
     except RunFailure as error:
         raise AssertionError(str(error)) from error
     cases = [guess.case for guess in guesses]
-    assert cases == list(range(max(2, len(cases)))), (
-        f"{name}: guesses are of the cases {cases}; give those of 0, 1, ..."
-    )
+    wanted = list(range(max(2, len(cases))))
+    assert cases == wanted, f"{name}: guesses are of the cases {cases}; give one of each of {wanted}, in order"
     wrong = [type(guess).__name__ for guess in guesses if type(guess) is not card.answer]
     assert not wrong, f"{name}: the card is of {card.answer.__name__}, and a guess is {wrong[0]}"
     check_packing(name, guesses)

@@ -16,8 +16,9 @@ from typing import IO, Self
 
 import palimpsest
 from palimpsest.simulator.results.run_directory import RunDirectory
-from palimpsest.simulator.tracking.store import lasting, masked, store_file, store_of
+from palimpsest.simulator.tracking.store import lasting, store_file, store_of
 from palimpsest.simulator.tracking.upload import Tracked
+from palimpsest.simulator.world.errors import masked
 
 _BUNDLE = """
 import runpy, sys, types

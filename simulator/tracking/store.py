@@ -11,6 +11,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.world.errors import masked
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -18,9 +19,6 @@ _SQLITE = "sqlite:///"
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
 _NO_FOLDER = f"MLflow keeps no new runs in folders of files: take {_SQLITE}FILE (or set {_FOLDERS}=true)"
-_SECRET = re.compile(
-    r"(://[^/\s:@]*:)[^/\s]+(?=@)|([?&](?:password|passwd|pwd|token|secret|key)=)[^&\s]+", re.IGNORECASE
-)
 
 
 def store_of(uri: str) -> str:
@@ -136,11 +134,6 @@ _CHECKS: Mapping[str, Callable[[str, str], None]] = {
 def experiment_of(scenario: str) -> str:
     """Name of the experiment: ``MLFLOW_EXPERIMENT_NAME``, else the scenario's."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME", "") or scenario
-
-
-def masked(text: str) -> str:
-    """A text without the passwords of the addresses in it."""
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def store_file(uri: str) -> Path | None:

@@ -21,10 +21,10 @@ from palimpsest.simulator.tracking.store import (
     environment,
     lasting,
     make_room,
-    masked,
     store_file,
     store_of,
 )
+from palimpsest.simulator.world.errors import masked
 
 if TYPE_CHECKING:
     from palimpsest.simulator.tracking.sending import Upload

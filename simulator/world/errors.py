@@ -1,11 +1,27 @@
 """What ends a command or a run with one sentence instead of a traceback."""
 
 import errno
+import re
 import unicodedata
 from collections.abc import Mapping
 
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move a terminal's cursor, turn its text round or end its line."""
+_USER = r"(?P<user>://[^/\s:@'\"]*:)[^\s'\"]+(?=@)|(?P<token>://)[^/\s:@'\"]+(?=@)"
+_WORDS = "password|passwd|pwd|token|secret|credential|signature"
+_NAMES = rf"[\w.-]*(?:{_WORDS})[\w.-]*|(?:[\w.-]*[_.-]|api|access|ssl)?(?:key|sig)"
+_NAMED = rf"(?P<key>[?&;#](?:{_NAMES})=)[^&;\s'\"]+"
+_SECRET = re.compile(f"{_USER}|{_NAMED}", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords and tokens of the addresses in it; where in doubt, more than those is gone."""
+    return _SECRET.sub(lambda found: f"{found['user'] or found['token'] or found['key']}***", text)
+
+
+def holds_secret(address: str) -> bool:
+    """Whether an address has a password or a token in it."""
+    return _SECRET.search(address) is not None
 
 
 class RunFailure(RuntimeError):

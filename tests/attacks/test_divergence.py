@@ -116,7 +116,7 @@ def test_a_round_of_another_strategy_is_not_taken_for_one_step(tmp_path: Path, o
 def test_rounded_releases_are_averaged_over_rounds(tmp_path: Path, bits: int) -> None:
     data = digits()
     cases, knowledge = overheard(tmp_path, data, DELETED, rounds=16, batch=8, bits=bits)
-    parts = [divergence_of(case, knowledge.facts.training) for case in cases]
+    parts = [divergence_of(case, knowledge) for case in cases]
     assert all(part is not None and part.noisy(1) for part in parts)
     told = {
         reads: np.median(

@@ -143,10 +143,12 @@ def test_what_others_add_is_a_covariance() -> None:
     factor, deviation = rng.standard_normal((5, 12)), rng.uniform(0.5, 2.0, 12)
     seen = Observation(np.zeros(12), (), 0.0, deviation, factor, np.ones(1), np.ones(1))
     vectors = rng.standard_normal((3, 12))
-    assert seen.precise(vectors) == pytest.approx(vectors @ np.linalg.inv(np.diag(deviation**2) + factor.T @ factor))
+    inverse = np.linalg.inv(np.diag(deviation**2) + factor.T @ factor)
+    assert seen.precise(vectors) == pytest.approx(vectors @ inverse)
+    assert seen.squares(vectors) == pytest.approx(np.diag(vectors @ inverse @ vectors.T))
 
 
-@pytest.mark.parametrize(("sigma", "better"), [(0.003, 0.15), (0.1, 0.9), (1e4, 1.02)])
+@pytest.mark.parametrize(("sigma", "better"), [(0.0, 0.01), (0.003, 0.15), (0.1, 0.9), (1e4, 1.02)])
 def test_the_posterior_mean_errs_least(sigma: float, better: float) -> None:
     """One noised step on the record: from nearly no error to the public mean's, and never beyond either."""
     data = digits(private=60, public=900)

@@ -63,7 +63,7 @@ def importable(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def listed(kind: str) -> str:
-    console = Console(width=250, record=True)
+    console = Console(width=400, record=True)
     console.print(listing(kind))
     return console.export_text()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.parametrize("kind", ["net", "in-place"])
 def test_every_method_that_needs_gradients_alone_works(tmp_path: Path, kind: str) -> None:
-    scenario = small_scenario(
-        model={"kind": kind, "width": 4},
-        training={"rounds": 2, "clients_per_round": 3, "batch_size": 32},
-        unlearning=[{"method": method} for method in METHODS],
-        attack=[{"kind": name, **SHORT.get(name, {})} for name in ATTACKS],
-    )
+    base: dict[str, Any] = {
+        "model": {"kind": kind, "width": 4},
+        "training": {"rounds": 2, "clients_per_round": 3, "batch_size": 32},
+        "unlearning": [{"method": method} for method in METHODS],
+    }
+    scenario = small_scenario(**base, attack=[{"kind": name, **SHORT.get(name, {})} for name in ATTACKS])
     directory = tmp_path / "run"
     directory.mkdir()
     results = simulate(scenario, prepare(scenario), directory, SerialGrid(1))
@@ -49,7 +50,8 @@ def test_every_method_that_needs_gradients_alone_works(tmp_path: Path, kind: str
     again = tmp_path / "again"
     again.mkdir()
     digests = {arm["arm"]: arm["transcript_digest"] for arm in results["arms"]}
-    repeated = simulate(scenario, prepare(scenario), again, SerialGrid(2))
+    bare = small_scenario(**base, attack=[{"kind": "class-score"}], evaluation={"retrainings": 0})  # same transcripts
+    repeated = simulate(bare, prepare(bare), again, SerialGrid(2))
     assert digests == {arm["arm"]: arm["transcript_digest"] for arm in repeated["arms"]}
 
 

@@ -30,6 +30,8 @@ from tests.support.stores import new_store
 
 pytestmark = pytest.mark.mlflow
 
+BARE = {"attack": [{"kind": "average"}], "evaluation": {"retrainings": 0}}
+"""For what is not about attacks and retraining: transcripts depend on neither."""
 ATTACKS = ("hrec", "raw-difference", "average", "max-difference", "public-draw")
 
 
@@ -176,7 +178,7 @@ def test_grants_and_handicaps_reach_the_adversary(tmp_path: Path) -> None:
 
 
 def test_an_arm_alone_and_among_twelve_has_one_digest(tmp_path: Path) -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "variant": [],
         "seeds": [0, 1],
         "unlearning": [
@@ -184,6 +186,7 @@ def test_an_arm_alone_and_among_twelve_has_one_digest(tmp_path: Path) -> None:
             {"method": "ascent", "learning_rate": [0.05, 0.5]},
             {"method": "none"},
         ],
+        **BARE,
     }
     crowd = _simulate(_scenario(**everything), tmp_path / "crowd")
     assert len(crowd["arms"]) == 12
@@ -218,7 +221,7 @@ def test_every_level_and_pattern_runs(tmp_path: Path, deletion: dict[str, Any]) 
 
 
 def test_methods_with_and_without_histories_run_side_by_side(tmp_path: Path) -> None:
-    changes = {"variant": [], "deletion": {"level": "client", "requests": 2}}
+    changes = {"variant": [], "deletion": {"level": "client", "requests": 2}, **BARE}
     methods = ["retrain", "rollback", "federaser", "pga", "finetune"]
     out = tmp_path / "out"
     results = _simulate(_scenario(**changes, unlearning=[{"method": method} for method in methods]), out)

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from palimpsest.simulator.world import machine
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.records import Array
 
+_COPIES = 2
+"""Of the arrays, at least: as they are read, and as clients hold them."""
 _MOST_BYTES = 8 * 10**9
 """Beyond so many bytes, a sparse matrix is not written out."""
 
@@ -21,6 +24,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     try:
         if not zipfile.is_zipfile(path):
             raise DataError(f"{path} is no npz file; write it with numpy.savez_compressed")
+        _check_room(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         return _dense(path, arrays) if {"format", "shape", "data"} <= arrays.keys() else arrays
@@ -35,6 +39,23 @@ def read_npz(path: Path) -> dict[str, Array]:
                 f"numpy.array([...], dtype=str)"
             ) from None
         raise DataError(f"{path} is damaged and cannot be read: {error}") from error
+
+
+def _check_room(path: Path) -> None:
+    """Refuse what would not fit into memory, before any of it is unpacked: a small file may hold very much of nothing.
+
+    Raises:
+        DataError: says how much it is.
+    """
+    with zipfile.ZipFile(path) as archive:
+        sizes = {part.filename.removesuffix(".npy"): part.file_size for part in archive.infolist()}
+    total, there = sum(sizes.values()), machine.memory()
+    if _COPIES * total > there:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise DataError(
+            f"{path} takes {machine.shown(total)} unpacked, most of it the array {largest!r}, and this machine has "
+            f"{machine.shown(there)}: keep fewer records, or smaller ones"
+        )
 
 
 _SPARSE = ("format", "shape", "data", "indices", "indptr", "row", "col", "offsets", "_is_array")

@@ -1,6 +1,7 @@
 """Folders of images, a folder a class, as the arrays that an npz file would hold."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = {"train": 0, "test": 1}
 """Folders that hold classes in their turn, where there is nothing beside them; and their numbers in ``split``."""
 
+_FORMATS = ("PNG", "JPEG")
+_MOST_PIXELS = 25_000_000
 _MODES = ("1", "L", "P", "RGB")
 
 
@@ -51,7 +54,7 @@ def read_folder(folder: Path) -> dict[str, Array]:
         for name, paths in classes_of.items():
             for path in paths:
                 try:
-                    with Image.open(path, formats=("PNG", "JPEG")) as image:
+                    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as image:
                         pictures.append(pixels(image, str(path)))
                 except DataError:
                     raise
@@ -67,8 +70,14 @@ def pixels(image: "Image", where: str) -> Array:
     """One image, uint8 ``[H, W]`` or ``[H, W, 3]``, turned as the camera says that it was held (EXIF).
 
     Raises:
-        DataError: it has transparency, or more than 8 bits a channel.
+        DataError: it has transparency, more than 8 bits a channel, or too many pixels.
     """
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise DataError(
+            f"{where} has {width:,} x {height:,} pixels, and {_MOST_PIXELS:,} are the most: every record is held as so "
+            f"many numbers; scale the images down"
+        )
     if image.mode not in _MODES or "transparency" in image.info:
         raise DataError(
             f"{where} is of mode {image.mode!r}, or transparent; grey, palette and RGB images of 8 bits can be used"

@@ -18,11 +18,12 @@ from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memo
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
-PACK_BYTES = 2**22
-"""Parameters stepped together: what the caches hold."""
+PACK_BYTES = 2**20
+"""Parameters stepped together: what a core's cache holds."""
 
-NARROWEST, WIDEST = 8, 64
-"""Slots stepped together: enough to amortise a Python step, even where their parameters overflow the cache."""
+NARROWEST, ENOUGH, WIDEST = 8, 16, 64
+"""Slots stepped together: enough to amortise a Python step, where that overflows the cache by four times at most, and
+some even where it overflows it by more."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def fit(
 
 def pack_width(model: Model) -> int:
     """Slots stepped together at most; decides speed, and no bit."""
-    return min(WIDEST, max(NARROWEST, PACK_BYTES // model.bytes))
+    cached = PACK_BYTES // model.bytes
+    return min(WIDEST, max(NARROWEST, min(ENOUGH, 4 * cached), cached))
 
 
 def _fit_pack(
