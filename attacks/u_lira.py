@@ -75,6 +75,7 @@ class ULira(Frozen):
             knowledge,
             x=np.concatenate([np.asarray(knowledge.x, np.float64), challenge.x]),
             y=np.concatenate([np.asarray(knowledge.y), np.asarray(challenge.y).astype(knowledge.y.dtype)]),
+            rest=None,
         )
         known, asked = len(knowledge.x), len(challenge.x)
         laws = {name: _Law(asked) for name in ("deleted", "retained", "never")}

@@ -6,12 +6,14 @@ and where a terminal shows them; neither attacks nor hosts need them.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from palimpsest.simulator.attack_metrics.card import AnswerCard
 from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.plugins import announced, imported
+
+if TYPE_CHECKING:
+    from palimpsest.simulator.attack_metrics.card import AnswerCard
 
 ENTRY_POINTS = "palimpsest.answers"
 _HERE = "palimpsest.simulator.attack_metrics"
@@ -45,12 +47,14 @@ def package_of(name: str) -> str:
     return "" if name in CARDS else announced(ENTRY_POINTS)[name].package
 
 
-def answer_card(name: str) -> AnswerCard[Any]:
+def answer_card(name: str) -> "AnswerCard[Any]":
     """Import the card of a kind of answer.
 
     Raises:
         RunFailure: there is none of this name, or it cannot be imported.
     """
+    from palimpsest.simulator.attack_metrics.card import AnswerCard  # PyTorch with it, which a list can do without
+
     if name not in names():
         raise RunFailure(
             f"nothing here scores answers of the kind {name!r}: there are {', '.join(names())}; "

@@ -107,7 +107,7 @@ class FakeRun:
     failure: BaseException | None = None
     begun: bool = False
 
-    def __call__(self, scenario: Any, out: Path, observer: Observer) -> Result:
+    def __call__(self, scenario: Any, out: Path, observer: Observer, yes: bool = False) -> Result:
         observer.stage_began(StageBegan("Training", 3, "rounds"))
         for round in (0, 1):
             observer.round_done(RoundDone("seed 0", "", 0, round, "training", 0.1))

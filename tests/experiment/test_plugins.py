@@ -31,7 +31,7 @@ def install(site: Path, files: dict[str, str], points: dict[str, dict[str, str]]
 def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a process of its own in which the package is installed."""
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "250"}
+    environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "300"}
     return subprocess.run(
         [sys.executable, *arguments], cwd=site, env=environment, capture_output=True, text=True, check=False
     )

@@ -124,7 +124,9 @@ def test_a_star_sets_every_entry_of_a_list() -> None:
     base = scenario_from_dict(
         SMALL | {"variant": [{"name": "a", "data": {"clients": 4}}, {"name": "b", "data": {"clients": 8}}]}
     )
-    assert [v.data.clients for v in load_scenario(base, ["variant.*.data.clients=5"]).variant] == [5, 5]
+    assert [
+        v.data.clients for v in load_scenario(base, ["variant.*.data.clients=5", "variant.1.model.l2=0.5"]).variant
+    ] == [5, 5]
     with pytest.raises(ScenarioError, match=r"variant\.\*\.data\.clients for all variants"):
         load_scenario(base, ["data.clients=5"])
     with pytest.raises(ScenarioError, match="there is no entry '\\*'"):

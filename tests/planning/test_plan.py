@@ -42,7 +42,12 @@ def test_a_list_where_a_number_is_meant_is_one_arm_each_and_only_what_varies_is_
 def test_ids_are_unique_whatever_is_swept() -> None:
     rates = [0.1, 1e-5, 1e5, 1.0]
     entries = [{"method": "ascent", "learning_rate": rates}, {"method": "retrain"}, {"method": "none"}]
-    content = {"name": "x", "seeds": [1, 11], "unlearning": entries, "variant": [{"name": "a"}, {"name": "a-1"}]}
+    content = {
+        "name": "x",
+        "seeds": [1, 11],
+        "unlearning": entries,
+        "variant": [{"name": "a"}, {"name": "a-1", "training": {"rounds": 7}}],
+    }
     ids = [arm.id for arm in plan(scenario_from_dict(content)).arms]
     assert len(ids) == len(set(ids)) == 2 * 2 * 6
 

@@ -84,7 +84,7 @@ MISTAKES = {
     "empty sweep": ('[[unlearning]]\nmethod = "ascent"\nsteps = []', ["unlearning.0.steps = []", "at least one"]),
     "unknown choice": (
         '[[unlearning]]\nmethod = "retrain"\ncoupling = "same"',
-        ['unlearning.0.coupling = "same"', "'same-order', 'reshuffled', 'independent'"],
+        ['unlearning.0.coupling = "same"', "'same-order', 'same-coins', 'same-noise', 'reshuffled', 'independent'"],
     ),
     "swept attack": ('[[attack]]\nkind = "hrec"\noperator = ["auto", "identity"]', ["attack.0.operator", "single"]),
     "attack twice": ('[[attack]]\nkind = "hrec"\n[[attack]]\nkind = "hrec"', ["'hrec'", "twice"]),

@@ -92,7 +92,7 @@ def test_mlflows_own_variables_are_honoured_and_ours_come_first(
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "my hospitals")
     assert (store_of(""), store_of("sqlite:///x.db"), experiment_of("small")) == (
         store,
-        "sqlite:///x.db",
+        f"sqlite:///{Path.cwd()}/x.db",
         "my hospitals",
     )
     run = make_run(tmp_path / "run", {"": digits()}, ways=WAYS[:1], deletions=8)
