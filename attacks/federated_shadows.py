@@ -11,7 +11,7 @@ from torch import Tensor
 from palimpsest.attacks.linear import class_targets
 from palimpsest.attacks.queries import public_scores
 from palimpsest.attacks.shadows import Shadow, ascended, in_front
-from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.batches import drawn, fillable, weigh
 from palimpsest.simulator.world.models.training import WIDEST, Slot, fit
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
@@ -91,6 +91,9 @@ class FederatedShadows:
 
     def of(self, plans: Sequence[ShadowRows]) -> list[Shadow]:
         """The shadow of each plan."""
+        longest = -(-max(len(plan.members) for plan in plans) // self._clients)
+        width = fillable(self._recipe.batch_size, longest)
+        self._recipe = self._recipe.model_copy(update={"batch_size": width})
         lives = [self._life(plan) for plan in plans]
         trained = list(self._lived(lives))
         models = {name: torch.cat([some[name] for some in trained]) for name in self._model.names}

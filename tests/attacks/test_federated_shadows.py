@@ -100,6 +100,17 @@ def test_clients_that_sit_out_a_round_change_nothing_and_a_fresh_order_starts_an
     assert np.abs(shadow.after - shadow.before).max() > 0.01
 
 
+def test_batches_that_no_client_can_fill_take_no_memory() -> None:
+    """Padded as they were given, one of them would take 8 GB for its places alone."""
+    data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
+    answers = []
+    for batch_size in (64, 10**9):
+        knowledge = known(data, rule, {**PLAN, "batch_size": batch_size})
+        answers.append(FromHere(knowledge, data.held_x[:5], np.random.default_rng(0)).of([SHADOW])[0])
+    np.testing.assert_allclose(answers[1].before, answers[0].before, atol=1e-9)
+    np.testing.assert_allclose(answers[1].after, answers[0].after, atol=1e-9)
+
+
 ROUNDS, RATE, COUNT = 120, 1.0, 12
 BY_HEART = {"rounds": ROUNDS, "clients_per_round": 3, "local_epochs": 1, "batch_size": 16, "learning_rate": RATE}
 
