@@ -11,14 +11,18 @@ from torch import Tensor
 from palimpsest.attacks.linear import class_targets
 from palimpsest.attacks.queries import public_scores
 from palimpsest.attacks.shadows import Shadow, ascended, in_front
-from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.batches import drawn, fillable, weigh
 from palimpsest.simulator.world.models.training import WIDEST, Slot, fit
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
 Stacked = dict[str, Tensor]
-_LOCAL = ("local_epochs", "local_steps", "batch_size", "learning_rate", "momentum", "optimizer", "proximal")
+_LOCAL = ("local_epochs", "local_steps", "batch_size", "learning_rate", "momentum", "optimizer")
+_FOLLOWED = {"start": "random", "schedule": "constant", "shards": 1}
+"""What shadows can be trained by, of a public plan that may say otherwise; silence means the same."""
+_SAME_ORDER = ("same-order", "same-coins", "same-noise")
+"""Couplings that share everything but the noise of a defense, which shadows have none of."""
 _BYTES = 2**28
 """Clients' models that are held at once, about."""
 
@@ -47,6 +51,7 @@ class _Life:
         rounds: how many.
         gone: rows that are left out.
         compact: whether what is left is visited in a fresh order; else ``gone`` leaves its places empty.
+        orders: seed of the order of visits alone, where it is another one than that of who takes part.
     """
 
     start: Stacked
@@ -55,15 +60,19 @@ class _Life:
     rounds: int
     gone: Array
     compact: bool
+    orders: int | None = None
 
 
 class FederatedShadows:
     """Trains shadows on given rows, and unlearns from them by the rule attacked.
 
-    Records are dealt to as many clients as there are, at random, as nobody tells who has which; rounds, how many take
-    part, and local training are those of the public plan. An unlearning is a gradient step where that is the rule
-    (operator ``identity``); further rounds without the records where it is ``finetune``; else a retraining, in the
-    same order or with fresh randomness as the rule says. Shadows and their retrainings are stepped together.
+    Records are dealt to as many clients as there are, at random, as nobody tells who has which. Rounds, who takes part
+    (a number of clients, or each with the probability of ``sampling``), and local training, the proximal term of
+    ``fedprox`` included, are those of the public plan; ``suit`` refuses what else a plan may have. Defenses are left
+    out. An unlearning is a gradient step where that is the rule (operator ``identity``); further rounds without the
+    records where it is ``finetune``; else a retraining whose start, cohorts and orders are those of the shadow or fresh
+    ones as its ``coupling`` says, and fresh ones where a rule has none. Shadows and their retrainings are stepped
+    together.
 
     Args:
         knowledge: the sample, and what is public of training and unlearning.
@@ -75,22 +84,37 @@ class FederatedShadows:
         facts = knowledge.facts
         plan = facts.training
         local = {key: plan[key] for key in _LOCAL if key in plan}
-        self._recipe = Recipe(**local, l2=facts.model.regularisation / facts.n)
+        proximal = plan["proximal_mu"] if plan.get("strategy") == "fedprox" else 0.0
+        self._recipe = Recipe(**local, proximal=proximal, l2=facts.model.regularisation / facts.n)
         self._rounds = int(plan["rounds"])
         self._clients = facts.clients or 1
         self._taking_part = min(self._clients, plan.get("clients_per_round") or self._clients)
+        self._rate = float(plan["sampling"]["rate"]) if plan.get("sampling") else 0.0
+        if self._rate:
+            self._taking_part = max(1, round(self._rate * self._clients))  # expected: it decides about memory alone
         self._facts, self._rng = facts, rng
         self._model, self._x, self._asked = in_front(knowledge, np.asarray(knowledge.x), asked)
         self._y = class_targets(knowledge)
 
     @staticmethod
     def suit(knowledge: PublicKnowledge) -> bool:
-        """Whether the model attacked is a network that was trained so, for a number of rounds that is known."""
-        facts = knowledge.facts
-        return not knowledge.model.linear and facts.algorithm == "fedavg" and "rounds" in facts.training
+        """Whether the model attacked is a network that was trained so, for a number of rounds that is known.
+
+        It was not where the server does something else than average the clients' models, where the learning rate
+        changes over the rounds, where the first model was trained on the public sample, or where there are shards.
+        """
+        facts, plan = knowledge.facts, knowledge.facts.training
+        if knowledge.model.linear or facts.algorithm != "fedavg" or "rounds" not in plan:
+            return False
+        strategy = plan.get("strategy", "fedavg")
+        averages = strategy == "fedavg" or (strategy == "fedprox" and "proximal_mu" in plan)
+        return averages and all(plan.get(key, value) == value for key, value in _FOLLOWED.items())
 
     def of(self, plans: Sequence[ShadowRows]) -> list[Shadow]:
         """The shadow of each plan."""
+        longest = -(-max(len(plan.members) for plan in plans) // self._clients)
+        width = fillable(self._recipe.batch_size, longest)
+        self._recipe = self._recipe.model_copy(update={"batch_size": width})
         lives = [self._life(plan) for plan in plans]
         trained = list(self._lived(lives))
         models = {name: torch.cat([some[name] for some in trained]) for name in self._model.names}
@@ -122,8 +146,10 @@ class FederatedShadows:
         rule = self._facts.unlearning
         if rule.get("method") == "finetune":
             return replace(life, start=trained, seed=self._seed(), rounds=int(rule["rounds"]), gone=gone)
-        if rule.get("coupling") == "same-order":
+        if rule.get("coupling") in _SAME_ORDER:
             return replace(life, gone=gone, compact=False)
+        if rule.get("coupling") == "reshuffled":
+            return replace(life, gone=gone, orders=self._seed())
         return replace(life, start=self._start(), seed=self._seed(), gone=gone)
 
     def _start(self) -> Stacked:
@@ -156,16 +182,25 @@ class FederatedShadows:
     def _course(self, life: _Life) -> Iterator[list[tuple[Array, float]]]:
         """For each round the batches and the weight of every client that takes part and has something left."""
         rng = np.random.default_rng(life.seed)
+        fresh = None if life.orders is None else np.random.default_rng(life.orders)
         for _ in range(life.rounds):
             parts = []
-            for client in rng.permutation(self._clients)[: self._taking_part]:
+            for client in self._cohort(rng):
                 rows = life.clients[client]
                 gone = tuple(int(place) for place in np.flatnonzero(np.isin(rows, life.gone)))
-                places = drawn(len(rows), gone, self._recipe, rng, life.compact)
+                if fresh is not None:
+                    drawn(len(rows), (), self._recipe, rng, compact=True)  # later cohorts follow it in this stream
+                places = drawn(len(rows), gone, self._recipe, fresh or rng, life.compact)
                 if len(rows) > len(gone):
                     batches = np.where(places < 0, -1, rows[places])
                     parts.append((batches, float(weigh(np.array(len(rows) - len(gone)), self._recipe))))
             yield parts
+
+    def _cohort(self, rng: np.random.Generator) -> Array:
+        """Ids of the clients that take part in a round: so many, or each with the public probability."""
+        if self._rate:
+            return np.flatnonzero(rng.random(self._clients) < self._rate)
+        return rng.permutation(self._clients)[: self._taking_part]
 
     def _round(self, models: Stacked, parts: Sequence[Sequence[tuple[Array, float]]]) -> Stacked:
         """One round of every model: its clients train, and their models are averaged by their weights."""

@@ -38,7 +38,8 @@ class ULira(Frozen):
     - retained: after and drop, if it stays, against never there: does the deletion of others expose it?
 
     Networks of federated averaging have shadows that are trained by the same rounds (``FederatedShadows``), and
-    unlearned as the rule says: retrained, a step up, or fine-tuned. The paper has hundreds of models; these are few.
+    unlearned as the rule says: retrained, a step up, or fine-tuned; where these cannot follow the public plan, shadows
+    are those of ``make_shadows``. The paper has hundreds of models; these are few.
     Where no answer changed: zeros for deleted, flagged. Guarantee: none.
 
     Attributes:

@@ -44,14 +44,14 @@ def closed_to_others() -> Iterator[str]:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as token:
             token.write(secrets.token_hex(32))
         # Without a mode Ray chooses tokens for whom it starts itself, and looks for the mode anew.
-        with _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
-            ray_constants.ENABLE_RAY_CLUSTER = False
-            AuthenticationTokenLoader.instance().reset_cache()
-            try:
+        try:
+            with _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
+                ray_constants.ENABLE_RAY_CLUSTER = False
+                AuthenticationTokenLoader.instance().reset_cache()
                 yield str(Path(place) / "r")  # Ray opens it to everybody, and the one around it stays closed
-            finally:
-                ray_constants.ENABLE_RAY_CLUSTER = loopback
-    AuthenticationTokenLoader.instance().reset_cache()
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = loopback
+            AuthenticationTokenLoader.instance().reset_cache()  # after a failure too: Ray keeps the token in memory
 
 
 def check_authentication() -> None:

@@ -41,14 +41,13 @@ class Demand:
     amount: float
 
 
-def check(plan: Plan, scenario: Scenario, yes: bool = False, elsewhere: bool = False) -> list[str]:
+def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
     """Refuse a scenario that takes more memory than there is, or days.
 
     Args:
         plan: of the scenario.
         scenario: what is asked for.
         yes: whether the user wants it all the same.
-        elsewhere: whether hosts compute on other machines.
 
     Returns:
         A line for each thing that would have been refused.
@@ -61,7 +60,7 @@ def check(plan: Plan, scenario: Scenario, yes: bool = False, elsewhere: bool = F
     _check_clients(plan)
     for prefix in plan.prefixes:
         population = load_population(prefix.setting.data, prefix.entropy, cache)
-        for sentence in (_too_much(prefix, population, scenario, elsewhere), _too_long(prefix, population, scenario)):
+        for sentence in (_too_much(prefix, population, scenario), _too_long(prefix, population, scenario)):
             if sentence and not yes:
                 raise ScenarioError(f"{sentence}: give less, or --yes to run it all the same")
             if sentence:
@@ -69,9 +68,9 @@ def check(plan: Plan, scenario: Scenario, yes: bool = False, elsewhere: bool = F
     return list(dict.fromkeys(said))
 
 
-def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool = False) -> float:
+def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> float:
     """Bytes that server and hosts hold at once, libraries included (docs/scale.md says what grows with what)."""
-    return _LIBRARIES + sum(demand.amount for demand in _memory(prefix, population, scenario, elsewhere))
+    return _LIBRARIES + sum(demand.amount for demand in _memory(prefix, population, scenario))
 
 
 def clients_a_round(training: TrainingConfig, population: AbstractPopulation) -> int | None:
@@ -90,10 +89,10 @@ def rounds_of(training: TrainingConfig) -> int:
     return training.rounds if training.algorithm in ("fedavg", "fedsgd") else 1
 
 
-def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool) -> Iterator[Demand]:
+def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> Iterator[Demand]:
     training, deletion, runtime = prefix.setting.training, prefix.setting.deletion, scenario.runtime
     hosts = (os.cpu_count() or 1) if runtime.hosts == "auto" else runtime.hosts
-    here = 0 if elsewhere or runtime.ray_address else 1 if runtime.backend == "serial" else hosts
+    here = 0 if runtime.ray_address else 1 if runtime.backend == "serial" else hosts
     clients = clients_a_round(training, population) or population.clients
     requests = len(deletion.request) or deletion.requests
     at_once = 1 if deletion.pattern == "sequential" else requests
@@ -122,9 +121,9 @@ def _passes(training: TrainingConfig) -> str:
     return f"training.local_epochs = {training.local_epochs}"
 
 
-def _too_much(prefix: Prefix, population: AbstractPopulation, scenario: Scenario, elsewhere: bool) -> str:
+def _too_much(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> str:
     """What takes more memory than there is, in a sentence; empty: nothing does."""
-    demands, there = list(_memory(prefix, population, scenario, elsewhere)), machine.memory()
+    demands, there = list(_memory(prefix, population, scenario)), machine.memory()
     total = _LIBRARIES + sum(demand.amount for demand in demands)
     if total <= _GENEROUS * there:  # the estimate is an upper bound
         return ""

@@ -6,6 +6,7 @@ are written once for the libraries that are installed, and kept where other thin
 
 import hashlib
 import json
+import secrets
 import shutil
 import sys
 import tempfile
@@ -47,11 +48,14 @@ def template(spec: ModelSpec, weights: Params) -> Path:
     kept = cache_directory() / "mlflow-models" / hashlib.sha256(content.encode()).hexdigest()[:32]
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=kept.parent))
-        _make(spec, weights, draft)
-        with suppress(OSError):  # another process was faster
-            draft.replace(kept)
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = kept.parent / f".draft-{secrets.token_hex(8)}"
+        try:
+            draft.mkdir()  # not by ``mkdtemp``: whoever shares the cache must be able to read it
+            _make(spec, weights, draft)
+            with suppress(OSError):  # another process was faster
+                draft.replace(kept)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return kept
 
 

@@ -100,6 +100,83 @@ def test_clients_that_sit_out_a_round_change_nothing_and_a_fresh_order_starts_an
     assert np.abs(shadow.after - shadow.before).max() > 0.01
 
 
+def test_batches_that_no_client_can_fill_take_no_memory() -> None:
+    """Padded as they were given, one of them would take 8 GB for its places alone."""
+    data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
+    answers = []
+    for batch_size in (64, 10**9):
+        knowledge = known(data, rule, {**PLAN, "batch_size": batch_size})
+        answers.append(FromHere(knowledge, data.held_x[:5], np.random.default_rng(0)).of([SHADOW])[0])
+    np.testing.assert_allclose(answers[1].before, answers[0].before, atol=1e-9)
+    np.testing.assert_allclose(answers[1].after, answers[0].after, atol=1e-9)
+
+
+def test_everybody_takes_part_at_rate_1_and_nearly_nobody_at_a_small_one() -> None:
+    data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
+    asked, plan = data.held_x[:5], {**PLAN, "clients_per_round": 1}
+
+    def before(rate: float) -> Array:
+        knowledge = known(data, rule, {**plan, "sampling": {"scheme": "poisson", "rate": rate}})
+        return FromHere(knowledge, asked, np.random.default_rng(0)).of([SHADOW])[0].before
+
+    start = known(data, rule, plan).model.init(np.random.default_rng(3))
+    x, y = data.public_x[SHADOW.members], data.public_y[SHADOW.members]
+    np.testing.assert_allclose(before(1.0), shown(descended(start, x, y, 4, 0.1 / 60), asked), atol=1e-9)
+    np.testing.assert_allclose(before(1e-12), shown(start, asked), atol=1e-9)
+
+
+@pytest.mark.parametrize("coupling", ["same-order", "same-coins", "same-noise", "reshuffled"])
+def test_a_coupled_retraining_has_the_shadows_start_and_cohorts(coupling: str) -> None:
+    """Whole clients are a batch each, so that the order of visits makes no difference; who takes part does."""
+    data, plan = digits(private=60, public=200), {**PLAN, "clients_per_round": 1}
+    knowledge = known(data, {"method": "retrain", "coupling": coupling}, plan)
+    nobody = ShadowRows(SHADOW.members, np.array([[199]]))  # no member, so that nothing is forgotten
+    (shadow,) = FederatedShadows(knowledge, data.held_x[:5], np.random.default_rng(0)).of([nobody])
+    np.testing.assert_allclose(shadow.after[0], shadow.before, atol=1e-9)
+
+
+@pytest.mark.parametrize(("coupling", "same"), [("same-coins", True), ("reshuffled", False)])
+def test_only_a_reshuffled_retraining_visits_records_in_a_fresh_order(coupling: str, same: bool) -> None:
+    data = digits(private=60, public=200)
+    knowledge = known(data, {"method": "retrain", "coupling": coupling}, {**PLAN, "batch_size": 4})
+    nobody = ShadowRows(SHADOW.members, np.array([[199]]))
+    (shadow,) = FederatedShadows(knowledge, data.held_x[:5], np.random.default_rng(0)).of([nobody])
+    assert np.allclose(shadow.after[0], shadow.before, atol=1e-9) == same
+
+
+def test_the_proximal_term_of_fedprox_holds_clients_near_the_global_model() -> None:
+    data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
+    asked = data.held_x[:5]
+    plan = {**PLAN, "local_epochs": 5}
+    start = shown(known(data, rule, plan).model.init(np.random.default_rng(3)), asked)
+    moved = []
+    for changes in ({}, {"strategy": "fedprox", "proximal_mu": 1.0}):
+        knowledge = known(data, rule, {**plan, **changes})
+        assert FederatedShadows.suit(knowledge)
+        (shadow,) = FromHere(knowledge, asked, np.random.default_rng(0)).of([SHADOW])
+        moved.append(np.abs(shadow.before - start).sum())
+    assert moved[1] < 0.9 * moved[0]
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"strategy": "fedadam"},
+        {"strategy": "fedprox"},
+        {"schedule": "cosine"},
+        {"schedule": "exponential", "decay": 0.5},
+        {"start": "public"},
+        {"shards": 2},
+    ],
+)
+def test_a_plan_that_they_cannot_follow_does_not_suit(otherwise: dict[str, Any]) -> None:
+    data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
+    plain = {"strategy": "fedavg", "schedule": "constant", "decay": 0.99, "start": "random", "shards": 1}
+    assert FederatedShadows.suit(known(data, rule, PLAN))
+    assert FederatedShadows.suit(known(data, rule, {**PLAN, **plain}))
+    assert not FederatedShadows.suit(known(data, rule, {**PLAN, **plain, **otherwise}))
+
+
 ROUNDS, RATE, COUNT = 120, 1.0, 12
 BY_HEART = {"rounds": ROUNDS, "clients_per_round": 3, "local_epochs": 1, "batch_size": 16, "learning_rate": RATE}
 
