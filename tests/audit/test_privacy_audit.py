@@ -23,6 +23,7 @@ from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon, loss_o
 from palimpsest.simulator.audit.privacy.mechanisms import game_of, standard
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.cli.audit_dp import _conclude
+from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.defense import Memory, Round, Solved
 from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
@@ -153,6 +154,13 @@ def test_a_canary_pays_what_the_arm_paid() -> None:
     spending = {(1.3, 1.0 / 3.0): 18, (1.3, 1.0): 1}
     assert game_of(DpSgd(noise_multiplier=1.3), setup, spending).spending == spending
     assert game_of(CentralDp(noise_multiplier=2.0), setup, {(2.0, 0.25): 4}).spending == {(2.0, 0.25): 4}
+
+
+def test_steps_that_are_no_whole_rounds_are_refused() -> None:
+    plan = TrainingPlan(algorithm="fedavg", rounds=3, clients_per_round=2, recipe=Recipe(batch_size=5, local_epochs=2))
+    setup = Setup(games.SPEC, plan, np.array([15, 15]))
+    with pytest.raises(ScenarioError, match="has paid for 20 sampled steps, and a round has 6: whole rounds alone"):
+        game_of(DpSgd(noise_multiplier=1.3), setup, {(1.3, 1.0 / 3.0): 20})
 
 
 SCENARIO = """

@@ -98,6 +98,9 @@ def game_of(part: Defense, setup: Setup, spending: Spending) -> Game:
         part: the private defense.
         setup: of the training.
         spending: of one unit.
+
+    Raises:
+        ScenarioError: no game is known for the defense, or steps are no whole rounds.
     """
     makes: Mapping[type[Defense], Callable[[Any, Setup, float, int], Game]] = {
         DpSgd: _local,
@@ -121,6 +124,11 @@ def _local(defense: DpSgd, setup: Setup, rate: float, steps: int) -> Game:
         return PrivateSums(defense, steps)
     recipe = setup.recipe
     a_round = recipe.local_steps or batches * recipe.local_epochs
+    if steps % a_round:
+        raise ScenarioError(
+            f"audit-dp: the dearest unit of {defense.kind!r} has paid for {steps} sampled steps, and a round has "
+            f"{a_round}: whole rounds alone can be audited"
+        )
     return LocalSteps(defense, batches, a_round, steps // a_round)
 
 
