@@ -100,7 +100,7 @@ def table(rows: "tuple[AuditRow, ...]", one_run: "tuple[OneRunRow, ...]" = ()) -
     shown.add_column("claim", no_wrap=True)
     for row in rows:
         mark = "*" if row.sampled else ""
-        interval = f"{row.low:.2f} to {row.high:.2f}{mark}"
+        interval = f"above {row.low:.2f}{mark}" if row.high is None else f"{row.low:.2f} to {row.high:.2f}{mark}"
         shown.add_row(
             row.name, f"{row.claimed:.2f}", f"{row.measured:.2f}{mark}", interval, f"{row.direct:.2f}", row.verdict
         )

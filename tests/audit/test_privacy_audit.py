@@ -22,7 +22,8 @@ from palimpsest.simulator.audit.privacy.claims import Audited, AuditRow, Claim, 
 from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon, loss_of, one_run_epsilon
 from palimpsest.simulator.audit.privacy.mechanisms import game_of, standard
 from palimpsest.simulator.cli import main as cli
-from palimpsest.simulator.cli.audit_dp import _conclude
+from palimpsest.simulator.cli.audit_dp import _conclude, table
+from palimpsest.simulator.cli.console import OUT
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.defense import Memory, Round, Solved
@@ -223,3 +224,13 @@ def test_a_refuted_claim_ends_with_exit_code_1(capsys: pytest.CaptureFixture[str
         _conclude(PrivacyAudit(delta=DELTA, accountant="tightest", seed=0, rows=rows))
     assert ended.value.exit_code == 1
     assert "more privacy is lost than is claimed by gradient" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_separates_all_trials_has_no_upper_end_and_is_read_back() -> None:
+    rows = _rows([Audited("bare", games.PrivateSums(DpSgd(noise_multiplier=0.01)))], 2000)
+    assert rows[0].high is None and rows[0].verdict == "holds"
+    found = PrivacyAudit(delta=DELTA, accountant="tightest", seed=0, rows=rows)
+    assert PrivacyAudit.model_validate_json(found.model_dump_json()) == found
+    with OUT.capture() as shown:
+        OUT.print(table(rows))
+    assert f"above {rows[0].low:.2f}" in shown.get()

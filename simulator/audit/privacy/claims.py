@@ -1,5 +1,6 @@
 """What an audit of differential privacy finds: a claim beside what canaries lost, and whether it holds."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -48,7 +49,8 @@ class AuditRow(Frozen):
         name, arms: of ``Audited``.
         claimed: epsilon by the accountant.
         measured, low, high: epsilon of the Gaussian trade-off curve through what the trials measured, and its ends.
-            With sampling the curve is no Gaussian one: a figure to compare, no bound.
+            With sampling the curve is no Gaussian one: a figure to compare, no bound. ``high`` is None where there is
+            no upper end, as all trials tell the two worlds apart.
         direct: by log((TPR - delta) / FPR): is lost at least, whatever the mechanism.
         sampled: whether sampling is counted on.
         trials: of each world, that were counted.
@@ -59,7 +61,7 @@ class AuditRow(Frozen):
     claimed: float
     measured: float
     low: float
-    high: float
+    high: float | None
     direct: float
     sampled: bool
     trials: int
@@ -149,7 +151,7 @@ def _row(
         claimed=claimed,
         measured=gaussian_epsilon(max(loss.mu, 0.0), delta),
         low=low,
-        high=high,
+        high=high if math.isfinite(high) else None,
         direct=loss.direct,
         sampled=sampled,
         trials=loss.trials,
