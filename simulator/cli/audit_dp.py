@@ -65,9 +65,10 @@ def _of_mechanisms(epsilon: float, delta: float, trials: int, seed: int) -> "Pri
     from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon
     from palimpsest.simulator.audit.privacy.mechanisms import standard
 
-    rows = claims.audited(standard(epsilon, delta, "tightest"), delta, trials, seed, told=_told)
+    mechanisms = standard(epsilon, delta, "tightest")
+    rows = claims.audited(mechanisms, delta, trials, seed, beside=1, told=_told)
     sigma = smallest_noise(lambda noise: gaussian_epsilon(1.0 / noise, delta), epsilon)
-    one_run = claims.in_one_run(DpSgd(noise_multiplier=sigma), delta, CANARIES, seed, "tightest")
+    one_run = claims.in_one_run(DpSgd(noise_multiplier=sigma), delta, CANARIES, seed, "tightest", len(mechanisms))
     return claims.PrivacyAudit(delta=delta, accountant="tightest", seed=seed, rows=rows, one_run=(one_run,))
 
 

@@ -22,13 +22,14 @@ from palimpsest.simulator.audit.privacy.claims import Audited, AuditRow, Claim, 
 from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon, loss_of, one_run_epsilon
 from palimpsest.simulator.audit.privacy.mechanisms import game_of, standard
 from palimpsest.simulator.cli import main as cli
-from palimpsest.simulator.cli.audit_dp import _conclude, table
+from palimpsest.simulator.cli.audit_dp import _conclude, _of_mechanisms, table
 from palimpsest.simulator.cli.console import OUT
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.defense import Memory, Round, Solved
 from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
 from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 DELTA, TRIALS = 1e-5, 10_000
@@ -234,3 +235,14 @@ def test_what_separates_all_trials_has_no_upper_end_and_is_read_back() -> None:
     with OUT.capture() as shown:
         OUT.print(table(rows))
     assert f"above {rows[0].low:.2f}" in shown.get()
+
+
+def test_the_rows_and_the_audit_in_one_run_share_5_percent() -> None:
+    """Ten claims: each interval errs with half a percent at most."""
+    found = _of_mechanisms(4.0, DELTA, 2000, 0)
+    [run], first = found.one_run, standard(4.0, DELTA, "tightest")[0].game
+    assert len(found.rows) == 9
+    assert run.low == one_run_epsilon(run.correct, run.guesses, run.canaries, DELTA, 0.005)
+    rng = generator(0, "privacy-audit", 0)
+    absent, present = (first.scores(there, 2000, rng) for there in (False, True))
+    assert found.rows[0].low == gaussian_epsilon(loss_of(absent, present, DELTA, 0.005).mu_low, DELTA)

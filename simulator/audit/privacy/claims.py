@@ -87,7 +87,7 @@ class OneRunRow(Frozen):
 
 
 class PrivacyAudit(Frozen):
-    """Content of the file that an audit leaves; bounds of all rows hold together with 95 %."""
+    """Content of the file that an audit leaves; bounds of all rows, of ``one_run`` too, hold together with 95 %."""
 
     schema_version: int = 1
     delta: float
@@ -110,6 +110,7 @@ def audited(
     seed: int,
     accountant: Accountant = "tightest",
     claim: Claim | None = None,
+    beside: int = 0,
     told: Callable[[AuditRow], None] = lambda row: None,
 ) -> tuple[AuditRow, ...]:
     """Play every game, and compare.
@@ -121,13 +122,14 @@ def audited(
         seed: of the trials.
         accountant: that claims.
         claim: in its place.
+        beside: claims that are audited in another way, in the same audit: all share the chance of an error.
         told: is told each row when it is there.
     """
     stated = claim or (lambda spending, at: epsilon(spending, at, accountant))
     rows = []
     for number, mechanism in enumerate(mechanisms):
         rng = generator(seed, "privacy-audit", number)
-        rows.append(_row(mechanism, stated, delta, trials, _ERROR / len(mechanisms), rng))
+        rows.append(_row(mechanism, stated, delta, trials, _ERROR / (len(mechanisms) + beside), rng))
         told(rows[-1])
     return tuple(rows)
 
@@ -160,8 +162,19 @@ def _row(
     )
 
 
-def in_one_run(defense: DpSgd, delta: float, canaries: int, seed: int, accountant: Accountant) -> OneRunRow:
-    """Audit one noisy step of dp-sgd with many canaries in it; a tenth is ventured as there, a tenth as not there."""
+def in_one_run(
+    defense: DpSgd, delta: float, canaries: int, seed: int, accountant: Accountant, beside: int = 0
+) -> OneRunRow:
+    """Audit one noisy step of dp-sgd with many canaries in it; a tenth is ventured as there, a tenth as not there.
+
+    Args:
+        defense: whose step it is.
+        delta: of the claim.
+        canaries: at least ten.
+        seed: of the run.
+        accountant: that claims.
+        beside: claims that ``audited`` judges in the same audit: all share the chance of an error.
+    """
     there, scores = many_canaries(defense, canaries, generator(seed, "privacy-audit-in-one-run"))
     order, ventured = np.argsort(scores), canaries // 10
     correct = int(there[order[-ventured:]].sum() + (~there[order[:ventured]]).sum())
@@ -169,7 +182,7 @@ def in_one_run(defense: DpSgd, delta: float, canaries: int, seed: int, accountan
     return OneRunRow(
         name="dp-sgd, one release, one run",
         claimed=epsilon({(charge.noise_multiplier, charge.sample_rate): charge.steps}, delta, accountant),
-        low=one_run_epsilon(correct, 2 * ventured, canaries, delta, _ERROR),
+        low=one_run_epsilon(correct, 2 * ventured, canaries, delta, _ERROR / (1 + beside)),
         canaries=canaries,
         guesses=2 * ventured,
         correct=correct,
