@@ -165,6 +165,15 @@ def test_steps_that_are_no_whole_rounds_are_refused() -> None:
         game_of(DpSgd(noise_multiplier=1.3), setup, {(1.3, 1.0 / 3.0): 20})
 
 
+def test_what_was_read_without_noise_is_no_game_of_the_defense() -> None:
+    """``same-noise`` is charged as a reading at noise 0."""
+    setup = Setup(games.SPEC, TrainingPlan(algorithm="fedsgd", rounds=10), np.array([15, 15]))
+    with pytest.raises(ScenarioError, match="has paid 1 steps at noise 0 and rate 1, 10 steps at noise 2 and rate 1"):
+        game_of(DpSgd(noise_multiplier=2.0), setup, {(2.0, 1.0): 10, (0.0, 1.0): 1})
+    with pytest.raises(ScenarioError, match="would pay 10 steps at noise 2 and rate 1"):
+        game_of(DpSgd(noise_multiplier=2.0), setup, {(1.0, 1.0): 10})
+
+
 SCENARIO = """
 name = "small"
 seeds = [0]
@@ -205,6 +214,22 @@ def test_every_private_arm_of_a_scenario_is_audited(tmp_path: Path) -> None:
     assert found.rows[0].claimed == pytest.approx(epsilon({(2.5, 1.0): 4}, json.loads(out.read_text())["delta"]))
 
 
+def test_an_arm_that_repeats_its_noise_claims_nothing(tmp_path: Path) -> None:
+    """The arm beside it, which draws its own, is audited."""
+    (tmp_path / "small.toml").write_text(SCENARIO)
+    out = tmp_path / "audit.json"
+    arms = 'unlearning=[{method="retrain"},{method="retrain",coupling="same-noise"}]'
+    arguments = ["audit-dp", str(tmp_path / "small.toml"), "--trials", "2000", "--out", str(out), "--set", arms]
+    done = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    assert [row["verdict"] for row in found["rows"]] == ["holds"]
+    [bare] = found["unclaimed"]
+    assert "same-noise" in bare["name"] and bare["arms"] not in [row["arms"] for row in found["rows"]]
+    assert "no claim" in done.stdout
+    assert f"no privacy is claimed for {bare['name']}: some of what was broadcast" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -233,7 +258,7 @@ def test_what_separates_all_trials_has_no_upper_end_and_is_read_back() -> None:
     found = PrivacyAudit(delta=DELTA, accountant="tightest", seed=0, rows=rows)
     assert PrivacyAudit.model_validate_json(found.model_dump_json()) == found
     with OUT.capture() as shown:
-        OUT.print(table(rows))
+        OUT.print(table(found))
     assert f"above {rows[0].low:.2f}" in shown.get()
 
 

@@ -86,6 +86,13 @@ class OneRunRow(Frozen):
     correct: int
 
 
+class Unclaimed(Frozen):
+    """Arms under a private defense that claim nothing: their dearest unit was read without noise; see ``Audited``."""
+
+    name: str
+    arms: tuple[str, ...]
+
+
 class PrivacyAudit(Frozen):
     """Content of the file that an audit leaves; bounds of all rows, of ``one_run`` too, hold together with 95 %."""
 
@@ -95,6 +102,7 @@ class PrivacyAudit(Frozen):
     seed: int
     rows: tuple[AuditRow, ...]
     one_run: tuple[OneRunRow, ...] = ()
+    unclaimed: tuple[Unclaimed, ...] = ()
 
     @property
     def refuted(self) -> list[str]:
@@ -116,7 +124,7 @@ def audited(
     """Play every game, and compare.
 
     Args:
-        mechanisms: at least one.
+        mechanisms: in the order of the rows.
         delta: of the claims.
         trials: of each world; half of them choose the threshold.
         seed: of the trials.
