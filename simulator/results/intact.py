@@ -13,16 +13,17 @@ _DRAFT = re.compile(r"\..+\.(\d+)\.draft")
 def check_places(directory: RunDirectory) -> None:
     """Refuse a directory in which something else stands in the place of a file or a folder.
 
-    A pipe in the place of a file would be waited for, and a file in the place of a folder fails after the training.
+    A pipe in the place of a file would be waited for, a file in the place of a folder fails after the training, and
+    through a link something outside the directory would be written.
 
     Raises:
         RunFilesError: says what to move away.
     """
     for file in directory.regular_files:
-        if os.path.lexists(file) and not file.is_file():
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
             raise RunFilesError(f"{file} is no regular file: move it away, then resume: {_resume(directory)}")
     for folder in (*directory.folders, directory.figures):
-        if os.path.lexists(folder) and not folder.is_dir():
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
             raise RunFilesError(f"{folder} is no folder: move it away, then resume: {_resume(directory)}")
 
 

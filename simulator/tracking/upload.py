@@ -83,12 +83,14 @@ def track(directory: Path, uri: str = "", patience: float = _PATIENCE) -> Tracke
 
 
 def _where(directory: RunDirectory, uri: str) -> str:
-    """The store that the run was tracked in, where none is named that is the same in any working directory."""
+    """The store that the run was tracked in, unless another one is named: one file named from another place is none."""
     named = uri or os.environ.get(VARIABLE, "")
     known = directory.store()
-    file = store_file(known) if known else None
-    here = not named or (store_file(named) is not None and named != lasting(named))
-    return known if here and file is not None and file.is_file() else uri
+    file, other = (store_file(address) if address else None for address in (known, named))
+    if file is None or not file.is_file():
+        return uri
+    relative = other is not None and named != lasting(named)
+    return known if not named or (relative and other is not None and other.name == file.name) else uri
 
 
 class Connection:

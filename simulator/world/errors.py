@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move a terminal's cursor, turn its text round or end its line."""
-_USER = r"(?P<user>://[^/\s:@'\"]*:)[^\s'\"]+(?=@)|(?P<token>://)[^/\s:@'\"]+(?=@)"
+_IN_PASSWORD = r"(?:[^\s'\"]|['\"](?![\s,:;)\]}]|$))"  # a quotation mark that ends nothing is part of it
+_USER = rf"(?P<user>://[^/\s:@'\"]*:){_IN_PASSWORD}+(?=@)|(?P<token>://)[^/\s:@'\"]+(?=@)"
 _WORDS = "password|passwd|pwd|token|secret|credential|signature"
 _NAMES = rf"[\w.-]*(?:{_WORDS})[\w.-]*|(?:[\w.-]*[_.-]|api|access|ssl)?(?:key|sig)"
 _NAMED = rf"(?P<key>[?&;#](?:{_NAMES})=)[^&;\s'\"]+"
 _SECRET = re.compile(f"{_USER}|{_NAMED}", re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"://[^/:@]*:.+@|://[^/:@]+@", re.DOTALL)
 
 
 def masked(text: str) -> str:
@@ -20,8 +22,8 @@ def masked(text: str) -> str:
 
 
 def holds_secret(address: str) -> bool:
-    """Whether an address has a password or a token in it."""
-    return _SECRET.search(address) is not None
+    """Whether an address has a password or a token in it, whatever characters that is made of."""
+    return _IN_ADDRESS.search(address) is not None or _SECRET.search(address) is not None
 
 
 class RunFailure(RuntimeError):

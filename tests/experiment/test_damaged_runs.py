@@ -26,7 +26,7 @@ from palimpsest.simulator.experiment.begun import new_directory, reopened
 from palimpsest.simulator.experiment.observers import Observers
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
-from palimpsest.simulator.results.intact import check_finished
+from palimpsest.simulator.results.intact import check_finished, check_places
 from palimpsest.simulator.results.reading import RunFilesError
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.results.seals import scenario_digest
@@ -212,3 +212,16 @@ def test_an_arm_that_was_changed_is_run_again_and_this_is_said(finished: Path, t
     ]
     events = [json.loads(line) for line in (place / "ledger.jsonl").read_text().splitlines()]
     assert [entry["arm"] for entry in events if entry["event"] == "restarted"] == ["ascent--none--seed0"]
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "ledger.jsonl", "results.json", "transcripts", "checkpoints"])
+def test_nothing_is_written_through_a_link_to_the_outside(finished: Path, tmp_path: Path, name: str) -> None:
+    place, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(finished, place)
+    if (place / name).exists():
+        (place / name).rename(outside)
+    else:
+        outside.mkdir()
+    (place / name).symlink_to(outside)
+    with pytest.raises(RunFilesError, match=f"{name} is no"):
+        check_places(RunDirectory(place))

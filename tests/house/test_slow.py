@@ -1,5 +1,7 @@
 """Which tests are slow is measured, and the list names tests that there are."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,19 @@ def test_what_is_listed_is_there(name: str) -> None:
 
 
 def test_what_is_listed_carries_the_marker(request: pytest.FixtureRequest) -> None:
+    """All that is collected now."""
     listed = set(SLOW.read_text().split())
-    marked = [item for item in request.session.items if item.nodeid.partition("::")[0] in listed]
-    assert all(item.get_closest_marker("slow") for item in marked)
+    for item in request.session.items:
+        file, test = item.nodeid.partition("::")[0], item.nodeid.partition("[")[0]
+        assert (item.get_closest_marker("slow") is not None) == (file in listed or test in listed), item.nodeid
+
+
+@pytest.mark.parametrize("name", [next(iter(SLOW.read_text().split())), "tests/house/test_slow.py"])
+def test_what_is_listed_alone_is_left_out(name: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-m", "slow", name.partition("::")[0]],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert (name in said) == (name in SLOW.read_text().split()), said

@@ -30,6 +30,8 @@ ADDRESSES = [
     f"http://user:/{PASSWORD}/@127.0.0.1:9",
     f"http://user:a@{PASSWORD}@127.0.0.1:9",
     f"http://user:a%40{PASSWORD}@127.0.0.1:9/path?x=1",
+    f"mysql://user:it's{PASSWORD}@127.0.0.1:9/db",
+    f'mysql://user:"{PASSWORD}@127.0.0.1:9/db',
     f"http://user:{PASSWORD}@127.0.0.1:99999999",
     f"http://127.0.0.1:9/?token={PASSWORD}",
     f"http://127.0.0.1:9/?x=1&access_token={PASSWORD}&y=2",
@@ -100,6 +102,19 @@ def test_one_in_the_environment_is_not_repeated_by_a_store_that_fails(
 )
 def test_what_is_no_secret_is_left_readable(address: str) -> None:
     assert "***" in masked(address) if "pw" in address else masked(address) == address
+
+
+@pytest.mark.parametrize("between", [" ", "\t", "', '", '" ', "/", "@"])
+def test_no_character_hides_one_from_the_refusal(between: str) -> None:
+    assert holds_secret(f"mysql://user:pa{between}ss@host/db")
+    with pytest.raises(ScenarioError, match="MLFLOW_TRACKING_PASSWORD"):
+        scenario_from_dict({"name": "x", "tracking": {"uri": f"mysql://user:pa{between}ss@host/db"}})
+
+
+def test_what_stands_beside_an_address_is_left_readable() -> None:
+    said = '{"uri":"http://host:5000","mail":"a@b"}'
+    assert masked(said) == said
+    assert masked(f"['http://host:80', 'a@b'] {said}") == f"['http://host:80', 'a@b'] {said}"
 
 
 def test_a_traceback_does_not_repeat_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,8 +83,11 @@ def test_a_store_in_a_working_directory_is_meant_for_good(tmp_path: Path, monkey
         experiments = MlflowClient(store_of("")).search_runs(["1"])
         assert len([found for found in experiments if "mlflow.parentRunId" not in found.data.tags]) == 1
     monkeypatch.chdir(tmp_path)
-    assert track(tmp_path / "one" / "run").ok
-    assert not (tmp_path / "mlflow.db").exists()
+    for same in ("", "sqlite:///mlflow.db"):
+        assert track(tmp_path / "one" / "run", same).ok
+        assert not (tmp_path / "mlflow.db").exists()
+    assert track(tmp_path / "one" / "run", "sqlite:///another.db").ok
+    assert Path("another.db").is_file()
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "100%", "%20", "#1"])
