@@ -46,9 +46,8 @@ class Candidates:
         again = np.flatnonzero(np.unique(rows, axis=0, return_counts=True)[1] > 1)
         if len(again):
             raise DataError(f"{path} has a record more than once; nothing can tell equal records apart: leave one")
-        other = np.array(
-            [row.tobytes() not in {known.tobytes() for known in rows} for row in _rows(public.x, public.y)]
-        )
+        known = {row.tobytes() for row in rows}
+        other = np.array([row.tobytes() not in known for row in _rows(public.x, public.y)])
         if not other.any():
             raise DataError(f"{path} has all public records among it; some are needed beside, to compare with")
         return cls(len(x), Challenge(np.concatenate([x, public.x[other]]), np.concatenate([y, public.y[other]])))

@@ -10,7 +10,7 @@ from palimpsest.simulator.cli.console import ERR, FAILED, OUT, fail, input_error
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.simulator.audit.privacy.claims import AuditRow, OneRunRow, PrivacyAudit
+    from palimpsest.simulator.audit.privacy.claims import AuditRow, PrivacyAudit
 
 MECHANISMS, ARMS = 20_000, 4_000
 """Trials of each world."""
@@ -51,7 +51,7 @@ def audit_dp(
                 found = _of_mechanisms(epsilon, delta, trials or MECHANISMS, seed)
             else:
                 found = _of_scenario(scenario, set_ or (), trials or ARMS, seed)
-        OUT.print(table(found.rows, found.one_run))
+        OUT.print(table(found))
         if out is not None:
             out.write_text(found.model_dump_json(indent=1), encoding="utf-8")
             OUT.print(f"written: {out}", markup=False, soft_wrap=True)
@@ -65,9 +65,10 @@ def _of_mechanisms(epsilon: float, delta: float, trials: int, seed: int) -> "Pri
     from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon
     from palimpsest.simulator.audit.privacy.mechanisms import standard
 
-    rows = claims.audited(standard(epsilon, delta, "tightest"), delta, trials, seed, told=_told)
+    mechanisms = standard(epsilon, delta, "tightest")
+    rows = claims.audited(mechanisms, delta, trials, seed, beside=1, told=_told)
     sigma = smallest_noise(lambda noise: gaussian_epsilon(1.0 / noise, delta), epsilon)
-    one_run = claims.in_one_run(DpSgd(noise_multiplier=sigma), delta, CANARIES, seed, "tightest")
+    one_run = claims.in_one_run(DpSgd(noise_multiplier=sigma), delta, CANARIES, seed, "tightest", len(mechanisms))
     return claims.PrivacyAudit(delta=delta, accountant="tightest", seed=seed, rows=rows, one_run=(one_run,))
 
 
@@ -79,16 +80,16 @@ def _of_scenario(scenario: str, changes: "list[str] | tuple[str, ...]", trials: 
 
     loaded = load_scenario(scenario, changes)
     privacy = loaded.privacy
-    mechanisms = of_scenario(loaded, cache_directory() / "populations")
+    mechanisms, bare = of_scenario(loaded, cache_directory() / "populations")
     rows = claims.audited(mechanisms, privacy.delta, trials, seed, privacy.accountant, told=_told)
-    return claims.PrivacyAudit(delta=privacy.delta, accountant=privacy.accountant, seed=seed, rows=rows)
+    return claims.PrivacyAudit(delta=privacy.delta, accountant=privacy.accountant, seed=seed, rows=rows, unclaimed=bare)
 
 
 def _told(row: "AuditRow") -> None:
     ERR.print(f"{row.name}: {row.verdict}", markup=False, soft_wrap=True)
 
 
-def table(rows: "tuple[AuditRow, ...]", one_run: "tuple[OneRunRow, ...]" = ()) -> "Table":
+def table(found: "PrivacyAudit") -> "Table":
     """Claims beside what canaries lost, at 80 columns."""
     from rich import box
     from rich.table import Table
@@ -98,22 +99,31 @@ def table(rows: "tuple[AuditRow, ...]", one_run: "tuple[OneRunRow, ...]" = ()) -
     for header in ("claimed", "measured", "95 % interval", "at least"):
         shown.add_column(header, justify="right", no_wrap=True)
     shown.add_column("claim", no_wrap=True)
-    for row in rows:
+    for row in found.rows:
         mark = "*" if row.sampled else ""
-        interval = f"{row.low:.2f} to {row.high:.2f}{mark}"
+        interval = f"above {row.low:.2f}{mark}" if row.high is None else f"{row.low:.2f} to {row.high:.2f}{mark}"
         shown.add_row(
             row.name, f"{row.claimed:.2f}", f"{row.measured:.2f}{mark}", interval, f"{row.direct:.2f}", row.verdict
         )
-    for run in one_run:
+    for run in found.one_run:
         verdict = "refuted" if run.low > run.claimed else "holds"
         shown.add_row(run.name, f"{run.claimed:.2f}", "", f"above {run.low:.2f}", f"{run.low:.2f}", verdict)
-    if any(row.sampled for row in rows):
+    for bare in found.unclaimed:
+        shown.add_row(bare.name, "", "", "", "", "no claim")
+    if any(row.sampled for row in found.rows):
         shown.caption = "* with sampling the trade-off curve is no Gaussian one: to compare, no bound"
     return shown
 
 
 def _conclude(found: "PrivacyAudit") -> None:
-    """One sentence; exit code 1 where a claim is refuted."""
+    """A sentence on the claims, after one on arms that have none; exit code 1 where a claim is refuted."""
+    if found.unclaimed:
+        OUT.print(
+            f"no privacy is claimed for {'; '.join(bare.name for bare in found.unclaimed)}: some of what was broadcast "
+            f"is covered by no noise",
+            markup=False,
+            soft_wrap=True,
+        )
     if found.refuted:
         ERR.print(
             f"error: more privacy is lost than is claimed by {'; '.join(found.refuted)}: the noise is too small, or "
@@ -130,5 +140,5 @@ def _conclude(found: "PrivacyAudit") -> None:
             markup=False,
             soft_wrap=True,
         )
-    else:
+    elif found.rows:
         OUT.print("every claim holds", markup=False)

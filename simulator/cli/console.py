@@ -80,8 +80,9 @@ def recoverable(directory: Path) -> Iterator[None]:
         refused = disk_fault(error, directory)
         if not refused and not isinstance(error, RunFailure):
             print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
-        said = masked(f"error: the run failed: {refused or error}. {_how_to_go_on(directory)}")
-        ERR.print(said.replace("..", "."), markup=False, soft_wrap=True)
+        reason = str(refused or error).rstrip(".")
+        said = masked(f"error: the run failed: {reason}. {_how_to_go_on(directory)}")
+        ERR.print(said, markup=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
 
 

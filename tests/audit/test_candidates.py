@@ -1,18 +1,21 @@
 """Candidate records beside an audit: which of them the two models single out."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from palimpsest.simulator.audit.audit import AuditQuestion, audit
-from palimpsest.simulator.audit.candidates import needed
+from palimpsest.simulator.audit.candidates import Candidates, needed
 from palimpsest.simulator.audit.results import AuditResult
 from palimpsest.simulator.audit.setting import Deletion
 from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.world.data.public_file import sample_of
 from palimpsest.simulator.world.errors import DataError
 from tests.audit.test_audit import palimpsest
 from tests.support.trained_outside import Outside, ascended
@@ -96,6 +99,23 @@ def test_a_candidate_that_is_public_is_not_compared_with_itself(outside: Outside
     judged = result.attacks["candidate-match"].candidates or ()
     assert [candidate.singled_out for candidate in judged] == [True, False, False, False]
     assert judged[0].chance == pytest.approx(1 / 896)
+
+
+def test_work_grows_with_candidates_plus_public_records(tmp_path: Path) -> None:
+    """Not with their product: each record is turned into bytes once."""
+    public, bytes_made = sample_of({"x": X[100:300], "y": Y[100:300]}, "public.npz"), 0
+
+    def count(frame: FrameType, event: str, called: object) -> None:
+        nonlocal bytes_made
+        bytes_made += event == "c_call" and getattr(called, "__name__", "") == "tobytes"
+
+    file = listed(tmp_path, ASKED)
+    sys.setprofile(count)
+    try:
+        Candidates.read(file, public)
+    finally:
+        sys.setprofile(None)
+    assert len(ASKED) + len(public.y) <= bytes_made <= 2 * (len(ASKED) + len(public.y))
 
 
 def test_what_is_wrong_is_one_sentence(outside: Outside, tmp_path: Path) -> None:

@@ -22,11 +22,14 @@ from palimpsest.simulator.audit.privacy.claims import Audited, AuditRow, Claim, 
 from palimpsest.simulator.audit.privacy.estimate import gaussian_epsilon, loss_of, one_run_epsilon
 from palimpsest.simulator.audit.privacy.mechanisms import game_of, standard
 from palimpsest.simulator.cli import main as cli
-from palimpsest.simulator.cli.audit_dp import _conclude
+from palimpsest.simulator.cli.audit_dp import _conclude, _of_mechanisms, table
+from palimpsest.simulator.cli.console import OUT
+from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.world.privacy.noise import Noise
 from palimpsest.simulator.world.protocols.defense import Memory, Round, Solved
 from palimpsest.simulator.world.protocols.federation import BlockResult, Statistics
 from palimpsest.simulator.world.records import Array, Params
+from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps, Recipe
 
 DELTA, TRIALS = 1e-5, 10_000
@@ -155,6 +158,22 @@ def test_a_canary_pays_what_the_arm_paid() -> None:
     assert game_of(CentralDp(noise_multiplier=2.0), setup, {(2.0, 0.25): 4}).spending == {(2.0, 0.25): 4}
 
 
+def test_steps_that_are_no_whole_rounds_are_refused() -> None:
+    plan = TrainingPlan(algorithm="fedavg", rounds=3, clients_per_round=2, recipe=Recipe(batch_size=5, local_epochs=2))
+    setup = Setup(games.SPEC, plan, np.array([15, 15]))
+    with pytest.raises(ScenarioError, match="has paid for 20 sampled steps, and a round has 6: whole rounds alone"):
+        game_of(DpSgd(noise_multiplier=1.3), setup, {(1.3, 1.0 / 3.0): 20})
+
+
+def test_what_was_read_without_noise_is_no_game_of_the_defense() -> None:
+    """``same-noise`` is charged as a reading at noise 0."""
+    setup = Setup(games.SPEC, TrainingPlan(algorithm="fedsgd", rounds=10), np.array([15, 15]))
+    with pytest.raises(ScenarioError, match="has paid 1 steps at noise 0 and rate 1, 10 steps at noise 2 and rate 1"):
+        game_of(DpSgd(noise_multiplier=2.0), setup, {(2.0, 1.0): 10, (0.0, 1.0): 1})
+    with pytest.raises(ScenarioError, match="would pay 10 steps at noise 2 and rate 1"):
+        game_of(DpSgd(noise_multiplier=2.0), setup, {(1.0, 1.0): 10})
+
+
 SCENARIO = """
 name = "small"
 seeds = [0]
@@ -195,6 +214,22 @@ def test_every_private_arm_of_a_scenario_is_audited(tmp_path: Path) -> None:
     assert found.rows[0].claimed == pytest.approx(epsilon({(2.5, 1.0): 4}, json.loads(out.read_text())["delta"]))
 
 
+def test_an_arm_that_repeats_its_noise_claims_nothing(tmp_path: Path) -> None:
+    """The arm beside it, which draws its own, is audited."""
+    (tmp_path / "small.toml").write_text(SCENARIO)
+    out = tmp_path / "audit.json"
+    arms = 'unlearning=[{method="retrain"},{method="retrain",coupling="same-noise"}]'
+    arguments = ["audit-dp", str(tmp_path / "small.toml"), "--trials", "2000", "--out", str(out), "--set", arms]
+    done = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    assert [row["verdict"] for row in found["rows"]] == ["holds"]
+    [bare] = found["unclaimed"]
+    assert "same-noise" in bare["name"] and bare["arms"] not in [row["arms"] for row in found["rows"]]
+    assert "no claim" in done.stdout
+    assert f"no privacy is claimed for {bare['name']}: some of what was broadcast" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -215,3 +250,24 @@ def test_a_refuted_claim_ends_with_exit_code_1(capsys: pytest.CaptureFixture[str
         _conclude(PrivacyAudit(delta=DELTA, accountant="tightest", seed=0, rows=rows))
     assert ended.value.exit_code == 1
     assert "more privacy is lost than is claimed by gradient" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_separates_all_trials_has_no_upper_end_and_is_read_back() -> None:
+    rows = _rows([Audited("bare", games.PrivateSums(DpSgd(noise_multiplier=0.01)))], 2000)
+    assert rows[0].high is None and rows[0].verdict == "holds"
+    found = PrivacyAudit(delta=DELTA, accountant="tightest", seed=0, rows=rows)
+    assert PrivacyAudit.model_validate_json(found.model_dump_json()) == found
+    with OUT.capture() as shown:
+        OUT.print(table(found))
+    assert f"above {rows[0].low:.2f}" in shown.get()
+
+
+def test_the_rows_and_the_audit_in_one_run_share_5_percent() -> None:
+    """Ten claims: each interval errs with half a percent at most."""
+    found = _of_mechanisms(4.0, DELTA, 2000, 0)
+    [run], first = found.one_run, standard(4.0, DELTA, "tightest")[0].game
+    assert len(found.rows) == 9
+    assert run.low == one_run_epsilon(run.correct, run.guesses, run.canaries, DELTA, 0.005)
+    rng = generator(0, "privacy-audit", 0)
+    absent, present = (first.scores(there, 2000, rng) for there in (False, True))
+    assert found.rows[0].low == gaussian_epsilon(loss_of(absent, present, DELTA, 0.005).mu_low, DELTA)

@@ -17,7 +17,7 @@ from palimpsest.simulator.cli.console import recoverable
 from palimpsest.simulator.experiment.begun import new_directory
 from palimpsest.simulator.experiment.runner import prepare, simulate
 from palimpsest.simulator.federation.local_grid import SerialGrid
-from palimpsest.simulator.world.errors import SettledFailure
+from palimpsest.simulator.world.errors import RunFailure, SettledFailure
 from tests.support.scenarios import small_scenario
 
 BASE = """
@@ -90,3 +90,19 @@ def test_a_run_that_would_stop_at_the_same_place_again_says_what_to_change(
     assert "palimpsest resume" not in said and "Traceback" not in said
     assert f"palimpsest run {directory.scenario_file} --set KEY=VALUE --out NEW" in said
     assert "learning rate" in said or "max_evaluations" in said
+
+
+def test_how_to_go_on_names_the_directory_above_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reason that ends with a full stop ends with one; a path with two dots keeps both."""
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    new_directory(small_scenario(), tmp_path / "run")
+    with pytest.raises(typer.Exit), recoverable(Path("../run")):
+        raise RunFailure("the disk is full.")
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == (
+        "error: the run failed: the disk is full. What is done so far is in ../run; go on with: "
+        "palimpsest resume ../run"
+    )

@@ -1,5 +1,6 @@
 """What an audit of differential privacy finds: a claim beside what canaries lost, and whether it holds."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -48,7 +49,8 @@ class AuditRow(Frozen):
         name, arms: of ``Audited``.
         claimed: epsilon by the accountant.
         measured, low, high: epsilon of the Gaussian trade-off curve through what the trials measured, and its ends.
-            With sampling the curve is no Gaussian one: a figure to compare, no bound.
+            With sampling the curve is no Gaussian one: a figure to compare, no bound. ``high`` is None where there is
+            no upper end, as all trials tell the two worlds apart.
         direct: by log((TPR - delta) / FPR): is lost at least, whatever the mechanism.
         sampled: whether sampling is counted on.
         trials: of each world, that were counted.
@@ -59,7 +61,7 @@ class AuditRow(Frozen):
     claimed: float
     measured: float
     low: float
-    high: float
+    high: float | None
     direct: float
     sampled: bool
     trials: int
@@ -84,8 +86,15 @@ class OneRunRow(Frozen):
     correct: int
 
 
+class Unclaimed(Frozen):
+    """Arms under a private defense that claim nothing: their dearest unit was read without noise; see ``Audited``."""
+
+    name: str
+    arms: tuple[str, ...]
+
+
 class PrivacyAudit(Frozen):
-    """Content of the file that an audit leaves; bounds of all rows hold together with 95 %."""
+    """Content of the file that an audit leaves; bounds of all rows, of ``one_run`` too, hold together with 95 %."""
 
     schema_version: int = 1
     delta: float
@@ -93,6 +102,7 @@ class PrivacyAudit(Frozen):
     seed: int
     rows: tuple[AuditRow, ...]
     one_run: tuple[OneRunRow, ...] = ()
+    unclaimed: tuple[Unclaimed, ...] = ()
 
     @property
     def refuted(self) -> list[str]:
@@ -108,24 +118,26 @@ def audited(
     seed: int,
     accountant: Accountant = "tightest",
     claim: Claim | None = None,
+    beside: int = 0,
     told: Callable[[AuditRow], None] = lambda row: None,
 ) -> tuple[AuditRow, ...]:
     """Play every game, and compare.
 
     Args:
-        mechanisms: at least one.
+        mechanisms: in the order of the rows.
         delta: of the claims.
         trials: of each world; half of them choose the threshold.
         seed: of the trials.
         accountant: that claims.
         claim: in its place.
+        beside: claims that are audited in another way, in the same audit: all share the chance of an error.
         told: is told each row when it is there.
     """
     stated = claim or (lambda spending, at: epsilon(spending, at, accountant))
     rows = []
     for number, mechanism in enumerate(mechanisms):
         rng = generator(seed, "privacy-audit", number)
-        rows.append(_row(mechanism, stated, delta, trials, _ERROR / len(mechanisms), rng))
+        rows.append(_row(mechanism, stated, delta, trials, _ERROR / (len(mechanisms) + beside), rng))
         told(rows[-1])
     return tuple(rows)
 
@@ -149,7 +161,7 @@ def _row(
         claimed=claimed,
         measured=gaussian_epsilon(max(loss.mu, 0.0), delta),
         low=low,
-        high=high,
+        high=high if math.isfinite(high) else None,
         direct=loss.direct,
         sampled=sampled,
         trials=loss.trials,
@@ -158,8 +170,19 @@ def _row(
     )
 
 
-def in_one_run(defense: DpSgd, delta: float, canaries: int, seed: int, accountant: Accountant) -> OneRunRow:
-    """Audit one noisy step of dp-sgd with many canaries in it; a tenth is ventured as there, a tenth as not there."""
+def in_one_run(
+    defense: DpSgd, delta: float, canaries: int, seed: int, accountant: Accountant, beside: int = 0
+) -> OneRunRow:
+    """Audit one noisy step of dp-sgd with many canaries in it; a tenth is ventured as there, a tenth as not there.
+
+    Args:
+        defense: whose step it is.
+        delta: of the claim.
+        canaries: at least ten.
+        seed: of the run.
+        accountant: that claims.
+        beside: claims that ``audited`` judges in the same audit: all share the chance of an error.
+    """
     there, scores = many_canaries(defense, canaries, generator(seed, "privacy-audit-in-one-run"))
     order, ventured = np.argsort(scores), canaries // 10
     correct = int(there[order[-ventured:]].sum() + (~there[order[:ventured]]).sum())
@@ -167,7 +190,7 @@ def in_one_run(defense: DpSgd, delta: float, canaries: int, seed: int, accountan
     return OneRunRow(
         name="dp-sgd, one release, one run",
         claimed=epsilon({(charge.noise_multiplier, charge.sample_rate): charge.steps}, delta, accountant),
-        low=one_run_epsilon(correct, 2 * ventured, canaries, delta, _ERROR),
+        low=one_run_epsilon(correct, 2 * ventured, canaries, delta, _ERROR / (1 + beside)),
         canaries=canaries,
         guesses=2 * ventured,
         correct=correct,

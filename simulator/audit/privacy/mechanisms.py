@@ -12,7 +12,7 @@ from palimpsest.defenses.dp_statistics import DpStatistics
 from palimpsest.defenses.output_perturbation import OutputPerturbation
 from palimpsest.server.blocks import expected_cohort
 from palimpsest.server.setup import Lineage, Setup
-from palimpsest.simulator.audit.privacy.claims import Audited
+from palimpsest.simulator.audit.privacy.claims import Audited, Unclaimed
 from palimpsest.simulator.audit.privacy.games import (
     Composed,
     Game,
@@ -59,19 +59,22 @@ def _noise(make: Callable[[float], Game], target: float, delta: float, accountan
     return smallest_noise(lambda sigma: epsilon(make(sigma).spending, delta, accountant), target)
 
 
-def of_scenario(scenario: Scenario, root: Path) -> list[Audited]:
+def of_scenario(scenario: Scenario, root: Path) -> tuple[list[Audited], tuple[Unclaimed, ...]]:
     """What every private arm has its dearest unit pay, training and deletions; arms that pay the same are one.
 
     Args:
         scenario: with a private arm at least.
         root: where populations are cached.
 
+    Returns:
+        What is audited; and the arms that claim nothing, as some reading of the unit had no noise (``same-noise``).
+
     Raises:
-        ScenarioError: no arm is private.
+        ScenarioError: no arm is private, or one has paid what no game charges.
         DataError: the data do not fit.
     """
     alike: dict[Any, list[str]] = {}
-    games: dict[Any, Game] = {}
+    games: dict[Any, Game | None] = {}
     for prefix in plan(scenario).prefixes:
         if not is_private(prefix):
             continue
@@ -81,10 +84,19 @@ def of_scenario(scenario: Scenario, root: Path) -> list[Audited]:
         for arm, spending in spent.items():
             key = (part, frozenset(spending.items()))
             alike.setdefault(key, []).append(arm)
-            games[key] = game_of(part, setup, spending)
+            games[key] = None if _bare(spending) else game_of(part, setup, spending)
     if not games:
         raise ScenarioError("audit-dp: no arm of the scenario is under a defense that claims differential privacy")
-    return [Audited(_called(arms), games[key], tuple(arms)) for key, arms in alike.items()]
+    named = [(_called(arms), games[key], tuple(arms)) for key, arms in alike.items()]
+    return (
+        [Audited(name, game, arms) for name, game, arms in named if game is not None],
+        tuple(Unclaimed(name=name, arms=arms) for name, game, arms in named if game is None),
+    )
+
+
+def _bare(spending: Spending) -> bool:
+    """Whether anything was read without noise: epsilon is infinite."""
+    return any(noise == 0.0 and rate > 0.0 and steps > 0 for (noise, rate), steps in spending.items())
 
 
 def _called(arms: Sequence[str]) -> str:
@@ -98,6 +110,10 @@ def game_of(part: Defense, setup: Setup, spending: Spending) -> Game:
         part: the private defense.
         setup: of the training.
         spending: of one unit.
+
+    Raises:
+        ScenarioError: no game is known for the defense, steps are no whole rounds, or something else was paid than the
+            game charges, such as for a reading without noise.
     """
     makes: Mapping[type[Defense], Callable[[Any, Setup, float, int], Game]] = {
         DpSgd: _local,
@@ -111,7 +127,19 @@ def game_of(part: Defense, setup: Setup, spending: Spending) -> Game:
             f"output-perturbation are known"
         )
     played = [makes[type(part)](part, setup, rate, steps) for (_, rate), steps in sorted(spending.items()) if steps]
-    return played[0] if len(played) == 1 else Composed(tuple(played))
+    game = played[0] if len(played) == 1 else Composed(tuple(played))
+    if dict(game.spending) != (paid := {how: steps for how, steps in spending.items() if steps}):
+        raise ScenarioError(
+            f"audit-dp: the dearest unit under {part.kind!r} has paid {_priced(paid)}, and a canary in its place would "
+            f"pay {_priced(game.spending)}: readings at the noise of the defense alone can be audited"
+        )
+    return game
+
+
+def _priced(spending: Spending) -> str:
+    """What was paid, in words."""
+    each = (f"{steps} steps at noise {noise:g} and rate {rate:g}" for (noise, rate), steps in sorted(spending.items()))
+    return ", ".join(each) or "nothing"
 
 
 def _local(defense: DpSgd, setup: Setup, rate: float, steps: int) -> Game:
@@ -121,6 +149,11 @@ def _local(defense: DpSgd, setup: Setup, rate: float, steps: int) -> Game:
         return PrivateSums(defense, steps)
     recipe = setup.recipe
     a_round = recipe.local_steps or batches * recipe.local_epochs
+    if steps % a_round:
+        raise ScenarioError(
+            f"audit-dp: the dearest unit of {defense.kind!r} has paid for {steps} sampled steps, and a round has "
+            f"{a_round}: whole rounds alone can be audited"
+        )
     return LocalSteps(defense, batches, a_round, steps // a_round)
 
 
