@@ -168,3 +168,25 @@ def test_the_posterior_mean_errs_least(sigma: float, better: float) -> None:
     answers = PosteriorMean().run(cases, known, rng)
     error = np.mean([((answer.x[0] - x) ** 2).mean() for answer, x in zip(answers, data.x, strict=False)])
     assert error < better * ((data.x[:40] - known.mean) ** 2).mean()
+
+
+@pytest.mark.parametrize(("rest", "better"), [(True, 0.1), (False, 1.0)])
+def test_the_posterior_mean_reads_noised_solutions_as_the_inverse_of_the_gram_matrix_shows_them(
+    rest: bool, better: float
+) -> None:
+    """Ridge under little noise on the parameters: what is seen is A^-1 x~ r^T, and no record's direction itself."""
+    data, sigma = digits(private=60, public=600), 1e-6
+    spec = data.spec("ridge", 5.0)
+    known, rng, error = data.knowledge(spec), np.random.default_rng(0), []
+    facts = known.facts.model_copy(update={"defense": ({"kind": "obfuscation", "sigma": sigma},)})
+    for i in range(10):
+        kept = np.arange(len(data.x)) != i
+        before, after = (
+            optimum(spec, data.x[some], data.y[some]) + sigma * rng.standard_normal((65, 10))
+            for some in (np.ones(len(data.x), bool), kept)
+        )
+        granted = KnownRecords(data.x[kept], data.y[kept]) if rest else None
+        case = Case(0, 1, linear_params(before), linear_params(after))
+        [answer] = PosteriorMean().run([case], replace(known, facts=facts, rest=granted), rng)
+        error.append(((answer.x[0] - data.x[i]) ** 2).mean())
+    assert np.mean(error) < better * ((data.x[:10] - known.mean) ** 2).mean()
