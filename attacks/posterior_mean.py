@@ -48,7 +48,8 @@ class PosteriorMean(Frozen):
         loud = [case for case in cases if not case.silent]
         model = knowledge.model
         if model.linear and not model.maps and loud:
-            priors = _priors(knowledge)
+            response = _response(loud[0], knowledge)
+            priors = [prior.through(response) for prior in _priors(knowledge)]
             answers |= {case.index: _of_head(case, knowledge, priors) for case in loud}
         elif loud:
             ratios = log_ratios(loud, knowledge, knowledge.x, knowledge.y)
@@ -57,21 +58,54 @@ class PosteriorMean(Frozen):
 
 
 class _Prior:
-    """x~ of one class: N(mean, V diag(values) V^T); of a regression, of all records.
+    """z of one class: N(mean, V diag(values) V^T); of a regression, of all records.
+
+    z is A^-1 x~ where that is what noise was added to, and x~ itself elsewhere.
 
     Args:
         label: of the class, or the mean target.
         share: of the public records.
-        mean, covariance: ``[p + 1]`` and ``[p + 1, p + 1]``.
+        mean, covariance: ``[p + 1]`` and ``[p + 1, p + 1]`` of z.
+        response: ``[p + 1, p + 1]`` A; None: z is x~.
     """
 
-    def __init__(self, label: float, share: float, mean: Array, covariance: Array) -> None:
-        self.label, self.share, self.mean = label, share, mean
+    def __init__(
+        self, label: float, share: float, mean: Array, covariance: Array, response: Array | None = None
+    ) -> None:
+        self.label, self.share, self.mean, self.response = label, share, mean, response
         self.values, self.vectors = np.linalg.eigh(covariance)
         self.values = np.maximum(self.values, 0.0)
 
+    def through(self, response: Array | None) -> "_Prior":
+        """The prior of A^-1 x~, of this one of x~."""
+        if response is None:
+            return self
+        root = np.linalg.solve(response, self.vectors * np.sqrt(self.values))
+        return _Prior(self.label, self.share, np.linalg.solve(response, self.mean), root @ root.T, response)
+
+    def record(self, z: Array) -> Array:
+        """``[p + 1]`` the x~ of a z."""
+        return z if self.response is None else self.response @ z
+
+    def reader(self, z: Array, variance: Array, residual: Array) -> Array:
+        """``[p + 1]`` w, by which -w @ (-z r^T + noise) is r, with the least error: w @ z is 1.
+
+        Of z = A^-1 x~, which differs much from record to record, it reads what they have in common.
+
+        Args:
+            z: what it is believed to be.
+            variance: ``[Q]`` of the noise.
+            residual: ``[Q]`` what r is believed to be.
+        """
+        if self.response is None:
+            reader: Array = z / float(z @ z)
+            return reader
+        unsure = self.values * float(np.mean(residual**2)) + float(np.mean(variance))
+        weights = self.vectors @ ((self.vectors.T @ self.mean) / unsure)
+        return weights / float(weights @ self.mean)
+
     def posterior(self, information: Array, precision: float) -> tuple[Array, float]:
-        """Of x~ observed as ``information / precision`` with variance 1 / ``precision``: mean, and log evidence.
+        """Of z observed as ``information / precision`` with variance 1 / ``precision``: mean, and log evidence.
 
         The evidence is log p(observation) less what is the same for every class.
         """
@@ -107,6 +141,12 @@ def _spread(some: Array, around: Array, share: float) -> Array:
     return spread
 
 
+def _response(case: Case, knowledge: PublicKnowledge) -> Array | None:
+    """A of two solutions whose parameters are noised: the gradient is then seen as A^-1 times it; else None."""
+    solved = observations(case, knowledge)[0]().solved
+    return None if solved is None else solved.penalised
+
+
 def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -> Reconstruction:
     seen = [make() for make in observations(case, knowledge)]
     found = [_of_class(seen, prior, knowledge) for prior in priors]
@@ -119,28 +159,30 @@ def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -
 
 def _of_class(seen: Sequence[Observation], prior: _Prior, knowledge: PublicKnowledge) -> tuple[Array, float, float]:
     """x, y and the log evidence, where the record is of this class."""
-    x, y, evidence = prior.mean, prior.label, 0.0
+    z, y, evidence = prior.mean, prior.label, 0.0
     for _ in range(_SWEEPS):
-        information, precision, of_target = np.zeros(len(x)), 0.0, []
+        x = prior.record(z)
+        information, precision, of_target = np.zeros(len(z)), 0.0, []
         for each in seen:
             matrix, variance = _as_matrix(each, knowledge)
             residual = _residual(each, x, y, knowledge)
             length = max(float(np.linalg.norm(residual) * np.linalg.norm(x)), _TINY)
             cut = min(1.0, each.clip / length) if each.clip else 1.0
-            fitted, doubt = -(x @ matrix) / float(x @ x), variance / float(x @ x)
+            reader = prior.reader(z, variance, residual)
+            fitted, doubt = -(reader @ matrix), variance * float(reader @ reader)
             trusted = _LOOSENESS**2 / (_LOOSENESS**2 + doubt)  # what was observed tells the residual as well
             factor = (1.0 - trusted) * cut * residual + trusted * fitted
             information -= matrix @ (factor / variance)
             precision += float(factor @ (factor / variance))
-            of_target.append(-float(x @ matrix[:, 0]) / float(x @ x) / cut + float(x @ _scores(each)[:, 0]))
-        x, evidence = prior.posterior(information, precision)
+            of_target.append(float(fitted[0]) / cut + float(x @ _scores(each)[:, 0]))
+        z, evidence = prior.posterior(information, precision)
         if knowledge.facts.model.task == "regression":
             y = float(np.mean(of_target))
-    return x[:-1], y, evidence
+    return prior.record(z)[:-1], y, evidence
 
 
 def _as_matrix(seen: Observation, knowledge: PublicKnowledge) -> tuple[Array, Array]:
-    """``[p + 1, Q]`` what was observed of the gradient, and ``[Q]`` the variance in each output's column."""
+    """``[p + 1, Q]`` what was observed of -z r^T, and ``[Q]`` the variance in each output's column."""
     outputs, width = knowledge.facts.model.outputs, precise_of(knowledge).inputs
     deviation = np.broadcast_to(seen.deviation, seen.observed.shape)
     weights = seen.observed[: outputs * width].reshape(outputs, width)

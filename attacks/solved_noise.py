@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,11 +26,13 @@ class SolvedNoise:
         observed: ``[parameters]`` the change of the parameters, or what it says of the record's gradient.
         deviation: of the noise on each number: one, or ``[parameters]``.
         seen: ``[m, parameters]`` gradients -> what each would have the mean of ``observed`` be.
+        penalised: ``[p + 1, p + 1]`` A, where ``observed`` is A^-1 times the gradient; None where it is the gradient.
     """
 
     observed: Array
     deviation: float | Array
     seen: Callable[[Array], Array]
+    penalised: Array | None = None
 
 
 def solved_noise(case: Case, knowledge: PublicKnowledge) -> SolvedNoise:
@@ -46,7 +49,8 @@ def solved_noise(case: Case, knowledge: PublicKnowledge) -> SolvedNoise:
     added = math.hypot(_output_noise(knowledge), math.sqrt(2.0) * release_noise(knowledge))
     if added:
         penalised = gram + knowledge.facts.model.regularisation * np.eye(len(gram))
-        return SolvedNoise(_rows(after - before), added, lambda slopes: _through(penalised, slopes, before.shape))
+        through = partial(_through, penalised, shape=before.shape)
+        return SolvedNoise(_rows(after - before), added, through, penalised)
     gram_noise, moment_noise, growth = _statistics_noise(knowledge, gram)
     penalised = gram + (knowledge.facts.model.regularisation + growth) * np.eye(len(gram))
     lengths = (before**2).sum(axis=0) + (after**2).sum(axis=0)
