@@ -3,7 +3,7 @@
     observed = reading * gradient of the record, clipped as the defense clips it + N(0, deviation^2 I + rest^T rest)
 
 A reading is 1, or as many Poisson coins as fell over the expected number. What all other records add is integrated by
-the public sample, or taken off where the adversary is granted them (``rest``).
+the public sample, or taken off where the adversary is granted them (``rest``: all but those of any deletion).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -110,8 +110,9 @@ def observations(case: Case, knowledge: PublicKnowledge) -> Sequence[Callable[[]
     """All that the releases around one deletion tell of its records, each computed when it is asked for.
 
     The step on the records themselves (``identity``); the pair of two solutions; else every round that training and
-    unlearning have in common: the difference of what they moved by, or, with ``rest``, what the training moved by
-    alone. Where nothing is in common, the change itself.
+    unlearning have in common: the difference of what they moved by, or, with ``rest`` and a single deletion, what the
+    training moved by alone. Of several deletions each one's unlearning is read: the others' records, which ``rest``
+    leaves out, are in both. Where nothing is in common, the change itself.
     """
     facts = knowledge.facts
     if facts.operator == "identity":
@@ -162,19 +163,20 @@ def _of_a_round(case: Case, knowledge: PublicKnowledge, position: int) -> Observ
     leavers = 0.0 if noise.fixed_weights else case.size / max(1, knowledge.facts.n)
     pull = knowledge.facts.model.regularisation  # what l2 adds to every step, over the step
     lean = pull * (_flat(model, case.trunk[position]) - _flat(model, case.branch[position]))
-    if knowledge.rest is not None:
+    if knowledge.rest is not None and len(knowledge.facts.cases) < 2:
         alone = pull * _flat(model, case.trunk[position])
         slopes = _slopes(model, here, knowledge.rest.x, knowledge.rest.y, noise.clip)
         step = noise.step * _shrunk(slopes.sum(axis=0), knowledge, noise)
         observed = -kept / step - slopes.sum(axis=0) - alone
         factor, deviation = np.sqrt(noise.coins) * slopes, noise.deviation * noise.step / step
     else:
-        sums = [_public(model, models, knowledge, noise.clip) for models in (here, there)]
+        sums = [_others(model, models, knowledge, noise.clip) for models in (here, there)]
         count, n = len(sums[0]), knowledge.facts.n
+        unknown = n if knowledge.rest is None else max(0, n - count)
         step = noise.step * _shrunk(sums[0].sum(axis=0) * n / count, knowledge, noise)
         drift = sums[0] - sums[1]
         observed = ((1.0 - leavers) * gone - kept) / step - drift.mean(axis=0) * n - lean
-        spread = np.sqrt((n + n**2 / count) / count) * (drift - drift.mean(axis=0))
+        spread = np.sqrt((unknown + unknown**2 / count) / count) * (drift - drift.mean(axis=0))
         factor = np.concatenate([spread, np.sqrt(2.0 * noise.coins * n / count) * sums[0]])
         deviation = np.sqrt(2.0) * noise.deviation * noise.step / step
     factor = factor[np.abs(factor).sum(axis=1) > 0.0]
@@ -201,8 +203,10 @@ def _slopes(model: Model, at: Sequence[Params], x: Array, y: Array, clip: float)
     return clipped(slopes_of(model, at, x, y), clip)
 
 
-def _public(model: Model, at: Sequence[Params], knowledge: PublicKnowledge, clip: float) -> Array:
-    """``[m, parameters]`` what some public records would add."""
+def _others(model: Model, at: Sequence[Params], knowledge: PublicKnowledge, clip: float) -> Array:
+    """``[m, parameters]`` what some public records would add; what those do that are known, where some are."""
+    if knowledge.rest is not None:
+        return _slopes(model, at, knowledge.rest.x, knowledge.rest.y, clip)
     count = max(2, min(_MOST, len(knowledge.x), _NUMBERS // model.size))
     return _slopes(model, at, knowledge.x[:count], knowledge.y[:count], clip)
 

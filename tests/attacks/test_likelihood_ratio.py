@@ -16,7 +16,7 @@ from palimpsest.defenses.output_perturbation import OutputPerturbation
 from palimpsest.simulator.testing.transcripts import Data, digits, optimum
 from palimpsest.simulator.world.models.model import linear_params, theta
 from palimpsest.simulator.world.protocols.defense import Solved
-from palimpsest.simulator.world.protocols.knowledge import KnownRecords, PublicKnowledge
+from palimpsest.simulator.world.protocols.knowledge import CaseView, KnownRecords, PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Challenge, Params
 from tests.support.noise import is_normal
 
@@ -190,3 +190,29 @@ def test_the_posterior_mean_reads_noised_solutions_as_the_inverse_of_the_gram_ma
         [answer] = PosteriorMean().run([case], replace(known, facts=facts, rest=granted), rng)
         error.append(((answer.x[0] - data.x[i]) ** 2).mean())
     assert np.mean(error) < better * ((data.x[:10] - known.mean) ** 2).mean()
+
+
+def test_with_the_rest_known_several_deletions_are_told_apart() -> None:
+    """``rest`` leaves out all of them: the training alone says the same of each, its unlearnings do not."""
+    x, y, deleted = DATA.x, DATA.y, np.arange(REST, REST + 3)
+    known = _knowledge(1e-3)
+    views = tuple(CaseView(before=ROUNDS, after=ROUNDS, size=1) for _ in deleted)
+    facts = known.facts.model_copy(update={"n": REST + 3, "cases": views})
+    known = replace(known, facts=facts, challenge=Challenge(x[deleted], y[deleted]))
+    rng = np.random.default_rng(4)
+    everybody = np.arange(REST + 3)
+    trunk = _noised(rng, everybody)
+    branches = [_noised(rng, np.delete(everybody, one)) for one in deleted]
+    cases = [Case(i, 1, trunk[-1], some[-1], trunk=trunk, branch=some) for i, some in enumerate(branches)]
+    scores = np.stack([one.deleted for one in LikelihoodRatio().run(cases, known, rng)])
+    assert scores.argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def _noised(rng: np.random.Generator, places: Array) -> list[Params]:
+    """Steps on some records, at the weights of all."""
+    models = [np.zeros((65, 10))]
+    for _ in range(ROUNDS):
+        noise = 1e-3 * CLIP * rng.standard_normal((65, 10))
+        moved = _sum_of_clipped(models[-1], DATA.x[places], DATA.y[places]) + noise
+        models.append(models[-1] - RATE / (REST + 3) * moved)
+    return [linear_params(matrix) for matrix in models]
