@@ -68,10 +68,13 @@ def round_noise(knowledge: PublicKnowledge) -> RoundNoise:
     facts = knowledge.facts
     clients, present = clients_of(knowledge), present_records(knowledge)
     here = max(1.0, clients * present / facts.n)
-    step, taking_part = step_of_a_round(knowledge), min(1.0, present / facts.n)
+    taking_part = min(1.0, present / facts.n)
     sigma, clip = (hyper_parameter(knowledge, "dp-sgd", name) for name in ("noise_multiplier", "clip"))
     multiplier, bound = (hyper_parameter(knowledge, "central-dp", name) for name in ("noise_multiplier", "clip"))
-    steps, rate = _local_steps(knowledge) if sigma else (1, 1.0)
+    private = any(part.get("kind") == "dp-sgd" for part in facts.defense)
+    steps, rate = _local_steps(knowledge) if private else (1, 1.0)
+    # Private steps divide by the expected batch, whole batches an epoch: the batch size cancels.
+    step = float(facts.training["learning_rate"]) * steps / present if private else step_of_a_round(knowledge)
     # A client's noise is lr sqrt(steps) sigma C / (expected batch); the mean over clients has it over sqrt(clients).
     deviation = sigma * clip * math.sqrt(steps * here) / (steps * rate)
     if multiplier:
@@ -86,7 +89,7 @@ def round_noise(knowledge: PublicKnowledge) -> RoundNoise:
         readings=readings,
         probability=probability,
         coins=float(probability @ readings**2) / max(taking_part, _RARE) - 1.0,
-        fixed_weights=bool(sigma or multiplier),
+        fixed_weights=bool(private or multiplier),
     )
 
 

@@ -21,10 +21,10 @@ class LikelihoodRatio(Frozen):
     inverse covariance P, b g^T P o - b^2 g^T P g / 2, summed over rounds; where Poisson coins decide how often the
     record was read, the mixture over b.
     Exact, and then optimal (Neyman and Pearson), for one noised step a round and an adversary who knows all other
-    records (``rest``), as it does of a single deletion. Of several, ``rest`` lacks the records of all: the training less
+    records (``rest``), where there is one deletion. Of several, ``rest`` lacks the records of all: the training less
     the unlearning is read, in which the others cancel, at twice the variance of the noise. Several local steps are
-    linearised, the rest is integrated by the public sample: the strongest attack that we have under noise, not the
-    strongest that there is.
+    linearised, the rest is integrated by the public sample: the strongest attack that we have under noise, not
+    the strongest that there is.
     Several records deleted at once are each judged as if they were alone.
     """
 

@@ -112,7 +112,8 @@ def observations(case: Case, knowledge: PublicKnowledge) -> Sequence[Callable[[]
     The step on the records themselves (``identity``); the pair of two solutions; else every round that training and
     unlearning have in common: the difference of what they moved by, or, with ``rest`` and a single deletion, what the
     training moved by alone. Of several deletions each one's unlearning is read: the others' records, which ``rest``
-    leaves out, are in both. Where nothing is in common, the change itself.
+    leaves out, are in both. Where nothing is in common, the change itself. Servers are taken to average: what momentum
+    or adaptive steps made of a mean update is not undone.
     """
     facts = knowledge.facts
     if facts.operator == "identity":

@@ -41,20 +41,23 @@ def solved_noise(case: Case, knowledge: PublicKnowledge) -> SolvedNoise:
     With A the Gram matrix and lambda, growth of the regulariser included, A (Theta' - Theta) is the record's gradient
     -x~ r^T. ``dp-statistics`` noises it by N_1 Theta - N_2 Theta' and the moments' noise, so that each output's column
     has a deviation of its own. ``output-perturbation`` noises Theta and Theta': the gradient is seen as A^-1 times it.
+    Of both, that of the statistics is added as it comes through A^-1, on each number by itself: correlations are left
+    out.
     """
     before, after = theta(case.before), theta(case.after)
     if not precise_model(knowledge).squared:
         return _of_gradient(case, knowledge)
     gram = _gram(knowledge)
     added = math.hypot(_output_noise(knowledge), math.sqrt(2.0) * release_noise(knowledge))
-    if added:
-        penalised = gram + knowledge.facts.model.regularisation * np.eye(len(gram))
-        through = partial(_through, penalised, shape=before.shape)
-        return SolvedNoise(_rows(after - before), added, through, penalised)
     gram_noise, moment_noise, growth = _statistics_noise(knowledge, gram)
     penalised = gram + (knowledge.facts.model.regularisation + growth) * np.eye(len(gram))
     lengths = (before**2).sum(axis=0) + (after**2).sum(axis=0)
     columns = np.sqrt(gram_noise**2 * lengths + 2.0 * moment_noise**2)
+    if added:
+        inverse = np.linalg.inv(penalised)
+        solved = np.linalg.norm(inverse, axis=1)[:, None] * columns
+        through = partial(_through, penalised, shape=before.shape)
+        return SolvedNoise(_rows(after - before), _rows(np.hypot(added, solved)), through, penalised)
     deviation = _rows(np.broadcast_to(columns, before.shape))
     return SolvedNoise(_rows(penalised @ (after - before)), deviation, lambda slopes: slopes)
 
