@@ -149,7 +149,8 @@ def _response(case: Case, knowledge: PublicKnowledge) -> Array | None:
 
 def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -> Reconstruction:
     seen = [make() for make in observations(case, knowledge)]
-    found = [_of_class(seen, prior, knowledge) for prior in priors]
+    read = [(each, *_as_matrix(each, knowledge)) for each in seen]  # once for all classes: the same of each
+    found = [_of_class(read, prior, knowledge) for prior in priors]
     evidence = np.array([value + np.log(prior.share) for (_, _, value), prior in zip(found, priors, strict=True)])
     weights = softmax(evidence)
     mean = weights @ np.stack([x for x, _, _ in found])
@@ -157,14 +158,21 @@ def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -
     return _answer(case, mean, y)
 
 
-def _of_class(seen: Sequence[Observation], prior: _Prior, knowledge: PublicKnowledge) -> tuple[Array, float, float]:
-    """x, y and the log evidence, where the record is of this class."""
+def _of_class(
+    read: Sequence[tuple[Observation, Array, Array]], prior: _Prior, knowledge: PublicKnowledge
+) -> tuple[Array, float, float]:
+    """x, y and the log evidence, where the record is of this class.
+
+    Args:
+        read: observations, each with what ``_as_matrix`` makes of it.
+        prior: of the class.
+        knowledge: public facts.
+    """
     z, y, evidence = prior.mean, prior.label, 0.0
     for _ in range(_SWEEPS):
         x = prior.record(z)
         information, precision, of_target = np.zeros(len(z)), 0.0, []
-        for each in seen:
-            matrix, variance = _as_matrix(each, knowledge)
+        for each, matrix, variance in read:
             residual = _residual(each, x, y, knowledge)
             length = max(float(np.linalg.norm(residual) * np.linalg.norm(x)), _TINY)
             cut = min(1.0, each.clip / length) if each.clip else 1.0
