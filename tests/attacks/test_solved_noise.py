@@ -24,7 +24,7 @@ def _noise(*defense: dict[str, Any]) -> SolvedNoise:
 
 
 def test_noise_on_the_releases_does_not_hide_that_on_the_statistics() -> None:
-    """By draws: A^-1 takes statistics' noise to the parameters, A with lambda as it grew; then the releases."""
+    """By draws: A^-1, lambda as it grew, takes the statistics' noise to the parameters; that of releases is added."""
     sigma = 1e-4
     alone = _noise(STATISTICS)
     both = _noise(STATISTICS, {"kind": "obfuscation", "sigma": sigma})
