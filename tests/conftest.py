@@ -1,6 +1,7 @@
 """Fixtures of the whole suite, and which of its tests are slow."""
 
 import os
+import signal
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Measure in the process that all reports come to."""
     if config.getoption("--note-slow") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SlowTests(SLOW))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive() -> None:
+    """What ``nohup`` and jobs of scripts ignore would be ignored by all processes that tests start and then signal."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
