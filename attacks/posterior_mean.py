@@ -149,7 +149,7 @@ def _response(case: Case, knowledge: PublicKnowledge) -> Array | None:
 
 def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -> Reconstruction:
     seen = [make() for make in observations(case, knowledge)]
-    read = [(each, *_as_matrix(each, knowledge)) for each in seen]  # once for all classes: the same of each
+    read = [(each, *_as_matrix(each, knowledge), _scores(each)) for each in seen]  # once: the same for each class
     found = [_of_class(read, prior, knowledge) for prior in priors]
     evidence = np.array([value + np.log(prior.share) for (_, _, value), prior in zip(found, priors, strict=True)])
     weights = softmax(evidence)
@@ -159,12 +159,12 @@ def _of_head(case: Case, knowledge: PublicKnowledge, priors: Sequence[_Prior]) -
 
 
 def _of_class(
-    read: Sequence[tuple[Observation, Array, Array]], prior: _Prior, knowledge: PublicKnowledge
+    read: Sequence[tuple[Observation, Array, Array, Array]], prior: _Prior, knowledge: PublicKnowledge
 ) -> tuple[Array, float, float]:
     """x, y and the log evidence, where the record is of this class.
 
     Args:
-        read: observations, each with what ``_as_matrix`` makes of it.
+        read: observations, each with what ``_as_matrix`` and ``_scores`` make of it.
         prior: of the class.
         knowledge: public facts.
     """
@@ -172,8 +172,8 @@ def _of_class(
     for _ in range(_SWEEPS):
         x = prior.record(z)
         information, precision, of_target = np.zeros(len(z)), 0.0, []
-        for each, matrix, variance in read:
-            residual = _residual(each, x, y, knowledge)
+        for each, matrix, variance, scores in read:
+            residual = _residual(x @ scores, y, knowledge)
             length = max(float(np.linalg.norm(residual) * np.linalg.norm(x)), _TINY)
             cut = min(1.0, each.clip / length) if each.clip else 1.0
             reader = prior.reader(z, variance, residual)
@@ -182,7 +182,7 @@ def _of_class(
             factor = (1.0 - trusted) * cut * residual + trusted * fitted
             information -= matrix @ (factor / variance)
             precision += float(factor @ (factor / variance))
-            of_target.append(float(fitted[0]) / cut + float(x @ _scores(each)[:, 0]))
+            of_target.append(float(fitted[0]) / cut + float(x @ scores[:, 0]))
         z, evidence = prior.posterior(information, precision)
         if knowledge.facts.model.task == "regression":
             y = float(np.mean(of_target))
@@ -202,14 +202,15 @@ def _as_matrix(seen: Observation, knowledge: PublicKnowledge) -> tuple[Array, Ar
 
 
 def _scores(seen: Observation) -> Array:
+    """``[p + 1, Q]`` by which a record's scores are x~ @ it."""
     matrix: Array = np.mean([theta(params) for params in seen.at], axis=0)
     return matrix
 
 
-def _residual(seen: Observation, x: Array, y: float, knowledge: PublicKnowledge) -> Array:
+def _residual(scores: Array, y: float, knowledge: PublicKnowledge) -> Array:
     model = precise_of(knowledge)
     label = torch.tensor([y]) if knowledge.facts.model.task == "regression" else torch.tensor([int(y)])
-    residual: Array = model.residual(torch.tensor((x @ _scores(seen))[None]), label).numpy()[0]
+    residual: Array = model.residual(torch.tensor(scores[None]), label).numpy()[0]
     return residual
 
 

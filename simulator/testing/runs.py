@@ -111,8 +111,7 @@ def check_unlearning_distance(name: str, directory: Path) -> None:
     Raises:
         AssertionError: what it does not do, in one sentence.
     """
-    _check_known(name)
-    check_measured(name, _measured_run(name, directory))
+    check_unlearning_measure(name, directory)
 
 
 def check_measured(column: str, run: Path) -> None:
