@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.errors import RunFailure
-from palimpsest.simulator.world.plugins import announced, imported
+from palimpsest.simulator.world.plugins import announced, imported, measure_cards
 
 if TYPE_CHECKING:
     from palimpsest.simulator.attack_metrics.card import AnswerCard
@@ -29,12 +29,7 @@ CARDS: Mapping[str, MeasureCard] = {
 
 def cards() -> dict[str, MeasureCard]:
     """The kinds of answer there are: built-in ones, then those of other packages. Imports none of them."""
-    others = {
-        name: MeasureCard(point.target, f"of the package {point.package}")
-        for name, point in announced(ENTRY_POINTS).items()
-        if name not in CARDS
-    }
-    return {**CARDS, **others}
+    return measure_cards(CARDS, ENTRY_POINTS)
 
 
 def names() -> list[str]:

@@ -3,10 +3,11 @@
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.errors import RunFailure, printable
 
 
@@ -39,6 +40,24 @@ def _announced(group: str, path: tuple[str, ...]) -> Mapping[str, Announced]:
         for point in points
         if point.dist is not None
     }
+
+
+def measure_cards(
+    built_in: Mapping[str, MeasureCard], group: str, taken: Collection[str] = ()
+) -> dict[str, MeasureCard]:
+    """The entries of a table: built-in ones, then those of other packages. Imports none of them.
+
+    Args:
+        built_in: whose names nobody else's entry takes.
+        group: of entry points.
+        taken: further names that are not free.
+    """
+    others = {
+        name: MeasureCard(point.target, f"of the package {point.package}")
+        for name, point in announced(group).items()
+        if name not in built_in and name not in taken
+    }
+    return {**built_in, **others}
 
 
 def said_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from palimpsest.simulator.world.cards import MeasureCard
-from palimpsest.simulator.world.plugins import announced, imported
+from palimpsest.simulator.world.plugins import imported, measure_cards
 
 if TYPE_CHECKING:
     from palimpsest.simulator.attack_metrics.measures.measure import Measure
@@ -33,11 +33,7 @@ CARDS: Mapping[str, MeasureCard] = {
 
 def cards() -> dict[str, MeasureCard]:
     """The measures there are: built-in ones, then those of other packages. Imports none of them."""
-    others = {
-        name: MeasureCard(point.target, f"of the package {point.package}")
-        for name, point in announced(ENTRY_POINTS).items()
-    }
-    return {**CARDS, **{name: card for name, card in others.items() if name not in CARDS}}
+    return measure_cards(CARDS, ENTRY_POINTS)
 
 
 def measures() -> "dict[str, Measure]":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from palimpsest.simulator.world.cards import MeasureCard
-from palimpsest.simulator.world.plugins import announced, imported
+from palimpsest.simulator.world.plugins import imported, measure_cards
 
 if TYPE_CHECKING:
     from palimpsest.simulator.unlearning_metrics.measures.measure import Distance, Measure
@@ -48,7 +48,10 @@ DISTANCE_CARDS: Mapping[str, MeasureCard] = {
 
 def cards() -> dict[str, MeasureCard]:
     """All there are, of single models and of two: built-in ones, then those of other packages. Imports none of them."""
-    return {**_cards(CARDS, MEASURES), **_cards(DISTANCE_CARDS, DISTANCES)}
+    return {
+        **measure_cards(CARDS, MEASURES, taken=DISTANCE_CARDS),
+        **measure_cards(DISTANCE_CARDS, DISTANCES, taken=CARDS),
+    }
 
 
 def measures() -> "dict[str, Measure]":
@@ -60,7 +63,7 @@ def measures() -> "dict[str, Measure]":
     from palimpsest.simulator.unlearning_metrics.measures.measure import Measure  # torch, which listing does not need
 
     by_name = {}
-    for name, card in _cards(CARDS, MEASURES).items():
+    for name, card in measure_cards(CARDS, MEASURES, taken=DISTANCE_CARDS).items():
         measure = imported(card.target, f"the measure {name!r} of unlearned models", Measure)
         assert isinstance(measure, Measure)  # or it would have been refused
         by_name[name] = measure
@@ -76,18 +79,8 @@ def distances() -> "dict[str, Distance]":
     from palimpsest.simulator.unlearning_metrics.measures.measure import Distance  # torch, which listing does not need
 
     by_name = {}
-    for name, card in _cards(DISTANCE_CARDS, DISTANCES).items():
+    for name, card in measure_cards(DISTANCE_CARDS, DISTANCES, taken=CARDS).items():
         measure = imported(card.target, f"the distance {name!r} of unlearned models", Distance)
         assert isinstance(measure, Distance)  # or it would have been refused
         by_name[name] = measure
     return by_name
-
-
-def _cards(built_in: Mapping[str, MeasureCard], group: str) -> dict[str, MeasureCard]:
-    taken = {*CARDS, *DISTANCE_CARDS}
-    others = {
-        name: MeasureCard(point.target, f"of the package {point.package}")
-        for name, point in announced(group).items()
-        if name not in taken
-    }
-    return {**built_in, **others}
