@@ -97,7 +97,9 @@ def local(before: Collection[int]) -> Watch:
         before: ids of the processes that it had started until then.
     """
     everything = {child.pid: child for child in _children() if child.pid not in before}
-    needed = {_name(child): child for child in everything.values() if _name(child) in _NEEDED}
+    # Those of this process alone: a child that the raylet has just forked bears its name too, until it is a worker.
+    started = [child for child in psutil.Process(os.getpid()).children() if child.pid in everything]
+    needed = {_name(child): child for child in started if _name(child) in _NEEDED}
     due = [0.0]
 
     def look() -> str:

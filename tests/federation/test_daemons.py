@@ -1,7 +1,10 @@
 """Ray's daemons that die: nothing waits for them, and nothing of that Ray is left."""
 
+import shutil
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -22,6 +25,11 @@ class Sleeper:
         return seconds
 
 
+def daemons_of_ray() -> list[psutil.Process]:
+    """Those that Ray started from here. Children of a raylet bear its name too, until they are workers."""
+    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
@@ -30,13 +38,36 @@ def test_a_dead_daemon_ends_the_waiting_and_leaves_nothing(victim: str) -> None:
     with pytest.raises(DaemonError, match=f"{victim}, a process of Ray, .*fewer runtime.hosts"), ray_session(hosts=1):
         sleeper = Sleeper.remote()
         assert daemons.got(sleeper.sleep.remote(0.0)) == 0.0
-        [process] = [child for child in psutil.Process().children(recursive=True) if child.name() == victim]
+        [process] = [child for child in daemons_of_ray() if child.name() == victim]
         working = sleeper.sleep.remote(600.0)
         assert daemons.ready([working], timeout=0.5) == []
         process.kill()
         daemons.got(working)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert psutil.wait_procs(left, timeout=10)[1] == []
+
+
+def test_a_child_that_bears_a_daemons_name_is_not_the_daemon(tmp_path: Path) -> None:
+    raylet = shutil.copy(shutil.which("bash") or "", tmp_path / "raylet")
+    before = daemons.ids()
+    with subprocess.Popen([raylet, "-c", "(sleep 600; true) & wait; sleep 600"]) as parent:
+        deadline = time.monotonic() + 30.0
+        while not (forked := [p for p in psutil.Process(parent.pid).children() if p.name() == "raylet"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        watch = daemons.local(before)
+        try:
+            forked[0].kill()
+            psutil.wait_procs(forked, timeout=10)
+            watch.note()
+            assert watch.lost == ""
+            parent.kill()
+            parent.wait()
+            watch.note()
+            assert watch.lost.startswith("raylet, a process of Ray")
+        finally:
+            watch.close()
+            parent.kill()
 
 
 def test_a_cluster_whose_address_falls_silent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
