@@ -60,7 +60,7 @@ def _joined(address: str) -> Iterator[None]:
         with daemons.watching(daemons.remote(address)):
             yield
     finally:
-        ray.shutdown()
+        _shut_down()
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _started(hosts: int) -> Iterator[None]:
             with daemons.watching(daemons.local(before)):
                 yield
         finally:
-            ray.shutdown()
+            _shut_down()
 
 
 def _start(hosts: int, place: str, before: Collection[int]) -> None:
@@ -87,13 +87,18 @@ def _start(hosts: int, place: str, before: Collection[int]) -> None:
         except RunFailure:
             raise
         except Exception as error:  # Ray raises bare ones
-            ray.shutdown()
+            _shut_down()
             if last:
                 said = " ".join(str(error).split())
                 raise ClusterError(
                     f"Ray could not be started on this machine ({said}): where others keep it busy, try again when "
                     f"they have finished, or take runtime.backend = 'serial'"
                 ) from error
+
+
+def _shut_down() -> None:
+    with kept():  # it sets SIGTERM back to what ends a process without a word
+        ray.shutdown()
 
 
 def _initialise(hosts: int, place: str) -> None:

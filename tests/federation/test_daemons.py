@@ -1,6 +1,7 @@
 """Ray's daemons that die: nothing waits for them, and nothing of that Ray is left."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -13,6 +14,7 @@ import ray
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import ray_session
 from palimpsest.simulator.federation.daemons import DaemonError
+from palimpsest.simulator.world import signals
 
 
 @ray.remote
@@ -28,6 +30,28 @@ class Sleeper:
 def daemons_of_ray() -> list[psutil.Process]:
     """Those that Ray started from here. Children of a raylet bear its name too, until they are workers."""
     return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+
+
+def caught() -> set[int]:
+    """Signals that this process has a handler for, as the system sees it: libraries set some beneath Python."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt")]
+    bits = int(line.split()[1], 16)
+    return {number for number in signals.ENDING if bits >> (number - 1) & 1}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_handlers_of_signals_outlive_a_ray() -> None:
+    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    try:
+        for number in signals.ENDING:
+            signal.signal(number, signal.default_int_handler)
+        with ray_session(hosts=1):
+            assert caught() == set(signals.ENDING)
+        assert caught() == set(signals.ENDING)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.ray
