@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import ray
 import torch
-from ray.exceptions import ActorUnschedulableError, RayActorError
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
@@ -30,8 +30,8 @@ ANSWER = 5.0
 _FOR_EVER = 10**6
 """Seconds that Ray goes on when a daemon is gone, instead of ending this process: ``daemons`` looks after them."""
 
-DEATHS = (RayActorError, ActorUnschedulableError)
-"""What Ray raises where a host is gone, or the machine that it was meant for."""
+DEATHS = (RayActorError, ActorUnschedulableError, OutOfMemoryError)
+"""What Ray raises where a host is gone, or the machine that it was meant for. Where memory is full it ends hosts."""
 
 
 class ClusterError(RunFailure):

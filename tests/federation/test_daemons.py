@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,9 @@ import pytest
 import ray
 
 from palimpsest.simulator.federation import daemons
-from palimpsest.simulator.federation.cluster import ray_session
+from palimpsest.simulator.federation.cluster import ClusterError, ray_session
 from palimpsest.simulator.federation.daemons import DaemonError
+from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.world import signals
 
 
@@ -52,6 +54,17 @@ def test_handlers_of_signals_outlive_a_ray() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_hosts_that_ray_ends_where_memory_is_full_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    with ray_session(hosts=1):
+        grid = RayGrid(1)
+        with pytest.raises(ClusterError, match=r"^3 hosts died over the same work \(out of memory\? With fewer"):
+            list(grid.each(time.sleep, deque([600.0])))
 
 
 @pytest.mark.ray
