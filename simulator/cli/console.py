@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunFiles
 
 FAILED, WRONG_INPUT = 1, 2
+_FEW = 3
+"""Arms that diverged of which a line names so many."""
 
 OUT = Console(highlight=False)
 ERR = Console(stderr=True, highlight=False)
@@ -124,13 +126,22 @@ class Interruptible(TyperGroup):
 
 
 def conclude(result: "Result") -> None:
-    """The table, and the place of every output."""
+    """The table, and the place of every output; arms that diverged, and exit code 1 where all of them did."""
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
     OUT.print(result_table(RunFiles(RunDirectory(result.directory), result.results)))
     OUT.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
     if result.tracked is not None:
         OUT.print(result.tracked.message, markup=False, soft_wrap=True)
+    arms = result.results.arms
+    if lost := [arm for arm in arms if arm.diverged]:
+        named = "; ".join(f"{arm.arm} ({arm.diverged})" for arm in lost[:_FEW])
+        named += f"; and {len(lost) - _FEW} more, see the table" if len(lost) > _FEW else ""
+        said = f"{len(lost)} of {len(arms)} arms diverged, and {'have' if len(lost) > 1 else 'has'} no scores: {named}"
+        how = f"{said}. {_how_to_change(result.directory)}"
+        ERR.print(f"{'error' if len(lost) == len(arms) else 'warning'}: {how}", markup=False, soft_wrap=True)
+        if len(lost) == len(arms):
+            raise typer.Exit(FAILED)
 
 
 def result_table(run: "RunFiles") -> "Table":
