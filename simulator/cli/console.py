@@ -2,14 +2,15 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
@@ -22,8 +23,24 @@ FAILED, WRONG_INPUT = 1, 2
 _FEW = 3
 """Arms that diverged of which a line names so many."""
 
-OUT = Console(highlight=False)
-ERR = Console(stderr=True, highlight=False)
+
+class SteadyConsole(Console):
+    """A console that nothing steers which a data set, a scenario or a package of a stranger has named."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is printed, with escapes in the place of characters that move a cursor or turn text round."""
+        from palimpsest.simulator.world.errors import printable
+
+        for segment in super().render(renderable, options):
+            if segment.control is None and not segment.text.isprintable():
+                said = "\n".join(map(printable, segment.text.split("\n")))
+                yield Segment(said, segment.style)
+            else:
+                yield segment
+
+
+OUT = SteadyConsole(highlight=False)
+ERR = SteadyConsole(stderr=True, highlight=False)
 
 
 def fail(message: str) -> NoReturn:

@@ -82,6 +82,11 @@ class RunDirectory:
         return self.path / "figures"
 
     @property
+    def run_lock(self) -> Path:
+        """File that is locked by the process that runs or resumes here: one at a time."""
+        return self.path / ".run"
+
+    @property
     def hosts_lock(self) -> Path:
         """File that hosts lock while they write here by themselves."""
         return self.path / ".hosts"
@@ -217,6 +222,7 @@ class RunDirectory:
             self.plan_file,
             self.results_file,
             self.comparison,
+            self.run_lock,
             self.hosts_lock,
             self.tracking_lock,
             self.tracked.path,
