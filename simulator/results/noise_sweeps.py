@@ -147,7 +147,7 @@ def sweeps(arms: Sequence[ArmResult]) -> list[Sweep]:
     """The sweeps of a run, in the order of its arms; intervals of all of them hold together with 95 % (Bonferroni)."""
     bare: dict[_Way, list[ArmResult]] = {}
     defended: dict[tuple[_Way, str, str], dict[float, list[ArmResult]]] = {}
-    for arm in arms:
+    for arm in (arm for arm in arms if not arm.diverged):
         way = arm.variant, unlearning_of(arm, arms)
         if arm.defense.kind == "none":
             bare.setdefault(way, []).append(arm)
