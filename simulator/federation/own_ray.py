@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without types
     AuthenticationMode,
     AuthenticationTokenLoader,
@@ -45,13 +45,27 @@ def closed_to_others() -> Iterator[str]:
             token.write(secrets.token_hex(32))
         # Without a mode Ray chooses tokens for whom it starts itself, and looks for the mode anew.
         try:
-            with _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
+            with _quiet(), _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 AuthenticationTokenLoader.instance().reset_cache()
                 yield str(Path(place) / "r")  # Ray opens it to everybody, and the one around it stays closed
         finally:
             ray_constants.ENABLE_RAY_CLUSTER = loopback
             AuthenticationTokenLoader.instance().reset_cache()  # after a failure too: Ray keeps the token in memory
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray's daemons have to say off the terminal: pages of their logs where one of them dies.
+
+    What a run needs to know of it is raised where it waits for them.
+    """
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
 
 
 def check_authentication() -> None:

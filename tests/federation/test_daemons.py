@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from ray._private import worker
+from ray._private.utils import publish_error_to_driver
 
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import ClusterError, ray_session
@@ -82,6 +84,15 @@ def test_a_dead_daemon_ends_the_waiting_and_leaves_nothing(victim: str) -> None:
         daemons.got(working)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert psutil.wait_procs(left, timeout=10)[1] == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_daemons_have_to_say_does_not_fill_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with ray_session(hosts=1):
+        publish_error_to_driver("raylet_died", "twenty lines of a log", gcs_client=worker.global_worker.gcs_client)
+        time.sleep(2.0)
+    assert "twenty lines" not in "".join(capfd.readouterr())
 
 
 def test_a_child_that_bears_a_daemons_name_is_not_the_daemon(tmp_path: Path) -> None:
