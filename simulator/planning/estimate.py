@@ -53,6 +53,7 @@ class _Work:
         self._cache = cache
         self._paces: dict[Hashable, float | None] = {}
         self._populations: dict[Hashable, AbstractPopulation] = {}
+        self._requests: dict[Hashable, Sequence[DeletionRequest]] = {}
 
     def population(self, prefix: Prefix) -> AbstractPopulation:
         """The data of a training."""
@@ -60,6 +61,14 @@ class _Work:
         if key not in self._populations:
             self._populations[key] = load_population(prefix.setting.data, prefix.entropy, self._cache)
         return self._populations[key]
+
+    def requests(self, prefix: Prefix) -> Sequence[DeletionRequest]:
+        """What will be deleted; the defense does not change it."""
+        setting, rounds = prefix.setting, rounds_of(prefix.setting.training)
+        key = setting.data, setting.deletion, rounds, prefix.entropy
+        if key not in self._requests:
+            self._requests[key] = draw_requests(setting.deletion, self.population(prefix), rounds, prefix.entropy)
+        return self._requests[key]
 
     def pace(self, prefix: Prefix) -> float | None:
         """Seconds of a client update; the seed does not change it."""
@@ -75,9 +84,7 @@ class _Work:
 
     def arms(self, prefix: Prefix) -> Iterator[tuple[Arm, Cost]]:
         """The arms of a training; where working models are heard, how many lbfgs will broadcast is unknown."""
-        training, population = prefix.setting.training, self.population(prefix)
-        rounds = rounds_of(training)
-        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
+        training, population, requests = prefix.setting.training, self.population(prefix), self.requests(prefix)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
             heard_at_work = arm.setting.adversary.sees == "broadcasts"
