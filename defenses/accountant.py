@@ -60,8 +60,10 @@ def _epsilon(paid: SortedSpending, delta: float, accountant: Accountant) -> floa
     unsampled = _gaussian(math.hypot(*(math.sqrt(steps) / sigma for (sigma, _), steps in paid)), delta)
     if all(rate == 1.0 for (_, rate), _ in paid):
         return unsampled
-    bounds = [_SAMPLED[name](paid, delta) for name in (("rdp", "pld") if accountant == "tightest" else (accountant,))]
-    return max(0.0, min(unsampled, *bounds))
+    if accountant != "tightest":
+        return max(0.0, min(unsampled, _SAMPLED[accountant](paid, delta)))
+    known = min(unsampled, _pld(paid, delta))
+    return max(0.0, min(known, _rdp(paid, delta, known)))
 
 
 def _gaussian(mu: float, delta: float) -> float:
@@ -71,22 +73,40 @@ def _gaussian(mu: float, delta: float) -> float:
     return float(get_epsilon_gaussian(1.0 / mu, delta))
 
 
-def _rdp(paid: SortedSpending, delta: float) -> float:
-    """Every order gives a valid bound: the best whole one, and the broken ones next to it."""
-    best, least = _best_whole_order(paid, delta)
-    near = [order for order in _BROKEN if abs(order - best) < 1.0]
-    return min([least, *(_bound(paid, delta, order) for order in near)])
+def _rdp(paid: SortedSpending, delta: float, known: float = math.inf) -> float:
+    """Every order gives a valid bound: the best whole one, and the broken ones next to it.
+
+    Args:
+        paid: of one unit.
+        delta: in (0, 1).
+        known: an upper bound on epsilon; infinity is returned where every order is seen to give a higher one.
+    """
+    best, least = _best_whole_order(paid, delta, known)
+    if math.isinf(least):
+        return least
+    bounds = [least]
+    for order in _BROKEN:
+        if abs(order - best) < 1.0 and not _is_above(paid, delta, order, min(*bounds, known)):
+            bounds.append(_bound(paid, delta, order))
+    return min(bounds)
 
 
-def _best_whole_order(paid: SortedSpending, delta: float) -> tuple[int, float]:
-    """The whole order with the least bound, and this bound.
+def _is_above(paid: SortedSpending, delta: float, order: float, known: float) -> bool:
+    """Whether an order's bound is seen to be above a known one by the divergence of the whole order below it."""
+    below = math.floor(order)
+    divergence = _composed(paid, below) * (1.0 - _SLACK) if below > 1 else 0.0
+    return _converted(divergence, delta, order) > known
+
+
+def _best_whole_order(paid: SortedSpending, delta: float, known: float = math.inf) -> tuple[int, float]:
+    """The whole order with the least bound, and this bound; (2, infinity) where none is below a known one.
 
     A divergence does not fall as its order grows, so an order whose bound would be too high even with the divergence of
     the order before is left out: high orders are what takes time.
     """
     best, least, divergence = _WHOLE[0], math.inf, 0.0
     for order in _WHOLE:
-        if _converted(divergence * (1.0 - _SLACK), delta, order) > least:
+        if _converted(divergence * (1.0 - _SLACK), delta, order) > min(least, known):
             continue
         divergence = _composed(paid, order)
         bound = _converted(divergence, delta, order)

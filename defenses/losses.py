@@ -27,10 +27,21 @@ def losses(sampled: tuple[tuple[float, float, int], ...], mu: float) -> "Privacy
 
     reach = [1.0 / noise for noise, _, _ in sampled] + [mu]
     interval = max(_FINEST, *((0.5 * one**2 + 10.0 * one) / _POINTS for one in reach))
-    parts = [sampled_gaussian(noise, rate, interval).self_compose(steps) for noise, rate, steps in sampled]
+    parts = [_repeated(noise, rate, steps, interval) for noise, rate, steps in sampled]
     if mu > 0.0:
         parts.append(sampled_gaussian(1.0 / mu, 1.0, interval))
     return reduce(PrivacyLossDistribution.compose, parts)
+
+
+@lru_cache(maxsize=32)
+def _repeated(noise: float, rate: float, steps: int, interval: float) -> "PrivacyLossDistribution":
+    """So many steps alike: a training's, to which each way of unlearning adds its own."""
+    return _one_step(noise, rate, interval).self_compose(steps)
+
+
+@lru_cache(maxsize=32)
+def _one_step(noise: float, rate: float, interval: float) -> "PrivacyLossDistribution":
+    return sampled_gaussian(noise, rate, interval)
 
 
 def sampled_gaussian(noise: float, rate: float, interval: float) -> "PrivacyLossDistribution":

@@ -2,11 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
 from palimpsest.server.history import History
 from palimpsest.server.ledger import Ledger
@@ -16,16 +15,20 @@ from palimpsest.server.setup import Setup
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.planning.plan import Plan, Prefix
 from palimpsest.simulator.planning.prepared import PreparedTraining
-from palimpsest.simulator.planning.privacy import EpsilonMeter, NotingMeter, PrivacyBudget, privacy_entry
+from palimpsest.simulator.planning.privacy import (
+    EpsilonMeter,
+    NotingMeter,
+    PriceByNoise,
+    PrivacyBudget,
+    by_noise,
+    privacy_entry,
+)
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.privacy.account import Spending
 from palimpsest.simulator.world.protocols.defense import private_part
 from palimpsest.simulator.world.protocols.unlearning import Unlearner
 from palimpsest.simulator.world.records import Params, Release
-
-_Price: TypeAlias = Callable[[float], float]
-"""The highest epsilon of any unit, by the noise multiplier."""
 
 
 def has_private(plan: Plan) -> bool:
@@ -44,8 +47,8 @@ class EpsilonForecast:
     def __init__(self, scenario: Scenario, root: Path) -> None:
         self._scenario = scenario
         self._root = root
-        self._trained: dict[Hashable, _Price] = {}
-        self._unlearned: dict[Hashable, _Price | None] = {}
+        self._trained: dict[Hashable, PriceByNoise] = {}
+        self._unlearned: dict[Hashable, PriceByNoise | None] = {}
 
     def of(self, prefix: Prefix) -> dict[str, float]:
         """By "" after the training, and by arm after all its deletions.
@@ -82,15 +85,13 @@ class EpsilonForecast:
         with TemporaryDirectory() as scratch:
             needs = {need for method in methods for need in method.card.needs}
             history = _rehearsed(preparation, needs, Path(scratch))
-            noting = self._noting()
-            noting.highest(history.record.setup.account, [0])
-            self._trained[training] = noting.highest_at
+            self._trained[training] = by_noise(self._noting(), history.record.setup.account)
             for method in methods:
                 self._unlearned[training, method] = self._after_deletions(preparation, history, method, Path(scratch))
 
     def _after_deletions(
         self, preparation: PreparedTraining, trunk: History, method: Unlearner, scratch: Path
-    ) -> _Price | None:
+    ) -> PriceByNoise | None:
         """What has been paid once a method has processed all requests; None where it cannot be known beforehand."""
         noting, budget = self._noting(), self._scenario.privacy.budget
         spent = _unlearned(preparation, trunk, method, PrivacyBudget(noting, budget), scratch)

@@ -1,25 +1,16 @@
 """What a scenario will cost, from its numbers alone."""
 
-import os
-import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from palimpsest.clients.host import Host
-from palimpsest.clients.reader import Reader
-from palimpsest.clients.tombstones import Tombstones
-from palimpsest.server.blocks import cut
-from palimpsest.server.setup import Lineage
-from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning.cost_table import CostTable, Line
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast, has_private
 from palimpsest.simulator.planning.limits import clients_a_round, memory, rounds_of
+from palimpsest.simulator.planning.pace import seconds_per_update
 from palimpsest.simulator.planning.plan import Arm, Plan, Prefix
 from palimpsest.simulator.planning.requests import draw_requests
-from palimpsest.simulator.planning.setup import model_spec, setup_of
+from palimpsest.simulator.planning.setup import model_spec
 from palimpsest.simulator.scenario.load import Scenario
 from palimpsest.simulator.world.data.build import load_population
 from palimpsest.simulator.world.data.population import AbstractPopulation
@@ -27,12 +18,7 @@ from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.machine import shown
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.forecast import Forecasts, Workload
-from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import DeletionRequest
-from palimpsest.simulator.world.seeding import generator
-
-_TRIED = 64
-"""Clients on which the pace of local training is tried out."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +53,7 @@ class _Work:
         self._cache = cache
         self._paces: dict[Hashable, float | None] = {}
         self._populations: dict[Hashable, AbstractPopulation] = {}
+        self._requests: dict[Hashable, Sequence[DeletionRequest]] = {}
 
     def population(self, prefix: Prefix) -> AbstractPopulation:
         """The data of a training."""
@@ -75,12 +62,20 @@ class _Work:
             self._populations[key] = load_population(prefix.setting.data, prefix.entropy, self._cache)
         return self._populations[key]
 
+    def requests(self, prefix: Prefix) -> Sequence[DeletionRequest]:
+        """What will be deleted; the defense does not change it."""
+        setting, rounds = prefix.setting, rounds_of(prefix.setting.training)
+        key = setting.data, setting.deletion, rounds, prefix.entropy
+        if key not in self._requests:
+            self._requests[key] = draw_requests(setting.deletion, self.population(prefix), rounds, prefix.entropy)
+        return self._requests[key]
+
     def pace(self, prefix: Prefix) -> float | None:
         """Seconds of a client update; the seed does not change it."""
         setting = prefix.setting
         key = setting.data, setting.model, setting.training
         if key not in self._paces:
-            self._paces[key] = _seconds_per_update(prefix, self.population(prefix))
+            self._paces[key] = seconds_per_update(prefix, self.population(prefix))
         return self._paces[key]
 
     def shared(self, prefix: Prefix) -> Cost:
@@ -89,9 +84,7 @@ class _Work:
 
     def arms(self, prefix: Prefix) -> Iterator[tuple[Arm, Cost]]:
         """The arms of a training; where working models are heard, how many lbfgs will broadcast is unknown."""
-        training, population = prefix.setting.training, self.population(prefix)
-        rounds = rounds_of(training)
-        requests = draw_requests(prefix.setting.deletion, population, rounds, prefix.entropy)
+        training, population, requests = prefix.setting.training, self.population(prefix), self.requests(prefix)
         for arm in prefix.arms:
             cost = of_arm(arm, population, requests)
             heard_at_work = arm.setting.adversary.sees == "broadcasts"
@@ -186,24 +179,6 @@ def _shared(prefix: Prefix, population: AbstractPopulation, retrainings: int) ->
     rounds = rounds_of(training) * (1 + requests * retrainings)
     per_round = clients_a_round(training, population)
     return Cost(rounds, None if per_round is None else rounds * per_round, 0)
-
-
-def _seconds_per_update(prefix: Prefix, population: AbstractPopulation) -> float | None:
-    """What one local training takes on all cores together, tried out on a few clients; None but for fedavg."""
-    if prefix.setting.training.algorithm != "fedavg":
-        return None
-    setup = setup_of(prefix.setting, population, prefix.entropy)
-    tried = np.linspace(0, population.clients - 1, num=min(_TRIED, population.clients)).astype(int)
-    [block] = cut(replace(setup, block_size=_TRIED), Lineage(branch=0, forget={}), 0, tried.tolist())
-    host = Host(Reader(population), prefix.entropy, "estimate", Tombstones())
-    start = model_of(setup.spec).init(generator(prefix.entropy, "init"))
-    took = []
-    with one_thread():
-        for _ in range(3):
-            began = time.perf_counter()
-            host.ask(Train(setup.spec, [block], [start], 0, setup.plan.recipe))
-            took.append(time.perf_counter() - began)
-    return min(took) / len(tried) / (os.cpu_count() or 1)
 
 
 def _cells(cost: Cost, pace: float | None) -> Sequence[str]:

@@ -23,6 +23,9 @@ from palimpsest.simulator.world.records import Forget
 Paid: TypeAlias = frozenset[tuple[tuple[float, float], int]]
 """The items of a spending."""
 
+PriceByNoise: TypeAlias = Callable[[float], float]
+"""The highest epsilon of any unit, by the noise multiplier."""
+
 
 def defended(setup: Setup, parts: Sequence[Defense], privacy: PrivacyConfig) -> Setup:
     """The training under the parts of a defense that act in it, calibrated to it, with an account to charge.
@@ -125,6 +128,18 @@ class NotingMeter(EpsilonMeter):
         return max(map(plain.of, prices), default=0.0)
 
 
+def by_noise(meter: EpsilonMeter, account: Account) -> PriceByNoise:
+    """The highest epsilon that a unit pays for a training, by its noise multiplier.
+
+    Args:
+        meter: how accounts are read.
+        account: of the training, rehearsed at a noise multiplier of 1.
+    """
+    noting = NotingMeter(meter.delta, meter.accountant, reads=False)
+    noting.highest(account, [0])
+    return noting.highest_at
+
+
 class TrainingPrice:
     """The highest epsilon that a unit pays for a training, by the defense that it is under.
 
@@ -136,7 +151,7 @@ class TrainingPrice:
     def __init__(self, meter: EpsilonMeter, rehearsed: Callable[[Defense], Account]) -> None:
         self._meter = meter
         self._rehearsed = rehearsed
-        self._known: dict[Defense, NotingMeter] = {}
+        self._known: dict[Defense, PriceByNoise] = {}
 
     def __call__(self, defense: Defense) -> float:
         """By the rehearsal at unit noise, where the defense has one."""
@@ -145,10 +160,8 @@ class TrainingPrice:
             return self.rehearsed(defense)
         alike, noise = unit
         if alike not in self._known:
-            noting = NotingMeter(self._meter.delta, self._meter.accountant, reads=False)
-            noting.highest(self._rehearsed(alike), [0])
-            self._known[alike] = noting
-        return self._known[alike].highest_at(noise)
+            self._known[alike] = by_noise(self._meter, self._rehearsed(alike))
+        return self._known[alike](noise)
 
     def rehearsed(self, defense: Defense) -> float:
         """By a rehearsal under this very defense."""
