@@ -36,6 +36,9 @@ Operator = Literal["identity", "hessian"]
 _BLOCK = 4_000_000
 """Numbers held at once for one block of public records."""
 
+_GRAM: dict[tuple[int, str], tuple[Array, Tensor]] = {}
+"""The newest public Hessian, with the sample that it is of."""
+
 
 @dataclass(frozen=True)
 class Released:
@@ -112,15 +115,31 @@ def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -
     return released
 
 
+def _public_gram(knowledge: PublicKnowledge) -> Tensor:
+    """``[p + 1, p + 1]`` X~^T X~ of the public sample; formed once for all batches of cases of one sample and model."""
+    key = id(knowledge.x), knowledge.facts.model.model_dump_json()
+    if key not in _GRAM:
+        width = precise_model(knowledge).inputs + 1
+        total = torch.zeros(width, width, dtype=torch.float64)
+        for phi, _ in public_blocks(knowledge, width):
+            total += phi.T @ phi
+        _GRAM.clear()
+        _GRAM[key] = knowledge.x, total  # with the sample: as long as it is held, no other has its id
+    return _GRAM[key][1]
+
+
 def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Tensor:
     """``[p + 1, c * Q]`` the public sum's gradient before less that after."""
     model = precise_model(knowledge)
     count, width, outputs = before.shape
     total = torch.zeros(width, count * outputs, dtype=torch.float64)
-    if model.squared:  # one Hessian everywhere: formed where there are more models than it has columns
+    if model.squared:
         change = side_by_side(before - after)
+        columns, records = count * outputs, len(knowledge.x)
+        if width * (records + columns) < 2 * records * columns:  # fewer operations: it is the same everywhere
+            return _public_gram(knowledge) @ change
         for phi, _ in public_blocks(knowledge, width):
-            total += torch.linalg.multi_dot([phi.T, phi, change])
+            total += phi.T @ (phi @ change)
         return total
     stacked = [side_by_side(before), side_by_side(after)]
     for phi, y in public_blocks(knowledge, count * outputs):

@@ -60,7 +60,7 @@ def solved_ridge(setup: Setup, branch: int, forget: Forget, stream: Key, exact: 
     """
     noise = noise_of(setup.seed, setup.noise(part_of(stream, "statistics")))
     used = setup.defense.statistics(exact, setup.spec, noise)
-    model = linear_params(RidgeSolver(used, setup.spec.regularisation).solution())
+    model = linear_params(RidgeSolver(used, setup.spec.regularisation).solution)
     return solved(setup, branch, forget, stream, model)
 
 

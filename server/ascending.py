@@ -40,8 +40,8 @@ def ascending_round(
     models = [case.before for case in cases]
     if not blocks:
         return models
-    results = federation.ask(Train(setup.spec, blocks, models, lineages[0].first, setup.recipe))
-    totals = add_up(blocks, results, len(models))
+    question = Train(setup.spec, blocks, models, lineages[0].first, setup.recipe)
+    totals = add_up(blocks, federation.stream(question), len(models))
     moved = []
     for model, total in zip(models, totals, strict=True):
         if total is None or total.weight == 0.0:

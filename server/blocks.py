@@ -109,12 +109,15 @@ def everyone(setup: Setup, lineages: Sequence[Lineage]) -> list[Block]:
     return [block for i, lineage in enumerate(lineages) for block in cut(setup, lineage, i, clients)]
 
 
-def add_up(blocks: Sequence[Block], results: Sequence[BlockResult], models: int) -> list[BlockResult | None]:
-    """Add block results in block order, for each model; None where a model had no block."""
+def add_up(blocks: Sequence[Block], results: Iterable[BlockResult], models: int) -> list[BlockResult | None]:
+    """Add block results in block order, for each model; None where a model had no block.
+
+    Results are taken one by one and not kept: of a stream of them, memory holds one sum a model.
+    """
     totals: list[BlockResult | None] = [None] * models
     for block, result in zip(blocks, results, strict=True):
         so_far = totals[block.model]
-        totals[block.model] = result if so_far is None else _plus(so_far, result)
+        totals[block.model] = _alone(result) if so_far is None else _added(so_far, result)
     return totals
 
 
@@ -160,10 +163,17 @@ def per_client(blocks: Sequence[Block], results: Sequence[BlockResult], models: 
     return updates_of
 
 
-def _plus(first: BlockResult, second: BlockResult) -> BlockResult:
-    sums: Params = {name: first.sums[name] + second.sums[name] for name in first.sums}
-    metrics = {name: first.metrics[name] + second.metrics[name] for name in first.metrics}
-    return BlockResult(sums, first.weight + second.weight, metrics)
+def _alone(result: BlockResult) -> BlockResult:
+    """Its sums in arrays of their own, which are added to: those of an answer are part of a message."""
+    return BlockResult({name: np.array(value) for name, value in result.sums.items()}, result.weight, result.metrics)
+
+
+def _added(total: BlockResult, result: BlockResult) -> BlockResult:
+    """Add a result to the sums of a total, in place."""
+    for name, value in total.sums.items():
+        np.add(value, result.sums[name], out=value)
+    metrics = {name: total.metrics[name] + result.metrics[name] for name in total.metrics}
+    return BlockResult(total.sums, total.weight + result.weight, metrics)
 
 
 def local_updates(

@@ -1,6 +1,6 @@
 """Clients that add noise themselves: each question is charged to the account; one without noise is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +49,11 @@ class GuardedFederation:
         """
         self._charge(question)
         return self.inner.ask(question)
+
+    def stream(self, question: Question[Answer]) -> Iterator[Answer]:
+        """The same, one answer after the other: charged and refused at once, before the first is taken."""
+        self._charge(question)
+        return self.inner.stream(question)
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """Have the clients refuse, from now on, to read these records: of each branch its own."""

@@ -1,6 +1,6 @@
 """Clients under a curious server: what they send is written down; the training does not change by a bit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,10 @@ class OverheardFederation:
                 for some in self._apart(question, positions):
                     self._keep(question, model, [question.blocks[i] for i in some], [results[i] for i in some])
         return answers
+
+    def stream(self, question: Question[Answer]) -> Iterator[Answer]:
+        """The same, one by one: they are written down together, so that all are held."""
+        return iter(self.ask(question))
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """Have the clients refuse, from now on, to read these records: of each branch its own."""

@@ -4,7 +4,7 @@ Under privacy who takes part, and how often, is a function of sizes and seed alo
 exactly what the performance will.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from palimpsest.server.history import History
@@ -22,6 +22,10 @@ class SilentClients:
     def ask(self, question: Question[Answer]) -> list[Answer]:
         """No updates, and sums over no records."""
         return question.zeros(model_of(question.spec).shapes)
+
+    def stream(self, question: Question[Answer]) -> Iterator[Answer]:
+        """The same, one by one."""
+        return iter(self.ask(question))
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """Nothing is deleted."""

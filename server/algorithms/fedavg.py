@@ -41,11 +41,12 @@ def rounds(
         ]
         current, each = [models[i] for i in moving], setup.keep_updates or strategy.reads_single_updates
         question = Train(setup.spec, blocks, current, round, setup.recipe_of(round), each)
-        results = federation.ask(question) if blocks else []
-        for position, total in enumerate(add_up(blocks, results, len(moving))):
+        results = federation.ask(question) if blocks and each else []
+        sums = results if each or not blocks else federation.stream(question)
+        for position, total in enumerate(add_up(blocks, sums, len(moving))):
             i = moving[position]
-            answered = [pair for pair in zip(blocks, results, strict=True) if pair[0].model == position]
-            came = [client for block, _ in answered for client in block.clients]
+            answered = [pair for pair in zip(blocks, results, strict=each) if pair[0].model == position]
+            came = [client for block in blocks if block.model == position for client in block.clients]
             through, memories[i] = aggregated(setup, lineages[i], round, models[i], total, came, memories[i])
             models[i], states[i] = _moved(setup, models[i], states[i], through, answered)
         updates = per_client(blocks, results, len(moving)) if setup.keep_updates else ()

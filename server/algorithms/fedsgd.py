@@ -30,7 +30,8 @@ def rounds(
             continue
         blocks = of_round(setup, lineages, moving, round, [{}] * len(lineages))
         current, private = [models[i] for i in moving], setup.recipe.private
-        results = federation.ask(Gradient(setup.spec, blocks, current, private=private, step=round)) if blocks else []
+        question = Gradient(setup.spec, blocks, current, private=private, step=round)
+        results = federation.stream(question) if blocks else ()
         for i, total in zip(moving, add_up(blocks, results, len(moving)), strict=True):
             if total is None or total.weight == 0.0:
                 continue

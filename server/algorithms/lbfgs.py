@@ -113,7 +113,7 @@ def _solved(
         if setup.keep_working:
             yield Step(waiting, models, 1, phase="working")
         mine = [replace(block, model=positions[block.model]) for block in blocks if block.model in positions]
-        totals = add_up(mine, federation.ask(Gradient(setup.spec, mine, models)), len(waiting))
+        totals = add_up(mine, federation.stream(Gradient(setup.spec, mine, models)), len(waiting))
         for i, total in zip(waiting, totals, strict=True):
             if total is None:
                 raise ValueError("training needs at least one client")

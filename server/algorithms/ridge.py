@@ -1,10 +1,16 @@
 """Ridge from its sufficient statistics."""
 
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from palimpsest.simulator.world.protocols.federation import Factor, Statistics
 from palimpsest.simulator.world.records import Array
+
+COLUMNS = 64
+"""Right-hand sides that are solved for at once: fewer leave the processor waiting for the factorisation."""
 
 
 class RidgeSolver:
@@ -20,28 +26,71 @@ class RidgeSolver:
         self._lambda = regularisation
         self._cholesky = _factored(statistics.gram, regularisation)
 
+    @cached_property
     def solution(self) -> Array:
         """``[d + 1, Q]`` Theta."""
-        theta: Array = cho_solve(self._cholesky, self._statistics.moment)
-        return theta
+        solved: Array = cho_solve(self._cholesky, self._statistics.moment)
+        return solved
 
-    def without(self, factor: Factor) -> Array:
-        """``[d + 1, Q]`` Theta of the statistics less ``factor``.
+    def without(self, factors: Iterable[Factor]) -> Iterator[Array]:
+        """Yield ``[d + 1, Q]`` Theta of the statistics less each factor alone.
 
-        Few records: Woodbury's identity on the factorisation at hand. Many (a quarter of the dimension or more): the
-        difference is factored afresh.
+        With H = X~^T X~ + lambda I, rows R of a factor and C with R^T C = its moment, Woodbury's identity is
+
+            Theta + S (I - R S)^-1 (R Theta - C),   S = H^-1 R^T.
+
+        S of many factors comes from one product with the factorisation at hand, which is read once for all of them.
+        Many rows (a quarter of the dimension or more): the difference is factored afresh. Which factors come together
+        changes no bit.
         """
-        root, width = factor.root, len(self._statistics.gram)
-        moment = self._statistics.moment - factor.moment
-        if 4 * len(root) >= width:
-            left = self._statistics.gram - root.T @ root
-            refit: Array = cho_solve(_factored(left, self._lambda), moment)
-            return refit
-        solved = cho_solve(self._cholesky, np.concatenate([moment, root.T], axis=1))
-        plain, sideways = solved[:, : moment.shape[1]], solved[:, moment.shape[1] :]
+        for some in _together(factors):
+            rows = np.concatenate([factor.root for factor in some])
+            if 4 * len(rows) >= rows.shape[1] and len(some) == 1:
+                yield self._afresh(some[0])
+                continue
+            sides = self._solved(rows.T)
+            begin = 0
+            for factor in some:
+                end = begin + len(factor.root)
+                yield self._updated(factor, sides[:, begin:end])
+                begin = end
+
+    def _solved(self, columns: Array) -> Array:
+        """H^-1 of columns, always so many at once: the kernel, and with it the bits, depends on how many there are."""
+        count = columns.shape[1]
+        padded = np.zeros((len(columns), COLUMNS * max(1, -(-count // COLUMNS))), order="F")
+        padded[:, :count] = columns
+        solved: Array = cho_solve(self._cholesky, padded, overwrite_b=True)
+        return solved
+
+    def _updated(self, factor: Factor, sideways: Array) -> Array:
+        """Theta without few rows, of which ``sideways`` is S."""
+        root, sideways = factor.root, np.ascontiguousarray(sideways)
+        if not len(root):
+            return self.solution
+        explained = np.linalg.lstsq(root.T, factor.moment, rcond=None)[0]
         capacity = np.eye(len(root)) - root @ sideways
-        updated: Array = plain + sideways @ np.linalg.solve(capacity, root @ plain)
+        updated: Array = self.solution + sideways @ np.linalg.solve(capacity, root @ self.solution - explained)
         return updated
+
+    def _afresh(self, factor: Factor) -> Array:
+        left = self._statistics.gram - factor.root.T @ factor.root
+        refit: Array = cho_solve(_factored(left, self._lambda), self._statistics.moment - factor.moment)
+        return refit
+
+
+def _together(factors: Iterable[Factor]) -> Iterator[list[Factor]]:
+    """Consecutive factors of ``COLUMNS`` rows at most, or one."""
+    some: list[Factor] = []
+    rows = 0
+    for factor in factors:
+        if some and rows + len(factor.root) > COLUMNS:
+            yield some
+            some, rows = [], 0
+        some.append(factor)
+        rows += len(factor.root)
+    if some:
+        yield some
 
 
 def _factored(gram: Array, regularisation: float) -> tuple[Array, bool]:

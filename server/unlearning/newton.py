@@ -104,7 +104,7 @@ class Newton(Frozen):
         some = [cases[i] for i in asked]
         models, blocks = [case.before for case in some], history.retrainer.everyone(some)
         vectors = [unflat(vector, case.before) for vector, case in zip(asked.values(), some, strict=True)]
-        totals = add_up(blocks, federation.ask(Hessian(history.record.spec, blocks, models, vectors)), len(some))
+        totals = add_up(blocks, federation.stream(Hessian(history.record.spec, blocks, models, vectors)), len(some))
         for (i, vector), total in zip(asked.items(), totals, strict=True):
             curved = flat(total.sums) if total is not None else np.zeros_like(vector)
             yield i, curved + history.record.spec.regularisation * vector
@@ -114,7 +114,7 @@ class Newton(Frozen):
     ) -> list[float]:
         """Length of the gradient of each case's retained objective, perturbation included, at its model."""
         blocks = history.retrainer.everyone(cases)
-        totals = add_up(blocks, federation.ask(Gradient(history.record.spec, blocks, models)), len(cases))
+        totals = add_up(blocks, federation.stream(Gradient(history.record.spec, blocks, models)), len(cases))
         lengths = []
         for case, model, total in zip(cases, models, totals, strict=True):
             data = flat(total.sums) if total is not None else 0.0

@@ -64,8 +64,9 @@ def _by_case(
 ) -> dict[int, dict[str, Any]]:
     """What is said of each case; no success where the figures of all cases are withheld."""
     schema, found = material.knowledge.facts.schema_, {}
+    places = frame.groupby("case").indices  # of each case's rows: a search for every case would be quadratic
     for guess in answer.guesses:
-        done = card.on_case(frame[frame["case"] == guess.case])
+        done = card.on_case(frame.iloc[places.get(guess.case, [])])
         about = {"answers": guess.name, "inferred": card.inferred(guess, schema), "no_signal": bool(guess.no_signal)}
         if done is not None:
             about["measure"] = done.measure

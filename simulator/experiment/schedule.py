@@ -122,9 +122,8 @@ def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] |
     preparation, privacy, began = task.preparation, task.scenario.privacy, time.perf_counter()
     attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
-    shared = SharedTraining.of(
-        preparation, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch
-    )
+    needs = {need for arm in task.arms for need in arm.unlearning.card.needs}
+    shared = SharedTraining.of(preparation, grid, needs, task.scratch, task.scenario.runtime.compress_updates)
     observers.stage_began(StageBegan(f"Training: {preparation.label}", preparation.setup.rounds, "rounds", arms))
     try:
         for done in shared.train(EpsilonMeter(privacy.delta, privacy.accountant)):

@@ -73,7 +73,12 @@ class SharedTraining:
 
     @classmethod
     def of(
-        cls, preparation: PreparedTraining, grid: Grid, needs: Collection[str] = (), scratch: Path = Path()
+        cls,
+        preparation: PreparedTraining,
+        grid: Grid,
+        needs: Collection[str] = (),
+        scratch: Path = Path(),
+        compressed: bool = False,
     ) -> "SharedTraining":
         """Prepare a training; nothing is sent yet.
 
@@ -82,11 +87,12 @@ class SharedTraining:
             grid: the hosts.
             needs: of the arms' methods; what none of them needs is not kept.
             scratch: for histories that do not fit into memory.
+            compressed: whether clients' updates lie there compressed.
         """
         federation = heard_by_server(
             preparation, _clients(preparation, grid), _clients(preparation, grid), scratch / MESSAGES
         )
-        updates = UpdateStore(scratch) if "client updates" in needs else None
+        updates = UpdateStore(scratch, compressed) if "client updates" in needs else None
         drifts: list[Drift] | None = [] if "client drift" in needs else None
         shards = ShardStore(scratch / "shards") if preparation.setup.plan.shards > 1 else None
         public = preparation.population.public_x

@@ -23,7 +23,7 @@ ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
 
 
-PORTION_BYTES = 2**26
+PORTION_BYTES = 2**24
 """Answers that are on their way at once: a host holds them, its message does, and so does the server's copy of it."""
 
 
@@ -75,9 +75,16 @@ class GridFederation:
 
     def ask(self, question: Question[Answer]) -> list[Answer]:
         """See ``Federation.ask``."""
-        answers = self._gather(question)
-        self._charge(question, answers)
-        return answers
+        return list(self.stream(question))
+
+    def stream(self, question: Question[Answer]) -> Iterator[Answer]:
+        """See ``Federation.stream``: asks for a portion of the answers where all would take much memory."""
+        up, model = 0, model_of(question.spec).bytes
+        for portion in _portions(question, len(self.hosts())):
+            answers = self._answers(question, portion)
+            up = max(up, question.bytes_up(model, answers))
+            yield from answers
+        self._charge(question, up)
 
     def tombstone(self, forget: Mapping[int, Forget]) -> None:
         """See ``Federation.tombstone``: every host is told, whichever of them serves the client later."""
@@ -98,17 +105,14 @@ class GridFederation:
             what = "new consent" if lift else "deletion"
             raise FederationError(f"hosts {sorted(missing)} did not confirm a {what} on branches {sorted(forget)}")
 
-    def _charge(self, question: Question[Answer], answers: Sequence[Answer]) -> None:
+    def _charge(self, question: Question[Any], up: int) -> None:
+        """Count what was asked, and what came up from each client."""
         clients = sum(len(block.clients) for block in question.blocks)
         model = model_of(question.spec).bytes
         self.costs.rounds += 1
         self.costs.client_updates += clients
         self.costs.bytes_down += clients * question.bytes_down(model)
-        self.costs.bytes_up += clients * question.bytes_up(model, answers)
-
-    def _gather(self, question: Question[Answer]) -> list[Answer]:
-        """Ask about some blocks after the others where all answers at once would take much memory; in block order."""
-        return [answer for portion in _portions(question) for answer in self._answers(question, portion)]
+        self.costs.bytes_up += clients * up
 
     def _answers(self, question: Question[Answer], wanted: Sequence[int]) -> list[Answer]:
         """Send each of these blocks to some host, once more to another if no answer comes."""
@@ -179,14 +183,14 @@ class GridFederation:
         return answers
 
 
-def _portions(question: Question[Any]) -> Iterator[list[int]]:
-    """Positions of consecutive blocks whose answers take ``PORTION_BYTES`` at most, or of one block."""
+def _portions(question: Question[Any], hosts: int) -> Iterator[list[int]]:
+    """Positions of consecutive blocks whose answers take ``PORTION_BYTES`` at most, or of one block a host."""
     model = model_of(question.spec).bytes
     portion: list[int] = []
     held = 0
     for i, block in enumerate(question.blocks):
         size = question.bytes_held(model, block)
-        if portion and held + size > PORTION_BYTES:
+        if len(portion) >= hosts and held + size > PORTION_BYTES:
             yield portion
             portion, held = [], 0
         portion.append(i)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from palimpsest.simulator.planning.cost_table import CostTable, Line
 from palimpsest.simulator.planning.epsilon_forecast import EpsilonForecast, has_private
-from palimpsest.simulator.planning.limits import clients_a_round, memory, rounds_of
+from palimpsest.simulator.planning.limits import clients_a_round, kept_updates, memory, rounds_of
 from palimpsest.simulator.planning.pace import seconds_per_update
 from palimpsest.simulator.planning.plan import Arm, Plan, Prefix
 from palimpsest.simulator.planning.requests import draw_requests
@@ -106,7 +106,7 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
     Raises:
         DataError: a private training that a run would refuse.
     """
-    private, cache = has_private(plan), cache_directory() / "populations"
+    private, cache, kept = has_private(plan), cache_directory() / "populations", 0
     work, forecast = _Work(scenario, cache), EpsilonForecast(scenario, cache)
     costs_table = CostTable(("rounds", "client updates", "time", "transcript", *(["epsilon"] if private else [])))
     known, total = Total(), 0.0
@@ -120,9 +120,19 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
             known.add(cost, pace)
             costs_table.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
         total = max(total, memory(prefix, work.population(prefix), scenario))
+        kept = max(kept, kept_updates(prefix, work.population(prefix)))
     said = f"memory    about {shown(total)}, server and hosts together"
-    costs_table.total = [known.said(len(plan.arms)), said, *_silent(plan)]
+    costs_table.total = [known.said(len(plan.arms)), said, *_history(kept, scenario), *_silent(plan)]
     return costs_table
+
+
+def _history(kept: int, scenario: Scenario) -> list[str]:
+    """What client updates take on disk until their training's arms are done; empty where none are kept."""
+    if not kept:
+        return []
+    compressed = scenario.runtime.compress_updates
+    less = "before compression" if compressed else "runtime.compress_updates = true takes a tenth to a half off it"
+    return [f"history   {shown(kept)} of client updates on disk for a while; {less}"]
 
 
 @dataclass

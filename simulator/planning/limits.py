@@ -94,6 +94,16 @@ def clients_a_round(training: TrainingConfig, population: AbstractPopulation) ->
     return min(training.clients_per_round or population.clients, population.clients)
 
 
+def kept_updates(prefix: Prefix, population: AbstractPopulation) -> int:
+    """Bytes of client updates that a training keeps on disk; 0 where no method needs them."""
+    if not any("client updates" in arm.unlearning.card.needs for arm in prefix.arms):
+        return 0
+    training = prefix.setting.training
+    clients = clients_a_round(training, population) or population.clients
+    size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
+    return round(clients * rounds_of(training) * size)
+
+
 def rounds_of(training: TrainingConfig) -> int:
     """Rounds that a training has: 1 where the optimum is solved for."""
     return training.rounds if training.algorithm in ("fedavg", "fedsgd") else 1

@@ -28,6 +28,8 @@ class RuntimeConfig(Frozen):
         backend: serial runs in this process, without Ray.
         device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
             the CPU, and the run says which.
+        compress_updates: whether histories of client updates (for federaser and others) lie on disk compressed, without
+            loss: less disk for more processor time.
     """
 
     hosts: Count | Literal["auto"] = "auto"
@@ -36,6 +38,7 @@ class RuntimeConfig(Frozen):
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
     device: Device = "cpu"
+    compress_updates: bool = False
 
     @field_validator("hosts", mode="before")
     @classmethod

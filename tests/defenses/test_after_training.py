@@ -148,7 +148,7 @@ def test_only_fresh_noise_hides_a_record(tmp_path: Path) -> None:
     record = np.linalg.eigh(whole.gram - less.gram)[1][:, -1]
 
     def likeness(before: Statistics, after: Statistics) -> float:
-        moved = RidgeSolver(before, penalty).solution() - RidgeSolver(after, penalty).solution()
+        moved = RidgeSolver(before, penalty).solution - RidgeSolver(after, penalty).solution
         growth = float(np.trace(before.gram - whole.gram)) / len(record)
         read = (whole.gram + (penalty + growth) * np.eye(len(record))) @ moved
         return float(abs(np.linalg.svd(read)[0][:, 0] @ record))

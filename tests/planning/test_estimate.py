@@ -109,6 +109,24 @@ def test_the_total_adds_up_what_is_known_and_says_what_memory_it_takes() -> None
     assert "1 arm: at least < 1 s" in table(plan(partly), partly).total[0]
 
 
+def test_it_says_what_a_history_of_client_updates_takes_and_what_compression_is() -> None:
+    content: Section = {
+        "name": "x",
+        "data": {"source": "digits", "clients": 6},
+        "model": {"kind": "softmax"},
+        "training": {"rounds": 3, "clients_per_round": 3},
+        "deletion": {"requests": 2, "level": "client"},
+        "unlearning": [{"method": "federaser"}],
+    }
+    plain = scenario_from_dict(content)
+    [said] = [line for line in table(plan(plain), plain).total if line.startswith("history")]
+    assert said.startswith("history   23.4 kB of client updates")  # 3 rounds of 3 clients' 2,600 bytes
+    assert "runtime.compress_updates" in said
+    small = scenario_from_dict(content | {"runtime": {"compress_updates": True}})
+    [said] = [line for line in table(plan(small), small).total if line.startswith("history")]
+    assert "before compression" in said
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_an_arm_s_id_is_never_broken(width: int) -> None:
     names = [f"softmax--retrain-same-order--dp-sgd-0.5--seed{seed}" for seed in (0, 11)] + ["a--b"]

@@ -14,6 +14,7 @@ from palimpsest.server.unlearning.federaser import FedEraser
 from palimpsest.server.unlearning.fedrecovery import FedRecovery
 from palimpsest.server.unlearning.retrain import Retrain
 from palimpsest.server.unlearning.sifu import Sifu
+from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.testing.servers import FEDAVG, SOFTMAX, Bench
 from palimpsest.simulator.world.models.model import flat, model_of
@@ -182,3 +183,21 @@ def test_several_cases_at_once_are_each_as_alone(tmp_path: Path) -> None:
         [alone] = bench.serve(FedEraser(interval=1), [request])
         assert np.array_equal(flat(alone.released), flat(together[i].released))
         assert bench.broadcast[alone.after].round == request.round
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compressed_updates_come_back_bit_for_bit_and_take_less(dtype: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rounds = [{client: (0.01 * rng.normal(size=3000)).astype(dtype) for client in (4, 2, 9)}, {}]
+    rounds[0][4][:5] = [np.nan, -0.0, np.inf, -np.inf, np.finfo(dtype).smallest_subnormal]
+    plain, small = UpdateStore(tmp_path / "plain"), UpdateStore(tmp_path / "small", compressed=True)
+    for updates in rounds:
+        plain.keep(updates)
+        small.keep(updates)
+    for round, updates in enumerate(rounds):
+        clients, rows = small.read(round)
+        assert clients == plain.read(round)[0] == tuple(updates)
+        assert rows.dtype == plain.read(round)[1].dtype
+        assert rows.tobytes() == plain.read(round)[1].tobytes()
+        assert rows.shape == plain.read(round)[1].shape
+    assert small.bytes < 0.93 * plain.bytes

@@ -1,6 +1,6 @@
 """What the server asks of the clients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
@@ -174,6 +174,13 @@ class Federation(Protocol):
         """Return one answer a block, in the order of the blocks.
 
         They are the same bits for any number of hosts, whatever order these answered in.
+        """
+        ...
+
+    def stream(self, question: Question[Answer]) -> Iterator[Answer]:
+        """Yield the answers of ``ask`` one by one, for whoever adds them up: memory then holds a few of them.
+
+        All of them are to be taken: what was asked is counted at the end.
         """
         ...
 
