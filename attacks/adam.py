@@ -1,7 +1,7 @@
 """Adam for a few small arrays, written out.
 
-``torch.optim`` takes the same steps, to the last bit, but imports PyTorch's compiler at its first use: a second of every
-attack's process.
+``torch.optim`` takes the same steps, to the last bit, but imports PyTorch's compiler at its first use: a second of
+every attack's process.
 """
 
 import math
