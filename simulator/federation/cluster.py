@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import ray
 import torch
-from ray.exceptions import ActorUnschedulableError, RayActorError
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
@@ -30,8 +30,8 @@ ANSWER = 5.0
 _FOR_EVER = 10**6
 """Seconds that Ray goes on when a daemon is gone, instead of ending this process: ``daemons`` looks after them."""
 
-DEATHS = (RayActorError, ActorUnschedulableError)
-"""What Ray raises where a host is gone, or the machine that it was meant for."""
+DEATHS = (RayActorError, ActorUnschedulableError, OutOfMemoryError)
+"""What Ray raises where a host is gone, or the machine that it was meant for. Where memory is full it ends hosts."""
 
 
 class ClusterError(RunFailure):
@@ -60,7 +60,7 @@ def _joined(address: str) -> Iterator[None]:
         with daemons.watching(daemons.remote(address)):
             yield
     finally:
-        ray.shutdown()
+        _shut_down()
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _started(hosts: int) -> Iterator[None]:
             with daemons.watching(daemons.local(before)):
                 yield
         finally:
-            ray.shutdown()
+            _shut_down()
 
 
 def _start(hosts: int, place: str, before: Collection[int]) -> None:
@@ -87,13 +87,18 @@ def _start(hosts: int, place: str, before: Collection[int]) -> None:
         except RunFailure:
             raise
         except Exception as error:  # Ray raises bare ones
-            ray.shutdown()
+            _shut_down()
             if last:
                 said = " ".join(str(error).split())
                 raise ClusterError(
                     f"Ray could not be started on this machine ({said}): where others keep it busy, try again when "
                     f"they have finished, or take runtime.backend = 'serial'"
                 ) from error
+
+
+def _shut_down() -> None:
+    with kept():  # it sets SIGTERM back to what ends a process without a word
+        ray.shutdown()
 
 
 def _initialise(hosts: int, place: str) -> None:

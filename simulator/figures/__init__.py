@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from palimpsest.simulator.world.plugins import announced
+from palimpsest.simulator.world.plugins import with_announced
 
 ENTRY_POINTS = "palimpsest.figures"
 _HERE = "palimpsest.simulator.figures"
@@ -108,8 +108,6 @@ CARDS: Mapping[str, FigureCard] = {
 
 def cards() -> dict[str, FigureCard]:
     """The figures there are: built-in ones, then those of other packages, drawn once a run. Imports none of them."""
-    others = {
-        name: FigureCard(point.target, f"of the package {point.package}", "what the package says")
-        for name, point in announced(ENTRY_POINTS).items()
-    }
-    return {**CARDS, **{name: card for name, card in others.items() if name not in CARDS}}
+    return with_announced(
+        CARDS, ENTRY_POINTS, lambda point: FigureCard(point.target, point.of, "what the package says")
+    )

@@ -88,6 +88,8 @@ class Live:
         process = self._process
         assert process is not None
         assert process.stdin is not None
+        if process.stdin.closed:  # it was told, and the wait for it was interrupted
+            return
         with contextlib.suppress(OSError):  # it is gone
             process.stdin.write(f"{how}\n".encode())
             process.stdin.close()

@@ -3,12 +3,15 @@
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from palimpsest.simulator.world.cards import MeasureCard
 from palimpsest.simulator.world.errors import RunFailure, printable
+
+Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Announced:
     target: str
     package: str
     distribution: str
+
+    @property
+    def of(self) -> str:
+        """Whose it is, in a table's words."""
+        return f"of the package {self.package}"
 
 
 def announced(group: str) -> Mapping[str, Announced]:
@@ -42,22 +50,28 @@ def _announced(group: str, path: tuple[str, ...]) -> Mapping[str, Announced]:
     }
 
 
-def measure_cards(
-    built_in: Mapping[str, MeasureCard], group: str, taken: Collection[str] = ()
-) -> dict[str, MeasureCard]:
+def with_announced(
+    built_in: Mapping[str, Card], group: str, card: Callable[[Announced], Card], taken: Collection[str] = ()
+) -> dict[str, Card]:
     """The entries of a table: built-in ones, then those of other packages. Imports none of them.
 
     Args:
         built_in: whose names nobody else's entry takes.
         group: of entry points.
+        card: what the table says of another package's entry.
         taken: further names that are not free.
     """
     others = {
-        name: MeasureCard(point.target, f"of the package {point.package}")
-        for name, point in announced(group).items()
-        if name not in built_in and name not in taken
+        name: card(point) for name, point in announced(group).items() if name not in built_in and name not in taken
     }
     return {**built_in, **others}
+
+
+def measure_cards(
+    built_in: Mapping[str, MeasureCard], group: str, taken: Collection[str] = ()
+) -> dict[str, MeasureCard]:
+    """The entries of a table of measures or answers; see ``with_announced``."""
+    return with_announced(built_in, group, lambda point: MeasureCard(point.target, point.of), taken)
 
 
 def said_of(error: BaseException) -> str:

@@ -1,9 +1,11 @@
 """Ray's daemons that die: nothing waits for them, and nothing of that Ray is left."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import psutil
@@ -11,8 +13,10 @@ import pytest
 import ray
 
 from palimpsest.simulator.federation import daemons
-from palimpsest.simulator.federation.cluster import ray_session
+from palimpsest.simulator.federation.cluster import ClusterError, ray_session
 from palimpsest.simulator.federation.daemons import DaemonError
+from palimpsest.simulator.federation.ray_grid import RayGrid
+from palimpsest.simulator.world import signals
 
 
 @ray.remote
@@ -28,6 +32,39 @@ class Sleeper:
 def daemons_of_ray() -> list[psutil.Process]:
     """Those that Ray started from here. Children of a raylet bear its name too, until they are workers."""
     return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+
+
+def caught() -> set[int]:
+    """Signals that this process has a handler for, as the system sees it: libraries set some beneath Python."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt")]
+    bits = int(line.split()[1], 16)
+    return {number for number in signals.ENDING if bits >> (number - 1) & 1}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_handlers_of_signals_outlive_a_ray() -> None:
+    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    try:
+        for number in signals.ENDING:
+            signal.signal(number, signal.default_int_handler)
+        with ray_session(hosts=1):
+            assert caught() == set(signals.ENDING)
+        assert caught() == set(signals.ENDING)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_hosts_that_ray_ends_where_memory_is_full_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    with ray_session(hosts=1):
+        grid = RayGrid(1)
+        with pytest.raises(ClusterError, match=r"^3 hosts died over the same work \(out of memory\? With fewer"):
+            list(grid.each(time.sleep, deque([600.0])))
 
 
 @pytest.mark.ray

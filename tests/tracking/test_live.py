@@ -20,6 +20,8 @@ from mlflow import MlflowClient
 from palimpsest.simulator.experiment.runner import Result, resume, run
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import dump_toml
+from palimpsest.simulator.tracking import live
+from palimpsest.simulator.tracking.live import Live
 from palimpsest.simulator.tracking.sending import Upload
 from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.errors import RunFailure
@@ -127,6 +129,23 @@ def test_a_run_that_is_interrupted_or_fails_says_so_and_is_finished_by_resume(st
     found = content(store, out)
     each_once(found)
     assert {described["status"] for described in found["runs"].values()} == {"FINISHED"}
+
+
+def test_who_is_interrupted_while_waiting_for_the_upload_stops_and_the_upload_goes_on(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = make_run(tmp_path / "run", {"": digits()}, ways=(WAYS[0],), deletions=4)
+    (out / "figures" / "summary.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr(live, "_GOODBYE", 0.0)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Live(out, store) as following:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            following.finish()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    _wait_until(store, out, "FINISHED")
 
 
 def _wait_until(store: str, out: Path, status: str) -> None:

@@ -13,7 +13,7 @@ from typing import cast
 
 from palimpsest.simulator.world.data.raw import Raw
 from palimpsest.simulator.world.errors import DataError, RunFailure
-from palimpsest.simulator.world.plugins import announced, imported
+from palimpsest.simulator.world.plugins import imported, with_announced
 
 _HERE = "palimpsest.simulator.world.data.sources"
 _ENTRY_POINTS = "palimpsest.sources"
@@ -80,8 +80,4 @@ def _version_of(package: str) -> str:
 
 def cards() -> dict[str, SourceCard]:
     """The data sets there are: built-in ones, then those of other packages."""
-    others = {
-        name: SourceCard(point.target, f"of the package {point.package}", point.distribution)
-        for name, point in announced(_ENTRY_POINTS).items()
-    }
-    return {**others, **CARDS}
+    return with_announced(CARDS, _ENTRY_POINTS, lambda point: SourceCard(point.target, point.of, point.distribution))
