@@ -144,7 +144,7 @@ CARDS: dict[str, Card] = {
     "u-lira": Card(
         target="palimpsest.attacks.u_lira:ULira",
         summary="the same by shadows that trained on the records asked about, unlearned them, or never had them",
-        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training"),
+        needs=("challenge", "public sample", "lambda", "n", "unlearning rule", "training", "simulated unlearning"),
         promises="scores",
         access="scores",
         source="Hayes et al. 2024, arXiv 2403.01218",

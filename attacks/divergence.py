@@ -263,11 +263,24 @@ class Parting:
     Attributes:
         common: the model at its beginning.
         with_them, without: the clients' mean update with the deleted records and without.
+        cut: parameters that were cut from one of the two models; None where none were.
+        averages: whether these are means weighted by records.
     """
 
     common: Params
     with_them: Params
     without: Params
+    cut: dict[str, Array] | None
+    averages: bool
+
+    def of_leavers(self, share: float) -> Params:
+        """What the deleted records added to the mean update, which has ``share`` of its weight from them.
+
+        The difference alone where the server does not average so; 0 where a parameter was cut.
+        """
+        others = 1.0 - share if self.averages else 1.0
+        told = {name: value - others * self.without[name] for name, value in self.with_them.items()}
+        return told if self.cut is None else {name: np.where(self.cut[name], 0.0, told[name]) for name in told}
 
 
 def parting(case: Case, training: Mapping[str, Any]) -> Parting:
@@ -279,10 +292,11 @@ def parting(case: Case, training: Mapping[str, Any]) -> Parting:
     """
     at, step = case.divergence or 0, server_step(training)
     common = {name: np.asarray(value, np.float64) for name, value in case.trunk[at - 1].items()}
-    if not step.keeps:
+    if step.keeps:
+        with_them, without = (_less(model, common) for model in (case.trunk[at], case.branch[at]))
+    else:
         [with_them], [without] = _means(case, step, at + 1)
-        return Parting(common, with_them, without)
-    return Parting(common, *(_less(model, common) for model in (case.trunk[at], case.branch[at])))
+    return Parting(common, with_them, without, _cut(case.trunk[at], case.branch[at]), step.averages)
 
 
 def _less(model: Params, start: Params) -> Params:
@@ -293,15 +307,10 @@ def _moved(case: Case, knowledge: PublicKnowledge) -> Case:
     at = case.divergence
     if at is None:
         return _as_a_pair(case)
-    training, step = knowledge.facts.training, server_step(knowledge.facts.training)
-    read = parting(case, training)
-    leavers = case.size / present_records(knowledge) if step.averages else 0.0
-    after = {
-        name: value + (1.0 - leavers) * read.without[name] - read.with_them[name] for name, value in read.common.items()
-    }
-    cut = _cut(case.trunk[at], case.branch[at])
-    if cut is not None:
-        after = {name: np.where(cut[name], read.common[name], value) for name, value in after.items()}
+    step = server_step(knowledge.facts.training)
+    read = parting(case, knowledge.facts.training)
+    told = read.of_leavers(case.size / present_records(knowledge))
+    after = {name: value - told[name] for name, value in read.common.items()}
     local = case.trunk[at] if step.keeps else {name: v + read.with_them[name] for name, v in read.common.items()}
     return DivergingCase(
         index=case.index,

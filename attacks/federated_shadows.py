@@ -10,6 +10,7 @@ from torch import Tensor
 
 from palimpsest.attacks.linear import class_targets
 from palimpsest.attacks.queries import public_scores
+from palimpsest.attacks.shadow_rules import shared_with
 from palimpsest.attacks.shadows import Shadow, ascended, in_front
 from palimpsest.simulator.world.models.batches import drawn, fillable, weigh
 from palimpsest.simulator.world.models.training import WIDEST, Slot, fit
@@ -19,10 +20,6 @@ from palimpsest.simulator.world.specs import Recipe
 
 Stacked = dict[str, Tensor]
 _LOCAL = ("local_epochs", "local_steps", "batch_size", "learning_rate", "momentum", "optimizer")
-_FOLLOWED = {"start": "random", "schedule": "constant", "shards": 1}
-"""What shadows can be trained by, of a public plan that may say otherwise; silence means the same."""
-_SAME_ORDER = ("same-order", "same-coins", "same-noise")
-"""Couplings that share everything but the noise of a defense, which shadows have none of."""
 _BYTES = 2**28
 """Clients' models that are held at once, about."""
 
@@ -68,11 +65,11 @@ class FederatedShadows:
 
     Records are dealt to as many clients as there are, at random, as nobody tells who has which. Rounds, who takes part
     (a number of clients, or each with the probability of ``sampling``), and local training, the proximal term of
-    ``fedprox`` included, are those of the public plan; ``suit`` refuses what else a plan may have. Defenses are left
-    out. An unlearning is a gradient step where that is the rule (operator ``identity``); further rounds without the
-    records where it is ``finetune``; else a retraining whose start, cohorts and orders are those of the shadow or fresh
-    ones as its ``coupling`` says, and fresh ones where a rule has none. Shadows and their retrainings are stepped
-    together.
+    ``fedprox`` included, are those of the public plan; ``shadow_rules.by_rounds`` says of which it can be
+    followed. Defenses are left out. An unlearning is a gradient step where that is the rule (operator ``identity``);
+    further rounds without the records where it is ``finetune``; else a retraining whose start, cohorts and orders are
+    those of the shadow or fresh ones as its ``coupling`` says, and fresh ones where a rule has none. Shadows and their
+    retrainings are stepped together.
 
     Args:
         knowledge: the sample, and what is public of training and unlearning.
@@ -95,20 +92,6 @@ class FederatedShadows:
         self._facts, self._rng = facts, rng
         self._model, self._x, self._asked = in_front(knowledge, np.asarray(knowledge.x), asked)
         self._y = class_targets(knowledge)
-
-    @staticmethod
-    def suit(knowledge: PublicKnowledge) -> bool:
-        """Whether the model attacked is a network that was trained so, for a number of rounds that is known.
-
-        It was not where the server does something else than average the clients' models, where the learning rate
-        changes over the rounds, where the first model was trained on the public sample, or where there are shards.
-        """
-        facts, plan = knowledge.facts, knowledge.facts.training
-        if knowledge.model.linear or facts.algorithm != "fedavg" or "rounds" not in plan:
-            return False
-        strategy = plan.get("strategy", "fedavg")
-        averages = strategy == "fedavg" or (strategy == "fedprox" and "proximal_mu" in plan)
-        return averages and all(plan.get(key, value) == value for key, value in _FOLLOWED.items())
 
     def of(self, plans: Sequence[ShadowRows]) -> list[Shadow]:
         """The shadow of each plan."""
@@ -146,9 +129,10 @@ class FederatedShadows:
         rule = self._facts.unlearning
         if rule.get("method") == "finetune":
             return replace(life, start=trained, seed=self._seed(), rounds=int(rule["rounds"]), gone=gone)
-        if rule.get("coupling") in _SAME_ORDER:
+        shared = shared_with(rule)
+        if shared == "start and order":
             return replace(life, gone=gone, compact=False)
-        if rule.get("coupling") == "reshuffled":
+        if shared == "start":
             return replace(life, gone=gone, orders=self._seed())
         return replace(life, start=self._start(), seed=self._seed(), gone=gone)
 

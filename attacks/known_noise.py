@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from palimpsest.attacks.divergence import clients_of, present_records, step_of_a_round
 from palimpsest.simulator.world.errors import TranscriptError
+from palimpsest.simulator.world.privacy.strengths import STRENGTHS
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
 
@@ -58,9 +59,23 @@ def hyper_parameter(knowledge: PublicKnowledge, kind: str, name: str, default: f
     return default
 
 
+def noise_of(knowledge: PublicKnowledge, kind: str) -> float:
+    """The strength of the noise of one of the arm's defenses, 0 where there is no such defense.
+
+    Raises:
+        TranscriptError: it is no number, or negative.
+    """
+    return max(hyper_parameter(knowledge, kind, name) for name in STRENGTHS)
+
+
+def clipped_noise(knowledge: PublicKnowledge, kind: str) -> tuple[float, float]:
+    """The noise multiplier and the clip of one of the arm's defenses."""
+    return noise_of(knowledge, kind), hyper_parameter(knowledge, kind, "clip")
+
+
 def release_noise(knowledge: PublicKnowledge) -> float:
     """Deviation of the noise on every parameter of every release."""
-    return hyper_parameter(knowledge, "obfuscation", "sigma")
+    return noise_of(knowledge, "obfuscation")
 
 
 def round_noise(knowledge: PublicKnowledge) -> RoundNoise:
@@ -69,8 +84,8 @@ def round_noise(knowledge: PublicKnowledge) -> RoundNoise:
     clients, present = clients_of(knowledge), present_records(knowledge)
     here = max(1.0, clients * present / facts.n)
     taking_part = min(1.0, present / facts.n)
-    sigma, clip = (hyper_parameter(knowledge, "dp-sgd", name) for name in ("noise_multiplier", "clip"))
-    multiplier, bound = (hyper_parameter(knowledge, "central-dp", name) for name in ("noise_multiplier", "clip"))
+    sigma, clip = clipped_noise(knowledge, "dp-sgd")
+    multiplier, bound = clipped_noise(knowledge, "central-dp")
     private = any(part.get("kind") == "dp-sgd" for part in facts.defense)
     steps, rate = _local_steps(knowledge) if private else (1, 1.0)
     # Private steps divide by the expected batch, whole batches an epoch: the batch size cancels.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from palimpsest.attacks.divergence import Reads, clients_of, parting, present_records
+from palimpsest.attacks.divergence import Reads, at_divergence, clients_of, parting, present_records
 from palimpsest.attacks.linear import Operator, released_gradient
 from palimpsest.simulator.world.models.model import Model, theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -58,7 +58,7 @@ def last_layers(
         reads: ``pair`` leaves the first diverging round aside; later rounds are never read.
     """
     read = {case.index: _diverged(case, knowledge) for case in cases if reads != "pair" and case.divergence is not None}
-    pairs = [case for case in cases if case.index not in read]
+    pairs = at_divergence([case for case in cases if case.index not in read], knowledge, "pair")
     if operator == "hessian" and knowledge.model.linear:
         return read | _solved(pairs, knowledge)
     return read | {case.index: _stepped(case, knowledge) for case in pairs}
@@ -104,10 +104,7 @@ def _diverged(case: Case, knowledge: PublicKnowledge) -> LastLayer:
     """
     architecture, read = knowledge.model, parting(case, knowledge.facts.training)
     weight, present, doubt = _weights(case.size, knowledge)
-    change = {
-        name: (present * moved - (present - weight) * read.without[name]) / weight
-        for name, moved in read.with_them.items()
-    }
+    change = {name: value * (present / weight) for name, value in read.of_leavers(weight / present).items()}
     steps, length, uneven = _local(case.size, knowledge)
     others = head_of(read.without, architecture) / length
     return LastLayer(

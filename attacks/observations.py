@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.linalg import solve_triangular
 
-from palimpsest.attacks.known_noise import RoundNoise, hyper_parameter, release_noise, round_noise
+from palimpsest.attacks.known_noise import RoundNoise, clipped_noise, release_noise, round_noise
 from palimpsest.attacks.solved_noise import SolvedNoise, solved_noise
 from palimpsest.attacks.whitening import gradients_of
 from palimpsest.simulator.world.models.model import Model, model_of
@@ -128,7 +128,7 @@ def observations(case: Case, knowledge: PublicKnowledge) -> Sequence[Callable[[]
 
 def _of_a_step(case: Case, knowledge: PublicKnowledge, step: float) -> Observation:
     """Ascent: after - before = step * (sum of clipped gradients + noise); of several steps the noises add up."""
-    sigma, clip = (hyper_parameter(knowledge, "dp-sgd", name) for name in ("noise_multiplier", "clip"))
+    sigma, clip = clipped_noise(knowledge, "dp-sgd")
     steps = knowledge.facts.unlearning.get("steps", 1)
     count = steps if isinstance(steps, int) and steps > 0 else 1
     deviation = np.hypot(sigma * clip / np.sqrt(count), np.sqrt(2.0) * release_noise(knowledge) / step)

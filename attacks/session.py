@@ -10,6 +10,7 @@ import numpy as np
 
 from palimpsest.attacks.cost import Cost, CostMeter
 from palimpsest.attacks.queries import Window
+from palimpsest.attacks.shadow_rules import not_simulated
 from palimpsest.simulator.world.cards import Access
 from palimpsest.simulator.world.models.kinds import suited, suits
 from palimpsest.simulator.world.protocols.attack import Attack
@@ -133,7 +134,7 @@ def check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> No
     """Refuse attacks that cannot work on a transcript.
 
     Raises:
-        ValueError: an attack does not work on this model, or two attacks are of one kind.
+        ValueError: an attack does not work on this model or cannot repeat its unlearning, or two are of one kind.
     """
     kinds, model = [attack.kind for attack in attacks], known.facts.model.kind
     if len(set(kinds)) < len(kinds):
@@ -149,6 +150,8 @@ def check(attacks: Sequence[Attack | QueryAttack], known: PublicKnowledge) -> No
                 f"attack {attack.kind} says of given records whether they were deleted, and there is no "
                 f"challenge.safetensors here: it is written by runs of scenarios that name this attack"
             )
+        if "simulated unlearning" in attack.card.needs and (why := not_simulated(known)):
+            raise ValueError(f"attack {attack.kind} has models of its own unlearn as this one did: {why}")
 
 
 def check_heard(attacks: Sequence[Attack | QueryAttack], cases: Sequence[Case]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from palimpsest.attacks.linear import class_targets, precise_model
 from palimpsest.attacks.queries import public_scores
+from palimpsest.attacks.shadow_rules import shared_with
 from palimpsest.simulator.world.models.batches import fillable
 from palimpsest.simulator.world.models.gradients import gradients, onto
 from palimpsest.simulator.world.models.model import Model, model_of
@@ -60,9 +61,9 @@ def make_shadows(
 
     Ridge is solved and downdated exactly. Every other model is trained by SGD with the public learning rate and batch
     size. Its unlearning is the rule's gradient step where that is public (operator ``identity``), else a retraining
-    without the records: in the same order where the rule says so or solves for an optimum, which has no randomness of
-    its own; else in a fresh one. lambda / n is that of the model attacked. Effects are larger than on the n private
-    records, about in proportion to ``n / h``.
+    without the records, whose start and order are those of the shadow or fresh ones as the rule's ``coupling`` says
+    (``shadow_rules``); the same where the rule solves for an optimum, which has no randomness of its own. lambda / n is
+    that of the model attacked. Effects are larger than on the n private records, about in proportion to ``n / h``.
 
     Args:
         knowledge: the public sample and the rule.
@@ -139,16 +140,19 @@ def _trained(
     model, x, asked_x = in_front(knowledge, np.asarray(knowledge.x)[members], asked)
     y = class_targets(knowledge)[members]
     orders = [rng.permutation(len(members)) for _ in range(epochs)]
-    start = {name: torch.tensor(value).unsqueeze(0) for name, value in model.init(rng).items()}
-    slots = [_slot(orders, (), recipe.batch_size)]
+    starts = [model.init(rng)]
+    slots = [_slot(0, orders, (), recipe.batch_size)]
     stepped = facts.operator == "identity"
     if not stepped:
-        fresh = facts.algorithm in ("fedavg", "fedsgd") and facts.unlearning.get("coupling") != "same-order"
+        shared = shared_with(facts.unlearning) if facts.algorithm in ("fedavg", "fedsgd") else "start and order"
         for rows in deleted:
-            if fresh:
+            if shared == "nothing":
+                starts.append(model.init(rng))
+            if shared != "start and order":
                 orders = [rng.permutation(len(members)) for _ in range(epochs)]
-            slots.append(_slot(orders, rows, recipe.batch_size))
-    params = fit(model, start, slots, x, y, recipe)
+            slots.append(_slot(len(starts) - 1, orders, rows, recipe.batch_size))
+    stacked = {name: torch.tensor(np.stack([start[name] for start in starts])) for name in starts[0]}
+    params = fit(model, stacked, slots, x, y, recipe)
     if stepped:
         params = ascended(model, facts.step, params, x, y, deleted)
     with torch.no_grad():
@@ -157,14 +161,14 @@ def _trained(
     return shown[0], shown[1:]
 
 
-def _slot(orders: list[Array], without: Array | tuple[int, ...], batch_size: int) -> Slot:
-    """All epochs as one training, batches padded; forgotten records leave their places empty."""
+def _slot(start: int, orders: list[Array], without: Array | tuple[int, ...], batch_size: int) -> Slot:
+    """All epochs as one training from a model, batches padded; forgotten records leave their places empty."""
     epochs = []
     for order in orders:
         rows = np.full(-(-len(order) // batch_size) * batch_size, -1, dtype=np.int64)
         rows[: len(order)] = np.where(np.isin(order, without), -1, order)
         epochs.append(rows.reshape(-1, batch_size))
-    return Slot(0, np.concatenate(epochs))
+    return Slot(start, np.concatenate(epochs))
 
 
 def in_front(knowledge: PublicKnowledge, x: Array, asked: Array) -> tuple[Model, Tensor, Tensor]:

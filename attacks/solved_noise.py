@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from palimpsest.attacks.known_noise import hyper_parameter, release_noise
+from palimpsest.attacks.known_noise import hyper_parameter, noise_of, release_noise
 from palimpsest.attacks.linear import precise_model, public_blocks, released_gradient
 from palimpsest.simulator.world.models.model import theta
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -87,7 +87,7 @@ def _gram(knowledge: PublicKnowledge) -> Array:
 
 def _statistics_noise(knowledge: PublicKnowledge, gram: Array) -> tuple[float, float, float]:
     """Deviations of dp-statistics' noise on the Gram matrix and on the moment, and by how much lambda grew."""
-    sigma = hyper_parameter(knowledge, "dp-statistics", "noise_multiplier")
+    sigma = noise_of(knowledge, "dp-statistics")
     if not sigma:
         return 0.0, 0.0, 0.0
     bound, target = _bounds(knowledge, "dp-statistics")
@@ -101,7 +101,7 @@ def _statistics_noise(knowledge: PublicKnowledge, gram: Array) -> tuple[float, f
 
 def _output_noise(knowledge: PublicKnowledge) -> float:
     """Deviation of output-perturbation's noise on the difference of two solutions."""
-    sigma = hyper_parameter(knowledge, "output-perturbation", "noise_multiplier")
+    sigma = noise_of(knowledge, "output-perturbation")
     if not sigma:
         return 0.0
     bound, target = _bounds(knowledge, "output-perturbation")

@@ -10,6 +10,7 @@ from pydantic import Field
 from palimpsest.attacks import CARDS
 from palimpsest.attacks.deletion_inference import confidence
 from palimpsest.attacks.federated_shadows import FederatedShadows, ShadowRows
+from palimpsest.attacks.shadow_rules import by_rounds
 from palimpsest.attacks.shadows import Shadow, shadow_of
 from palimpsest.simulator.world.cards import Card
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -20,6 +21,8 @@ from palimpsest.simulator.world.specs import Frozen
 _EPOCHS = 5
 _TRUST = 8.0
 """How many values the variance of all records is worth beside those of one record."""
+_LEAST = 1e-8
+"""Variance of any value, in that of the confidence before: a drop need not vary, where requests are ignored."""
 _BEFORE, _AFTER, _DROP = range(3)
 
 
@@ -39,7 +42,9 @@ class ULira(Frozen):
 
     Networks of federated averaging have shadows that are trained by the same rounds (``FederatedShadows``), and
     unlearned as the rule says: retrained, a step up, or fine-tuned; where these cannot follow the public plan, shadows
-    are those of ``make_shadows``. The paper has hundreds of models; these are few.
+    are those of ``make_shadows``. Where requests are ignored, nothing is unlearned. Rules that shadows cannot carry out
+    are refused (``not_simulated``): laws of another unlearning would say nothing. The paper has hundreds of models;
+    these are few.
     Where no answer changed: zeros for deleted, flagged. Guarantee: none.
 
     Attributes:
@@ -53,9 +58,15 @@ class ULira(Frozen):
     deletions: int = Field(default=64, ge=1)
 
     def ask(self, cases: Sequence[QueriedCase], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Scores]:
-        """Learn from shadow deletions of the median size once, then judge every case."""
+        """Learn from shadow deletions of the median size once, then judge every case.
+
+        Raises:
+            ValueError: there is one record to judge, and shadows train on half of them.
+        """
         challenge = knowledge.challenge
         assert challenge is not None  # the session saw to it
+        if len(challenge.x) < 2:
+            raise ValueError("attack u-lira trains on half of the records asked about: there must be two at least")
         size = int(np.median([case.size for case in cases]))
         worlds = self._worlds(knowledge, challenge, size, np.random.default_rng(int(rng.integers(2**31))))
         answers = []
@@ -112,7 +123,7 @@ def _shadows(
     pool: PublicKnowledge, rows: Iterable[ShadowRows], asked: Array, rng: np.random.Generator
 ) -> Iterator[Shadow]:
     """Networks of federated averaging are trained together, and by rounds; other models one after the other."""
-    if FederatedShadows.suit(pool):
+    if by_rounds(pool):
         yield from FederatedShadows(pool, asked, rng).of(list(rows))
         return
     for of_shadow in rows:
@@ -125,7 +136,9 @@ def _count(
 ) -> None:
     """Add what a shadow says of each record to the law of the world that the record is in."""
     before = confidence(shadow.before, challenge.y, knowledge)
-    after = np.stack([confidence(each, challenge.y, knowledge) for each in shadow.after])
+    ignored = knowledge.facts.unlearning.get("method") == "none"
+    shown = [shadow.before] * len(shadow.after) if ignored else shadow.after
+    after = np.stack([confidence(each, challenge.y, knowledge) for each in shown])
     values = _statistics(before, after)
     rows = known + np.arange(len(challenge.x))
     inside = np.isin(rows, shadow.members)
@@ -163,7 +176,7 @@ class _Law:
         mean = (self.sums + centre + distance) / (self.count + 1.0)
         scatter = np.maximum(self.squares - 2.0 * mean * self.sums + self.count * mean**2, 0.0)
         pooled = scatter.sum(axis=0) / max(float(self.count.sum()), 1.0)
-        variance = (scatter + _TRUST * pooled) / (self.count + _TRUST)
+        variance = (scatter + _TRUST * pooled) / (self.count + _TRUST) + _LEAST * pooled[_BEFORE]
         return mean, np.sqrt(variance) + np.finfo(np.float64).tiny
 
 

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from palimpsest.simulator.world.records import Forget
 
-Event = Literal["requested", "accepted", "refused", "completed", "rejoined", "restarted"]
+Event = Literal["requested", "accepted", "refused", "completed", "rejoined", "restarted", "failed"]
 """``rejoined``: clients take part again, with a new consent for what they had deleted. ``restarted``: an interrupted
-run takes this arm up again from its first request; what stands above is void."""
+run takes this arm up again from its first request; what stands above is void.
+``failed``: the arm cannot go on; none of its requests counts as completed."""
 
 
 class Ledger:

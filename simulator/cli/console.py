@@ -2,14 +2,15 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
@@ -19,9 +20,27 @@ if TYPE_CHECKING:
     from palimpsest.simulator.results.run_directory import RunFiles
 
 FAILED, WRONG_INPUT = 1, 2
+_FEW = 3
+"""Arms that diverged of which a line names so many."""
 
-OUT = Console(highlight=False)
-ERR = Console(stderr=True, highlight=False)
+
+class SteadyConsole(Console):
+    """A console that nothing steers which a data set, a scenario or a package of a stranger has named."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is printed, with escapes in the place of characters that move a cursor or turn text round."""
+        from palimpsest.simulator.world.errors import printable
+
+        for segment in super().render(renderable, options):
+            if segment.control is None and not segment.text.isprintable():
+                said = "\n".join(map(printable, segment.text.split("\n")))
+                yield Segment(said, segment.style)
+            else:
+                yield segment
+
+
+OUT = SteadyConsole(highlight=False)
+ERR = SteadyConsole(stderr=True, highlight=False)
 
 
 def fail(message: str) -> NoReturn:
@@ -124,13 +143,22 @@ class Interruptible(TyperGroup):
 
 
 def conclude(result: "Result") -> None:
-    """The table, and the place of every output."""
+    """The table, and the place of every output; arms that diverged, and exit code 1 where all of them did."""
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
     OUT.print(result_table(RunFiles(RunDirectory(result.directory), result.results)))
     OUT.print(f"results, figures and transcripts: {result.directory}", markup=False, soft_wrap=True)
     if result.tracked is not None:
         OUT.print(result.tracked.message, markup=False, soft_wrap=True)
+    arms = result.results.arms
+    if lost := [arm for arm in arms if arm.diverged]:
+        named = "; ".join(f"{arm.arm} ({arm.diverged})" for arm in lost[:_FEW])
+        named += f"; and {len(lost) - _FEW} more, see the table" if len(lost) > _FEW else ""
+        said = f"{len(lost)} of {len(arms)} arms diverged, and {'have' if len(lost) > 1 else 'has'} no scores: {named}"
+        how = f"{said}. {_how_to_change(result.directory)}"
+        ERR.print(f"{'error' if len(lost) == len(arms) else 'warning'}: {how}", markup=False, soft_wrap=True)
+        if len(lost) == len(arms):
+            raise typer.Exit(FAILED)
 
 
 def result_table(run: "RunFiles") -> "Table":

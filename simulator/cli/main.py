@@ -192,19 +192,34 @@ def report(
         if not track or run.is_finished:
             files = RunFiles.open(place)
             check_finished(files)
-            _draw(files)
+            drawn = _draw(files)
             if html is not None:
                 OUT.print(f"written: {_written_page(files, html)}", soft_wrap=True)
+            if not drawn:
+                raise typer.Exit(FAILED)
         if track:
             _track(run)
 
 
-def _draw(found: "RunFiles") -> None:
-    """Print the table of a finished run, and draw its figures."""
+def _draw(found: "RunFiles") -> bool:
+    """Print the table of a finished run, and draw its figures; False where its disk takes none, which is said."""
+    from palimpsest.simulator.world.errors import disk_fault
+
+    OUT.print(result_table(found))
+    try:
+        _write_figures(found)
+    except OSError as error:
+        if not (said := disk_fault(error, found.directory.path)):
+            raise
+        ERR.print(f"warning: nothing is drawn anew: {said}; figures that are there stay", markup=False, soft_wrap=True)
+        return False
+    return True
+
+
+def _write_figures(found: "RunFiles") -> None:
     from palimpsest.simulator.figures.all import draw_all
     from palimpsest.simulator.results.comparison import write
 
-    OUT.print(result_table(found))
     if (written := write(found)) is not None:
         OUT.print(f"written: {written}", soft_wrap=True)
     for drawn in draw_all(found.directory.path):

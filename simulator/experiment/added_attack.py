@@ -21,7 +21,7 @@ from palimpsest.simulator.planning.plan import Arm, plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.results import comparison
 from palimpsest.simulator.results.arm_files import ArmFiles, Records
-from palimpsest.simulator.results.intact import check_finished
+from palimpsest.simulator.results.intact import alone, check_finished
 from palimpsest.simulator.results.provenance import versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.results.schema import ArmResult, RunResults
@@ -63,7 +63,7 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
     scenario = _with_attack(run, resolve("attack", "--attack", entry))
     check_same(run.directory, scenario)
     kind, added = str(entry["kind"]), 0
-    with one_thread():
+    with alone(run.directory), one_thread():
         for prefix in plan(scenario).prefixes:
             arms = [arm for arm in prefix.arms if any(method.kind == kind for method in arm.attacks)]
             preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations") if arms else None

@@ -2,27 +2,39 @@
 
 from palimpsest.simulator.experiment.assessed import Assessed, assess
 from palimpsest.simulator.experiment.attacked import Attacked, attack, grant
+from palimpsest.simulator.experiment.diverged import settle
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.served import Served, serve
 from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.protocols.events import Noted, Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
 
 
 def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
-    """Unlearn, attack and score in a run's directory; what was found is written last, and returned."""
+    """Unlearn, attack and score in a run's directory; what was found is written last, and returned.
+
+    An arm that diverges is done too, without scores.
+    """
+    try:
+        return _run(directory, inputs, observer)
+    except SettledFailure as error:
+        return settle(directory, inputs, error, observer)
+
+
+def _run(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
     files = directory.arm(inputs.arm.id)
     served = serve(inputs, files.transcript, directory.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
     attacked = attack(files.transcript, inputs.arm.attacks)
-    for kind, why in attacked.failures.items():
-        observer.noted(Noted(f"{inputs.arm.id}: the attack {kind} failed: {why}"))
     digest = Transcript.open(files.transcript).digest()
     assessed = assess(inputs, served, granted, attacked, digest)
+    for kind, why in assessed.failures.items():
+        observer.noted(Noted(f"{inputs.arm.id}: the attack {kind} failed: {why}"))
     _write(files, inputs, served, attacked, assessed)
     unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
     result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
@@ -35,7 +47,7 @@ def _write(files: ArmFiles, inputs: ArmInputs, served: Served, attacked: Attacke
     """Write what figures, reports and tracking draw from; what is empty leaves no file, but for answers and rounds."""
     if len(assessed.scores):
         files.write_scores(assessed.scores)
-    files.write_answers(attacked.answers)
+    files.write_answers({kind: said for kind, said in attacked.answers.items() if kind not in assessed.failures})
     if served.processed:
         files.write_truth(assessed.truth)
         files.write_model(inputs.shared.preparation.setup.spec, served.processed[0].released)

@@ -13,8 +13,9 @@ from palimpsest.simulator.attack_metrics.card import Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
+from palimpsest.simulator.experiment.finite import check_measured, not_finite
+from palimpsest.simulator.experiment.identity import identity
 from palimpsest.simulator.experiment.inputs import ArmInputs
-from palimpsest.simulator.experiment.knowledge import conditions
 from palimpsest.simulator.experiment.request_rows import request_rows
 from palimpsest.simulator.experiment.served import Served
 from palimpsest.simulator.planning.drawing import strata_of
@@ -23,7 +24,6 @@ from palimpsest.simulator.planning.privacy import privacy_entry
 from palimpsest.simulator.unlearning_metrics.compare import Ended
 from palimpsest.simulator.unlearning_metrics.costs import cost
 from palimpsest.simulator.unlearning_metrics.relearning import relearned
-from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.protocols.events import RoundDone
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
@@ -61,6 +61,7 @@ class Assessed:
         forgetting: a row for each request and model; empty where no request was completed.
         truth: ``x``, ``y`` and ``case`` of the deleted records; empty where no request was completed.
         rounds: a line for each model of the server, see ``Round``.
+        failures: of each attack that failed or whose answer cannot be scored, why, as the rest of a sentence.
     """
 
     entry: Mapping[str, Any]
@@ -68,6 +69,7 @@ class Assessed:
     forgetting: pd.DataFrame
     truth: Mapping[str, Array]
     rounds: Sequence[Mapping[str, Any]]
+    failures: Mapping[str, str]
 
 
 def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attacked, digest: str) -> Assessed:
@@ -81,21 +83,21 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
         digest: of its transcript.
 
     Raises:
-        ValueError: answers are missing, or are no answers to these cases.
+        SettledFailure: the arm's models have grown too large to be measured.
     """
     shared, processed = inputs.shared, served.processed
     public = public_of(inputs, granted)
-    marks = _marks(inputs, processed, attacked, public, granted)
+    marks, failures = _marks(inputs, processed, attacked, public, granted)
     worth = _worth(inputs, processed)
     entry = {
-        **_identity(inputs),
+        **identity(inputs),
         "requests_made": len(shared.preparation.requests),
         "requests_completed": len(processed),
         "requests": request_rows(inputs, served, worth.rows, marks),
         "transcript_digest": digest,
         **worth.entry,
         "attacks": _attacks(marks, inputs.arm.seed) if processed else {},
-        **({"failed_attacks": dict(attacked.failures)} if attacked.failures else {}),
+        **({"failed_attacks": failures} if failures else {}),
         "privacy": _privacy(inputs, served) | _bounds(inputs, served, marks, public),
         "notes": _notes(processed),
         "cost": cost(
@@ -106,9 +108,10 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
             worth.utilities,
         ),
     }
+    check_measured(entry)
     frames = [marked.frame for marked in marks.values() if len(marked.frame)]
     scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), _curve(inputs, served))
+    return Assessed(entry, scores, worth.rows, _truth(inputs, processed), _curve(inputs, served), failures)
 
 
 def _curve(inputs: ArmInputs, served: Served) -> list[dict[str, Any]]:
@@ -124,38 +127,10 @@ def _curve(inputs: ArmInputs, served: Served) -> list[dict[str, Any]]:
     ]
 
 
-def _identity(inputs: ArmInputs) -> dict[str, Any]:
-    """Which arm this is, and under which conditions it was attacked."""
-    arm, preparation = inputs.arm, inputs.shared.preparation
-    return {
-        "arm": arm.id,
-        "variant": arm.setting.variant,
-        "unlearning": arm.unlearning.model_dump(mode="json"),
-        "defense": arm.defense.model_dump(mode="json"),
-        "seed": arm.seed,
-        "data": _data(preparation.population),
-        "deletion": {
-            "level": arm.setting.deletion.level,
-            "records": max(r.size for r in preparation.requests),
-            "pattern": arm.setting.deletion.pattern,
-        },
-        "conditions": conditions(arm, preparation),
-    }
-
-
-def _data(population: AbstractPopulation) -> dict[str, Any]:
-    """What the data are, and how many."""
-    schema = population.schema
-    about = {"source": schema.name, **schema.model_dump(mode="json", include={"task", "shape", "class_names"})}
-    about["feature_names"] = schema.feature_names
-    counts = {"clients": population.clients, "records": population.records}
-    return {**about, **counts, "public": len(population.public_x), "test": len(population.test_x)}
-
-
 def _marks(
     inputs: ArmInputs, processed: Sequence[Processed], attacked: Attacked, public: PublicKnowledge, granted: Granted
-) -> dict[str, AttackScore]:
-    """Each attack's scores, by its kind."""
+) -> tuple[dict[str, AttackScore], dict[str, str]]:
+    """Each attack's scores, by its kind; of those that have none, why."""
     truths = []
     for case, p in enumerate(processed):
         x, y = inputs.forgotten(p)
@@ -163,7 +138,18 @@ def _marks(
     candidates = np.asarray(inputs.shared.preparation.population.test_x, dtype=np.float64)
     status = None if granted.posed is None else granted.posed.status
     material = Material(truths, public, candidates, status, inputs.arm.entropy)
-    return {kind: score_answer(kind, answer, material) for kind, answer in attacked.answers.items()}
+    marks, failures = {}, dict(attacked.failures)
+    for kind, answer in attacked.answers.items():
+        try:
+            marked = score_answer(kind, answer, material)
+        except ValueError as error:  # it is no answer to these cases, or holds numbers that are not finite
+            failures[kind] = str(error)
+            continue
+        if name := not_finite({**marked.figures, "cases": marked.cases}):
+            failures[kind] = f"its {name} is not finite"
+        else:
+            marks[kind] = marked
+    return marks, failures
 
 
 def _attacks(marks: Mapping[str, AttackScore], seed: int) -> dict[str, Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """What a run is begun with: written into its directory first, and compared where it is gone on with."""
 
 import tomllib
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def new_directory(scenario: Scenario, out: Path | None) -> RunDirectory:
             helps = f", or go on: palimpsest resume {path}" if directory.scenario_file.is_file() else ""
             raise ScenarioError(f"--out {path} holds something already: name a new directory{helps}")
         text = dump_toml(scenario)
-        begun = {"scenario": scenario_digest(tomllib.loads(text))}
+        begun = {"scenario": scenario_digest(tomllib.loads(text)), "run": uuid.uuid4().hex}
         directory.write_provenance(_provenance(scenario) | remembered(scenario) | begun)
         directory.write_scenario(text)
     except OSError as error:
@@ -47,12 +48,14 @@ def reopened(directory: RunDirectory, data: Dataset | None = None, model: Any = 
         data, model: those that the run was begun with, where a program handed them over.
 
     Raises:
-        ScenarioError, RunFilesError: the directory is broken, or was begun with something else.
+        ScenarioError, RunFilesError: the directory is broken, or was begun with something else, or it is not known
+            what it is called where it is tracked.
     """
     kind = model_again(model)
     check_places(directory)
     check_kept(directory)
     directory.check_scenario()
+    directory.tracked.identity()
     scenario = load_scenario(directory.scenario_file)
     check_is_trained(scenario, kind)
     asked_again(scenario, data)

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from palimpsest.server.algorithms.step import check_finite
 from palimpsest.server.arrivals import NOBODY_LEFT, left
 from palimpsest.server.history import History
 from palimpsest.server.session import Processed
@@ -77,6 +78,7 @@ class Broadcast:
             arm.entropy, self.history.record.setup.noise(("release-noise",)), next(self._count), release.branch
         )
         heard = arm.defense.release(release, noise)
+        check_finite(heard.params, f"what the defense {arm.defense.kind!r} makes of a release")
         if release.phase == "training" and release.round in self._missed:
             number = len(self.writer.heard) - 1  # the last one that was heard stands in for it
         else:

@@ -21,11 +21,12 @@ from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.federation.grids import Grid, open_grid
 from palimpsest.simulator.federation.threads import one_thread
 from palimpsest.simulator.planning import limits
-from palimpsest.simulator.planning.cautions import cautions
+from palimpsest.simulator.planning.cautions import cautions, of_magnitudes
 from palimpsest.simulator.planning.outline import outline
 from palimpsest.simulator.planning.plan import Plan, plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.previews import describe
+from palimpsest.simulator.results.intact import alone
 from palimpsest.simulator.results.provenance import git_commit, machine, user, versions
 from palimpsest.simulator.results.reading import RunFilesError
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
@@ -127,7 +128,7 @@ def run_on_grid(scenario: Scenario, grid: Grid, out: Path | None = None, observe
     directory = new_directory(scenario, out)
     observers = Observers.of(directory.path, observer)
     _write_plan(directory, scenario, preparation)
-    with Live(directory.path, scenario.tracking.uri) as live:
+    with alone(directory), Live(directory.path, scenario.tracking.uri) as live:
         return _finish(directory, simulate(scenario, preparation, directory.path, grid, observers), observers, live)
 
 
@@ -232,12 +233,21 @@ def _is_done(directory: RunDirectory, arm: str, begun: str, observers: Observers
 def _run_in(
     directory: RunDirectory, scenario: Scenario, preparation: Sequence[PreparedTraining], observers: Observers
 ) -> Result:
-    """Open the hosts that the scenario asks for, and run on them."""
-    how = scenario.runtime
+    """Say what is known beforehand, open the hosts that the scenario asks for, and run on them."""
     for line in describe((base.setting, base.seed, base.population) for base in preparation):
         observers.noted(Noted(line))
     for line in cautions(scenario.privacy, ((base.setup.defense.parts(), base.setup.sizes) for base in preparation)):
         observers.noted(Noted(line))
+    for line in of_magnitudes(plan(scenario), [base.population.clients for base in preparation]):
+        observers.noted(Noted(line))
+    with alone(directory):
+        return _run_alone(directory, scenario, preparation, observers)
+
+
+def _run_alone(
+    directory: RunDirectory, scenario: Scenario, preparation: Sequence[PreparedTraining], observers: Observers
+) -> Result:
+    how = scenario.runtime
     _write_plan(directory, scenario, preparation)
     with Live(directory.path, scenario.tracking.uri) as live:
         observers.stage_began(StageBegan("Starting hosts"))

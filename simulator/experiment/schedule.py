@@ -13,9 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from palimpsest.server.ledger import Ledger
 from palimpsest.simulator.experiment import attackers
 from palimpsest.simulator.experiment.arm import run_arm
+from palimpsest.simulator.experiment.diverged import settle
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.observers import Observers, following
 from palimpsest.simulator.experiment.training import PackedTraining, SharedTraining
@@ -23,12 +26,13 @@ from palimpsest.simulator.federation.grids import Grid
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.federation.threads import one_thread
-from palimpsest.simulator.planning.plan import Arm
+from palimpsest.simulator.planning.plan import Arm, plan
 from palimpsest.simulator.planning.prepared import PreparedTraining
 from palimpsest.simulator.planning.privacy import EpsilonMeter
 from palimpsest.simulator.results.event_log import EventLog
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario
+from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.protocols.events import ArmDone, StageBegan, TrainingDone
 
 
@@ -47,6 +51,11 @@ class Task:
     scenario: Scenario
     preparation: PreparedTraining
     arms: tuple[Arm, ...]
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all arms of the scenario share this training."""
+        return len(plan(self.scenario).prefixes) == 1
 
     @property
     def scratch(self) -> Path:
@@ -83,10 +92,12 @@ def do_all(tasks: Sequence[Task], grid: Grid, observers: Observers) -> None:
     count, done = sum(len(task.arms) for task in tasks), 0
     for task in tasks:
         shared = _train(task, grid, observers, (done, count))
-        for arm in task.arms:
-            observers.stage_began(StageBegan(arm.id, arms=(done, count)))
+        for position, arm in enumerate(task.arms):
+            if shared is None:
+                break
+            observers.stage_began(StageBegan(arm.id, arms=(done + position, count)))
             _run_arm(task, arm, shared, observers)
-            done += 1
+        done += len(task.arms)
         shutil.rmtree(task.scratch, ignore_errors=True)
 
 
@@ -97,16 +108,17 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
     observers.stage_began(StageBegan("Arms side by side", sum(left.values()), "arms"))
     for piece, trained in grid.each(_alone, waiting):
         if isinstance(piece, Task):
-            assert trained is not None
-            waiting.extendleft(Branch(piece, arm, trained) for arm in reversed(piece.arms))
+            if trained is not None:
+                waiting.extendleft(Branch(piece, arm, trained) for arm in reversed(piece.arms))
             continue
         left[piece.task.scratch] -= 1
         if not left[piece.task.scratch]:
             shutil.rmtree(piece.task.scratch, ignore_errors=True)
 
 
-def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> SharedTraining:
-    """Train, and retrain for comparison."""
+@np.errstate(over="ignore", invalid="ignore")  # models that are not finite are refused by name
+def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] | None = None) -> SharedTraining | None:
+    """Train, and retrain for comparison; None where that diverges, and its arms are done so: others may go on."""
     preparation, privacy, began = task.preparation, task.scenario.privacy, time.perf_counter()
     attackers.start()
     shutil.rmtree(task.scratch, ignore_errors=True)  # of a host that died over it
@@ -114,23 +126,41 @@ def _train(task: Task, grid: Grid, observers: Observers, arms: tuple[int, int] |
         preparation, grid, {need for arm in task.arms for need in arm.unlearning.card.needs}, task.scratch
     )
     observers.stage_began(StageBegan(f"Training: {preparation.label}", preparation.setup.rounds, "rounds", arms))
-    for done in shared.train(EpsilonMeter(privacy.delta, privacy.accountant)):
-        observers.round_done(done)
-    if task.scenario.evaluation.retrainings:
-        observers.stage_began(StageBegan(f"Reference retraining: {preparation.label}", arms=arms))
-        shared.retrain_reference(task.scenario.evaluation)
+    try:
+        for done in shared.train(EpsilonMeter(privacy.delta, privacy.accountant)):
+            observers.round_done(done)
+        if task.scenario.evaluation.retrainings:
+            observers.stage_began(StageBegan(f"Reference retraining: {preparation.label}", arms=arms))
+            shared.retrain_reference(task.scenario.evaluation)
+    except SettledFailure as error:
+        if task.is_all:
+            raise
+        for arm in task.arms:
+            _run_arm(task, arm, shared, observers, error)
+        return None
     observers.training_done(TrainingDone(preparation.label, time.perf_counter() - began))
     return shared
 
 
-def _run_arm(task: Task, arm: Arm, shared: SharedTraining, observers: Observers) -> None:
-    """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so."""
+@np.errstate(over="ignore", invalid="ignore")  # see _train
+def _run_arm(
+    task: Task, arm: Arm, shared: SharedTraining, observers: Observers, failed: SettledFailure | None = None
+) -> None:
+    """Unlearn, attack and score; an arm that an interrupted run had begun begins anew, and the ledger says so.
+
+    Of an arm whose training ``failed``, only that is written down.
+    """
     began = time.perf_counter()
     if task.directory.arm(arm.id).clear():
         Ledger(task.directory.ledger, arm.id).write("restarted", None)
-    result = run_arm(task.directory, ArmInputs(task.scenario, arm, shared), observers)
+    inputs = ArmInputs(task.scenario, arm, shared)
+    done = (
+        run_arm(task.directory, inputs, observers)
+        if failed is None
+        else settle(task.directory, inputs, failed, observers)
+    )
     seconds = time.perf_counter() - began
-    observers.arm_done(ArmDone(arm.id, result.requests_made, result.requests_completed, seconds))
+    observers.arm_done(ArmDone(arm.id, done.requests_made, done.requests_completed, seconds))
 
 
 # --- what a host does by itself --------------------------------------------------------------------------------------
@@ -149,7 +179,8 @@ def _alone(piece: Task | Branch) -> PackedTraining | None:
     observers = Observers([EventLog.of(task.directory.path)])
     with one_thread(), _at_work(task.directory, fcntl.LOCK_SH):
         if isinstance(piece, Task):
-            return _train(piece, SerialGrid(), observers).leave(str(task.scratch))
+            shared = _train(piece, SerialGrid(), observers)
+            return None if shared is None else shared.leave(str(task.scratch))
         _run_arm(task, piece.arm, _taken_up(piece.trained), observers)
         return None
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from palimpsest.server.ledger import Ledger
 from palimpsest.server.session import Processed, Session
 from palimpsest.simulator.experiment.broadcast import Broadcast
+from palimpsest.simulator.experiment.diverged import UnservedArm
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.training import heard_by_server
 from palimpsest.simulator.federation.federation import Costs
 from palimpsest.simulator.scenario.adversary import SERVER_TIERS
+from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.events import Observer, RequestDone, RoundDone
 from palimpsest.simulator.world.protocols.federation import Federation
@@ -49,7 +51,7 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
         observer: is told of releases and requests.
 
     Raises:
-        RunFailure: the method cannot go on, or a model is not finite.
+        UnservedArm: the method cannot go on, or a model is not finite.
     """
     arm, shared = inputs.arm, inputs.shared
     federation = shared.preparation.federation(shared.grid, arm.id)
@@ -69,7 +71,10 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
         privacy_budget=inputs.privacy_budget,
         witness=broadcast,
     )
-    processed = session.serve(shared.preparation.requests)
+    try:
+        processed = session.serve(shared.preparation.requests)
+    except SettledFailure as error:
+        raise UnservedArm(str(error), replace(federation.costs), time.perf_counter() - began) from error
     seconds = time.perf_counter() - began - broadcast.seconds
     return Served(
         processed=tuple(processed),

@@ -20,14 +20,16 @@ OfVariant = Callable[[RunFiles, str], Path | Sequence[Path] | None]
 
 
 def draw_all(directory: Path) -> list[Path]:
-    """Draw every figure that applies into ``figures/``; return their paths.
+    """Draw every figure that applies into ``figures/``, of the arms that have scores; return their paths.
 
     Raises:
         RunFilesError: the directory holds no finished run.
         RunFailure: a figure of another package cannot be imported.
     """
-    run = RunFiles.open(directory)
+    run = RunFiles.open(directory).scored
     of_run, of_variant = functions()
+    if not run.arms:
+        return []
     with mpl.rc_context(STYLE):
         drawn = [path for figure in of_run for path in _paths(figure(run))]
         drawn += [path for name in run.variants() for figure in of_variant for path in _paths(figure(run, name))]

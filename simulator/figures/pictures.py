@@ -13,7 +13,8 @@ def pictures(run: RunFiles) -> list[Picture]:
     """
     from palimpsest.simulator.figures.style import alternative_text  # with Matplotlib, which takes a while
 
-    found, variants = [], run.variants()
+    run, found = run.scored, []
+    variants = run.variants()
     for name, card in cards().items():
         for variant in [""] if card.each == "run" else variants:
             path = run.directory.figure(name, variant)

@@ -27,6 +27,11 @@ _GENEROUS = 2
 _VISITS = 10**12
 """Records that clients step through in all: beyond so many, a run takes days on any machine."""
 
+_STEPS = 10**7
+"""Of a method, an attack or a defense, or rounds between a request and its unlearning: more take days."""
+_NO_STEPS = ("seed", "batch_size")
+"""Integers of theirs that are no work."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -42,7 +47,7 @@ class Demand:
 
 
 def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
-    """Refuse a scenario that takes more memory than there is, or days.
+    """Refuse a scenario that takes more memory than there is, or days, or that trains nothing.
 
     Args:
         plan: of the scenario.
@@ -60,9 +65,14 @@ def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
     _check_clients(plan)
     for prefix in plan.prefixes:
         population = load_population(prefix.setting.data, prefix.entropy, cache)
-        for sentence in (_too_much(prefix, population, scenario), _too_long(prefix, population, scenario)):
+        for sentence, change in (
+            (_too_much(prefix, population, scenario), "give less"),
+            (_too_long(prefix, population, scenario), "give less"),
+            (_too_many(prefix, scenario), "give less"),
+            (_nobody(prefix, population), "give more"),
+        ):
             if sentence and not yes:
-                raise ScenarioError(f"{sentence}: give less, or --yes to run it all the same")
+                raise ScenarioError(f"{sentence}: {change}, or --yes to run it all the same")
             if sentence:
                 said.append(f"warning   {sentence}")
     return list(dict.fromkeys(said))
@@ -159,6 +169,41 @@ def _too_long(prefix: Prefix, population: AbstractPopulation, scenario: Scenario
     return (
         f"{largest.key}{_of(prefix.setting)}: clients step through {visits:.1e} records in all, retrainings included, "
         f"which takes days"
+    )
+
+
+def _too_many(prefix: Prefix, scenario: Scenario) -> str:
+    """What is stepped through for days whatever a step costs, in a sentence; empty: nothing is known to be."""
+    deletion, evaluation = prefix.setting.deletion, scenario.evaluation
+    counts = {
+        f"deletion.rounds_between{_of(prefix.setting)}": deletion.rounds_between,
+        "evaluation.relearning": evaluation.relearning,
+    }
+    for arm in prefix.arms:
+        named = [(f"unlearning {arm.unlearning.method!r}", arm.unlearning.model_dump())]
+        named += [(f"defense {part.kind!r}", part.model_dump()) for part in arm.defense.parts()]
+        named += [(f"attack {attack.kind!r}", attack.model_dump()) for attack in arm.attacks]
+        for name, entry in named:
+            values = {key: value for key, value in entry.items() if key not in _NO_STEPS and type(value) is int}
+            counts |= {f"{key} of {name}": value for key, value in values.items()}
+    for key, value in counts.items():
+        if value > _STEPS:
+            return f"{key} = {value}: so many steps take days"
+    return ""
+
+
+def _nobody(prefix: Prefix, population: AbstractPopulation) -> str:
+    """That a whole training draws less than one client in expectation, in a sentence; empty: it draws some."""
+    training = prefix.setting.training
+    if training.sampling is None or training.algorithm not in ("fedavg", "fedsgd"):
+        return ""
+    rate, draws = training.sampling.rate, population.clients * training.rounds
+    if rate * draws >= 1.0:
+        return ""
+    return (
+        f"training.sampling.rate = {rate:g}{_of(prefix.setting)}: in {training.rounds} rounds of {population.clients} "
+        f"clients {rate * draws:.2g} are drawn in expectation, so that nothing is trained, and one a round needs "
+        f"{1.0 / population.clients:.2g}"
     )
 
 

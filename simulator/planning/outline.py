@@ -7,6 +7,7 @@ from typing import Any
 
 from palimpsest.simulator.planning.plan import Arm, Prefix
 from palimpsest.simulator.planning.prepared import PreparedTraining
+from palimpsest.simulator.world.privacy.strengths import strength_of
 
 _SECTIONS = ("data", "model", "training", "deletion", "adversary")
 _DIGITS = 12
@@ -78,10 +79,8 @@ def _noise(arm: Arm, base: PreparedTraining) -> str:
     calibrated = {part.kind: part for part in base.setup.defense.parts()}
     for part in arm.defense.parts():
         for holder in (calibrated.get(part.kind, part), part):
-            for field in ("noise_multiplier", "sigma"):
-                value = getattr(holder, field, None)
-                if isinstance(value, int | float):
-                    return f"{value:.6g}"
+            if (strength := strength_of(vars(holder))) is not None:
+                return f"{strength[1]:.6g}"
     return ""
 
 

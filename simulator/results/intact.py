@@ -1,13 +1,33 @@
 """Whether a run's directory is still what the run wrote, before anything in it is gone on with, shown or sent."""
 
+import fcntl
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from palimpsest.simulator.results.reading import RunFilesError
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
 _DRAFT = re.compile(r"\..+\.(\d+)\.draft")
+
+
+@contextmanager
+def alone(directory: RunDirectory) -> Iterator[None]:
+    """Keep every other process from running, resuming or scoring in a directory for a while; it exists.
+
+    Raises:
+        RunFilesError: another process does.
+    """
+    with directory.run_lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFilesError(
+                f"another process is at work in {directory.path}: wait until it has ended, or end it"
+            ) from None
+        yield
 
 
 def check_places(directory: RunDirectory) -> None:

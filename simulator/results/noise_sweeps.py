@@ -12,9 +12,8 @@ from palimpsest.simulator.results.evidence import FLOORS
 from palimpsest.simulator.results.intervals import share_interval
 from palimpsest.simulator.results.schema import ArmResult, Bound
 from palimpsest.simulator.results.verdicts import unlearning_of
+from palimpsest.simulator.world.privacy.strengths import STRENGTHS, strength_of
 
-NOISES: Mapping[str, str] = {"noise_multiplier": "noise multiplier", "sigma": "sigma"}
-"""Hyper-parameters that are the strength of a defense's noise, and what readers call them."""
 TOLERATED = 0.1
 """An attack is stopped where it succeeds on one deletion in so many at most, and a bound of as much is a guarantee."""
 FEWEST = 6
@@ -148,7 +147,7 @@ def sweeps(arms: Sequence[ArmResult]) -> list[Sweep]:
     """The sweeps of a run, in the order of its arms; intervals of all of them hold together with 95 % (Bonferroni)."""
     bare: dict[_Way, list[ArmResult]] = {}
     defended: dict[tuple[_Way, str, str], dict[float, list[ArmResult]]] = {}
-    for arm in arms:
+    for arm in (arm for arm in arms if not arm.diverged):
         way = arm.variant, unlearning_of(arm, arms)
         if arm.defense.kind == "none":
             bare.setdefault(way, []).append(arm)
@@ -167,10 +166,7 @@ def sweeps(arms: Sequence[ArmResult]) -> list[Sweep]:
 def _noise(arm: ArmResult) -> tuple[str, float] | None:
     """The knob of an arm's defense, and how far it is turned; None where it is no noise that is given."""
     given = arm.defense.to_json()
-    for knob in NOISES:
-        if isinstance(value := given.get(knob), int | float) and given.get("target_epsilon") is None:
-            return knob, float(value)
-    return None
+    return strength_of(given) if given.get("target_epsilon") is None else None
 
 
 def _sweep(key: tuple[_Way, str, str], levels: Mapping[float, Sequence[ArmResult]], error: float) -> Sweep | None:
@@ -186,7 +182,7 @@ def _sweep(key: tuple[_Way, str, str], levels: Mapping[float, Sequence[ArmResult
         method=rule.method if rule.coupling else way,
         hiding=_HIDING.get(rule.coupling, rule.coupling),
         defense=defense,
-        knob=NOISES[knob],
+        knob=STRENGTHS[knob],
         event=event,
         metric=next((arm.utility.unit for arm in every if arm.utility is not None), "utility"),
         steps=tuple(_step(noise, arms_of, event, error) for noise, arms_of in levels.items()),

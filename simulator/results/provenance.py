@@ -65,6 +65,7 @@ class _Provenance(BaseModel):
     secret: _Secret | None = None
     device: str = "cpu"
     scenario: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    run: Annotated[str, Field(pattern="^([0-9a-f]{32})?$")] = ""
 
 
 def checked_provenance(path: Path) -> dict[str, Any]:

@@ -4,9 +4,8 @@ import itertools
 import json
 import os
 import tomllib
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from palimpsest.simulator.results.provenance import checked_provenance
 from palimpsest.simulator.results.reading import RunFilesError, content_of
 from palimpsest.simulator.results.schema import ArmResult, RunResults
 from palimpsest.simulator.results.seals import scenario_digest
+from palimpsest.simulator.results.tracking_notes import TrackingNotes
 from palimpsest.simulator.results.verdicts import label_of
 from palimpsest.simulator.world.files import write_atomically
 
@@ -80,6 +80,11 @@ class RunDirectory:
     def figures(self) -> Path:
         """Directory of the figures."""
         return self.path / "figures"
+
+    @property
+    def run_lock(self) -> Path:
+        """File that is locked by the process that runs or resumes here: one at a time."""
+        return self.path / ".run"
 
     @property
     def hosts_lock(self) -> Path:
@@ -199,42 +204,9 @@ class RunDirectory:
         return self.path / ".tracking"
 
     @property
-    def _tracking(self) -> Path:
-        return self.path / "tracking.json"
-
-    def identity(self) -> str:
-        """What marks this directory's runs in every tracking store; made when it is first asked for."""
-        known = self._tracked().get("id")
-        return known if isinstance(known, str) and known else self._note({"id": uuid.uuid4().hex})
-
-    def note_end(self, how: str) -> None:
-        """Write down how a run ended that did not finish, for who uploads it later; empty: it goes on."""
-        self._note({"ended": how})
-
-    def note_store(self, address: str) -> None:
-        """Write down the file that the run is tracked in, for who uploads the rest from another working directory."""
-        self._note({"store": address})
-
-    def store(self) -> str:
-        """Address of the file that the run was tracked in; empty: it was in none, or somewhere else."""
-        return str(self._tracked().get("store", ""))
-
-    def _note(self, about: Mapping[str, str]) -> str:
-        """Write something of tracking down, beside what is there; return the identity."""
-        kept = {"id": uuid.uuid4().hex, **self._tracked(), **about}
-        write_atomically(self._tracking, json.dumps({key: value for key, value in kept.items() if value}))
-        return str(kept["id"])
-
-    def ended(self) -> str:
-        """How a run ended that did not finish; empty where that is not known."""
-        return str(self._tracked().get("ended", ""))
-
-    def _tracked(self) -> dict[str, Any]:
-        """What is kept of tracking; empty where there is nothing, or nothing that can be read."""
-        try:
-            return content_of(self._tracking)
-        except RunFilesError:
-            return {}
+    def tracked(self) -> TrackingNotes:
+        """What is kept of the run's tracking."""
+        return TrackingNotes(self.path / "tracking.json", lambda: str((self.provenance() or {}).get("run", "")))
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -250,9 +222,10 @@ class RunDirectory:
             self.plan_file,
             self.results_file,
             self.comparison,
+            self.run_lock,
             self.hosts_lock,
             self.tracking_lock,
-            self._tracking,
+            self.tracked.path,
         )
 
 
@@ -309,6 +282,12 @@ class RunFiles:
     def arms(self) -> tuple[ArmResult, ...]:
         """The arms, in the order of ``results.json``."""
         return self.results.arms
+
+    @property
+    def scored(self) -> "RunFiles":
+        """The same run without the arms that diverged, which have no scores: for who shows scores."""
+        kept = tuple(arm for arm in self.arms if not arm.diverged)
+        return self if len(kept) == len(self.arms) else replace(self, results=self.results.with_arms(kept))
 
     def variants(self) -> list[str]:
         """Names of the variants, in order; one empty name where the scenario has none."""

@@ -153,6 +153,7 @@ class ArmResult(ArmEntry):
         requests: a row for each; runs of schema 1 have none.
         utility: None where no request was completed.
         attacks: by the attack's kind; empty where no request was completed.
+        diverged: why the arm has no scores, and what to change; empty where it has. Its transcript is not kept.
         failed_attacks: of each attack that gave no answer, why.
         notes: what the method reported of itself.
         verdict: one sentence.
@@ -173,6 +174,7 @@ class ArmResult(ArmEntry):
     utility: Utility | None = None
     forgetting: Forgetting
     attacks: dict[str, AnyAttack]
+    diverged: str = ""
     failed_attacks: dict[str, str] = Field(default_factory=dict)
     privacy: Privacy
     notes: dict[str, Measure]
@@ -255,6 +257,10 @@ class RunResults(ArmEntry):
             given = f"schema {content.get('schema')!r}"
             raise RunFilesError(f"{path} has {given}; this version reads schemas 1 to {VERSION}")
         return checked(cls, upgraded(content), path)
+
+    def with_arms(self, arms: tuple[ArmResult, ...]) -> Self:
+        """The same with these arms."""
+        return type(self).model_validate({**self.to_json(), "arms": [arm.to_json() for arm in arms]})
 
     def __getitem__(self, key: str) -> Any:
         """What the JSON says under a key."""

@@ -69,6 +69,8 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
 
 def verdict(arm: ArmResult) -> str:
     """One sentence: what was got back, against the public mean, at what utility; of a chain what it came to."""
+    if arm.diverged:
+        return f"no scores, as {arm.diverged}."
     led = _leading([arm])
     if chain_of(arm):
         return _of_chain(arm, led)
@@ -143,6 +145,10 @@ def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
 
 def headline(arms: Sequence[ArmResult], brief: bool = False) -> str:
     """The finding of a whole run; variants are named only where they turned out differently. See ``finding``."""
+    scored = [arm for arm in arms if not arm.diverged]
+    if len(scored) < len(arms):
+        lost = f"{len(arms) - len(scored)} of {counted(len(arms), 'arm')} diverged"
+        return f"{headline(scored, brief)}; {lost}" if scored else lost
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:
         groups.setdefault(phrase_of(arm, arms), []).append(arm)

@@ -37,7 +37,7 @@ def follow(path: Path, uri: str, orders: IO[bytes], answer: IO[str]) -> None:
     os.nice(_NICENESS)
     directory = RunDirectory(path)
     with locked(directory, _PATIENCE):  # of a run that was just killed; two at once do no harm but work
-        directory.note_end("")
+        directory.tracked.note_end("")
         connection, pause, due = Connection(directory, uri), _PAUSE, 0.0
         machine = _machine(directory)
         while (how := _heard(orders, _PAUSE)) is None:
@@ -47,7 +47,7 @@ def follow(path: Path, uri: str, orders: IO[bytes], answer: IO[str]) -> None:
             pause = _PAUSE if connection.go_on() is None else min(2.0 * pause, _LONGEST_PAUSE)
             due = time.monotonic() + (pause if pause > _PAUSE else 0.0)
         if how != "FINISHED":
-            directory.note_end(how)
+            directory.tracked.note_end(how)
         with suppress(OSError):  # nobody reads it where the run is gone
             print(told(connection.end(how)), file=answer, flush=True)
 

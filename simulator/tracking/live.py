@@ -46,7 +46,7 @@ class Live:
 
     def __enter__(self) -> Self:
         if store_file(self._uri) is not None:
-            RunDirectory(self._directory).note_store(self._uri)
+            RunDirectory(self._directory).tracked.note_store(self._uri)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         with contextlib.suppress(OSError):  # without it the run goes on; ``finish`` says that it is not tracked
             self._process = subprocess.Popen(

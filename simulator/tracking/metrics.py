@@ -65,6 +65,8 @@ def headline_metrics(arm: ArmResult, undefended: ArmResult | None) -> dict[str, 
         undefended: of the same data, model, unlearning and seed without a defense: ``utility_cost`` is how much less
             this arm's model is worth than that one's retraining. None: than this arm's retraining.
     """
+    if arm.diverged:
+        return {"seconds": float(arm.cost.unlearning_seconds)}
     best, utility, forgetting, privacy = success_of(arm), arm.utility, arm.forgetting, arm.privacy
     values: dict[str, float | None] = {"seconds": arm.cost.unlearning_seconds}
     if best is not None:

@@ -59,7 +59,7 @@ class Upload:
         self._plan = directory.plan()
         self._name = str(directory.scenario()["name"])
         experiment = experiment_of(self._name)
-        self._remote = Remote(client, store, experiment, directory.identity(), experiment_tags(self._name))
+        self._remote = Remote(client, store, experiment, directory.tracked.identity(), experiment_tags(self._name))
         self._log = EventLog(directory.events, beginning=True)
         self._waiting: dict[str, list[Point]] = {}
         self._done: set[str] = set()
@@ -134,7 +134,7 @@ class Upload:
 
     @cached_property
     def _models(self) -> Models:
-        return Models(self._client, self._remote.experiment, self._directory.identity(), self._name)
+        return Models(self._client, self._remote.experiment, self._directory.tracked.identity(), self._name)
 
     @property
     def _arms(self) -> Sequence[str]:
@@ -184,7 +184,7 @@ class Upload:
     def _arm(self, name: str) -> None:
         """Send what is known of an arm that is done, unless the store has it as it is."""
         if self._is_sent(name):
-            self._remote.set_status(name, "FINISHED")
+            self._remote.set_status(name, self._status(name))
             return
         files, arm = self._files(name), self._result(name)
         assert arm is not None  # it is done
@@ -200,8 +200,13 @@ class Upload:
         found = points.of_rounds(files.rounds(), time) + points.of_requests(arm.requests, time)
         found += points.of_values(grouped_metrics(arm) | self._headline(arm), time)
         self._remote.log(name, found, {} if self._plan else _old_params(arm), tables | self._tags(arm))
-        self._remote.set_status(name, "FINISHED", time)
+        self._remote.set_status(name, self._status(name), time)
         self._remote.log(name, tags={_CONTENT: self._content(name)})  # last: an upload cut short is done again
+
+    def _status(self, name: str) -> str:
+        """How an arm ended that is done."""
+        result = self._result(name)
+        return "FAILED" if result is not None and result.diverged else "FINISHED"
 
     def _headline(self, arm: ArmResult) -> dict[str, float]:
         """The headline metrics; ``utility_cost`` waits for the undefended arm to compare with, where it may come."""
@@ -214,10 +219,11 @@ class Upload:
 
     def _tags(self, arm: ArmResult) -> dict[str, str]:
         led, best = leading(arm), success_of(arm)
+        grade = led[1] if led else "not attacked" if best is None else "inferred"
         return {
             "transcript.digest": arm.transcript_digest,
             "verdict": arm.verdict,
-            "outcome": led[1] if led else "not attacked" if best is None else "inferred",
+            "outcome": "diverged" if arm.diverged else grade,
             "private": "yes" if is_private(arm) else "no",
             "best attack": best.attack if best else "none",
             "success is": best.measure if best else "not attacked",

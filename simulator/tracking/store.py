@@ -11,6 +11,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.tracking.writable import StoreFault, check_writable
 from palimpsest.simulator.world.errors import masked
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -106,6 +107,10 @@ def _check_file(given: str, store: str) -> None:
         if not file.is_file():
             _refuse(given, "it is no file")
         _check_tables(given, file)
+        try:
+            check_writable(file)
+        except StoreFault as fault:
+            _refuse(given, str(fault))
 
 
 def _check_tables(given: str, file: Path) -> None:

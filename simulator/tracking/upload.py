@@ -24,6 +24,7 @@ from palimpsest.simulator.tracking.store import (
     store_file,
     store_of,
 )
+from palimpsest.simulator.tracking.writable import check_writable, said_of
 from palimpsest.simulator.world.errors import masked
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def track(directory: Path, uri: str = "", patience: float = _PATIENCE) -> Tracke
         if not alone:
             said = f"not tracked: another process is uploading {directory}; when it has ended: {_later(directory)}"
             return Tracked(False, said, masked(store_of(uri)))
-        return Connection(place, uri).end(place.ended() or "KILLED")
+        return Connection(place, uri).end(place.tracked.ended() or "KILLED")
 
 
 def _where(directory: RunDirectory, uri: str) -> str:
     """The store that the run was tracked in, unless another one is named: one file named from another place is none."""
     named = uri or os.environ.get(VARIABLE, "")
-    known = directory.store()
+    known = directory.tracked.store()
     file, other = (store_file(address) if address else None for address in (known, named))
     if file is None or not file.is_file():
         return uri
@@ -142,6 +143,9 @@ class Connection:
 
         if self._upload is None:
             make_room(self._store)
+            file = store_file(self._store)
+            if file is not None and file.is_file():
+                check_writable(file)
             _create(self._store)
             client = MlflowClient(self._store)
             with environment(_PROBING):
@@ -196,12 +200,18 @@ def _later(directory: Path) -> str:
 
 def _failed(store: str, directory: Path, error: Exception) -> str:
     """Why, and what to do about it."""
+    if clause := said_of(error):
+        return _lost(f"{masked(store)}: {clause}", directory)
     lines = str(error).strip().splitlines() or [""]
     if not isinstance(error, OSError) and not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests")):
         lines[0] = f"{type(error).__name__}: {lines[0]}"
     unreachable = "Max retries exceeded" in lines[0] or "timed out" in lines[0]
     said = masked(f"{store} {'does not answer' if unreachable else f'failed ({lines[0][:160]})'}")
-    return f"not tracked: {said}. Nothing is lost: everything is in {directory}; upload it later with: " + _later(
+    return _lost(said, directory)
+
+
+def _lost(why: str, directory: Path) -> str:
+    return f"not tracked: {why}. Nothing is lost: everything is in {directory}; upload it later with: " + _later(
         directory
     )
 

@@ -17,6 +17,7 @@ from palimpsest.attacks.divergence import (
     step_of_a_round,
 )
 from palimpsest.attacks.hrec import Hrec
+from palimpsest.attacks.last_layer import last_layers
 from palimpsest.attacks.linear import released_gradients
 from palimpsest.attacks.raw_difference import RawDifference
 from palimpsest.defenses.pruning import Pruning
@@ -154,7 +155,7 @@ def test_parameters_that_are_cut_in_some_rounds_are_filled_from_the_others(tmp_p
 
 @pytest.mark.parametrize("reads", ["pair", "first"])
 def test_what_was_cut_from_one_of_two_models_counts_as_equal(tmp_path: Path, reads: Reads) -> None:
-    """Gradient matching sees what the records did to the rest, and not which parameters were cut."""
+    """Gradient matching and case mixes see what the records did to the rest, and not which parameters were cut."""
     cases, knowledge = overheard(tmp_path, digits(), DELETED, rounds=12, batch=20)
     rng = np.random.default_rng(0)
 
@@ -172,6 +173,11 @@ def test_what_was_cut_from_one_of_two_models_counts_as_equal(tmp_path: Path, rea
         [whole], [left] = (at_divergence([heard], knowledge, reads) for heard in (case, pruned_case))
         assert change(left) @ change(whole) > 0.5
         assert change(pruned_case) @ change(whole) < 0.2
+        told, seen = (
+            last_layers([heard], knowledge, "identity", reads)[case.index].gradient.ravel()
+            for heard in (case, pruned_case)
+        )
+        assert told @ seen > 0.5 * np.linalg.norm(told) * np.linalg.norm(seen)
 
 
 def test_a_weight_that_only_the_deleted_record_moved_is_no_cut(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from palimpsest.attacks.federated_shadows import FederatedShadows, ShadowRows, Stacked
 from palimpsest.attacks.session import answer
+from palimpsest.attacks.shadow_rules import by_rounds
 from palimpsest.attacks.u_lira import ULira
 from palimpsest.simulator.testing.transcripts import Data, challenged, digits
 from palimpsest.simulator.world.models.model import model_of
@@ -152,7 +153,7 @@ def test_the_proximal_term_of_fedprox_holds_clients_near_the_global_model() -> N
     moved = []
     for changes in ({}, {"strategy": "fedprox", "proximal_mu": 1.0}):
         knowledge = known(data, rule, {**plan, **changes})
-        assert FederatedShadows.suit(knowledge)
+        assert by_rounds(knowledge)
         (shadow,) = FromHere(knowledge, asked, np.random.default_rng(0)).of([SHADOW])
         moved.append(np.abs(shadow.before - start).sum())
     assert moved[1] < 0.9 * moved[0]
@@ -172,9 +173,9 @@ def test_the_proximal_term_of_fedprox_holds_clients_near_the_global_model() -> N
 def test_a_plan_that_they_cannot_follow_does_not_suit(otherwise: dict[str, Any]) -> None:
     data, rule = digits(private=60, public=200), {"method": "retrain", "coupling": "same-order"}
     plain = {"strategy": "fedavg", "schedule": "constant", "decay": 0.99, "start": "random", "shards": 1}
-    assert FederatedShadows.suit(known(data, rule, PLAN))
-    assert FederatedShadows.suit(known(data, rule, {**PLAN, **plain}))
-    assert not FederatedShadows.suit(known(data, rule, {**PLAN, **plain, **otherwise}))
+    assert by_rounds(known(data, rule, PLAN))
+    assert by_rounds(known(data, rule, {**PLAN, **plain}))
+    assert not by_rounds(known(data, rule, {**PLAN, **plain, **otherwise}))
 
 
 ROUNDS, RATE, COUNT = 120, 1.0, 12

@@ -4,11 +4,13 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.planning.cautions import of_magnitudes
 from palimpsest.simulator.planning.limits import check
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.setup import setup_of
@@ -18,6 +20,7 @@ from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.models.size import bytes_of
 from palimpsest.simulator.world.specs import FeatureSpec, ModelOptions, ModelSpec
+from tests.support.scenarios import small_scenario
 
 BASE = """
 name = "large"
@@ -106,3 +109,38 @@ def test_batches_are_not_padded_beyond_what_clients_have() -> None:
         population = build_population(setting.data, 0)
         assert int(population.sizes.max()) < 1024
         assert setup_of(setting, population, 0).plan.recipe.batch_size == kept
+
+
+UNLIKELY = {
+    "training.sampling.rate = 1e-09": ["training.clients_per_round=0", "training.sampling.rate=1e-9"],
+    "deletion.rounds_between = 1000000000": ["deletion.rounds_between=1000000000"],
+    "steps of unlearning 'ascent' = 1000000000": ['unlearning=[{method="ascent",steps=1000000000}]'],
+}
+
+
+@pytest.mark.parametrize("said", UNLIKELY)
+def test_what_trains_nothing_or_never_ends_is_refused(said: str, tmp_path: Path) -> None:
+    (tmp_path / "absurd.toml").write_text(BASE)
+    changes = [part for change in UNLIKELY[said] for part in ("--set", change)]
+    for command in (["plan"], ["run", "--out", str(tmp_path / "run")]):
+        done = CliRunner().invoke(cli.app, [command[0], str(tmp_path / "absurd.toml"), *changes, *command[1:]])
+        assert done.exit_code == 2, done.output
+        assert done.stderr.startswith(f"error: {said}") and "--yes" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training": {"sampling": {"rate": 0.1}, "rounds": 5}}, ["training.sampling.rate = 0.1: of 6 clients 0.6"]),
+        ({"training": {"learning_rate": 1e-12}}, ["training.learning_rate = 1e-12"]),
+        ({"defense": [{"kind": "central-dp", "clip": 1e-12}]}, ["clip = 1e-12 under 'central-dp'"]),
+        ({"defense": [{"kind": "obfuscation", "sigma": 1e9}]}, ["noise of deviation 1e+09 under 'obfuscation'"]),
+        ({"defense": [{"kind": "central-dp", "clip": 1e3, "noise_multiplier": 1e5}]}, ["noise of deviation 1e+08"]),
+        ({"defense": [{"kind": "central-dp", "clip": 0.5}]}, []),
+    ],
+)
+def test_numbers_that_do_nothing_or_too_much_are_warned_of(changes: dict[str, Any], said: list[str]) -> None:
+    lines = of_magnitudes(plan(small_scenario(**changes)), [6])
+    assert len(lines) == len(said)
+    assert all(line.startswith(f"warning   {begins}") for line, begins in zip(lines, said, strict=True))

@@ -94,7 +94,7 @@ def test_a_directory_says_what_it_was_made_with_and_has_one_identity(place: RunD
     place.write_scenario('name = "x"')
     assert place.provenance() == {"machine": {"cores": 2}}
     assert place.scenario() == {"name": "x"}
-    assert place.identity() == RunDirectory(place.path).identity()
+    assert place.tracked.identity() == RunDirectory(place.path).tracked.identity()
     assert place.figure("summary").name == "summary.png"
     assert place.figure("gallery", "mnist") == place.path / "figures" / "gallery-mnist.png"
 

@@ -44,7 +44,7 @@ def new_store(place: Path) -> str:
 
 def runs_of(client: MlflowClient, directory: Path) -> dict[str, Run]:
     """The runs of a directory by arm; the parent by an empty name. There is one of each."""
-    identity = RunDirectory(directory).identity()
+    identity = RunDirectory(directory).tracked.identity()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`palimpsest.run` = '{identity}'", max_results=1000)
     by_arm = {run.data.tags.get("palimpsest.arm", ""): run for run in found}
@@ -58,7 +58,7 @@ def content(store: str, directory: Path) -> dict[str, Any]:
     runs = runs_of(client, directory)
     versions: dict[str, list[list[str]]] = {}
     for model in client.search_model_versions():
-        if model.tags["palimpsest.run"] == RunDirectory(directory).identity():
+        if model.tags["palimpsest.run"] == RunDirectory(directory).tracked.identity():
             named = client.get_registered_model(model.name).aliases
             aliases = sorted(alias for alias, number in named.items() if str(number) == str(model.version))
             versions.setdefault(model.tags["palimpsest.arm"], []).append(aliases)

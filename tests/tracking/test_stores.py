@@ -78,7 +78,7 @@ def test_a_store_in_a_working_directory_is_meant_for_good(tmp_path: Path, monkey
         run = make_run(tmp_path / name / "run", {"": digits()}, ways=WAYS[:1], deletions=4)
         tracked = track(Path("run"))
         assert tracked.ok, tracked.message
-        RunDirectory(run).note_store(lasting(""))
+        RunDirectory(run).tracked.note_store(lasting(""))
         assert Path("mlflow.db").is_file() and Path("mlartifacts").is_dir()
         experiments = MlflowClient(store_of("")).search_runs(["1"])
         assert len([found for found in experiments if "mlflow.parentRunId" not in found.data.tags]) == 1

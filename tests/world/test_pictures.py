@@ -76,10 +76,13 @@ def _deep(folder: Path) -> None:
     "spoil, needed",
     [
         (_text_beside, "notes.txt is no .png, .jpg, .jpeg file"),
-        (_damaged, "1.png cannot be read as an image"),
+        (_damaged, "1.png cannot be read as an image, save it again or take it away"),
         (_pretends, "1.png cannot be read as an image"),
         (_transparent, "1.png is of mode 'RGBA'"),
-        (_deep, "1.png is of mode 'I;16'"),
+        (
+            _deep,
+            "1.png is of mode 'I;16', or transparent; grey, palette and RGB images of 8 bits can be used: convert it",
+        ),
         (lambda folder: (folder / "b").mkdir(), "b holds no image"),
         (lambda folder: _draw(folder / "a" / "2.png", size=(4, 5)), "2 sizes, such as 5 x 4 and 5 x 6 pixels"),
         (lambda folder: _draw(folder / "2.png"), "2.png stands where folders of images are looked for"),

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,16 @@ def test_integers_of_an_npz_file_with_many_values_are_said_to_be_amounts(tmp_pat
     assert load_source(str(tmp_path / "t.npz"), Reading(task="classification")).classes == N // 2
 
 
+def test_whole_decimals_of_an_npz_file_are_amounts_and_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    for y, told in ((np.arange(N) % 3.0, True), (np.arange(N) + 0.5, False)):
+        np.savez(path, x=RNG.normal(size=(N, 2)), y=y)
+        raw = load_source(str(path))
+        assert raw.is_regression
+        assert ["stored as decimals: taken as amounts" in note.text for note in raw.notes] == [True] * told
+        assert not load_source(str(path), Reading(task="regression")).notes
+
+
 def test_words_of_an_npz_file_are_names(tmp_path: Path) -> None:
     y, client, split = (
         np.array(words * (N // 3)) for words in (list("bab"), ["u", "v", "v"], ["train", "test", "val"])
@@ -273,3 +284,16 @@ def test_records_of_elsewhere_keep_their_names_whatever_their_order(tmp_path: Pa
     frame(["red"], ["maybe"]).assign(y=["maybe", "no"] * (N // 2)).to_csv(other, index=False)
     with pytest.raises(DataError, match="has the class 'maybe'"):
         foreign_sample(data, 0, str(other), (), 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "packed", "said"),
+    [("t.csv", True, "is compressed by gzip: rename it to t.csv.gz"), ("t.csv.gz", False, "is no gzip file, though")],
+)
+def test_a_table_whose_name_says_otherwise_is_refused_with_the_remedy(
+    name: str, packed: bool, said: str, tmp_path: Path
+) -> None:
+    text = FRAME.to_csv(index=False).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if packed else text)
+    with pytest.raises(DataError, match=said):
+        load_source(str(tmp_path / name))

@@ -59,7 +59,9 @@ def read_folder(folder: Path) -> dict[str, Array]:
                 except DataError:
                     raise
                 except Exception as error:  # a damaged image fails in as many ways as there are formats
-                    raise DataError(f"{path} cannot be read as an image: {error}") from None
+                    raise DataError(
+                        f"{path} cannot be read as an image, save it again or take it away: {error}"
+                    ) from None
             labels += [classes.index(name)] * len(paths)
             splits += [SPLITS.get(split, 0)] * len(paths)
     arrays = {"x": stacked(pictures, str(folder)), "y": np.array(labels), "class_names": np.array(classes)}
@@ -80,7 +82,8 @@ def pixels(image: "Image", where: str) -> Array:
         )
     if image.mode not in _MODES or "transparency" in image.info:
         raise DataError(
-            f"{where} is of mode {image.mode!r}, or transparent; grey, palette and RGB images of 8 bits can be used"
+            f"{where} is of mode {image.mode!r}, or transparent; grey, palette and RGB images of 8 bits can be used: "
+            f"convert it"
         )
     from PIL import ImageOps
 

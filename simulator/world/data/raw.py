@@ -142,6 +142,8 @@ def _labels(raw: Raw, how: Reading, notes: list[Note]) -> Array:
     if y.dtype.kind == "f":
         _check_finite("y", y, REMEDY)
         if how.task != "classification":
+            if how.task == "auto" and not any("taken as amounts" in note.text for note in raw.notes):
+                amounts(True, np.unique(y), len(y), "y", notes)
             return _targets(y)
         if (y != np.round(y)).any():
             raise DataError("y holds fractions, and data.task = 'classification' needs classes; take 'regression'")

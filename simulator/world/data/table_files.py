@@ -19,6 +19,8 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _LOOKED_AT = 200
 """Lines from which the separator and the number of columns are found out."""
+_GZIP = b"\x1f\x8b"
+"""What a file begins with that gzip has compressed."""
 
 
 def suffix_of(path: Path) -> str:
@@ -41,6 +43,8 @@ def read_columns(path: Path) -> "tuple[pd.DataFrame, list[Note]]":
         return _checked_names(*_text(path), path)
     except DataError:
         raise
+    except gzip.BadGzipFile:
+        raise DataError(f"{path} is no gzip file, though its name ends in .gz: compress it, or rename it") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from None
     except (pd.errors.EmptyDataError, StopIteration):
@@ -66,6 +70,10 @@ def _parquet(path: Path) -> "tuple[pd.DataFrame, list[Note]]":
 
 
 def _opened(path: Path) -> IO[str]:
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    if packed and path.suffix.lower() != ".gz":
+        raise DataError(f"{path} is compressed by gzip: rename it to {path.name}.gz")
     if path.suffix.lower() == ".gz":
         return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
