@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from palimpsest.attacks.adam import Adam
 from palimpsest.attacks.linear import precise_model
 from palimpsest.simulator.world.models.model import RandomFourier
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -87,16 +88,14 @@ def _descend_anyhow(x: Tensor, wanted: Tensor, embed: nn.Module, knowledge: Publ
     target = wanted.unsqueeze(1)
     best, least = x, torch.full(x.shape[:2], torch.inf, dtype=x.dtype)
     share = ((x - low) / side).clamp(0.0, 1.0).requires_grad_()
-    adam = torch.optim.Adam([share], lr=_RATE)
+    adam = Adam([share])
     for _ in range(_STEPS + 1):
         records = low + share * side
         loss = ((embed(records.flatten(0, 1)).view(*x.shape[:2], -1) - target) ** 2).sum(-1)
         better = loss.detach() < least
         best = torch.where(better.unsqueeze(-1), records.detach(), best)
         least = torch.where(better, loss.detach(), least)
-        adam.zero_grad()
-        loss.sum().backward()
-        adam.step()
+        adam.step(loss.sum(), _RATE)
         with torch.no_grad():
             share.clamp_(0.0, 1.0)
     return best[torch.arange(len(x)), least.argmin(1)]

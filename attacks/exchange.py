@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palimpsest.attacks.adam import Adam
 from palimpsest.attacks.deletion_equations import DeletionEquations
 from palimpsest.attacks.labels import infer_labels
 from palimpsest.attacks.linear import Released
@@ -79,15 +80,12 @@ class Exchange:
         """So many steps of Adam on each guess ``[b, k]`` by itself; return losses ``[b]`` and whitened coordinates."""
         mean, root = self._mean[labels], self._root[labels]
         whitened = place.clone().requires_grad_()
-        optimiser = torch.optim.Adam([whitened], betas=(0.8, 0.95))
+        adam = Adam([whitened], betas=(0.8, 0.95))
 
         def losses() -> Tensor:
             z = mean + torch.einsum("bkij,bkj->bki", root, whitened)
             return equations.fit(z, labels, whitened)
 
         for step in range(steps):
-            optimiser.param_groups[0]["lr"] = _RATE * (1.0 - 0.95 * step / steps)
-            optimiser.zero_grad()
-            losses().sum().backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            adam.step(losses().sum(), _RATE * (1.0 - 0.95 * step / steps))
         return losses().detach(), whitened.detach()

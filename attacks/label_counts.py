@@ -7,6 +7,7 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from palimpsest.attacks.adam import Adam, one_cycle
 from palimpsest.attacks.class_moments import class_basis, counting_maps
 from palimpsest.attacks.linear import Released, class_targets, precise_model, public_blocks
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
@@ -174,18 +175,13 @@ class _CountNetwork:
         return at_least
 
     def _fit(self, views: Tensor, counts: Tensor, rng: np.random.Generator) -> None:
-        optimiser = torch.optim.AdamW(self._weights, lr=_RATE, weight_decay=_DECAY)
         batches = max(1, len(views) // _BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_EPOCHS * batches)
+        adam, plan = Adam(self._weights, decay=_DECAY), one_cycle(_RATE, _EPOCHS * batches)
         for _ in range(_EPOCHS):
             order = torch.tensor(rng.permutation(len(views)))
             for rows in torch.tensor_split(order, batches):
-                optimiser.zero_grad()
                 logits = self._logits(views[rows]).flatten(0, 1)
-                loss = torch.nn.functional.cross_entropy(logits, counts[rows].flatten())
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
+                adam.step(torch.nn.functional.cross_entropy(logits, counts[rows].flatten()), *next(plan))
 
     def _logits(self, views: Tensor) -> Tensor:
         inner, offset, outer, direct, bias = self._weights

@@ -97,7 +97,26 @@ def side_by_side(matrices: Array) -> Tensor:
     return torch.tensor(matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1))
 
 
-def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Array:
+@dataclass
+class LastResiduals:
+    """Public residuals ``[m, c, Q]`` at the models that were last asked for: what parts in one round shares them.
+
+    Attributes:
+        models: ``[c, p + 1, Q]`` Theta.
+        residuals: there; of a public sample of one block.
+    """
+
+    models: Array | None = None
+    residuals: Tensor | None = None
+
+    def at(self, models: Array) -> Tensor | None:
+        """What is known of these models."""
+        return self.residuals if self.models is not None and np.array_equal(self.models, models) else None
+
+
+def released_gradient(
+    knowledge: PublicKnowledge, before: Array, after: Array, last: LastResiduals | None = None
+) -> Array:
     """``[c, p + 1, Q]`` G_hat, what the deletions took out of the gradient, for models at their optimum.
 
     The public Hessian is averaged over the way between the two models by a difference of gradients: exact for every
@@ -106,10 +125,11 @@ def released_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -
     Args:
         knowledge: the public sample, n and lambda.
         before, after: ``[c, p + 1, Q]`` Theta of each case.
+        last: where residuals at ``before`` are looked for and left.
     """
     facts = knowledge.facts
     count, width, outputs = before.shape
-    total = _change_of_gradient(knowledge, before, after)
+    total = _change_of_gradient(knowledge, before, after, last or LastResiduals())
     curved = total.view(width, count, outputs).permute(1, 0, 2).numpy() * (facts.n / len(knowledge.x))
     released: Array = curved + facts.model.regularisation * (before - after)
     return released
@@ -128,7 +148,7 @@ def _public_gram(knowledge: PublicKnowledge) -> Tensor:
     return _GRAM[key][1]
 
 
-def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array) -> Tensor:
+def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array, last: LastResiduals) -> Tensor:
     """``[p + 1, c * Q]`` the public sum's gradient before less that after."""
     model = precise_model(knowledge)
     count, width, outputs = before.shape
@@ -141,9 +161,14 @@ def _change_of_gradient(knowledge: PublicKnowledge, before: Array, after: Array)
         for phi, _ in public_blocks(knowledge, width):
             total += phi.T @ (phi @ change)
         return total
-    stacked = [side_by_side(before), side_by_side(after)]
+    sides = side_by_side(before), side_by_side(after)
     for phi, y in public_blocks(knowledge, count * outputs):
-        old, new = (residuals(model, (phi @ side).view(-1, count, outputs), y) for side in stacked)
+        whole = len(phi) == len(knowledge.x)
+        old = last.at(before) if whole else None
+        if old is None:
+            old = residuals(model, (phi @ sides[0]).view(-1, count, outputs), y)
+            last.models, last.residuals = (before, old) if whole else (None, None)
+        new = residuals(model, (phi @ sides[1]).view(-1, count, outputs), y)
         total += phi.T @ (new - old).reshape(len(phi), -1)
     return total
 
@@ -176,14 +201,15 @@ def released_gradients(
         released = Released(gradients, before, after, scaled)
     else:
         released = Released(np.zeros(before.shape), before, before, scaled)
-    for i, part in parted.items():
-        released.gradients[i] = _told(part, cases[i].size, knowledge, reads) / step_of_a_round(knowledge)
+    last = LastResiduals()
+    for i, part in sorted(parted.items(), key=lambda item: len(item[1].kept)):
+        released.gradients[i] = _told(part, cases[i].size, knowledge, reads, last) / step_of_a_round(knowledge)
         released.point[i] = part.common if reads == "first" else part.points.mean(axis=0)
         released.start[i] = released.point[i]
     return released
 
 
-def _told(part: Divergence, size: int, knowledge: PublicKnowledge, reads: Reads) -> Array:
+def _told(part: Divergence, size: int, knowledge: PublicKnowledge, reads: Reads, last: LastResiduals) -> Array:
     """``[p + 1, Q]`` the change that the deleted records made, in the length of one round that reads all of them.
 
     Of releases that noise rules, the mean difference of the models: increments would hide what it shows.
@@ -196,7 +222,7 @@ def _told(part: Divergence, size: int, knowledge: PublicKnowledge, reads: Reads)
         return 2.0 * part.mean(size) / passes_over(rounds, knowledge)
     drift = np.zeros((0, *part.common.shape))
     if rounds > 1:
-        turned = released_gradient(knowledge, part.kept[:-1], part.gone[:-1]) / knowledge.facts.n
+        turned = released_gradient(knowledge, part.kept[:-1], part.gone[:-1], last) / knowledge.facts.n
         drift = pull_of_a_round(knowledge) * turned
     return part.gradient(size, drift) / passes_over(rounds, knowledge)
 

@@ -81,6 +81,7 @@ def test_what_is_written_has_sound_types(packages: Path, tmp_path: Path) -> None
     for folder in ("attacks", "clients", "defenses", "server", "simulator"):
         (tmp_path / "palimpsest" / folder).symlink_to(PROJECT / folder)
     options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(tmp_path / "cache")]
+    options += ["--follow-imports", "silent"]  # what they import is checked by itself: here only its types are read
     files = sorted(str(file) for file in packages.glob("*/*.py"))
     (tmp_path / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
     command = [sys.executable, "-m", "mypy", *options, "--config-file", str(tmp_path / "mypy.ini"), *files]

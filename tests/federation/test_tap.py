@@ -46,17 +46,16 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def start(place: Path, mode: str, seeds: bool = True) -> None:
+def start(place: Path, mode: str) -> None:
     """One run of the app in this process: its ServerApp, its ClientApp and Flower's own loop and strategy."""
     from quickstart.server_app import main  # type: ignore[import-not-found]
 
     config: dict[str, Any] = {
-        "rounds": 3, "learning-rate": 0.1, "seeds": seeds, "mode": mode,
+        "rounds": 3, "learning-rate": 0.1, "mode": mode,
         "transcript": str(place / "heard"), "checkpoint": str(place / "model.pt"),
     }  # fmt: skip
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
     with torch.random.fork_rng():
-        torch.random.seed()
         main(SerialGrid(4), context)
 
 
@@ -113,7 +112,7 @@ def test_the_record_comes_back_after_a_seeded_retraining(app: Path, tmp_path: Pa
 
 def test_after_an_unseeded_retraining_it_says_that_nothing_comes_back(app: Path, tmp_path: Path) -> None:
     start(tmp_path, "train")
-    start(tmp_path, "retrain", seeds=False)
+    start(tmp_path, "retrain-anew")
     said, _ = attacked(tmp_path)
     assert "1 without a signal, where it falls back on the public sample" in said
     found, known = load_file(tmp_path / "found.safetensors"), PublicKnowledge.open(tmp_path / "heard/knowledge.json")
@@ -139,26 +138,25 @@ def test_what_a_tap_cannot_mark_is_one_sentence(app: Path, tmp_path: Path) -> No
 @pytest.mark.ray
 @pytest.mark.slow
 def test_under_flwr_run(app: Path, tmp_path: Path) -> None:
-    """The same app by the commands ``flwr run``, on a SuperLink, and ``palimpsest attack``; each run by itself."""
+    """The same app by ``flwr run``, on a SuperLink, and ``palimpsest attack``: a training, then deletions."""
     paths = f"{app}:{os.environ.get('PYTHONPATH', '')}"
     (tmp_path / "link").mkdir()
     with superlink(tmp_path / "link", {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}) as environment:
 
-        def flower(heard: str, mode: str, seeds: bool = True) -> None:
-            settings = f"mode='{mode}' rounds=2 seeds={str(seeds).lower()} transcript='{tmp_path / heard}'"
+        def flower(**modes: str) -> None:
+            transcripts = " ".join(str(tmp_path / heard) for heard in modes)
+            settings = f"mode='{' '.join(modes.values())}' rounds=2 transcript='{transcripts}'"
             settings += f" checkpoint='{tmp_path / 'model.pt'}'"
             command = ["flwr", "run", str(app), "--federation-config", "num-supernodes=4", "--run-config", settings]
             done = subprocess.run([*command, "--stream"], env=environment, timeout=240, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
-            written = (tmp_path / heard / "knowledge.json").is_file()
+            written = all((tmp_path / heard / "knowledge.json").is_file() for heard in modes)
             assert written, done.stdout + (tmp_path / "link/superlink.log").read_text()
 
-        flower("ascended", "train")
+        flower(ascended="train")
         for heard in ("retrained", "unseeded"):
             shutil.copytree(tmp_path / "ascended", tmp_path / heard)
-        flower("ascended", "ascend")
-        flower("retrained", "retrain")
-        flower("unseeded", "retrain", seeds=False)
+        flower(ascended="ascend", retrained="retrain", unseeded="retrain-anew")
         by_command = attacked_by_the_command(tmp_path, "ascended", environment)
         # The others by the same command in this process, where PyTorch is loaded.
         for said, cosine, comes_back in (

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,8 +25,10 @@ import tomli_w
 from mlflow import MlflowClient
 
 from palimpsest.simulator.results.run_directory import RunFiles
+from palimpsest.simulator.scenario.load import scenario_from_dict
 from tests.soak.supervised import Ended, Supervised
-from tests.support.stores import runs_of, tracking_server
+from tests.support.scenarios import untracked
+from tests.support.stores import new_store, runs_of, tracking_server
 
 COUNT = 100
 SCENARIO = """
@@ -215,13 +216,11 @@ def digests_of(out: Path) -> dict[str, str]:
 
 @cache
 def unbroken() -> dict[str, str]:
-    """The digests of a run that nothing happened to; hosts and backends do not change them."""
+    """The digests of a run that nothing happened to: processes, attacks and uploads do not change them."""
     with tempfile.TemporaryDirectory(prefix="soak") as name:
-        place = Path(name)
-        _write(place, "serial", f"sqlite:///{place}/mlflow.db")
-        with Supervised(["run", str(place / "soak.toml"), "--out", str(place / "run")], place) as run:
-            assert run.ended().code == 0, run.said
-        return digests_of(place / "run")
+        bare = tomllib.loads(SCENARIO) | {"attack": [{"kind": "class-score"}], "evaluation": {"retrainings": 0}}
+        untracked(scenario_from_dict(bare), Path(name) / "run")
+        return digests_of(Path(name) / "run")
 
 
 def _write(place: Path, backend: str, store: str) -> None:
@@ -234,21 +233,12 @@ def _write(place: Path, backend: str, store: str) -> None:
 @contextlib.contextmanager
 def _store(case: Case, place: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """A store, and what ends its server; one without a server where none is to be ended."""
-    file = place / "mlflow.db"
-    shutil.copyfile(_migrated(), file)
+    store = new_store(place)
     if case.blow != "tracking server":
-        yield f"sqlite:///{file}", lambda: None
+        yield store, lambda: None
         return
     with contextlib.ExitStack() as stack:
         yield stack.enter_context(tracking_server(place)), stack.close
-
-
-@cache
-def _migrated() -> Path:
-    """An empty store: creating one takes MLflow seconds."""
-    file = Path(tempfile.mkdtemp(prefix="soak")) / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,15 +5,18 @@ from typing import Any
 
 from palimpsest.simulator.experiment.begun import new_directory
 from palimpsest.simulator.experiment.runner import prepare, simulate
-from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.federation.grids import Grid, SerialGrid
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
 
 
-def untracked(scenario: Scenario, place: Path) -> RunDirectory:
-    """A finished run as ``run`` leaves it, but for figures and MLflow, which take twenty times as long as the rest."""
+def untracked(scenario: Scenario, place: Path, grid: Grid | None = None) -> RunDirectory:
+    """A finished run as ``run`` leaves it, but for figures and MLflow, which take twenty times as long as the rest.
+
+    It takes place on the hosts of a grid; without one, in this process.
+    """
     directory = new_directory(scenario, place)
-    simulate(scenario, prepare(scenario), place, SerialGrid(1))
+    simulate(scenario, prepare(scenario), place, SerialGrid(1) if grid is None else grid)
     return directory
 
 

@@ -15,20 +15,28 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
+    modes, transcripts = (str(context.run_config[name]).split() for name in ("mode", "transcript"))
+    for mode, transcript in zip(modes, transcripts, strict=True):
+        train(grid, context, mode, transcript)
+
+
+def train(grid: Grid, context: Context, mode: str, transcript: str) -> None:
     config, file = context.run_config, Path(str(context.run_config["checkpoint"]))
-    mode, rate = str(config["mode"]), float(config["learning-rate"])
-    if config["seeds"]:
+    rate, seeds = float(config["learning-rate"]), mode != "retrain-anew"
+    if seeds:
         torch.manual_seed(0)  # noqa: TID251
+    else:
+        torch.seed()
     net = Net()
     if mode == "ascend":
         net.load_state_dict(torch.load(file, weights_only=True))  # noqa: TID251
     strategy = FedAvg(fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=CLIENTS, min_available_nodes=CLIENTS)
     training = {"batch_size": BATCH, "learning_rate": rate}
-    strategy = Tap(strategy, str(config["transcript"]), public=public(), model="quickstart", training=training)  # tap
+    strategy = Tap(strategy, transcript, public=public(), model="quickstart", training=training)  # tap
     if mode != "train":
-        strategy.deletion(records=1, rule={"ascend": "ascent", "retrain": "retrain"}[mode])  # tap
+        strategy.deletion(records=1, rule="ascent" if mode == "ascend" else "retrain")  # tap
     rounds = 1 if mode == "ascend" else int(config["rounds"])
-    told = ConfigRecord({"mode": mode, "rate": rate, "seeds": bool(config["seeds"])})
+    told = ConfigRecord({"mode": mode, "rate": rate, "seeds": seeds})
     result = strategy.start(grid, ArrayRecord(net.state_dict()), rounds, train_config=told)
     if mode == "train":
         torch.save(result.arrays.to_torch_state_dict(), file)
