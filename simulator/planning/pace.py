@@ -27,7 +27,7 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds since some moment."""
 
 ENOUGH = 1.0
-"""Seconds after which nothing more is tried out; two steps of two clients may take longer."""
+"""Seconds after which nothing larger is tried out; the few steps from which all is scaled up may take longer."""
 _CLIENTS = 64
 """Clients on which the pace is tried out at most."""
 _GROWTH = 4
@@ -92,7 +92,7 @@ def extrapolated(trials: Sequence[Trial], wanted: float) -> float:
     if not last.steps:
         return least / last.clients
     fewer = [trial for trial in trials if trial.clients == last.clients and trial.steps < last.steps]
-    if not fewer:
+    if not fewer:  # a client takes no second step
         return least / last.clients * wanted / last.steps
     before = fewer[-1]
     slope = max(0.0, (least - before.seconds) / (last.steps - before.steps))
@@ -133,6 +133,8 @@ def _trials(rehearsal: _Rehearsal, tried: Array, wanted: float) -> list[Trial]:
         if spent + larger * last.seconds > ENOUGH:
             break
         trials.append(rehearsal.trial(tried[:clients], steps))
+    if trials[-1].steps == 1 and wanted > 1.0:  # of one step nobody knows what it takes once, and what for each step
+        trials.append(rehearsal.trial(tried[: trials[-1].clients], 2))
     return trials
 
 
