@@ -32,6 +32,8 @@ _CLIENTS = 64
 """Clients on which the pace is tried out at most."""
 _GROWTH = 4
 """By how much one trial is larger than the one before."""
+_SHOWS = 1.5
+"""How many times the first step's seconds more steps take, where they can be told from what an update takes once."""
 _REPEATS = 3
 """Of a trial of whole updates, where there is time for them."""
 
@@ -133,9 +135,16 @@ def _trials(rehearsal: _Rehearsal, tried: Array, wanted: float) -> list[Trial]:
         if spent + larger * last.seconds > ENOUGH:
             break
         trials.append(rehearsal.trial(tried[:clients], steps))
-    if trials[-1].steps == 1 and wanted > 1.0:  # of one step nobody knows what it takes once, and what for each step
-        trials.append(rehearsal.trial(tried[: trials[-1].clients], 2))
-    return trials
+    return trials + _further(rehearsal, tried, wanted, trials[-1]) if trials[-1].steps == 1 else trials
+
+
+def _further(rehearsal: _Rehearsal, tried: Array, wanted: float, one: Trial) -> list[Trial]:
+    """Trials of more steps of the same clients, until the steps show beside what an update takes once."""
+    trials, steps = [one], 2
+    while trials[-1].seconds < _SHOWS * one.seconds and (steps == 2 or steps < wanted) and wanted > 1.0:
+        trials.append(rehearsal.trial(tried[: one.clients], steps))
+        steps *= _GROWTH
+    return trials[1:]
 
 
 def _grown(clients: int, wanted: float) -> list[tuple[int, int]]:
