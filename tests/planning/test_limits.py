@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.planning.cautions import of_magnitudes
-from palimpsest.simulator.planning.limits import check
+from palimpsest.simulator.planning.limits import check, kept_updates
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.setup import setup_of
+from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import load_scenario, scenario_from_dict, shipped
 from palimpsest.simulator.world.data.build import build_population
 from palimpsest.simulator.world.models.kinds import CARDS
@@ -127,6 +128,45 @@ def test_what_trains_nothing_or_never_ends_is_refused(said: str, tmp_path: Path)
         assert done.exit_code == 2, done.output
         assert done.stderr.startswith(f"error: {said}") and "--yes" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"defense": [{"kind": "batching", "size": 10**8}]},
+        {"unlearning": [{"method": "federaser", "interval": 10**8}], "deletion": {"requests": 1, "level": "client"}},
+        {
+            "unlearning": [{"method": "newton", "max_products": 10**8}],
+            "training": {"algorithm": "lbfgs", "perturbation": 1.0},
+        },
+        {"attack": [{"kind": "unmix", "components": 10**8}]},
+    ],
+)
+def test_integers_that_are_no_work_may_be_large(changes: dict[str, Any]) -> None:
+    scenario = small_scenario(**changes)
+    assert check(plan(scenario), scenario) == []
+
+
+@pytest.mark.parametrize(("rate", "updates"), [(0.05, 6), (0.25, 30), (1.0, 120)])
+def test_updates_are_kept_of_as_many_clients_as_are_drawn_in_expectation(rate: float, updates: int) -> None:
+    """Of six, at a rate of 0.05: 0.3 a round, neither none nor all of them."""
+    scenario = small_scenario(
+        training={"sampling": {"rate": rate}, "rounds": 20},
+        deletion={"requests": 1, "level": "client"},
+        unlearning=[{"method": "federaser"}],
+    )
+    [prefix] = plan(scenario).prefixes
+    assert kept_updates(prefix, build_population(prefix.setting.data, 0)) == updates * 2600
+
+
+def test_a_run_too_long_is_refused_however_seldom_clients_are_drawn() -> None:
+    scenario = small_scenario(
+        training={"sampling": {"rate": 0.05}, "rounds": 20},
+        evaluation={"retrainings": 10**12},
+        deletion={"requests": 1},
+    )
+    with pytest.raises(ScenarioError, match=r"^evaluation\.retrainings = 1000000000000: clients step through"):
+        check(plan(scenario), scenario)
 
 
 @pytest.mark.parametrize(

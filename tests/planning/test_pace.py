@@ -1,5 +1,6 @@
 """The pace of local training is tried out in a second or so, however long a client's training is."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,23 @@ def test_a_training_of_hours_is_tried_out_in_seconds_and_scaled_up_by_its_steps(
     assert 300.0 < long / short < 3000.0
 
 
-def test_a_slow_clock_ends_the_trials_after_the_first(tmp_path: Path) -> None:
+def test_a_slow_clock_ends_the_trials_after_some_more_steps(tmp_path: Path) -> None:
     readings = iter(range(0, 1000, 2))
     assert _pace(tmp_path, lambda: float(next(readings)), local_steps=50) is not None
-    assert next(readings) == 8  # four readings: a warm-up, and one trial of 2 s
+    assert next(readings) == 20  # ten readings: a warm-up, and trials of 1, 2, 8 and 32 steps, of 2 s each
+
+
+def test_what_an_update_takes_once_is_not_taken_for_each_step(tmp_path: Path) -> None:
+    """However slow the machine: here two clients take 2 s, whatever the number of steps."""
+    readings = iter(range(0, 1000, 2))
+    pace = _pace(tmp_path, lambda: float(next(readings)), local_steps=50)
+    assert pace == pytest.approx(1.0 / (os.cpu_count() or 1))
+
+
+def test_a_second_step_is_not_tried_out_where_no_client_takes_it(tmp_path: Path) -> None:
+    readings = iter(range(0, 1000, 2))
+    pace = _pace(tmp_path, lambda: float(next(readings)), local_steps=1)
+    assert next(readings) == 8 and pace == pytest.approx(1.0 / (os.cpu_count() or 1))
 
 
 def test_nothing_is_tried_out_where_no_client_steps(tmp_path: Path) -> None:
@@ -55,7 +69,8 @@ def test_steps_are_those_that_a_client_takes(recipe: Recipe) -> None:
 
 
 def test_seconds_grow_with_steps_but_for_what_an_update_takes_once() -> None:
-    assert extrapolated([Trial(2, 1, 4.0)], wanted=10.0) == 20.0
+    assert extrapolated([Trial(2, 1, 4.0)], wanted=1.0) == 2.0
+    assert extrapolated([Trial(2, 1, 4.0), Trial(2, 2, 5.0)], wanted=10.0) == 6.5  # 3 s both together, 1 s a step
     grown = [Trial(2, 1, 3.0), Trial(8, 1, 4.0), Trial(8, 4, 7.0)]
     assert extrapolated(grown, wanted=10.0) == (7.0 + 6.0) / 8  # 3 s an update, 1 s a step
     whole = [*grown, Trial(8, 0, 16.0), Trial(8, 0, 15.0)]
