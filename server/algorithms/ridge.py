@@ -99,8 +99,7 @@ def _together(factors: Iterable[Factor]) -> Iterator[list[Factor]]:
 
 def _has_many_rows(factor: Factor) -> bool:
     """Whether refactoring is as cheap as Woodbury's identity; asked of each factor, whatever comes with it."""
-    count, width = factor.root.shape
-    return 4 * count >= width
+    return 4 * len(factor.root) >= len(factor.moment)
 
 
 def _factored(gram: Array, regularisation: float) -> tuple[Array, bool]:
