@@ -45,7 +45,7 @@ class RidgeSolver:
         """
         for some in _together(factors):
             rows = np.concatenate([factor.root for factor in some])
-            if 4 * len(rows) >= rows.shape[1] and len(some) == 1:
+            if _has_many_rows(some[0]):
                 yield self._afresh(some[0])
                 continue
             sides = self._solved(rows.T)
@@ -80,17 +80,26 @@ class RidgeSolver:
 
 
 def _together(factors: Iterable[Factor]) -> Iterator[list[Factor]]:
-    """Consecutive factors of ``COLUMNS`` rows at most, or one."""
+    """Consecutive factors of few rows, ``COLUMNS`` at most, or one factor; one of many rows always comes alone."""
     some: list[Factor] = []
     rows = 0
     for factor in factors:
-        if some and rows + len(factor.root) > COLUMNS:
+        many = _has_many_rows(factor)
+        if some and (many or rows + len(factor.root) > COLUMNS):
             yield some
             some, rows = [], 0
+        if many:
+            yield [factor]
+            continue
         some.append(factor)
         rows += len(factor.root)
     if some:
         yield some
+
+
+def _has_many_rows(factor: Factor) -> bool:
+    """Whether refactoring is as cheap as Woodbury's identity; asked of each factor, whatever comes with it."""
+    return 4 * len(factor.root) >= len(factor.moment)
 
 
 def _factored(gram: Array, regularisation: float) -> tuple[Array, bool]:

@@ -108,7 +108,9 @@ def _do_beside(tasks: Sequence[Task], grid: RayGrid, observers: Observers) -> No
     observers.stage_began(StageBegan("Arms side by side", sum(left.values()), "arms"))
     for piece, trained in grid.each(_alone, waiting):
         if isinstance(piece, Task):
-            if trained is not None:
+            if trained is None:  # it diverged, and its arms are done with it
+                shutil.rmtree(piece.scratch, ignore_errors=True)
+            else:
                 waiting.extendleft(Branch(piece, arm, trained) for arm in reversed(piece.arms))
             continue
         left[piece.task.scratch] -= 1

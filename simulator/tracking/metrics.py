@@ -93,10 +93,10 @@ def is_private(arm: ArmResult) -> bool:
 
 
 def undefended_of(arm: ArmResult, arms: Iterable[ArmResult]) -> ArmResult | None:
-    """The arm that is the same without a defense; None where there is none."""
+    """The arm that is the same without a defense; None where there is none that has scores."""
     same = (arm.variant, arm.unlearning, arm.seed)
     alike = (other for other in arms if (other.variant, other.unlearning, other.seed) == same)
-    return next((other for other in alike if other.defense.kind == "none"), None)
+    return next((other for other in alike if other.defense.kind == "none" and not other.diverged), None)
 
 
 def grouped_metrics(arm: ArmResult) -> dict[str, float]:

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from palimpsest.simulator import resume, run
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment.given_model import with_model
-from palimpsest.simulator.federation.grids import open_grid
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario
@@ -101,13 +100,20 @@ def test_a_module_is_where_every_training_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_hosts_on_ray_and_in_this_process_give_one_digest(tmp_path: Path) -> None:
-    about = with_model(scenario(tmp_path, attack=[{"kind": "class-score"}]), of_schema)
-    with open_grid("ray", 2) as grid:
-        [arm] = RunFiles.open(untracked(about, tmp_path / "ray", grid).path).arms
-    [same] = RunFiles.open(untracked(about, tmp_path / "serial").path).arms
-    assert "class-score" in arm.attacks and "class-score" in same.attacks
-    assert arm.transcript_digest == same.transcript_digest
+def test_hosts_on_ray_and_in_this_process_give_one_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "_GIVEN", {})  # hosts get the network from this run, and from no earlier test
+    about = scenario(
+        tmp_path,
+        training={"rounds": 1, "clients_per_round": 2, "batch_size": 32},
+        deletion={"requests": 1},
+        attack=[{"kind": "class-score"}],
+        evaluation={"retrainings": 0},
+        runtime={"backend": "ray", "hosts": 2},
+    )
+    [arm] = run(about, tmp_path / "ray", model=of_schema).results["arms"]
+    [same] = RunFiles.open(untracked(with_model(about, of_schema), tmp_path / "serial").path).arms
+    assert "class-score" in arm["attacks"] and "class-score" in same.attacks
+    assert arm["transcript_digest"] == same.transcript_digest
 
 
 def test_a_network_has_the_name_of_its_source_and_first_parameters() -> None:

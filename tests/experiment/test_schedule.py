@@ -147,6 +147,18 @@ def _kill_a_host_at_work(killed: list[int]) -> None:
         time.sleep(0.002)
 
 
+def test_a_training_that_diverges_leaves_nothing_on_disk(grid: RayGrid, tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"rounds": 3, "clients_per_round": 3, "batch_size": 32}
+    some_diverge = small_scenario(
+        variant=[{"name": "usual"}, {"name": "diverges", "training": usual | {"learning_rate": 1e30}}],
+        deletion={"requests": 2, "level": "client"},
+        unlearning=[{"method": "federaser"}],  # it keeps clients' updates on disk
+        evaluation={"retrainings": 0},
+    )
+    arms = _results(some_diverge, tmp_path / "out", grid)["arms"]
+    assert {arm["variant"]: "diverged" in arm for arm in arms} == {"usual": False, "diverges": True}
+
+
 def test_what_a_piece_raises_arrives(grid: RayGrid) -> None:
     assert sorted(grid.each(int, deque(["5", "6", "7"]))) == [("5", 5), ("6", 6), ("7", 7)]
     with pytest.raises(ValueError, match="invalid literal"):

@@ -1,5 +1,7 @@
 """Ridge without some records: as a refit has it, and the same bits in whatever company it is solved."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pytest
 
@@ -48,9 +50,22 @@ def test_without_a_record_nothing_changes() -> None:
 
 def test_company_changes_no_bit() -> None:
     solver = RidgeSolver(ALL, LAMBDA)
-    factors = [_factor([i]) for i in range(2 * COLUMNS + 5)] + [_factor([9, 8, 7]), _factor(list(range(90)))]
+    single = [_factor([i]) for i in range(2 * COLUMNS + 5)]
+    factors = [*single, _factor([9, 8, 7]), _factor(list(range(40))), _factor([5]), _factor(list(range(90)))]
+    _assert_alone_as_together(solver, factors, (0, 1, COLUMNS - 1, COLUMNS, *range(len(single) - 1, len(factors))))
+
+
+def test_company_changes_no_bit_where_a_few_rows_are_a_quarter_of_the_dimension() -> None:
+    x, y = X[:, -20:], Y
+    solver = RidgeSolver(Statistics(x.T @ x, x.T @ y, len(x)), LAMBDA)
+    parts = [list(range(8)), [20], [30, 31, 32, 33, 34], [40, 41, 42, 43], [50]]
+    factors = [Factor(np.linalg.qr(x[rows], mode="r"), x[rows].T @ y[rows], len(rows)) for rows in parts]
+    _assert_alone_as_together(solver, factors, range(len(factors)))
+
+
+def _assert_alone_as_together(solver: RidgeSolver, factors: Sequence[Factor], which: Iterable[int]) -> None:
     together = list(solver.without(factors))
     assert len(together) == len(factors)
-    for i in (0, 1, COLUMNS - 1, COLUMNS, 2 * COLUMNS + 4, 2 * COLUMNS + 5, 2 * COLUMNS + 6):
+    for i in which:
         [alone] = solver.without([factors[i]])
         np.testing.assert_array_equal(alone, together[i])

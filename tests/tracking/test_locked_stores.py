@@ -1,9 +1,9 @@
 """SQLite stores that are locked, read-only or full: one sentence in seconds, no table lost, and sent later, once."""
 
-import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -100,20 +100,27 @@ def test_a_store_that_fills_up_is_filled_later(store: str, run: Path) -> None:
     is_there_once(store, run)
 
 
-def test_a_store_that_may_not_be_written_to_says_so(store: str, tmp_path: Path) -> None:
-    file = store_file(store)
-    assert file is not None
-    file.chmod(0o444)
-    for folder in (file.parent, *file.parents[: len(file.parents) - 2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    file.parent.chmod(0o555)
-    child = os.fork()
-    if not child:
-        if os.geteuid() == 0:
-            os.setuid(NOBODY)
-        try:
-            writable.check_writable(file)
-        except writable.StoreFault as fault:
-            os._exit(0 if "may not write" in str(fault) else 3)
-        os._exit(4)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+ASK = """
+import os, sys
+from pathlib import Path
+from palimpsest.simulator.tracking.writable import StoreFault, check_writable
+if os.geteuid() == 0:  # root may write everywhere
+    os.setuid(int(sys.argv[2]))
+try:
+    check_writable(Path(sys.argv[1]))
+except StoreFault as fault:
+    print(fault)
+"""
+
+
+def test_a_store_that_may_not_be_written_to_says_so() -> None:
+    with tempfile.TemporaryDirectory() as place:  # anybody may look into it, as into no folder above tmp_path
+        file = store_file(new_store(Path(place) / "store"))
+        assert file is not None
+        file.chmod(0o444)
+        file.parent.chmod(0o555)
+        Path(place).chmod(0o755)
+        command = [sys.executable, "-c", ASK, str(file), str(NOBODY)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("this user may not write to it, or its disk is read-only")
