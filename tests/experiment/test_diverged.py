@@ -66,7 +66,7 @@ def test_figures_tables_and_the_page_show_the_others_and_name_it(run: RunDirecto
     assert set(shown.scores()["arm"]) == set(shown.arms["arm"]) - {ASCENT}
 
 
-def test_the_command_warns_and_fails_only_where_all_arms_diverged(
+def test_the_command_warns_and_fails_only_where_no_arm_has_scores(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = RunFiles.open(run.path)
