@@ -15,7 +15,8 @@ from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorEr
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from palimpsest.simulator.federation import daemons
-from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others
+from palimpsest.simulator.federation.guardian import Guardian
+from palimpsest.simulator.federation.own_ray import check_authentication, closed_to_others, shut_down
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.runtime import RuntimeConfig
 from palimpsest.simulator.world.errors import RunFailure
@@ -60,20 +61,20 @@ def _joined(address: str) -> Iterator[None]:
         with daemons.watching(daemons.remote(address)):
             yield
     finally:
-        _shut_down()
+        shut_down()
 
 
 @contextmanager
 def _started(hosts: int) -> Iterator[None]:
     """A Ray of this process's own."""
-    before = daemons.ids()
-    with closed_to_others() as place:
+    with closed_to_others() as place, Guardian() as guardian:
+        before = daemons.ids()
         try:
             _start(hosts, place, before)
-            with daemons.watching(daemons.local(before)):
+            with daemons.watching(daemons.local(before, guardian)):
                 yield
         finally:
-            _shut_down()
+            shut_down()
 
 
 def _start(hosts: int, place: str, before: Collection[int]) -> None:
@@ -87,18 +88,13 @@ def _start(hosts: int, place: str, before: Collection[int]) -> None:
         except RunFailure:
             raise
         except Exception as error:  # Ray raises bare ones
-            _shut_down()
+            shut_down()
             if last:
                 said = " ".join(str(error).split())
                 raise ClusterError(
                     f"Ray could not be started on this machine ({said}): where others keep it busy, try again when "
                     f"they have finished, or take runtime.backend = 'serial'"
                 ) from error
-
-
-def _shut_down() -> None:
-    with kept():  # it sets SIGTERM back to what ends a process without a word
-        ray.shutdown()
 
 
 def _initialise(hosts: int, place: str) -> None:

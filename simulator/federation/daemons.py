@@ -12,6 +12,7 @@ import psutil
 import ray
 from ray.exceptions import GetTimeoutError
 
+from palimpsest.simulator.federation.guardian import Guardian
 from palimpsest.simulator.world.errors import RunFailure
 
 _LOOK = 0.2
@@ -90,17 +91,20 @@ def watching(watch: Watch) -> Iterator[None]:
         _watching.remove(watch)
 
 
-def local(before: Collection[int]) -> Watch:
+def local(before: Collection[int], guardian: Guardian) -> Watch:
     """A watch of the Ray that this process has just started.
 
     Args:
         before: ids of the processes that it had started until then.
+        guardian: is told of all that Ray starts.
     """
     everything = {child.pid: child for child in _children() if child.pid not in before}
     # Those of this process alone: a child that the raylet has just forked bears its name too, until it is a worker.
     started = [child for child in psutil.Process(os.getpid()).children() if child.pid in everything]
     needed = {_name(child): child for child in started if _name(child) in _NEEDED}
     due = [0.0]
+    for process in everything:
+        guardian.tell(process)
 
     def look() -> str:
         for name, daemon in needed.items():
@@ -114,6 +118,8 @@ def local(before: Collection[int]) -> Watch:
             for daemon in needed.values():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     everything.update({child.pid: child for child in daemon.children(recursive=True)})
+            for process in everything:
+                guardian.tell(process)
         return ""
 
     return Watch(look, lambda: _kill(everything.values()))

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import ray
 from ray._private import ray_constants, worker
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without types
     AuthenticationMode,
@@ -18,6 +20,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without typ
 )
 
 from palimpsest.simulator.world.errors import RunFailure
+from palimpsest.simulator.world.signals import kept
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, Ray takes this machine's address to be 127.0.0.1, and its servers listen there and nowhere else."""
@@ -79,6 +82,25 @@ def check_authentication() -> None:
             "Ray started without authentication, so that whoever reaches its ports can run code as this user: install "
             "the version of Ray that constraints.txt names, or take runtime.backend = 'serial'"
         )
+
+
+def shut_down() -> None:
+    """End Ray, or leave the cluster that was joined.
+
+    Ray sets SIGTERM to what ends a process without a word, and then takes a second to end its daemons: until then the
+    handlers of this process are in place again.
+    """
+    with kept() as set_again:
+        node: Any = worker._global_node
+        if node is not None:
+            end_daemons = node.kill_all_processes
+
+            def end(*given: Any, **named: Any) -> None:
+                set_again()
+                end_daemons(*given, **named)
+
+            node.kill_all_processes = end
+        ray.shutdown()
 
 
 @contextmanager

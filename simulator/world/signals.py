@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -58,30 +58,37 @@ def exit_code() -> int:
 
 
 @contextlib.contextmanager
-def kept(ending: Collection[int] = ()) -> Iterator[None]:
+def kept(ending: Collection[int] = ()) -> Iterator[Callable[[], None]]:
     """Keep this process's handlers of signals from a library that sets its own, in Python or beneath it.
 
     Args:
         ending: exit codes with which the library's handler of SIGTERM ends the process.
 
+    Yields:
+        What sets the handlers at once, where the library goes on for long after it has set its own.
+
     Raises:
         KeyboardInterrupt: the library ended the process at a signal that this process handles.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only there may handlers be set
+        yield lambda: None  # only there may handlers be set
         return
     handlers = {number: signal.getsignal(number) for number in ENDING}
     ended = False
+
+    def set_again() -> None:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
     try:
-        yield
+        yield set_again
     except SystemExit as error:
         ended = error.code in ending
         if not ended:
             raise
     finally:
-        for number, handler in handlers.items():
-            if handler is not None:
-                signal.signal(number, handler)
+        set_again()
     if ended:
         signal.raise_signal(signal.SIGTERM)
 

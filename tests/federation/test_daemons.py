@@ -1,9 +1,11 @@
 """Ray's daemons that die: nothing waits for them, and nothing of that Ray is left."""
 
+import contextlib
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -17,6 +19,7 @@ from ray._private.utils import publish_error_to_driver
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import ClusterError, ray_session
 from palimpsest.simulator.federation.daemons import DaemonError
+from palimpsest.simulator.federation.guardian import Guardian
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.world import signals
 
@@ -52,6 +55,13 @@ def test_handlers_of_signals_outlive_a_ray() -> None:
             signal.signal(number, signal.default_int_handler)
         with ray_session(hosts=1):
             assert caught() == set(signals.ENDING)
+            end = worker._global_node.kill_all_processes
+            while_ending: list[set[int]] = []
+            worker._global_node.kill_all_processes = lambda *given, **named: (
+                while_ending.append(caught()),
+                end(*given, **named),
+            )
+        assert while_ending == [set(signals.ENDING)], "ending the daemons takes a second"
         assert caught() == set(signals.ENDING)
     finally:
         for number, handler in before.items():
@@ -86,6 +96,42 @@ def test_a_dead_daemon_ends_the_waiting_and_leaves_nothing(victim: str) -> None:
     assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it does; who has nobody to wait for it stays a zombie."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+DRIVER = """
+import time
+from collections import deque
+from palimpsest.simulator.federation.cluster import ray_session
+from palimpsest.simulator.federation.ray_grid import RayGrid
+with ray_session(hosts=1):
+    grid = RayGrid(1)
+    grid.await_hosts()
+    print("ready", flush=True)
+    list(grid.each(time.sleep, deque([600.0])))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_nothing_of_a_ray_outlives_a_driver_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"ready\n"
+        time.sleep(3.0)  # what Ray has started since is looked for every two seconds
+        started = psutil.Process(driver.pid).children(recursive=True)
+        assert {"raylet", "ray::DashboardAgent"} <= {process.name() for process in started}
+        driver.kill()
+    deadline = time.monotonic() + 20.0
+    while (left := [process for process in started if runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_what_daemons_have_to_say_does_not_fill_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
@@ -103,19 +149,20 @@ def test_a_child_that_bears_a_daemons_name_is_not_the_daemon(tmp_path: Path) -> 
         while not (forked := [p for p in psutil.Process(parent.pid).children() if p.name() == "raylet"]):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        watch = daemons.local(before)
-        try:
-            forked[0].kill()
-            psutil.wait_procs(forked, timeout=10)
-            watch.note()
-            assert watch.lost == ""
-            parent.kill()
-            parent.wait()
-            watch.note()
-            assert watch.lost.startswith("raylet, a process of Ray")
-        finally:
-            watch.close()
-            parent.kill()
+        with Guardian() as guardian:
+            watch = daemons.local(before, guardian)
+            try:
+                forked[0].kill()
+                psutil.wait_procs(forked, timeout=10)
+                watch.note()
+                assert watch.lost == ""
+                parent.kill()
+                parent.wait()
+                watch.note()
+                assert watch.lost.startswith("raylet, a process of Ray")
+            finally:
+                watch.close()
+                parent.kill()
 
 
 def test_a_cluster_whose_address_falls_silent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
