@@ -15,6 +15,7 @@ from palimpsest.simulator.world.specs import Schema
 
 __all__ = [
     "AnswerCard",
+    "AnswerError",
     "AttackAnswers",
     "Material",
     "OnCase",
@@ -27,6 +28,10 @@ __all__ = [
 ]
 
 G = TypeVar("G", bound=Guess)
+
+
+class AnswerError(ValueError):
+    """An attack's answer is none to these cases, or holds numbers that are not finite: that attack has failed alone."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from palimpsest.simulator.attack_metrics.card import (
     AnswerCard,
+    AnswerError,
     AttackAnswers,
     Material,
     OnCase,
@@ -49,8 +50,8 @@ def score_attack(
         rng: draws candidates and breaks ties.
 
     Raises:
-        ValueError: an answer is missing, of another case, of the wrong shape, or not finite; or a measure does not
-            return a number for each record.
+        AnswerError: an answer is missing, of another case, of the wrong shape, or not finite.
+        ValueError: a measure does not return a number for each record.
     """
     if not truths:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in ("case", "target", "cosine", "cosine_centred")})
@@ -80,15 +81,15 @@ def _reported(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]
 def _check(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> None:
     cases, answered = [truth.case for truth in truths], [answer.case for answer in reconstructions]
     if cases != answered:
-        raise ValueError(f"the attack answered cases {answered}; {cases} were asked, in this order")
+        raise AnswerError(f"the attack answered cases {answered}; {cases} were asked, in this order")
     for truth, answer in zip(truths, reconstructions, strict=True):
         if answer.x.shape != truth.x.shape or answer.y.shape != truth.y.shape:
-            raise ValueError(
+            raise AnswerError(
                 f"case {truth.case}: the answer has shapes {answer.x.shape} and {answer.y.shape}, "
                 f"the deleted records {truth.x.shape} and {truth.y.shape}"
             )
         if not (np.isfinite(answer.x).all() and np.isfinite(answer.y).all()):
-            raise ValueError(f"case {truth.case}: the answer holds numbers that are not finite")
+            raise AnswerError(f"case {truth.case}: the answer holds numbers that are not finite")
 
 
 def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> Pairs:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.answers import answer_card, package_of
-from palimpsest.simulator.attack_metrics.card import AnswerCard, AttackAnswers, Material, Truth
+from palimpsest.simulator.attack_metrics.card import AnswerCard, AnswerError, AttackAnswers, Material, Truth
 from palimpsest.simulator.results.inference_verdicts import Reading, kept
 from palimpsest.simulator.world.seeding import generator
 
@@ -33,8 +33,8 @@ def score_answer(kind: str, answer: Answer, material: Material) -> AttackScore:
     """Score one attack.
 
     Raises:
-        ValueError: answers are missing, or are no answers to these cases; or another package's figures are no JSON, or
-            its columns have names that are taken.
+        AnswerError: answers are missing, are no answers to these cases, or are not finite.
+        ValueError: another package's figures are no JSON, or its columns have names that are taken.
         RunFailure: nothing here scores this kind of answer.
     """
     guesses, truths = answer.guesses, material.truths
@@ -78,7 +78,7 @@ def _by_case(
 def _check(kind: str, answer: Answer, truths: Sequence[Truth]) -> None:
     cases, answered = [truth.case for truth in truths], [guess.case for guess in answer.guesses]
     if cases != answered or len({type(guess) for guess in answer.guesses}) > 1:
-        raise ValueError(f"{kind} answered cases {answered}; {cases} were asked, in this order and of one kind")
+        raise AnswerError(f"{kind} answered cases {answered}; {cases} were asked, in this order and of one kind")
 
 
 def _check_columns(name: str, frame: pd.DataFrame) -> None:

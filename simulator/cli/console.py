@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FAILED, WRONG_INPUT = 1, 2
 _FEW = 3
-"""Arms that diverged of which a line names so many."""
+"""Arms without scores of which a line names so many."""
 
 
 class SteadyConsole(Console):
@@ -143,7 +143,7 @@ class Interruptible(TyperGroup):
 
 
 def conclude(result: "Result") -> None:
-    """The table, and the place of every output; arms that diverged, and exit code 1 where all of them did."""
+    """The table, and the place of every output; arms without scores, and exit code 1 where none has any."""
     from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 
     OUT.print(result_table(RunFiles(RunDirectory(result.directory), result.results)))
@@ -154,7 +154,7 @@ def conclude(result: "Result") -> None:
     if lost := [arm for arm in arms if arm.diverged]:
         named = "; ".join(f"{arm.arm} ({arm.diverged})" for arm in lost[:_FEW])
         named += f"; and {len(lost) - _FEW} more, see the table" if len(lost) > _FEW else ""
-        said = f"{len(lost)} of {len(arms)} arms diverged, and {'have' if len(lost) > 1 else 'has'} no scores: {named}"
+        said = f"{len(lost)} of {len(arms)} arms {'have' if len(lost) > 1 else 'has'} no scores: {named}"
         how = f"{said}. {_how_to_change(result.directory)}"
         ERR.print(f"{'error' if len(lost) == len(arms) else 'warning'}: {how}", markup=False, soft_wrap=True)
         if len(lost) == len(arms):

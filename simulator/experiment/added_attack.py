@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from palimpsest.server.session import Processed
-from palimpsest.simulator.attack_metrics.card import Material, Truth
+from palimpsest.simulator.attack_metrics.card import AnswerError, Material, Truth
 from palimpsest.simulator.attack_metrics.challenge import pose
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import attack
+from palimpsest.simulator.experiment.finite import not_finite
 from palimpsest.simulator.experiment.request_rows import with_attack
 from palimpsest.simulator.experiment.secrecy import check_kept, check_same
 from palimpsest.simulator.federation.threads import one_thread
@@ -53,27 +54,34 @@ def score(path: Path, entry: Entry) -> tuple[RunFiles, Tracked]:
 
     Raises:
         RunFilesError: there is no finished run.
-        ScenarioError: the run has this attack already, or cannot be attacked by it; or its data are others now, or its
-            secret is not given.
+        ScenarioError: the run has this attack already, or cannot be attacked by it; or its answer cannot be scored; or
+            its data are others now, or its secret is not given.
     """
-    run = RunFiles.open(path)
-    check_kept(run.directory)
-    check_finished(run)
-    begun = run.directory.begun_with()
-    scenario = _with_attack(run, resolve("attack", "--attack", entry))
-    check_same(run.directory, scenario)
-    kind, added = str(entry["kind"]), 0
-    with alone(run.directory), one_thread():
-        for prefix in plan(scenario).prefixes:
-            arms = [arm for arm in prefix.arms if any(method.kind == kind for method in arm.attacks)]
-            preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations") if arms else None
-            for arm in arms:
-                assert preparation is not None  # there are arms
-                added += _add(run.directory.arm(arm.id), arm, kind, preparation, begun)
-    if not added:
-        raise ScenarioError(f"{path}: no arm completed a deletion that {kind!r} could be scored on")
-    run.directory.note_attack({"attack": resolve("attack", "--attack", entry), "versions": versions()})
-    return _finish(run)
+    with alone(RunFiles.open(path).directory):
+        run = RunFiles.open(path)  # as it is now: another process may have added to it meanwhile
+        check_kept(run.directory)
+        check_finished(run)
+        begun = run.directory.begun_with()
+        scenario = _with_attack(run, resolve("attack", "--attack", entry))
+        check_same(run.directory, scenario)
+        with one_thread():
+            added = _add_all(run, scenario, str(entry["kind"]), begun)
+        if not added:
+            raise ScenarioError(f"{path}: no arm completed a deletion that {entry['kind']!r} could be scored on")
+        run.directory.note_attack({"attack": resolve("attack", "--attack", entry), "versions": versions()})
+        return _finish(run)
+
+
+def _add_all(run: RunFiles, scenario: Scenario, kind: str, begun: str) -> int:
+    """Attack every arm that the attack works on; how many were scored."""
+    added = 0
+    for prefix in plan(scenario).prefixes:
+        arms = [arm for arm in prefix.arms if any(method.kind == kind for method in arm.attacks)]
+        preparation = PreparedTraining.of(scenario, prefix, cache_directory() / "populations") if arms else None
+        for arm in arms:
+            assert preparation is not None  # there are arms
+            added += _add(run.directory.arm(arm.id), arm, kind, preparation, begun)
+    return added
 
 
 def _with_attack(run: RunFiles, entry: Entry) -> Scenario:
@@ -99,15 +107,18 @@ def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining, be
     attacked = attack(files.transcript, [method])
     if kind not in attacked.answers:
         raise ScenarioError(f"{arm.id}: {attacked.failures.get(kind, 'the attack did not answer')}")
-    answers = attacked.answers
-    marked = score_answer(
-        kind, answers[kind], material_of(files, truth, result, arm, preparation, "challenge" in method.card.needs)
-    )
-    files.add_answers(answers)
-    files.write_scores(_scores(files.scores(), marked, kind))
+    material = material_of(files, truth, result, arm, preparation, "challenge" in method.card.needs)
+    try:
+        marked = score_answer(kind, attacked.answers[kind], material)
+    except AnswerError as error:
+        raise ScenarioError(f"{arm.id}: {error}") from None
+    if name := not_finite({**marked.figures, "cases": marked.cases}):
+        raise ScenarioError(f"{arm.id}: the {name} of the attack {kind!r} is not finite")
     attacks = {**result.to_json()["attacks"], kind: marked.figures}
     requests = with_attack(result.requests, kind, marked)
     unjudged = ArmResult.model_validate({**result.to_json(), "attacks": attacks, "requests": requests})
+    files.add_answers(attacked.answers)  # nothing is written before all is known to be sound
+    files.write_scores(_scores(files.scores(), marked, kind))
     files.write_requests(unjudged.requests)
     files.write_result(unjudged.model_copy(update={"verdict": verdict(unjudged)}), begun)
     return 1

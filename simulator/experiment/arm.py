@@ -2,7 +2,7 @@
 
 from palimpsest.simulator.experiment.assessed import Assessed, assess
 from palimpsest.simulator.experiment.attacked import Attacked, attack, grant
-from palimpsest.simulator.experiment.diverged import settle
+from palimpsest.simulator.experiment.diverged import UnservedArm, settle
 from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.served import Served, serve
 from palimpsest.simulator.results.arm_files import ArmFiles
@@ -17,17 +17,21 @@ from palimpsest.simulator.world.protocols.transcript import Transcript
 def run_arm(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
     """Unlearn, attack and score in a run's directory; what was found is written last, and returned.
 
-    An arm that diverges is done too, without scores.
+    An arm that diverges is done too, without scores, but with what it cost until then.
     """
     try:
-        return _run(directory, inputs, observer)
+        served = serve(inputs, directory.arm(inputs.arm.id).transcript, directory.ledger, observer)
+        try:
+            return _judged(directory, inputs, served, observer)
+        except SettledFailure as error:
+            raise UnservedArm(str(error), served.costs, served.seconds, served.account) from error
     except SettledFailure as error:
         return settle(directory, inputs, error, observer)
 
 
-def _run(directory: RunDirectory, inputs: ArmInputs, observer: Observer) -> ArmResult:
+def _judged(directory: RunDirectory, inputs: ArmInputs, served: Served, observer: Observer) -> ArmResult:
+    """Attack and score what an arm's server broadcast."""
     files = directory.arm(inputs.arm.id)
-    served = serve(inputs, files.transcript, directory.ledger, observer)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
     attacked = attack(files.transcript, inputs.arm.attacks)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
-from palimpsest.simulator.attack_metrics.card import Material, Truth
+from palimpsest.simulator.attack_metrics.card import AnswerError, Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
@@ -142,7 +142,7 @@ def _marks(
     for kind, answer in attacked.answers.items():
         try:
             marked = score_answer(kind, answer, material)
-        except ValueError as error:  # it is no answer to these cases, or holds numbers that are not finite
+        except AnswerError as error:  # no other: a fault of the scoring itself is not the attack's
             failures[kind] = str(error)
             continue
         if name := not_finite({**marked.figures, "cases": marked.cases}):
@@ -202,8 +202,11 @@ def _privacy(inputs: ArmInputs, served: Served) -> dict[str, Any]:
 def _bounds(
     inputs: ArmInputs, served: Served, marks: Mapping[str, AttackScore], knowledge: PublicKnowledge
 ) -> dict[str, Any]:
-    """How often attacks may succeed; absent where labels or clients are granted: the prior is another one then."""
-    if not served.processed or inputs.arm.setting.adversary.knows:
+    """How often attacks may succeed; absent where no attack has a score, and where labels or clients are granted.
+
+    The prior is another one where they are granted.
+    """
+    if not served.processed or not marks or inputs.arm.setting.adversary.knows:
         return {}
     preparation = inputs.shared.preparation
     public = np.asarray(preparation.population.public_x, dtype=np.float64)

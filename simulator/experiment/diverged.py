@@ -1,4 +1,7 @@
-"""Arms that diverge: such an arm is done, without scores and with a sentence that says what to change; others go on."""
+"""Arms that diverge or do not converge: each is done, without scores and with a sentence that says what to change."""
+
+import math
+from typing import Any
 
 from palimpsest.server.ledger import Ledger
 from palimpsest.simulator.experiment.identity import identity
@@ -10,20 +13,23 @@ from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import verdict
 from palimpsest.simulator.unlearning_metrics.costs import cost
 from palimpsest.simulator.world.errors import SettledFailure
+from palimpsest.simulator.world.privacy.account import Account
 from palimpsest.simulator.world.protocols.events import Noted, Observer
+from palimpsest.simulator.world.records import branch_of
 
 
 class UnservedArm(SettledFailure):
-    """An arm's server cannot go on, whoever tries again.
+    """An arm's server cannot go on, or its models cannot be measured, whoever tries again.
 
     Attributes:
         costs: what was asked of clients by then.
         seconds: that it took until then.
+        account: what units of privacy have paid by then, the arm's unlearning included.
     """
 
-    def __init__(self, why: str, costs: Costs, seconds: float) -> None:
+    def __init__(self, why: str, costs: Costs, seconds: float, account: Account) -> None:
         super().__init__(why)
-        self.costs, self.seconds = costs, seconds
+        self.costs, self.seconds, self.account = costs, seconds, account
 
 
 def settle(directory: RunDirectory, inputs: ArmInputs, error: SettledFailure, observer: Observer) -> ArmResult:
@@ -42,7 +48,9 @@ def settle(directory: RunDirectory, inputs: ArmInputs, error: SettledFailure, ob
     files.clear()
     observer.noted(Noted(f"{arm.id} has no scores: {why}"))
     Ledger(directory.ledger, arm.id).write("failed", None, reason=why)
-    costs, seconds = (error.costs, error.seconds) if isinstance(error, UnservedArm) else (Costs(), 0.0)
+    costs, seconds, account = Costs(), 0.0, shared.history.record.setup.account
+    if isinstance(error, UnservedArm):
+        costs, seconds, account = error.costs, error.seconds, error.account
     stored = shared.history.record.stored_for(arm.unlearning.card.needs)
     entry = {
         **identity(inputs),
@@ -53,7 +61,7 @@ def settle(directory: RunDirectory, inputs: ArmInputs, error: SettledFailure, ob
         "transcript_digest": "",
         "forgetting": {"exact": arm.unlearning.card.promises == "exact"},
         "attacks": {},
-        "privacy": privacy_entry(shared.history.record.setup.account, inputs.privacy_budget, ()),
+        "privacy": _privacy(inputs, account),
         "notes": {},
         "cost": cost(costs, seconds, stored, shared.reference, {}),
     }
@@ -61,3 +69,21 @@ def settle(directory: RunDirectory, inputs: ArmInputs, error: SettledFailure, ob
     result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
     files.write_result(result, directory.begun_with())
     return result
+
+
+def _privacy(inputs: ArmInputs, account: Account) -> dict[str, Any]:
+    """What was spent on all branches, by units that stay and by those that were to be deleted; of no single request."""
+    budget = inputs.privacy_budget
+    entry = privacy_entry(account, budget, ())
+    if account.unit is None:
+        return entry
+    branches = {0, *(payment.branch for payment in account.entries)}
+    asked = {
+        frozenset(account.spent(branch, client, record).items())
+        for request in inputs.shared.preparation.requests
+        for branch in branches & {0, branch_of(request)}
+        for client, records in request.forget.items()
+        for record in (records if account.unit == "record" else records[:1])
+    }
+    highest = max([budget.meter.highest(account, branches), *(budget.meter.of(dict(paid)) for paid in asked)])
+    return entry | {"epsilon_max": highest if math.isfinite(highest) else None}

@@ -74,7 +74,8 @@ def serve(inputs: ArmInputs, transcript: Path, ledger: Path, observer: Observer)
     try:
         processed = session.serve(shared.preparation.requests)
     except SettledFailure as error:
-        raise UnservedArm(str(error), replace(federation.costs), time.perf_counter() - began) from error
+        seconds, account = time.perf_counter() - began, history.record.setup.account
+        raise UnservedArm(str(error), replace(federation.costs), seconds, account) from error
     seconds = time.perf_counter() - began - broadcast.seconds
     return Served(
         processed=tuple(processed),

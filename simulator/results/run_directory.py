@@ -285,7 +285,7 @@ class RunFiles:
 
     @property
     def scored(self) -> "RunFiles":
-        """The same run without the arms that diverged, which have no scores: for who shows scores."""
+        """The same run without the arms that have no scores: for who shows scores."""
         kept = tuple(arm for arm in self.arms if not arm.diverged)
         return self if len(kept) == len(self.arms) else replace(self, results=self.results.with_arms(kept))
 

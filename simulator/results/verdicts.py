@@ -147,7 +147,8 @@ def headline(arms: Sequence[ArmResult], brief: bool = False) -> str:
     """The finding of a whole run; variants are named only where they turned out differently. See ``finding``."""
     scored = [arm for arm in arms if not arm.diverged]
     if len(scored) < len(arms):
-        lost = f"{len(arms) - len(scored)} of {counted(len(arms), 'arm')} diverged"
+        count = len(arms) - len(scored)
+        lost = f"{count} of {counted(len(arms), 'arm')} {'have' if count > 1 else 'has'} no scores"
         return f"{headline(scored, brief)}; {lost}" if scored else lost
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:

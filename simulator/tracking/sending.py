@@ -223,7 +223,7 @@ class Upload:
         return {
             "transcript.digest": arm.transcript_digest,
             "verdict": arm.verdict,
-            "outcome": "diverged" if arm.diverged else grade,
+            "outcome": "no scores" if arm.diverged else grade,
             "private": "yes" if is_private(arm) else "no",
             "best attack": best.attack if best else "none",
             "success is": best.measure if best else "not attacked",

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,19 @@ import mlflow
 import pytest
 from typer.testing import CliRunner
 
+from palimpsest.attacks.session import Answer
+from palimpsest.simulator.attack_metrics.card import Material
+from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.cli import main as cli
+from palimpsest.simulator.experiment import added_attack
 from palimpsest.simulator.experiment.added_attack import score
 from palimpsest.simulator.experiment.runner import run
+from palimpsest.simulator.figures import all as all_figures
+from palimpsest.simulator.results.intact import alone
+from palimpsest.simulator.results.reading import RunFilesError
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.scenario.errors import ScenarioError
+from palimpsest.simulator.tracking.upload import Tracked
 from tests.support.scenarios import small_scenario, untracked
 from tests.support.stores import new_store
 
@@ -28,10 +38,11 @@ def figures(directory: RunDirectory, kind: str) -> list[dict[str, Any]]:
 
 
 def files(folder: Path) -> dict[str, str]:
+    """Digests of a run's files; its lock, which is empty, says nothing."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != RunDirectory(folder).run_lock
     }
 
 
@@ -104,3 +115,35 @@ def test_what_cannot_be_added_is_one_sentence(tmp_path: Path) -> None:
     found = CliRunner().invoke(cli.app, ["score", str(tmp_path), "--attack", "hrec"])
     assert found.exit_code == 2
     assert "holds no finished run" in " ".join(found.stderr.split())
+
+
+def test_figures_that_are_not_finite_leave_the_run_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = untracked(small_scenario(unlearning=[{"method": "retrain"}]), tmp_path / "given")
+    untouched = files(given.path)
+
+    def overflowing(kind: str, answer: Answer, material: Material) -> AttackScore:
+        marked = score_answer(kind, answer, material)
+        return replace(marked, figures={**marked.figures, "class_accuracy": math.nan})
+
+    monkeypatch.setattr(added_attack, "score_answer", overflowing)
+    with pytest.raises(ScenarioError, match="the class_accuracy of the attack 'class-score' is not finite"):
+        score(given.path, {"kind": "class-score"})
+    assert files(given.path) == untouched
+
+
+def test_nobody_else_is_let_in_until_the_last_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = untracked(small_scenario(unlearning=[{"method": "retrain"}]), tmp_path / "given")
+    refused = []
+
+    def sent(path: Path, uri: str) -> Tracked:
+        with pytest.raises(RunFilesError, match="another process is at work") as found, alone(given):
+            pass
+        refused.append(found.value)
+        return Tracked(ok=True, message="", uri=uri)
+
+    monkeypatch.setattr(added_attack, "track", sent)
+    monkeypatch.setattr(all_figures, "draw_all", lambda path: [])
+    score(given.path, {"kind": "class-score"})
+    assert len(refused) == 1
+    with alone(given):
+        pass
