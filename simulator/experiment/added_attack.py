@@ -26,7 +26,7 @@ from palimpsest.simulator.results.intact import alone, check_finished
 from palimpsest.simulator.results.provenance import versions
 from palimpsest.simulator.results.run_directory import RunDirectory, RunFiles
 from palimpsest.simulator.results.schema import ArmResult, RunResults
-from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.results.verdicts import judged
 from palimpsest.simulator.scenario.entries import Entry, resolve
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario, scenario_from_dict
@@ -116,11 +116,11 @@ def _add(files: ArmFiles, arm: Arm, kind: str, preparation: PreparedTraining, be
         raise ScenarioError(f"{arm.id}: the {name} of the attack {kind!r} is not finite")
     attacks = {**result.to_json()["attacks"], kind: marked.figures}
     requests = with_attack(result.requests, kind, marked)
-    unjudged = ArmResult.model_validate({**result.to_json(), "attacks": attacks, "requests": requests})
+    scored = judged({**result.to_json(), "attacks": attacks, "requests": requests})
     files.add_answers(attacked.answers)  # nothing is written before all is known to be sound
     files.write_scores(_scores(files.scores(), marked, kind))
-    files.write_requests(unjudged.requests)
-    files.write_result(unjudged.model_copy(update={"verdict": verdict(unjudged)}), begun)
+    files.write_requests(scored.requests)
+    files.write_result(scored, begun)
     return 1
 
 

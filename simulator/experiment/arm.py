@@ -8,7 +8,7 @@ from palimpsest.simulator.experiment.served import Served, serve
 from palimpsest.simulator.results.arm_files import ArmFiles
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
-from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.results.verdicts import judged
 from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.protocols.events import Noted, Observer
 from palimpsest.simulator.world.protocols.transcript import Transcript
@@ -40,8 +40,7 @@ def _judged(directory: RunDirectory, inputs: ArmInputs, served: Served, observer
     for kind, why in assessed.failures.items():
         observer.noted(Noted(f"{inputs.arm.id}: the attack {kind} failed: {why}"))
     _write(files, inputs, served, attacked, assessed)
-    unjudged = ArmResult.model_validate({**assessed.entry, "verdict": ""})
-    result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
+    result = judged(assessed.entry)
     files.write_requests(result.requests)
     files.write_result(result, directory.begun_with())
     return result

@@ -10,7 +10,7 @@ from palimpsest.simulator.federation.federation import Costs
 from palimpsest.simulator.planning.privacy import privacy_entry
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.results.schema import ArmResult
-from palimpsest.simulator.results.verdicts import verdict
+from palimpsest.simulator.results.verdicts import judged
 from palimpsest.simulator.unlearning_metrics.costs import cost
 from palimpsest.simulator.world.errors import SettledFailure
 from palimpsest.simulator.world.privacy.account import Account
@@ -65,8 +65,7 @@ def settle(directory: RunDirectory, inputs: ArmInputs, error: SettledFailure, ob
         "notes": {},
         "cost": cost(costs, seconds, stored, shared.reference, {}),
     }
-    unjudged = ArmResult.model_validate({**entry, "verdict": ""})
-    result = unjudged.model_copy(update={"verdict": verdict(unjudged)})
+    result = judged(entry)
     files.write_result(result, directory.begun_with())
     return result
 

@@ -103,8 +103,6 @@ def local(before: Collection[int], guardian: Guardian) -> Watch:
     started = [child for child in psutil.Process(os.getpid()).children() if child.pid in everything]
     needed = {_name(child): child for child in started if _name(child) in _NEEDED}
     due = [0.0]
-    for process in everything:
-        guardian.tell(process)
 
     def look() -> str:
         for name, daemon in needed.items():

@@ -1,6 +1,6 @@
 """What a run found, in words: from ``results.json`` alone, and importing nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palimpsest.simulator.results.attack_results import ReconstructionResult
@@ -65,6 +65,16 @@ def reconstructions(arm: ArmResult) -> dict[str, ReconstructionResult]:
     if arm.deletion.records == 1:
         records.pop("public-draw", None)
     return dict(sorted(records.items(), key=lambda item: (item[0] in BASELINES, item[0] == "average")))
+
+
+def judged(entry: Mapping[str, Any]) -> ArmResult:
+    """The result of an arm whose entry has no verdict yet, or an older one: with its verdict.
+
+    Raises:
+        ValidationError: the entry is none.
+    """
+    unjudged = ArmResult.model_validate({**entry, "verdict": ""})
+    return unjudged.model_copy(update={"verdict": verdict(unjudged)})
 
 
 def verdict(arm: ArmResult) -> str:
