@@ -17,7 +17,7 @@ from typing import IO, Self
 import palimpsest
 from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.tracking.store import lasting, store_file, store_of
-from palimpsest.simulator.tracking.upload import Tracked
+from palimpsest.simulator.tracking.upload import Tracked, lost
 from palimpsest.simulator.world.errors import masked
 
 _BUNDLE = """
@@ -102,8 +102,7 @@ class Live:
         self._process = None
 
     def _lost(self, why: str) -> Tracked:
-        said = f"not tracked: {why}. Nothing is lost: everything is in {self._directory}; upload it later with: "
-        return Tracked(False, f"{said}palimpsest report {self._directory} --track", masked(store_of(self._uri)))
+        return Tracked(False, lost(why, self._directory), masked(store_of(self._uri)))
 
 
 def _module() -> list[str]:

@@ -201,18 +201,19 @@ def _later(directory: Path) -> str:
 def _failed(store: str, directory: Path, error: Exception) -> str:
     """Why, and what to do about it."""
     if clause := said_of(error):
-        return _lost(f"{masked(store)}: {clause}", directory)
+        return lost(f"{masked(store)}: {clause}", directory)
     lines = str(error).strip().splitlines() or [""]
     if not isinstance(error, OSError) and not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests")):
         lines[0] = f"{type(error).__name__}: {lines[0]}"
     unreachable = "Max retries exceeded" in lines[0] or "timed out" in lines[0]
     said = masked(f"{store} {'does not answer' if unreachable else f'failed ({lines[0][:160]})'}")
-    return _lost(said, directory)
+    return lost(said, directory)
 
 
-def _lost(why: str, directory: Path) -> str:
-    return f"not tracked: {why}. Nothing is lost: everything is in {directory}; upload it later with: " + _later(
-        directory
+def lost(why: str, directory: Path) -> str:
+    """Why a run is not tracked, and that it can be sent later."""
+    return (
+        f"not tracked: {why}. Nothing is lost: everything is in {directory}; upload it later with: {_later(directory)}"
     )
 
 
