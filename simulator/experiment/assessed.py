@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.server.session import Processed
-from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
+from palimpsest.simulator.attack_metrics.bounds import bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import AnswerError, Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
+from palimpsest.simulator.attack_metrics.priors import THRESHOLDS
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.finite import check_measured, not_finite
