@@ -61,7 +61,7 @@ def priors(public_x: Array, mean: Array, error: float, rng: np.random.Generator)
     """The best guess that was found, by event; events for which records are too few are absent.
 
     Args:
-        public_x: ``[n, d]`` records of the same distribution as the deleted ones.
+        public_x: ``[n, d]`` records of the same distribution as the deleted ones, in any type.
         mean: ``[d]`` the public mean that scores are centred by.
         error: of each interval.
         rng: splits the records. Asked again for the same of all four, what was found is given again.
@@ -70,10 +70,9 @@ def priors(public_x: Array, mean: Array, error: float, rng: np.random.Generator)
     for array in (public_x, mean):
         key.update(np.ascontiguousarray(array).tobytes())
     if (known := _kept.get(key.digest())) is None:
+        centres = {column: mean if column == "cosine_centred" else np.zeros_like(mean) for column in THRESHOLDS}
         shares = {
-            f"{column}>={threshold:g}": prior(
-                public_x - (mean if column == "cosine_centred" else 0.0), threshold, error, rng
-            )
+            f"{column}>={threshold:g}": prior(public_x, centres[column], threshold, error, rng)
             for column, threshold in THRESHOLDS.items()
         }
         known = {event: Prior(share, "estimate") for event, share in shares.items() if share is not None}
@@ -83,15 +82,23 @@ def priors(public_x: Array, mean: Array, error: float, rng: np.random.Generator)
     return known
 
 
-def prior(points: Array, threshold: float, error: float, rng: np.random.Generator) -> Share | None:
+def prior(points: Array, centre: Array, threshold: float, error: float, rng: np.random.Generator) -> Share | None:
     """How often the best constant guess has at least this cosine with a record; None where records are too few.
 
     The guess is looked for on one half of the records (from each of them, moving to the mean direction of all within
     reach; once with this reach from the start, and once with a wide reach that narrows to it), and judged on the other
     half. It is the best that was found, and not the best there is.
+
+    Args:
+        points: ``[n, d]`` records, of which a thousand are drawn.
+        centre: ``[d]`` what is taken off records before their directions are compared.
+        threshold: cosine from where on a guess counts.
+        error: of the interval.
+        rng: draws and splits the records.
     """
-    norms = np.linalg.norm(points, axis=1)
-    units = (points[norms > 0] / norms[norms > 0, None])[rng.permutation(int((norms > 0).sum()))[:_LARGEST]]
+    elsewhere = np.flatnonzero((points != centre).any(axis=1))
+    drawn = points[elsewhere[rng.permutation(len(elsewhere))[:_LARGEST]]].astype(np.float64) - centre
+    units = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     fitted, held = units[::2], units[1::2]
     if len(held) < _FEWEST:
         return None

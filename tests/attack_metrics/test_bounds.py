@@ -121,17 +121,17 @@ def test_records_deleted_together_pay_together() -> None:
 
 def test_the_prior_is_that_of_the_best_direction_on_records_it_was_not_fitted_to() -> None:
     """A third of the records around one direction, the rest anywhere: the best guess is that direction."""
-    rng = np.random.default_rng(6)
+    rng, origin = np.random.default_rng(6), np.zeros(60)
     towards = np.eye(60)[0] + 0.02 * rng.standard_normal((300, 60))
     points = np.concatenate([towards * rng.uniform(1, 9, (300, 1)), rng.standard_normal((600, 60))])
-    share = prior(points, 0.9, 0.01, rng)
+    share = prior(points, origin, 0.9, 0.01, rng)
     assert share is not None
     assert share.low < 1 / 3 < share.high
     assert share.high - share.low < 0.15
-    nothing = prior(rng.standard_normal((900, 60)), 0.9, 0.01, rng)
+    nothing = prior(rng.standard_normal((900, 60)), origin, 0.9, 0.01, rng)
     assert nothing is not None
     assert nothing.found == 0.0, "what was fitted to is not counted: each record is its own best guess there"
-    assert prior(points[:30], 0.9, 0.01, rng) is None
+    assert prior(points[:30], origin, 0.9, 0.01, rng) is None
 
 
 def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_kept() -> None:
@@ -142,7 +142,7 @@ def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_k
         return {event: of.share for event, of in priors(x, centre, error, np.random.default_rng(seed)).items()}
 
     first = asked()
-    fresh = prior(public - mean, 0.5, 0.01, _after_one_split(public))
+    fresh = prior(public, mean, 0.5, 0.01, _after_one_split(public))
     assert asked() == first and first["cosine_centred>=0.5"] == fresh
     other = public.copy()
     other[::2] += 1.0
@@ -152,5 +152,5 @@ def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_k
 
 def _after_one_split(public: Array) -> np.random.Generator:
     rng = np.random.default_rng(0)
-    prior(public, 0.9, 0.01, rng)
+    prior(public, np.zeros(12), 0.9, 0.01, rng)
     return rng
