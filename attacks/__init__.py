@@ -57,6 +57,14 @@ CARDS: dict[str, Card] = {
         promises="reconstruction",
         source="Lamri et al. 2025, arXiv 2506.01777",
     ),
+    "igf": Card(
+        target="palimpsest.attacks.igf:Igf",
+        summary="a decoder from gradients to records, learned from the public sample's, on releases or messages",
+        traits=("network", "last layer"),
+        needs=("classes", "public sample", "n", "training", "unlearning rule"),
+        promises="reconstruction",
+        source="Zhang et al. 2025, arXiv 2505.11097",
+    ),
     "class-score": Card(
         target="palimpsest.attacks.class_score:ClassScore",
         summary="which classes were deleted, by what happened to their rows of the last layer",

@@ -70,7 +70,7 @@ class Inversion(Search):
 
     def run(self, cases: Sequence[Case], knowledge: PublicKnowledge, rng: np.random.Generator) -> list[Reconstruction]:
         """Reconstruct all cases, those of one size and model in one batch; every case has the same random starts."""
-        unread = [case for case in cases if case.silent or _unrelated(case, knowledge)]
+        unread = [case for case in cases if case.silent or unrelated(case, knowledge)]
         answers = guesses(unread, knowledge, no_signal=True)
         heard = [case for case in cases if case.index not in answers]
         if self.realigns and knowledge.facts.model.kind in KINDS:
@@ -88,7 +88,7 @@ class Inversion(Search):
         return [answers[case.index] for case in cases]
 
 
-def _unrelated(case: Case, knowledge: PublicKnowledge) -> bool:
+def unrelated(case: Case, knowledge: PublicKnowledge) -> bool:
     """Whether a retraining is known to have begun anew and shares no model: its difference is no records' gradient."""
     return knowledge.facts.unlearning.get("shares") == "no model" and case.divergence is None
 

@@ -23,6 +23,7 @@ _COLOURS = {
     "inversion": "#AA4499",
     "fuia": "#6A8F00",
     "draun": "#BB5566",
+    "igf": "#5C4B8A",
     "fuia-classes": "#225555",
     "unmix": "#332288",
     "updates-leak": "#56B4E9",
