@@ -42,9 +42,10 @@ class Igf(Frozen):
     unlearning who is shown gradient differences reduces them by a singular value decomposition, and a learned network
     turns them into pixels. What follows is ours. At the model that was seen before the unlearning, or where the first
     round that differs begins, the gradient of a public record with the deleted one's label is what its own deletion
-    would leave. Gradients at length 1, in their singular directions, are regressed on the records: a ridge regression
-    in closed form, its strength by leave-one-out. A small network by Adam, with a held-out part of the public sample
-    to stop by, was tried in its place and does worse (docs/tiers.md).
+    would leave. From such gradients, with what is common to other records turned down as ``inversion`` does, at length
+    1, in their singular directions, the records are predicted: by ridge regression in closed form, its strength by
+    leave-one-out. A small network by Adam, with a held-out part of the public sample to stop by, was tried in its place
+    and does worse (docs/tiers.md).
 
     Where one record's gradient was released itself, a second regression starts from what the last layer saw of it
     (``features_of``), over public records of all classes; that with the smaller leave-one-out error on the label's
@@ -76,14 +77,14 @@ class Igf(Frozen):
     def _decoded(self, cases: Sequence[Case], knowledge: PublicKnowledge, seed: int) -> dict[int, Reconstruction]:
         """Answers to cases of one size, whose gradients were taken at the same models."""
         path = path_of(cases[0])
-        public = PublicGradients.of(knowledge, path) if len(path) > 1 else None
+        public = PublicGradients.of(knowledge, path)
         labelled: dict[tuple[float, ...], list[Case]] = {}
-        for case, y in zip(cases, labels_of(cases, knowledge, public), strict=True):
+        for case, y in zip(cases, labels_of(cases, knowledge, public if len(path) > 1 else None), strict=True):
             labelled.setdefault(tuple(y), []).append(case)
         seen = _by_features(cases, knowledge)
         answers = {}
         for labels, some in labelled.items():
-            for case, guess in zip(some, self._by_gradients(some, labels, knowledge, seed), strict=True):
+            for case, guess in zip(some, self._by_gradients(some, labels, knowledge, public, seed), strict=True):
                 best = min([guess, *seen.get(case.index, {}).get(labels[0], [])], key=lambda decoded: decoded.error)
                 x = np.clip(best.x, knowledge.box_low, knowledge.box_high)
                 notes = {"public_mse": best.error}
@@ -91,7 +92,12 @@ class Igf(Frozen):
         return answers
 
     def _by_gradients(
-        self, cases: Sequence[Case], labels: tuple[float, ...], knowledge: PublicKnowledge, seed: int
+        self,
+        cases: Sequence[Case],
+        labels: tuple[float, ...],
+        knowledge: PublicKnowledge,
+        public: PublicGradients,
+        seed: int,
     ) -> "list[_Decoded]":
         """Decode changes by what public records with these labels would leave."""
         model, classes = quick_model(knowledge), sorted(set(labels))
@@ -101,7 +107,7 @@ class Igf(Frozen):
         x = np.asarray(knowledge.x, np.float64)
         gradients = gradients_of(model, path_of(cases[0]), x[rows], np.asarray(knowledge.y)[rows])
         changes = torch.stack([change_of(case, model) for case in cases])
-        coordinates, seen = _reduced(gradients, changes)
+        coordinates, seen = _reduced(public.whiten(gradients), public.whiten(changes))
         rng = generator(seed, "igf", *(int(label) for label in labels))
         drawn = members[labels[0]][:, None]
         if len(labels) > 1:
