@@ -26,7 +26,7 @@ from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Frozen
 
 _RECORDS = 2000
-"""Public records from whose features a decoder is learned, at most."""
+"""Public records from which a decoder is learned, at most."""
 _NUMBERS = 100_000_000
 """Numbers held at once in gradients of public records, at most."""
 _FEWEST = 5
@@ -101,7 +101,7 @@ class Igf(Frozen):
     ) -> "list[_Decoded]":
         """Decode changes by what public records with these labels would leave."""
         model, classes = quick_model(knowledge), sorted(set(labels))
-        most = max(2, _NUMBERS // model.size // len(classes))
+        most = max(2, min(_RECORDS, _NUMBERS // model.size) // len(classes))
         members = {label: _members(knowledge, label)[:most] for label in classes}
         rows = np.unique(np.concatenate(list(members.values())))
         x = np.asarray(knowledge.x, np.float64)

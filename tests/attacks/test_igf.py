@@ -64,7 +64,7 @@ def test_other_records_in_the_change_are_turned_down(data: Data) -> None:
     alone, [others] = left(data, [[row] for row in rows]), left(data, [rest])
     crowded = []
     for case in alone:
-        added = {name: (others.after[name] - others.before[name]) / 20.0 for name in case.after}
+        added = {name: (others.after[name] - others.before[name]) / 5.0 for name in case.after}
         crowded.append(replace(case, after={name: value + added[name] for name, value in case.after.items()}))
     granted = [replace(case, labels=(float(data.y[row]),)) for case, row in zip(crowded, rows, strict=True)]
     assert np.median(likeness(answers(granted, known(data)), data, rows)) > 0.6
