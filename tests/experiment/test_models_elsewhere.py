@@ -16,7 +16,16 @@ from tests.support.scenarios import small_scenario
 
 pytestmark = pytest.mark.slow
 
-ATTACKS = ["inversion", "compound", "candidate-match", "class-score", "probing", "probing-top1", "max-difference"]
+ATTACKS = [
+    "inversion",
+    "igf",
+    "compound",
+    "candidate-match",
+    "class-score",
+    "probing",
+    "probing-top1",
+    "max-difference",
+]
 SHORT = {
     "inversion": {"iterations": 8, "restarts": 1, "polish": 1},
     "compound": {"iterations": 8, "candidates": 1, "polish": 1},
