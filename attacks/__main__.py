@@ -24,8 +24,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save
+import palimpsest.simulator.world.garbage  # noqa: F401  # before what takes long to load
+
+import numpy as np  # isort: skip
+from safetensors.numpy import save  # isort: skip
 
 import palimpsest.attacks as attacks
 from palimpsest.attacks.confinement import confine
