@@ -71,6 +71,7 @@ class Request(Frozen):
         seconds: that each may take.
         path: where modules are looked for, as ``sys.path``.
         models: networks that the program was given, as ``carried`` packs them, in base64.
+        network: whether the model is one.
     """
 
     folder: str
@@ -79,6 +80,7 @@ class Request(Frozen):
     attacks: tuple[AttackRequest, ...]
     seconds: float
     models: str = ""
+    network: bool = False
 
 
 def main() -> None:
@@ -88,6 +90,8 @@ def main() -> None:
         for wanted in request.attacks:
             if wanted.target in {card.target for card in attacks.CARDS.values()}:
                 import_module(wanted.target.partition(":")[0])  # once for all; another package's only where it runs
+        if request.network:
+            import_module("torch._dynamo")  # as a network's first gradient by torch.func would, in every process anew
         status = _wait(_forked(functools.partial(_serve, request)), float("inf"), hangs_up=True)
         print(json.dumps({"status": status}), flush=True)
 

@@ -60,8 +60,9 @@ class Spy(Base):
         links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
         held = [os.readlink(link) for link in links if link.is_symlink()]
         times = {path.stat().st_mtime_ns for path in Path.cwd().rglob("*")}
+        secret = "-".join(("the", "secret"))  # in pieces: this source is in memory too
         return {
-            "told": sum("the-secret" in part for part in text),
+            "told": sum(secret in part for part in text),
             "held": sum(not name.startswith(("/dev/null", "/proc")) for name in held),
             "times": len(times),
         }
