@@ -20,7 +20,7 @@ from palimpsest.simulator.world.specs import ModelKind
 @pytest.mark.slow
 def test_palimpsest_and_the_loops_end_with_the_same_weights() -> None:
     contestants = ("palimpsest", "hand-batched", "vmap loop", "torch loop")
-    lines = bench(["softmax", "mlp", "cnn"], [(6, 4)], 2, contestants, Console(quiet=True))
+    lines = bench([(kind, 6, 4) for kind in ("softmax", "mlp", "cnn")], 2, contestants, Console(quiet=True))
     assert [(line.kind, line.contestant) for line in lines] == [
         (kind, name) for kind in ("softmax", "mlp", "cnn") for name in contestants
     ]
