@@ -142,7 +142,7 @@ def _training(models: Sequence[str], sizes: Sequence[str], rounds: int, without:
     contestants = [name for name in table.CONTESTANTS if name not in without]
     lines = table.bench(_pieces(models or MODELS, parsed), rounds, contestants, ERR)
     OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
-    if any(line.apart > table.AGREE for line in lines):
+    if not all(line.same for line in lines):
         ERR.print("error: contestants ended with other weights: they did not do the same work")
         raise typer.Exit(FAILED)
 
@@ -175,7 +175,7 @@ def _quick(as_json: bool) -> None:
     found = guard.ratios(lines)
     ERR.print(guard.row(found), markup=False, soft_wrap=True)
     said = guard.fallen(found)
-    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if line.apart > table.AGREE]
+    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if not line.same]
     for sentence in said:
         ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
     if said:
