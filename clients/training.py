@@ -12,7 +12,7 @@ from palimpsest.clients.clipping import clipped_sum
 from palimpsest.clients.local_data import LocalData
 from palimpsest.clients.parameters import stack
 from palimpsest.clients.private import fit_privately
-from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.batches import placed, weigh
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult
@@ -92,14 +92,20 @@ def _slots(data: LocalData, blocks: Sequence[Block], begins: Mapping[int, int], 
     for block in blocks:
         data.ask_tombstones(block, "retained")
         sizes = data.population.sizes[list(block.clients)].tolist()
-        orders = [
-            drawn(size, block.forget.get(client, ()), question.recipe, next(streams), block.compact)
+        slots += [
+            Slot(
+                block.model,
+                placed(
+                    begins[client],
+                    size,
+                    block.forget.get(client, ()),
+                    question.recipe,
+                    next(streams),
+                    block.compact,
+                ),
+            )
             for client, size in zip(block.clients, sizes, strict=True)
         ]
-        local, steps = np.concatenate(orders), [len(order) for order in orders]
-        rows = local + np.repeat([begins[client] for client in block.clients], steps)[:, None]
-        rows[local < 0] = -1
-        slots += [Slot(block.model, some) for some in np.split(rows, np.cumsum(steps)[:-1])]
     return slots
 
 
