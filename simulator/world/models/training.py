@@ -69,13 +69,15 @@ def fit(
     if len(slots) < least:
         sorted_slots, order = sorted_slots * 2, order * 2
     origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
-    params = {name: starts[name].index_select(0, origin) for name in model.names}
-    pulls = pulls_of(params, recipe, {name: value[order] for name, value in (shifts or {}).items()})
+    params = {name: starts[name].new_empty((len(order), *starts[name].shape[1:])) for name in model.names}
+    shifts_of = {name: value[order] for name, value in (shifts or {}).items()}
     width = pack_width(model)
     begins = list(range(0, len(sorted_slots) - least + 1, width))  # what would be too narrow a pack joins the last
     for begin, end in zip(begins, [*begins[1:], len(sorted_slots)], strict=True):
         pack = {name: value[begin:end] for name, value in params.items()}
-        pull = {name: value[begin:end] for name, value in pulls.items()}
+        for name, value in pack.items():  # of this pack alone, whose parameters are then in the core's cache
+            torch.index_select(starts[name], 0, origin[begin:end], out=value)
+        pull = pulls_of(pack, recipe, {name: value[begin:end] for name, value in shifts_of.items()})
         _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe, pull)
     if order == list(range(len(slots))):
         return params
