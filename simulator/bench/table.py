@@ -22,7 +22,7 @@ from palimpsest.simulator.bench.hand_batched import STEPS, hand_batched
 from palimpsest.simulator.bench.loops import Loops, plainly, vmapped
 from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
 from palimpsest.simulator.bench.usage import cpu_seconds, peak_memory
-from palimpsest.simulator.bench.work import Contestant, Measured, Work, make_population
+from palimpsest.simulator.bench.work import RECORDS, Contestant, Measured, Work, make_population
 from palimpsest.simulator.bench.workloads import spec_of
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.world.models.model import flat
@@ -36,7 +36,7 @@ AGREE_DEEP = 1e-2
 """The same of models that nobody wrote a step for, in the largest change of a weight in that round: a deep network
 amplifies rounding from step to step, and other batches would change a weight by as much as these do."""
 
-NUMBERS = ("updates/s", "ratio", "cpu ms", "ratio", "start s", "MiB", "same")
+NUMBERS = ("updates/s", "ratio", "cpu ms", "ratio", "start", "MiB", "same")
 """Columns of the table; both ratios are larger where Palimpsest is faster."""
 
 _NEEDS: Mapping[str, Callable[[Work], bool]] = {
@@ -217,7 +217,7 @@ def table(lines: Sequence[BenchLine], contestants: Sequence[str]) -> Table:
     """
     here = machine()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=f"{here['cpu']}, {here['cores']} cores")
-    for header in ("model", "records", "clients", "contestant"):
+    for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
     for header in NUMBERS:
         shown.add_column(header, justify="right", no_wrap=True)
@@ -225,13 +225,14 @@ def table(lines: Sequence[BenchLine], contestants: Sequence[str]) -> Table:
     for line in lines:
         of_work.setdefault((line.kind, line.population, line.cohort), {})[line.contestant] = line
     for (kind, population, cohort), by_name in of_work.items():
-        shape = "x".join(map(str, next(iter(by_name.values())).shape))
-        about: tuple[str, ...] = (kind, shape, f"{cohort:,}/{population:,}")
+        about: tuple[str, ...] = (kind, f"{cohort:,}/{population:,}")
         ours = by_name.get(CONTESTANTS[0])
         for name in contestants:
             numbers = _numbers(by_name[name], ours) if name in by_name else ["-"] * len(NUMBERS)
             shown.add_row(*about, name, *numbers)
-            about = ("", "", "")
+            about = ("", "")
+    shapes = {line.kind: "x".join(map(str, line.shape)) for line in lines}
+    shown.caption = f"{RECORDS} records a client: {', '.join(f'{kind} {shape}' for kind, shape in shapes.items())}"
     return shown
 
 
@@ -240,9 +241,9 @@ def _numbers(line: BenchLine, ours: BenchLine | None) -> list[str]:
     beside = ours if ours is not line else None
     return [
         f"{line.updates:,.0f}" if line.updates >= 10 else f"{line.updates:.2g}",
-        f"{beside.updates / line.updates:.3g}x" if beside else "",
+        f"{beside.updates / line.updates:.3g}" if beside else "",
         f"{line.cpu:,.3g}" if line.cpu < 1000 else f"{line.cpu:,.0f}",
-        f"{line.cpu / beside.cpu:.3g}x" if beside else "",
+        f"{line.cpu / beside.cpu:.3g}" if beside else "",
         f"{line.start:.1f}",
         f"{line.memory:,.0f}",
         "yes" if line.same else f"NO ({line.apart:.1e})",
