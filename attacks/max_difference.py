@@ -14,6 +14,9 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import Frozen
 
+_TOGETHER = 128
+"""Cases that are compared at once: a change for each of them, class and public record is in memory."""
+
 
 class MaxDifference(Frozen):
     """The k public records whose scores changed most (L2), labels included (Bertran et al., NeurIPS 2024).
@@ -28,8 +31,8 @@ class MaxDifference(Frozen):
         """Compare all models on the whole public sample."""
         loud = [case for case in cases if not case.silent]
         answers = guesses([case for case in cases if case.silent], knowledge, no_signal=True)
-        if loud:
-            for case, change in zip(loud, _changes(loud, knowledge), strict=True):
+        for some in (loud[begin : begin + _TOGETHER] for begin in range(0, len(loud), _TOGETHER)):
+            for case, change in zip(some, _changes(some, knowledge), strict=True):
                 answers[case.index] = _most_changed(case, knowledge, change)
         return [answers[case.index] for case in cases]
 

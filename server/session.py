@@ -242,8 +242,7 @@ class Session:
             for case, number in zip(cases, before, strict=True)
         ]
         if self.witness:
-            for done in processed:
-                self.witness.done(done.case.request, done)
+            self.witness.completed(processed)
         return processed
 
     def _refusals(self, cases: Sequence[UnlearningCase]) -> Mapping[int, str]:
@@ -295,7 +294,7 @@ class Session:
         if reason:
             self.ledger.write("refused", request.index, reason=reason)
             if self.witness:
-                self.witness.done(request, reason)
+                self.witness.refused(request, reason)
             return False
         method, promises = self.unlearner.method, self.unlearner.card.promises
         self.ledger.write("accepted", request.index, method=method, promises=promises)

@@ -1,5 +1,6 @@
 """Who is told what becomes of requests while a server works."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from palimpsest.simulator.world.records import DeletionRequest, Release
@@ -24,6 +25,10 @@ class Witness(Protocol):
         """The unlearning of one request begins; not told where several are unlearned together."""
         ...
 
-    def done(self, request: DeletionRequest, what: "Processed | str") -> None:
-        """A request is completed, or was refused for the reason given."""
+    def completed(self, what: "Sequence[Processed]") -> None:
+        """Requests are completed: those that were unlearned together, in order."""
+        ...
+
+    def refused(self, request: DeletionRequest, reason: str) -> None:
+        """A request was refused, and why."""
         ...

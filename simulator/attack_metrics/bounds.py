@@ -8,27 +8,19 @@ gamma is an estimate too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from palimpsest.defenses.bound import group_blow_up
 from palimpsest.server.session import Processed
+from palimpsest.simulator.attack_metrics.priors import THRESHOLDS, Prior, Share, priors
 from palimpsest.simulator.planning.drawing import weighed_chance
-from palimpsest.simulator.results.intervals import share_interval
 from palimpsest.simulator.world.privacy.account import Account, Spending
 from palimpsest.simulator.world.records import Array
 
-THRESHOLDS = {"cosine": 0.9, "cosine_centred": 0.5}
-"""Columns of scores and from where on an answer counts as the record: very alike, and clearly more than the mean."""
-
 _ERROR = 0.05
-_SHIFTS = 4
-_WIDER, _STEPS = 0.3, 10
-_LARGEST = 1000
-_FEWEST = 20
 
 Group: TypeAlias = Sequence[Spending]
 """What each unit that one deletion concerns has spent."""
@@ -58,39 +50,6 @@ def spans_of(account: Account, processed: Sequence[Processed], solved: bool) -> 
     return {"pair": once if solved else branch, "sequence": sequence}
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of independent trials, with its Clopper-Pearson interval."""
-
-    found: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, successes: int, trials: int, error: float) -> "Share":
-        """Estimate it; the interval misses the truth with probability ``error`` at most."""
-        return cls(successes / trials, *share_interval(successes / trials, trials, error))
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What somebody achieves who saw no model.
-
-    Attributes:
-        share: of one guess for one record.
-        how: ``exact``, or ``estimate``: of the best guess that was found.
-        uneven: whether it depends on which records are drawn. How many are deleted together may then depend on it too.
-    """
-
-    share: Share
-    how: Literal["exact", "estimate"]
-    uneven: bool = False
-
-    def counted(self, sizes: Array) -> Array:
-        """``[cases]`` how many records to reckon with in each case: where draws are uneven, the most of any."""
-        return np.full_like(sizes, sizes.max()) if self.uneven else sizes
-
-
 def bounds(
     scores: Mapping[str, pd.DataFrame],
     spans: Mapping[str, Sequence[Group] | None],
@@ -118,16 +77,12 @@ def bounds(
             of ``top1`` is an estimate too.
     """
     error = _ERROR / comparisons
-    priors = {
-        f"{column}>={threshold:g}": Prior(share, "estimate")
-        for column, threshold in THRESHOLDS.items()
-        if (share := prior(public_x - (mean if column == "cosine_centred" else 0.0), threshold, error, rng)) is not None
-    }
+    guessed = priors(public_x, mean, error, rng)
     return [
         row
         for attack, frame in scores.items()
         if "cosine_centred" in frame
-        for row in _bounds_of(attack, frame, spans, priors | _chance(frame, strata), error)
+        for row in _bounds_of(attack, frame, spans, guessed | _chance(frame, strata), error)
     ]
 
 
@@ -135,61 +90,28 @@ def _bounds_of(
     attack: str,
     frame: pd.DataFrame,
     spans: Mapping[str, Sequence[Group] | None],
-    priors: Mapping[str, Prior],
+    known: Mapping[str, Prior],
     error: float,
 ) -> Iterator[dict[str, Any]]:
     """The rows of one attack."""
     sizes = frame.groupby("case").size().to_numpy()
     for event, happened in _events(frame).items():
-        known = priors.get(event)
-        if known is None:
+        if event not in known:
             continue
-        success, counted = Share.of(int(happened.sum()), len(happened), error), known.counted(sizes)
+        of_nobody = known[event]
+        success, counted = Share.of(int(happened.sum()), len(happened), error), of_nobody.counted(sizes)
         for span, groups in spans.items():
             yield {
                 "event": event,
                 "attack": attack,
                 "span": span,
                 "n": len(happened),
-                "kappa": float(_per_case(known.share.found, counted).mean()),
-                "kappa_is": known.how,
-                "gamma": _gamma(known.share.high, counted, groups),
+                "kappa": float(_per_case(of_nobody.share.found, counted).mean()),
+                "kappa_is": of_nobody.how,
+                "gamma": _gamma(of_nobody.share.high, counted, groups),
                 "success": success.found,
                 "interval": [success.low, success.high],
             }
-
-
-def prior(points: Array, threshold: float, error: float, rng: np.random.Generator) -> Share | None:
-    """How often the best constant guess has at least this cosine with a record; None where records are too few.
-
-    The guess is looked for on one half of the records (from each of them, moving to the mean direction of all within
-    reach; once with this reach from the start, and once with a wide reach that narrows to it), and judged on the other
-    half. It is the best that was found, and not the best there is.
-    """
-    norms = np.linalg.norm(points, axis=1)
-    units = (points[norms > 0] / norms[norms > 0, None])[rng.permutation(int((norms > 0).sum()))[:_LARGEST]]
-    fitted, held = units[::2], units[1::2]
-    if len(held) < _FEWEST:
-        return None
-    guesses = np.concatenate([_shifted(fitted, reach) for reach in _reaches(threshold)])
-    best = guesses[np.argmax((guesses @ fitted.T >= threshold).sum(axis=1))]
-    return Share.of(int((held @ best >= threshold).sum()), len(held), error)
-
-
-def _reaches(threshold: float) -> list[list[float]]:
-    """Cosines within which directions move, step by step: narrow from the start, and from wide to narrow."""
-    narrow = [threshold] * _SHIFTS
-    return [narrow, [*np.linspace(threshold - _WIDER, threshold, _STEPS), *narrow]]
-
-
-def _shifted(units: Array, reaches: Sequence[float]) -> Array:
-    """All places of directions ``[n, d]``, each of which moves to the mean of those within reach, again and again."""
-    moved = [units]
-    for reach in reaches:
-        pulled = (moved[-1] @ units.T >= reach) @ units
-        moved.append(pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300))
-    places: Array = np.concatenate(moved)
-    return places
 
 
 def _events(frame: pd.DataFrame) -> dict[str, Array]:

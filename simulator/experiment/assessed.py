@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.server.session import Processed
-from palimpsest.simulator.attack_metrics.bounds import THRESHOLDS, bounds, spans_of
+from palimpsest.simulator.attack_metrics.bounds import bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import AnswerError, Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
+from palimpsest.simulator.attack_metrics.priors import THRESHOLDS
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.finite import check_measured, not_finite
@@ -209,14 +210,13 @@ def _bounds(
     if not served.processed or not marks or inputs.arm.setting.adversary.knows:
         return {}
     preparation = inputs.shared.preparation
-    public = np.asarray(preparation.population.public_x, dtype=np.float64)
     solved = preparation.setup.plan.algorithm in ("lbfgs", "closed-form")
     spans = spans_of(served.account, served.processed, solved)
     scores = {kind: marked.frame for kind, marked in marks.items()}
     comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
     setting, rng = preparation.setting, generator(inputs.arm.seed, "bounds")
     strata = strata_of(setting.deletion, preparation.population, alike=setting.data.partition.scheme == "iid")
-    return {"bounds": bounds(scores, spans, public, knowledge.mean, comparisons, rng, strata)}
+    return {"bounds": bounds(scores, spans, preparation.population.public_x, knowledge.mean, comparisons, rng, strata)}
 
 
 def _notes(processed: Sequence[Processed]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -98,35 +99,51 @@ class Broadcast:
         """Note what the arm has cost before a request."""
         self._begun = _Begun(request.index, time.perf_counter(), self.seconds, replace(self.costs))
 
-    def done(self, request: DeletionRequest, what: Processed | str) -> None:
-        """Tell of a request that was completed, or why it was refused."""
+    def completed(self, what: Sequence[Processed]) -> None:
+        """Tell of requests that were completed; their models are judged together, as they are near those before."""
         began = time.perf_counter()
-        done = RequestDone(
+        judge = self.inputs.shared.utility_evaluator
+        together = len(what) if judge is None else judge.together
+        for some in (what[begin : begin + together] for begin in range(0, len(what), together)):
+            models, near = [done.released for done in some], [done.case.before for done in some]
+            utilities = [None] * len(some) if judge is None else judge.utility(models, near).tolist()
+            for processed, worth in zip(some, utilities, strict=True):
+                self._tell(self._completed(processed, worth, began))
+        self._begun = None
+        self.seconds += time.perf_counter() - began
+
+    def refused(self, request: DeletionRequest, reason: str) -> None:
+        """Tell of a request that was refused, and why."""
+        began = time.perf_counter()
+        self._tell(self._done(request, reason, began))
+        self.seconds += time.perf_counter() - began
+
+    def _done(self, request: DeletionRequest, refused: str, now: float) -> RequestDone:
+        """What became of a request, as far as it goes for completed and refused ones."""
+        return RequestDone(
             arm=self.inputs.arm.id,
             request=request.index,
             round=request.round,
             level=request.level,
             clients=tuple(request.forget),
             records=request.size,
-            refused=what if isinstance(what, str) else "",
-            seconds=began - self._began,
+            refused=refused,
+            seconds=now - self._began,
             name=self._name(request),
         )
-        if not isinstance(what, str):
-            done = self._completed(done, what, began)
-            self._begun = None
+
+    def _tell(self, done: RequestDone) -> None:
         self.requests.append(done)
         self.observer.request_done(done)
         if done.records_left == 0:
             self.observer.noted(Noted(f"{done.arm}, after request {done.request + 1} ({done.name}): {NOBODY_LEFT}"))
-        self.seconds += time.perf_counter() - began
 
-    def _completed(self, done: RequestDone, what: Processed, now: float) -> RequestDone:
-        """With what a completed request led to, and what it alone has cost."""
+    def _completed(self, what: Processed, utility: float | None, now: float) -> RequestDone:
+        """What a completed request led to, and what it alone has cost."""
         gone = what.case.forgotten if self.inputs.arm.unlearning.card.deletes else {}
         done = replace(
-            done,
-            utility=self._judged(what.released)[0],
+            self._done(what.case.request, "", now),
+            utility=utility,
             utility_before=self._before(what.case.before),
             epsilon_leaver=what.spent.get("deleted", {}).get("after", {}).get("max"),
             epsilon_retained=what.spent.get("retained", {}).get("after", {}).get("max"),

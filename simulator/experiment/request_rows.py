@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from palimpsest.simulator.attack_metrics.score import AttackScore
@@ -10,6 +11,7 @@ from palimpsest.simulator.experiment.inputs import ArmInputs
 from palimpsest.simulator.experiment.served import Served
 from palimpsest.simulator.results.requests import RequestResult
 from palimpsest.simulator.world.protocols.events import RequestDone
+from palimpsest.simulator.world.records import Array
 
 _TOLD = (
     "utility_before", "epsilon_leaver", "epsilon_retained", "epsilon_retained_before", "client_updates", "bytes_up",
@@ -31,9 +33,9 @@ def request_rows(
     """
     cases = {processed.case.request.index: case for case, processed in enumerate(served.processed)}
     rejoined = {request.index: request.rejoin for request in inputs.shared.preparation.requests}
-    by_request = {} if measured.empty else dict(iter(measured.groupby("request")))
+    forgetting = {} if measured.empty else _forgetting(measured)
     return [
-        _row(done, cases.get(done.request), rejoined.get(done.request), by_request.get(done.request), marks)
+        _row(done, cases.get(done.request), rejoined.get(done.request), forgetting.get(done.request, {}), marks)
         for done in served.requests
     ]
 
@@ -53,10 +55,9 @@ def _row(
     done: RequestDone,
     case: int | None,
     rejoined: int | None,
-    measured: pd.DataFrame | None,
+    forgetting: dict[str, float],
     marks: Mapping[str, AttackScore],
 ) -> dict[str, Any]:
-    forgetting = {} if measured is None else _forgetting(measured)
     retrained = forgetting.pop("utility_retrained", None)
     forgetting.pop("utility", None)
     pair = forgetting.get("membership_auc"), forgetting.get("membership_auc_retrained")
@@ -82,19 +83,33 @@ def _row(
     }
 
 
-def _forgetting(measured: pd.DataFrame) -> dict[str, float]:
-    """What was measured of one request's models; see ``RequestResult.forgetting``."""
-    after, again = (measured[measured["model"] == model] for model in ("unlearned", "retrained"))
-    found: dict[str, float] = {}
-    for name in measured.columns.drop(list(_KEYS)):
-        if name in ("distance", "kl"):
-            found |= _known(f"{name}_to_retrained", after[name])
-        else:
-            found |= _known(name, after[name]) | _known(f"{name}_retrained", again[name])
-    return found
+def _forgetting(measured: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """What was measured of each request's models; see ``RequestResult.forgetting``."""
+    names = list(measured.columns.drop(list(_KEYS)))
+    values = measured[names].to_numpy(dtype=np.float64)
+    after, again = (measured["model"].to_numpy() == model for model in ("unlearned", "retrained"))
+    told: dict[int, dict[str, float]] = {}
+    requests = measured["request"].to_numpy()
+    for request, places in zip(*_places(requests), strict=True):
+        of_after, of_again = (values[places[which[places]]] for which in (after, again))
+        of_request: dict[str, float] = {}
+        for column, name in enumerate(names):
+            if name in ("distance", "kl"):
+                of_request |= _known(f"{name}_to_retrained", of_after[:, column])
+            else:
+                of_request |= _known(name, of_after[:, column]) | _known(f"{name}_retrained", of_again[:, column])
+        told[request] = of_request
+    return told
 
 
-def _known(name: str, values: pd.Series) -> dict[str, float]:
+def _places(values: Array) -> tuple[list[int], list[Array]]:
+    """Each value, in ascending order, and where it stands."""
+    order = np.argsort(values, kind="stable")
+    each, firsts = np.unique(values[order], return_index=True)
+    return each.tolist(), np.split(order, firsts[1:])
+
+
+def _known(name: str, values: Array) -> dict[str, float]:
     """The mean of what was measured; nothing where nothing was."""
-    mean = values.mean()
-    return {} if pd.isna(mean) else {name: float(mean)}
+    known = values[~np.isnan(values)]
+    return {name: float(known.sum() / len(known))} if len(known) else {}

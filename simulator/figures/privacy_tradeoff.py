@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.simulator.attack_metrics.bounds import Share
+from palimpsest.simulator.attack_metrics.priors import Share
 from palimpsest.simulator.figures.style import INK, PALE, RULE, colour, heading, heading_inches, name, save
 from palimpsest.simulator.figures.titles import metric_of
 from palimpsest.simulator.results.noise_sweeps import FEWEST

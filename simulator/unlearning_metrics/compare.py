@@ -159,13 +159,14 @@ class UnlearningEvaluator:
     ) -> Iterator[list[Portrait]]:
         """Measure for each case some models; one that several cases share is evaluated once."""
         models = {id(params): params for of_case in asked for params in of_case}
+        near = {id(params): case.before for case, of_case in zip(cases, asked, strict=True) for params in of_case}
         places = {key: place for place, key in enumerate(models)}
-        views = self._views(list(models.values()))
+        views = self._views(list(models.values()), [near[key] for key in models])
         for case, asked_of in zip(cases, asked, strict=True):
             yield self._measured(case, asked_of, views, [places[id(params)] for params in asked_of])
 
-    def _views(self, models: Sequence[Params]) -> _Views:
-        answers = self._clients(models).answers
+    def _views(self, models: Sequence[Params], near: Sequence[Params]) -> _Views:
+        answers = self._clients.answers(models, near)
         hits = answers == self._labels
         return _Views(
             test=self._test(models) if self._test is not None else None,

@@ -8,6 +8,7 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
+from palimpsest.simulator.unlearning_metrics.margins import Margins
 from palimpsest.simulator.world.models.model import Model, flat
 from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.specs import Task
@@ -62,6 +63,7 @@ class UtilityEvaluator:
         self._y = np.asarray(y)
         with torch.no_grad():
             self._features = model.embed(torch.tensor(np.asarray(x), dtype=model.dtype))
+        self._margins: tuple[Params, Margins] | None = None
 
     @property
     def together(self) -> int:
@@ -77,6 +79,26 @@ class UtilityEvaluator:
         predicted = np.stack([of_one.double().numpy() for of_one in scores])
         answers = predicted.argmax(-1) if model.spec.task == "classification" else predicted[..., 0]
         return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers, y)
+
+    def answers(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
+        """``[models, n]`` predicted classes or targets.
+
+        Args:
+            models: to evaluate.
+            near: for each a model that is likely to be close to it; it changes the time that this takes, nothing else.
+        """
+        if not self._model.linear or self._model.spec.task != "classification":
+            return self(models).answers
+        return np.stack([self._around(by).answers(params) for params, by in zip(models, near, strict=True)])
+
+    def utility(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
+        """``[models]`` accuracy, or R^2 for regression, as ``Evaluated`` has it; arguments as those of ``answers``."""
+        return utility(self._model.spec.task, self._y, self.answers(models, near))
+
+    def _around(self, reference: Params) -> Margins:
+        if self._margins is None or self._margins[0] is not reference:
+            self._margins = reference, Margins(self._features.numpy(), reference)
+        return self._margins[1]
 
     def _linear(self, models: Sequence[Params]) -> list[Tensor]:
         """``[n, outputs]`` scores of each of some linear models, a product a model and chunk of records.

@@ -7,11 +7,12 @@ from scipy.stats import binomtest, norm
 
 from palimpsest.defenses.bound import gaussian_blow_up
 from palimpsest.server.session import Processed
-from palimpsest.simulator.attack_metrics.bounds import Share, bounds, prior, spans_of
+from palimpsest.simulator.attack_metrics.bounds import bounds, spans_of
+from palimpsest.simulator.attack_metrics.priors import Share, prior, priors
 from palimpsest.simulator.planning.drawing import weighed_chance
 from palimpsest.simulator.world.privacy.account import Account, Charge, Spending
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
-from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.records import Array, DeletionRequest
 
 MANY = 400
 
@@ -120,14 +121,36 @@ def test_records_deleted_together_pay_together() -> None:
 
 def test_the_prior_is_that_of_the_best_direction_on_records_it_was_not_fitted_to() -> None:
     """A third of the records around one direction, the rest anywhere: the best guess is that direction."""
-    rng = np.random.default_rng(6)
+    rng, origin = np.random.default_rng(6), np.zeros(60)
     towards = np.eye(60)[0] + 0.02 * rng.standard_normal((300, 60))
     points = np.concatenate([towards * rng.uniform(1, 9, (300, 1)), rng.standard_normal((600, 60))])
-    share = prior(points, 0.9, 0.01, rng)
+    share = prior(points, origin, 0.9, 0.01, rng)
     assert share is not None
     assert share.low < 1 / 3 < share.high
     assert share.high - share.low < 0.15
-    nothing = prior(rng.standard_normal((900, 60)), 0.9, 0.01, rng)
+    nothing = prior(rng.standard_normal((900, 60)), origin, 0.9, 0.01, rng)
     assert nothing is not None
     assert nothing.found == 0.0, "what was fitted to is not counted: each record is its own best guess there"
-    assert prior(points[:30], 0.9, 0.01, rng) is None
+    assert prior(points[:30], origin, 0.9, 0.01, rng) is None
+
+
+def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_kept() -> None:
+    public = np.random.default_rng(0).normal(size=(300, 12)) + 0.3
+    mean = public.mean(axis=0)
+
+    def asked(x: Array = public, centre: Array = mean, error: float = 0.01, seed: int = 0) -> dict[str, Share]:
+        return {event: of.share for event, of in priors(x, centre, error, np.random.default_rng(seed)).items()}
+
+    first = asked()
+    fresh = prior(public, mean, 0.5, 0.01, _after_one_split(public))
+    assert asked() == first and first["cosine_centred>=0.5"] == fresh
+    other = public.copy()
+    other[::2] += 1.0
+    for changed in (asked(x=other), asked(centre=mean + 5.0), asked(error=0.2), asked(seed=1)):
+        assert changed != first
+
+
+def _after_one_split(public: Array) -> np.random.Generator:
+    rng = np.random.default_rng(0)
+    prior(public, np.zeros(12), 0.9, 0.01, rng)
+    return rng
