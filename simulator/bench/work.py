@@ -1,5 +1,6 @@
 """The work that every contestant does: rounds of federated averaging over clients of 50 records."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Frozen, ModelKind, Recipe, Schema
 
 RECORDS = 50
+BLOCK = 32
+"""Clients in a block at most: the scenario's default, and less where all hosts would not have one."""
 RECIPE = Recipe(batch_size=10, learning_rate=0.05)
 
 
@@ -46,7 +49,8 @@ class Work(Frozen):
     def setup(self) -> Setup:
         """The same work as Palimpsest's server knows it."""
         plan = TrainingPlan(algorithm="fedavg", rounds=self.rounds + 1, clients_per_round=self.cohort, recipe=RECIPE)
-        return Setup(spec_of(self.kind), plan, np.full(self.population, RECORDS), block_size=32, seed=0)
+        block = min(BLOCK, -(-self.cohort // (os.cpu_count() or 1)))  # one block would be one host's work
+        return Setup(spec_of(self.kind), plan, np.full(self.population, RECORDS), block_size=block, seed=0)
 
     @property
     def model(self) -> Model:
