@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray import remote, wait
+from ray.experimental import get_object_locations
 
 from palimpsest.server.blocks import everyone
 from palimpsest.server.setup import Lineage, TrainingPlan
@@ -15,7 +17,7 @@ from palimpsest.server.unlearning.federaser import FedEraser
 from palimpsest.server.unlearning.fedosd import FedOsd
 from palimpsest.server.unlearning.newton import Newton
 from palimpsest.server.unlearning.retrain import Retrain
-from palimpsest.simulator.federation.cluster import ray_session
+from palimpsest.simulator.federation.cluster import INLINE_BYTES, ray_session
 from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
@@ -44,6 +46,14 @@ def _bench(directory: Path, **settings: object) -> Bench:
 def _digest(bench: Bench) -> str:
     bench.serve(Retrain(coupling="independent"), record_requests(bench.population, 3, bench.plan.rounds))
     return bench.digest()
+
+
+def test_a_small_round_does_not_go_through_the_object_store() -> None:
+    made = remote(lambda size: bytes(size))
+    for size, stored in ((INLINE_BYTES // 2, False), (2 * INLINE_BYTES, True)):
+        answer = made.remote(size)
+        wait([answer])
+        assert bool(get_object_locations([answer])[answer]["node_ids"]) == stored
 
 
 def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path) -> None:
