@@ -24,8 +24,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save
+import palimpsest.simulator.world.garbage  # noqa: F401  # before what takes long to load
+
+import numpy as np  # isort: skip
+from safetensors.numpy import save  # isort: skip
 
 import palimpsest.attacks as attacks
 from palimpsest.attacks.confinement import confine
@@ -69,6 +71,7 @@ class Request(Frozen):
         seconds: that each may take.
         path: where modules are looked for, as ``sys.path``.
         models: networks that the program was given, as ``carried`` packs them, in base64.
+        network: whether the model is one.
     """
 
     folder: str
@@ -77,6 +80,7 @@ class Request(Frozen):
     attacks: tuple[AttackRequest, ...]
     seconds: float
     models: str = ""
+    network: bool = False
 
 
 def main() -> None:
@@ -86,6 +90,8 @@ def main() -> None:
         for wanted in request.attacks:
             if wanted.target in {card.target for card in attacks.CARDS.values()}:
                 import_module(wanted.target.partition(":")[0])  # once for all; another package's only where it runs
+        if request.network:
+            import_module("torch._dynamo")  # as a network's first gradient by torch.func would, in every process anew
         status = _wait(_forked(functools.partial(_serve, request)), float("inf"), hangs_up=True)
         print(json.dumps({"status": status}), flush=True)
 

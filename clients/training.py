@@ -12,7 +12,7 @@ from palimpsest.clients.clipping import clipped_sum
 from palimpsest.clients.local_data import LocalData
 from palimpsest.clients.parameters import stack
 from palimpsest.clients.private import fit_privately
-from palimpsest.simulator.world.models.batches import drawn, weigh
+from palimpsest.simulator.world.models.batches import placed, weigh
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult
@@ -41,10 +41,9 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
         begin = 0
         for block in group:
             rows = slice(begin, begin + len(block.clients))
-            updates = {name: value[rows].sub_(starts[name][block.model]) for name, value in trained.items()}
-            weights = _weights(data, block, recipe)
-            clip = block.update_clip
-            result = clipped_sum(updates, weights, clip) if clip else _weighted_sum(updates, weights)
+            updates = {name: value[rows] for name, value in trained.items()}
+            start = {name: value[block.model] for name, value in starts.items()}
+            result = _summed(updates, start, _weights(data, block, recipe), block.update_clip)
             if question.each:
                 result = replace(result, each=_each(updates))
             results.append(
@@ -92,14 +91,20 @@ def _slots(data: LocalData, blocks: Sequence[Block], begins: Mapping[int, int], 
     for block in blocks:
         data.ask_tombstones(block, "retained")
         sizes = data.population.sizes[list(block.clients)].tolist()
-        orders = [
-            drawn(size, block.forget.get(client, ()), question.recipe, next(streams), block.compact)
+        slots += [
+            Slot(
+                block.model,
+                placed(
+                    begins[client],
+                    size,
+                    block.forget.get(client, ()),
+                    question.recipe,
+                    next(streams),
+                    block.compact,
+                ),
+            )
             for client, size in zip(block.clients, sizes, strict=True)
         ]
-        local, steps = np.concatenate(orders), [len(order) for order in orders]
-        rows = local + np.repeat([begins[client] for client in block.clients], steps)[:, None]
-        rows[local < 0] = -1
-        slots += [Slot(block.model, some) for some in np.split(rows, np.cumsum(steps)[:-1])]
     return slots
 
 
@@ -126,14 +131,25 @@ def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
         yield group
 
 
-def _weighted_sum(updates: dict[str, Tensor], weights: Array) -> BlockResult:
-    """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits."""
+def _summed(trained: dict[str, Tensor], start: dict[str, Tensor], weights: Array, clip: float) -> BlockResult:
+    """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits.
+
+    The trained parameters become the updates, in place. Where nothing is clipped, that and the sum take some columns
+    at a time, so that these are read from memory once.
+    """
+    if clip:
+        return clipped_sum({name: value.sub_(start[name]) for name, value in trained.items()}, weights, clip)
     sums = {}
-    for name, update in updates.items():
-        scale = torch.from_numpy(weights.astype(np.float64)).to(update.device)
-        columns = torch.split(update.flatten(1), SUM_COLUMNS, dim=1)
-        sums[name] = torch.cat([scale @ some.double() for some in columns]).view(update.shape[1:]).cpu().numpy()
+    for name, value in trained.items():
+        scale = torch.from_numpy(weights.astype(np.float64)).to(value.device)
+        columns = zip(*(torch.split(part, SUM_COLUMNS, dim=-1) for part in _flattened(value, start[name])), strict=True)
+        parts = [scale @ some.sub_(begun).double() for some, begun in columns]
+        sums[name] = torch.cat(parts).view(value.shape[1:]).cpu().numpy()
     return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
+
+
+def _flattened(value: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    return value.flatten(1), start.flatten()
 
 
 def _each(updates: dict[str, Tensor]) -> Params:

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 
+import palimpsest.simulator.world.garbage  # noqa: F401  # before what takes long to load
 from palimpsest.simulator.world.signals import end_on_signals, exit_code, ignore_signals, received
 
 

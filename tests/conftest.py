@@ -1,5 +1,6 @@
 """Fixtures of the whole suite, and which of its tests are slow."""
 
+import gc
 import os
 import signal
 from collections import defaultdict
@@ -10,6 +11,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import palimpsest.simulator.world.telemetry  # noqa: F401 - telemetry is off before anything that has some is imported
+
+gc.disable()  # until all tests are loaded: that leaves next to no garbage, and looking for some took two seconds
 
 SLOW = Path(__file__).with_name("slow.txt")
 """Tests, and files of tests, that took longer than ``LONG`` on a quiet machine; written by ``--note-slow``."""
@@ -26,6 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Measure in the process that all reports come to."""
     if config.getoption("--note-slow") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SlowTests(SLOW))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """All tests have been collected. What was loaded stays: nobody looks through it for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

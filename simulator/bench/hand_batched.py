@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 
-from palimpsest.simulator.bench.work import RECIPE, RECORDS, SHAPE, Work, opened
+from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, opened
+from palimpsest.simulator.bench.workloads import GREY
 from palimpsest.simulator.world.models.batches import drawn
 from palimpsest.simulator.world.models.convolutions import STRIDE, layers_of
 from palimpsest.simulator.world.records import Array, Params
@@ -25,7 +26,7 @@ WIDTH = 16
 def hand_batched(work: Work, model: Params, clients: Sequence[int], round: int) -> dict[str, Array]:
     """Sum of the clients' updates; see ``loops.Loops``."""
     x, y = opened(work.directory)
-    start, step = work.model.tensors(model), _STEPS[work.kind]
+    start, step = work.model.tensors(model), STEPS[work.kind]
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
     streams = generators(0, [("batches", client, round) for client in clients])
     for begin in range(0, len(clients), WIDTH):
@@ -69,8 +70,8 @@ def _descend(weight: Tensor, bias: Tensor, slope: Tensor, inputs: Tensor) -> Non
 def _cnn(params: dict[str, Tensor], x: Tensor, y: Tensor) -> None:
     clients, batch, _ = x.shape
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-    seen = x.view(clients, batch, *SHAPE).transpose(0, 1).reshape(batch, clients * SHAPE[0], *SHAPE[1:])
-    for name, layer in zip(("1", "3"), layers_of(SHAPE), strict=True):
+    seen = x.view(clients, batch, *GREY).transpose(0, 1).reshape(batch, clients * GREY[0], *GREY[1:])
+    for name, layer in zip(("1", "3"), layers_of(GREY), strict=True):
         weight, bias = leaves[f"{name}.weight"].flatten(0, 1), leaves[f"{name}.bias"].flatten()
         seen = torch.relu(conv2d(seen, weight, bias, STRIDE, layer.padding, groups=clients))
     features = seen.reshape(batch, clients, -1).transpose(0, 1)
@@ -80,8 +81,9 @@ def _cnn(params: dict[str, Tensor], x: Tensor, y: Tensor) -> None:
         params[name].sub_(slope, alpha=RECIPE.learning_rate)
 
 
-_STEPS: Mapping[str, Callable[[dict[str, Tensor], Tensor, Tensor], None]] = {
+STEPS: Mapping[str, Callable[[dict[str, Tensor], Tensor, Tensor], None]] = {
     "softmax": _softmax,
     "mlp": _mlp,
     "cnn": _cnn,
 }
+"""In place, by the models that somebody has written one for."""

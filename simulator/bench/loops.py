@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +12,14 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches, children, opened
+from palimpsest.simulator.bench.workloads import loss_of, spec_of
+from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.specs import ModelKind
 
-WIDTH = 64
+WIDTH, WIDTH_BYTES = 64, 2**28
+"""Clients stepped together by ``vmap``, and what their parameters take at most."""
+
 Sum = dict[str, Array]
 
 
@@ -54,19 +57,20 @@ def plainly(work: Work, model: Params, clients: Sequence[int], round: int) -> Su
     """One client after the other, with a module and ``torch.optim.SGD``: what most simulators come down to."""
     x, y = opened(work.directory)
     module = work.model.module(model)
-    start = {name: value.detach().clone() for name, value in module.named_parameters()}
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    start = {name: value.detach().clone() for name, value in trained.items()}
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
-    loss_of = torch.nn.CrossEntropyLoss()
+    loss = loss_of(work.model)
     for client in clients:
         with torch.no_grad():
-            for name, value in module.named_parameters():
+            for name, value in trained.items():
                 value.copy_(start[name])
-        optimiser = torch.optim.SGD(module.parameters(), lr=RECIPE.learning_rate)
+        optimiser = torch.optim.SGD(trained.values(), lr=RECIPE.learning_rate)
         for batch in batches(client, round) + client * RECORDS:
             optimiser.zero_grad()
-            loss_of(module(x[batch]), y[batch]).backward()
+            loss(module(x[batch]), y[batch]).backward()
             optimiser.step()
-        for name, value in module.named_parameters():
+        for name, value in trained.items():
             total[name] += value.detach() - start[name]
     return {name.removeprefix("body."): value.numpy() for name, value in total.items()}
 
@@ -75,10 +79,10 @@ def vmapped(work: Work, model: Params, clients: Sequence[int], round: int) -> Su
     """``vmap(grad)`` over stacked clients, and nothing else."""
     x, y = opened(work.directory)
     start = work.model.tensors(model)
-    step = _step(work.kind)
+    step, width = _step(work.kind), min(WIDTH, max(2, WIDTH_BYTES // work.model.bytes))
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in start.items()}
-    for begin in range(0, len(clients), WIDTH):
-        pack = clients[begin : begin + WIDTH]
+    for begin in range(0, len(clients), width):
+        pack = clients[begin : begin + width]
         rows = torch.from_numpy(np.stack([batches(client, round) + client * RECORDS for client in pack]))
         params = {name: value.expand(len(pack), *value.shape).clone() for name, value in start.items()}
         for i in range(rows.shape[1]):
@@ -92,11 +96,13 @@ def vmapped(work: Work, model: Params, clients: Sequence[int], round: int) -> Su
 
 @lru_cache
 def _step(kind: ModelKind) -> Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]:
-    work = Work(kind=kind, population=1, cohort=1, rounds=1, directory=Path())
-    body = work.model.module(work.start()).get_submodule("body")
+    model = model_of(spec_of(kind))
+    module, mean_loss = model.module(model.init(np.random.default_rng(0))), loss_of(model)
 
     def loss(params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(functional_call(body, params, (x,)), y)
+        named = {f"body.{name}": value for name, value in params.items()}
+        mean: Tensor = mean_loss(functional_call(module, named, (x,)), y)
+        return mean
 
     return vmap(grad(loss))
 

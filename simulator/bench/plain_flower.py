@@ -5,6 +5,7 @@ when it is done. Its driver walks over all stored messages once a SuperNode: a r
 ten seconds to a minute, nearly all of it there.
 """
 
+import os
 import sys
 import time
 from functools import lru_cache
@@ -18,7 +19,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 from safetensors.numpy import save_file
 
+from palimpsest.simulator.bench.usage import cpu_seconds
 from palimpsest.simulator.bench.work import RECIPE, RECORDS, Work, batches
+from palimpsest.simulator.bench.workloads import loss_of
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.records import Array
 
@@ -49,11 +52,11 @@ def train(message: Message, context: Context) -> Message:
     y = torch.from_numpy(population.train_y[client * RECORDS : (client + 1) * RECORDS])
     module = work.model.module(work.start())
     module.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
-    optimiser = torch.optim.SGD(module.parameters(), lr=RECIPE.learning_rate)
-    loss_of = torch.nn.CrossEntropyLoss()
+    optimiser = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=RECIPE.learning_rate)
+    loss = loss_of(work.model)
     for batch in batches(client, round):
         optimiser.zero_grad()
-        loss_of(module(x[batch]), y[batch]).backward()
+        loss(module(x[batch]), y[batch]).backward()
         optimiser.step()
     reply = RecordDict({"arrays": ArrayRecord(module.state_dict())})
     reply["metrics"] = MetricRecord({"num-examples": RECORDS})
@@ -68,10 +71,11 @@ def main(grid: Grid, context: Context) -> None:
     started = time.time()
     module = work.model.module(work.start())
     times: list[float] = []
+    cpu: list[float] = []
     first: dict[str, Array] = {}
     while len(times) < work.rounds and sum(times) < ENOUGH:
         round = len(times)
-        began = time.perf_counter()
+        used, began = cpu_seconds([os.getpid()]), time.perf_counter()
         content = RecordDict(
             {"arrays": ArrayRecord(module.state_dict()), "call": ConfigRecord({"work": sys.argv[1], "round": round})}
         )
@@ -84,9 +88,10 @@ def main(grid: Grid, context: Context) -> None:
         mean = {name: torch.stack([state[name] for state in states]).double().mean(0).float() for name in states[0]}
         module.load_state_dict(mean)
         times.append(time.perf_counter() - began)
+        cpu.append(cpu_seconds([os.getpid()]) - used)
         if not first:
             first = {name.removeprefix("body."): value.numpy() for name, value in mean.items()}
-    save_file({**first, "__times": np.array(times), "__started": np.array([started])}, out)
+    save_file({**first, "__times": np.array(times), "__cpu": np.array(cpu), "__started": np.array([started])}, out)
 
 
 def _nodes_of_clients(grid: Grid, population: int) -> dict[int, int]:

@@ -15,11 +15,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from palimpsest.clients.private import PrivateSlot, fit_privately
-from palimpsest.simulator.bench.work import RECIPE, RECORDS, SHAPE
+from palimpsest.simulator.bench.work import RECIPE, RECORDS
+from palimpsest.simulator.bench.workloads import spec_of
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.privacy.noise import noise_of
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import ModelSpec, PrivateSteps
+from palimpsest.simulator.world.specs import PrivateSteps
 
 NOISE, CLIP = 1.0, 1.0
 OPACUS = 20
@@ -57,7 +58,7 @@ def measure(kinds: Sequence[str], clients: int, turns: int, console: Console) ->
     """
     lines = []
     for kind in kinds:
-        model = model_of(ModelSpec(kind=kind, task="classification", shape=SHAPE, outputs=10, regularisation=0.0))
+        model = model_of(spec_of(kind))
         rng = np.random.default_rng(0)
         x = torch.from_numpy(rng.random((clients * RECORDS, model.inputs), dtype=np.float32))
         y = torch.from_numpy(rng.integers(0, 10, clients * RECORDS))

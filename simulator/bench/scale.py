@@ -17,7 +17,7 @@ from palimpsest.server.algorithms import fedavg
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
 from palimpsest.server.updates import UpdateStore
 from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
-from palimpsest.simulator.bench.table import peak_memory
+from palimpsest.simulator.bench.usage import peak_memory
 from palimpsest.simulator.federation.federation import GridFederation
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.world.data.build import DataConfig, load_population, population_directory

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,22 +13,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from palimpsest.simulator.bench.hand_batched import hand_batched
+from palimpsest.simulator.bench.hand_batched import STEPS, hand_batched
 from palimpsest.simulator.bench.loops import Loops, plainly, vmapped
 from palimpsest.simulator.bench.palimpsest_hosts import PalimpsestHosts
-from palimpsest.simulator.bench.work import Contestant, Measured, Work, make_population
+from palimpsest.simulator.bench.usage import cpu_seconds, peak_memory
+from palimpsest.simulator.bench.work import RECORDS, Contestant, Measured, Work, make_population
+from palimpsest.simulator.bench.workloads import spec_of
 from palimpsest.simulator.results.provenance import machine, versions
 from palimpsest.simulator.world.models.model import flat
+from palimpsest.simulator.world.records import Array
 
 CONTESTANTS = ("palimpsest", "hand-batched", "vmap loop", "torch loop", "plain flower")
 AGREE = 2e-6
-"""Largest difference of any weight between contestants after the first round that still counts as the same work."""
+"""Largest difference of any weight between contestants after the first round that still counts as the same work; of
+weights beyond 1, in their size."""
+AGREE_DEEP = 1e-2
+"""The same of models that nobody wrote a step for, in the largest change of a weight in that round: a deep network
+amplifies rounding from step to step, and other batches would change a weight by as much as these do."""
+
+NUMBERS = ("updates/s", "ratio", "cpu ms", "ratio", "start", "MiB", "same")
+"""Columns of the table; both ratios are larger where Palimpsest is faster."""
+
+_NEEDS: Mapping[str, Callable[[Work], bool]] = {
+    "hand-batched": lambda work: work.kind in STEPS,
+    "vmap loop": lambda work: work.model.vmaps,
+}
+"""Who cannot do every model's work: nobody wrote a step of it by hand, or ``vmap`` does not go through the module."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,15 @@ class BenchLine:
     Attributes:
         updates: client updates a second, the median over rounds.
         slowest, fastest: the same in the slowest and the fastest round.
+        cpu: processor time of all its processes a client update, in milliseconds, the median over rounds: it says more
+            than ``updates`` where others use the machine too.
+        shape: of one record.
         rounds: how many were measured.
         start: seconds before it can train, once a command (plain Flower: once a piece of work).
         memory: peak of resident memory over its processes and the one that asks them, MiB; pages that several share
             count for each.
         apart: largest difference of a weight to Palimpsest's after the first round. (Later, rounding grows.)
+        agree: up to where it is the same work.
     """
 
     kind: str
@@ -53,28 +71,43 @@ class BenchLine:
     updates: float
     slowest: float
     fastest: float
+    cpu: float
+    shape: tuple[int, ...]
     rounds: int
     start: float
     memory: float
     apart: float
+    agree: float
+
+    @property
+    def same(self) -> bool:
+        """Whether the contestant did the same work as Palimpsest."""
+        return self.apart <= self.agree
 
 
 def bench(
-    kinds: Sequence[str], sizes: Sequence[tuple[int, int]], rounds: int, contestants: Sequence[str], console: Console
+    pieces: Sequence[tuple[str, int, int]], rounds: int, contestants: Sequence[str], console: Console
 ) -> list[BenchLine]:
-    """Run every contestant on every piece of work, a round of each in turn, and check that all do the same work."""
+    """Run every contestant on every piece of work, a round of each in turn, and check that all do the same work.
+
+    Args:
+        pieces: model, population and cohort.
+        rounds: that are measured.
+        contestants: of ``CONTESTANTS``; who cannot do some model's work is left out there.
+        console: is told each line.
+    """
     lines: list[BenchLine] = []
     with tempfile.TemporaryDirectory() as place, _started(contestants) as ready:
-        for population, cohort in sizes:
-            directory = make_population(population, Path(place))
-            for kind in kinds:
-                work = Work.model_validate(
-                    {"kind": kind, "population": population, "cohort": cohort, "rounds": rounds, "directory": directory}
-                )
-                results = _lines(work, _in_turn(work, ready, "plain flower" in contestants))
-                lines += results
-                for line in results:
-                    console.print(f"{kind}, {cohort} of {population}: {line.contestant} {line.updates:,.0f} updates/s")
+        for kind, population, cohort in pieces:
+            about = {"kind": kind, "population": population, "cohort": cohort, "rounds": rounds}
+            directory = make_population(population, Path(place), spec_of(kind).shape)
+            work = Work.model_validate({**about, "directory": directory})
+            able = {name: one for name, one in ready.items() if name not in _NEEDS or _NEEDS[name](work)}
+            results = _lines(work, _in_turn(work, able, "plain flower" in contestants))
+            lines += results
+            for line in results:
+                said = f"{line.updates:,.4g} updates/s, {line.cpu:,.4g} ms of a processor each"
+                console.print(f"{kind}, {cohort} of {population}: {line.contestant} {said}", soft_wrap=True)
     return lines
 
 
@@ -109,13 +142,14 @@ def _in_turn(work: Work, ready: Mapping[str, Contestant], flower: bool) -> dict[
             measured["plain flower"] = _plain_flower(work)
         for name, contestant in ready.items():
             with peak_memory(contestant.processes) as peak:
-                began = time.perf_counter()
+                used, began = cpu_seconds(contestant.processes), time.perf_counter()
                 model = next(rounds[name])
-                seconds = time.perf_counter() - began
+                seconds, used = time.perf_counter() - began, cpu_seconds(contestant.processes) - used
             if round == 0:
-                measured[name] = Measured(contestant.start, 0.0, [], model)
+                measured[name] = Measured(contestant.start, 0.0, [], [], model)
             else:
                 measured[name].rounds.append(seconds)
+                measured[name].cpu.append(used)
             measured[name].memory = max(measured[name].memory, peak["mib"])
     return measured
 
@@ -131,13 +165,24 @@ def _lines(work: Work, measured: Mapping[str, Measured]) -> list[BenchLine]:
             updates=work.cohort / float(np.median(results.rounds)),
             slowest=work.cohort / max(results.rounds),
             fastest=work.cohort / min(results.rounds),
+            cpu=1000.0 * float(np.median(results.cpu)) / work.cohort,
+            shape=work.setup.spec.shape,
             rounds=len(results.rounds),
             start=results.start,
             memory=results.memory,
             apart=float(np.abs(flat(results.first) - reference).max()),
+            agree=_agree(work, reference),
         )
         for name, results in sorted(measured.items(), key=lambda item: CONTESTANTS.index(item[0]))
     ]
+
+
+def _agree(work: Work, first: Array) -> float:
+    """How far weights may be apart after the first round, given Palimpsest's."""
+    of_size = AGREE * max(1.0, float(np.abs(first).max()))
+    if work.model.written is not None:
+        return of_size
+    return max(of_size, AGREE_DEEP * float(np.abs(first - flat(work.start())).max()))
 
 
 def _plain_flower(work: Work) -> Measured:
@@ -162,64 +207,47 @@ def _plain_flower(work: Work) -> Measured:
             raise RuntimeError(f"plain Flower failed:\n{log.read_text()[-4000:]}")
         arrays = load_file(out)
     times, started = arrays.pop("__times"), arrays.pop("__started")
-    return Measured(float(started[0]) - began, peak["mib"], times.tolist(), arrays)
+    return Measured(float(started[0]) - began, peak["mib"], times.tolist(), arrays.pop("__cpu").tolist(), arrays)
 
 
-@contextmanager
-def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
-    """Watch the resident memory of this process and of some others with all that they started."""
-    peak, done = {"mib": 0.0}, threading.Event()
+def table(lines: Sequence[BenchLine], contestants: Sequence[str]) -> Table:
+    """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory.
 
-    def watch() -> None:
-        while True:
-            total = psutil.Process().memory_info().rss
-            for root in processes:
-                try:
-                    family = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
-                    total += sum(process.memory_info().rss for process in family)
-                except psutil.NoSuchProcess:
-                    continue
-            peak["mib"] = max(peak["mib"], total / 2**20)
-            if done.wait(0.5):
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        watcher.join()
-
-
-def table(lines: Sequence[BenchLine]) -> Table:
-    """The comparison; ratios are Palimpsest's speed over the contestant's, MiB peak memory."""
+    Who could not do some model's work has a dash in every column.
+    """
     here = machine()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=f"{here['cpu']}, {here['cores']} cores")
     for header in ("model", "clients", "contestant"):
         shown.add_column(header, no_wrap=True)
-    for header in ("updates/s", "ratio", "start s", "MiB", "same"):
+    for header in NUMBERS:
         shown.add_column(header, justify="right", no_wrap=True)
-    updates = {
-        (line.kind, line.population, line.cohort): line.updates for line in lines if line.contestant == "palimpsest"
-    }
-    before: tuple[str, int, int] | None = None
+    of_work: dict[tuple[str, int, int], dict[str, BenchLine]] = {}
     for line in lines:
-        work = (line.kind, line.population, line.cohort)
-        ratio = f"{updates[work] / line.updates:.3g}x" if work in updates and line.contestant != "palimpsest" else ""
-        same = "yes" if line.apart <= AGREE else f"NO ({line.apart:.1e})"
-        clients = f"{line.cohort:,}/{line.population:,}"
-        shown.add_row(
-            *((line.kind, clients) if work != before else ("", "")),
-            line.contestant,
-            f"{line.updates:,.0f}",
-            ratio,
-            f"{line.start:.1f}",
-            f"{line.memory:,.0f}",
-            same,
-        )
-        before = work
+        of_work.setdefault((line.kind, line.population, line.cohort), {})[line.contestant] = line
+    for (kind, population, cohort), by_name in of_work.items():
+        about: tuple[str, ...] = (kind, f"{cohort:,}/{population:,}")
+        ours = by_name.get(CONTESTANTS[0])
+        for name in contestants:
+            numbers = _numbers(by_name[name], ours) if name in by_name else ["-"] * len(NUMBERS)
+            shown.add_row(*about, name, *numbers)
+            about = ("", "")
+    shapes = {line.kind: "x".join(map(str, line.shape)) for line in lines}
+    shown.caption = f"{RECORDS} records a client: {', '.join(f'{kind} {shape}' for kind, shape in shapes.items())}"
     return shown
+
+
+def _numbers(line: BenchLine, ours: BenchLine | None) -> list[str]:
+    """What ``NUMBERS`` names; ratios beside Palimpsest's line alone."""
+    beside = ours if ours is not line else None
+    return [
+        f"{line.updates:,.0f}" if line.updates >= 10 else f"{line.updates:.2g}",
+        f"{beside.updates / line.updates:.3g}" if beside else "",
+        f"{line.cpu:,.3g}" if line.cpu < 1000 else f"{line.cpu:,.0f}",
+        f"{line.cpu / beside.cpu:.3g}" if beside else "",
+        f"{line.start:.1f}",
+        f"{line.memory:,.0f}",
+        "yes" if line.same else f"NO ({line.apart:.1e})",
+    ]
 
 
 def as_json(lines: Sequence[BenchLine]) -> str:

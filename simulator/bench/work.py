@@ -1,5 +1,6 @@
-"""The work that every contestant does: rounds of federated averaging over clients of 50 MNIST-sized records."""
+"""The work that every contestant does: rounds of federated averaging over clients of 50 records."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,15 +14,17 @@ from torch import Tensor
 
 from palimpsest.server.blocks import cohort
 from palimpsest.server.setup import Lineage, Setup, TrainingPlan
+from palimpsest.simulator.bench.workloads import GREY, OUTPUTS, spec_of
 from palimpsest.simulator.world.data.population import Population
 from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import Array, Params
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import Frozen, ModelKind, ModelSpec, Recipe, Schema
+from palimpsest.simulator.world.specs import Frozen, ModelKind, Recipe, Schema
 
 RECORDS = 50
-SHAPE = (1, 28, 28)
+BLOCK = 32
+"""Clients in a block at most: the scenario's default, and less where all hosts would not have one."""
 RECIPE = Recipe(batch_size=10, learning_rate=0.05)
 
 
@@ -29,7 +32,7 @@ class Work(Frozen):
     """One line of the table.
 
     Attributes:
-        kind: of the model: softmax, mlp (784-64-10) or cnn.
+        kind: a name in the table of models, whose defaults it has (the mlp: 784-64-10).
         population: how many clients there are.
         cohort: how many train in a round.
         rounds: how many are measured; one more comes before them, unmeasured.
@@ -45,14 +48,14 @@ class Work(Frozen):
     @property
     def setup(self) -> Setup:
         """The same work as Palimpsest's server knows it."""
-        spec = ModelSpec(kind=self.kind, task="classification", shape=SHAPE, outputs=10, regularisation=0.0)
         plan = TrainingPlan(algorithm="fedavg", rounds=self.rounds + 1, clients_per_round=self.cohort, recipe=RECIPE)
-        return Setup(spec, plan, np.full(self.population, RECORDS), block_size=32, seed=0)
+        block = min(BLOCK, -(-self.cohort // (os.cpu_count() or 1)))  # one block would be one host's work
+        return Setup(spec_of(self.kind), plan, np.full(self.population, RECORDS), block_size=block, seed=0)
 
     @property
     def model(self) -> Model:
         """The architecture."""
-        return model_of(self.setup.spec)
+        return model_of(spec_of(self.kind))
 
     def start(self) -> Params:
         """The first model."""
@@ -71,12 +74,14 @@ class Measured:
         start: seconds until it could train.
         memory: peak of resident memory over its processes, MiB.
         rounds: seconds of each measured round.
+        cpu: processor time of each, of all its processes and of the one that asks them, in seconds.
         first: the model after the first round of all.
     """
 
     start: float
     memory: float
     rounds: list[float]
+    cpu: list[float]
     first: Params
 
 
@@ -117,21 +122,22 @@ def opened(directory: Path) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
 
 
-def make_population(clients: int, directory: Path) -> Path:
-    """Write a population of random images; the records of client k depend on k alone."""
+def make_population(clients: int, directory: Path, shape: tuple[int, ...] = GREY) -> Path:
+    """Write a population of random records; those of client k depend on k alone."""
     rng = np.random.default_rng(0)
-    x = rng.random((clients * RECORDS, 784), dtype=np.float32)
-    y = rng.integers(0, 10, clients * RECORDS)
+    form = Schema(name="random", task="classification", shape=shape, outputs=OUTPUTS)
+    x = rng.random((clients * RECORDS, form.width), dtype=np.float32)
+    y = rng.integers(0, OUTPUTS, clients * RECORDS)
     empty: dict[str, Any] = {f"{part}_x": x[:0] for part in ("public", "test")}
     empty |= {f"{part}_y": y[:0] for part in ("public", "test")}
     population = Population(
-        schema=Schema(name="random", task="classification", shape=SHAPE, outputs=10),
+        schema=form,
         train_x=x,
         train_y=y,
         offsets=np.arange(clients + 1) * RECORDS,
-        box_low=np.zeros(784),
-        box_high=np.ones(784),
+        box_low=np.zeros(form.width),
+        box_high=np.ones(form.width),
         preprocessing={},
         **empty,
     )
-    return population.save(directory / f"random-{clients}")
+    return population.save(directory / f"random-{clients}-{'x'.join(map(str, shape))}")

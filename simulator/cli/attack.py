@@ -1,10 +1,9 @@
 """The adversary at the command line: a transcript and public knowledge in, answers out, no ground truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -13,8 +12,6 @@ from rich.text import Text
 from palimpsest.attacks.session import Answer, attack_transcript
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.federation.threads import one_thread
-from palimpsest.simulator.figures.gallery import draw_answers
-from palimpsest.simulator.figures.style import STYLE, save
 from palimpsest.simulator.results.answers import save_answers
 from palimpsest.simulator.scenario.entries import expand, resolve
 from palimpsest.simulator.scenario.load import ScenarioError
@@ -62,9 +59,19 @@ def attack(transcript: Path, attacks: Sequence[str], knowledge: Path | None, out
     written = [out]
     images = {kind: np.concatenate(x) for kind, answer in answers.items() if (x := _records(answer.guesses))}
     if schema.is_image and images:
-        with mpl.rc_context(STYLE):
-            written.append(save(draw_answers(images, schema.shape), out.with_suffix(".png")))
+        written.append(_gallery(images, schema, out.with_suffix(".png")))
     return written
+
+
+def _gallery(images: Mapping[str, NDArray[np.float64]], schema: Schema, file: Path) -> Path:
+    """Draw the answers. What draws takes as long to load as PyTorch, so it is loaded where something is drawn."""
+    import matplotlib as mpl
+
+    from palimpsest.simulator.figures.gallery import draw_answers
+    from palimpsest.simulator.figures.style import STYLE, save
+
+    with mpl.rc_context(STYLE):
+        return save(draw_answers(images, schema.shape), file)
 
 
 def _records(guesses: Sequence[Guess]) -> list[NDArray[np.float64]]:

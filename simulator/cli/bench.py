@@ -12,12 +12,17 @@ import typer
 from palimpsest.simulator.cli.console import ERR, FAILED, OUT, fail
 
 MODELS = ("softmax", "mlp", "cnn")
-SIZES = ("1000/1000", "100/1000", "100/100")
 
 
-Models = Annotated[list[str] | None, typer.Option(help="softmax, mlp, cnn; repeatable; all if left out.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(help="A model of `palimpsest list`; repeatable; softmax, mlp and cnn if left out."),
+]
 Sizes = Annotated[
-    list[str] | None, typer.Option(help="COHORT/POPULATION; repeatable; 1000/1000, 100/1000, 100/100 if left out.")
+    list[str] | None,
+    typer.Option(
+        help="COHORT/POPULATION; repeatable; if left out 1000/1000, 100/1000, 100/100, and fewer for large models."
+    ),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Measured rounds.")]
 Without = Annotated[list[str] | None, typer.Option(help="A contestant to leave out; repeatable.")]
@@ -122,25 +127,41 @@ def _training(models: Sequence[str], sizes: Sequence[str], rounds: int, without:
     """Client updates a second, beside plain Flower and plain loops.
 
     Args:
-        models: all of ``MODELS`` where empty.
-        sizes: COHORT/POPULATION; ``SIZES`` where empty.
+        models: of the table of models; ``MODELS`` where empty.
+        sizes: COHORT/POPULATION; those that suit each model where empty.
         rounds: that are measured.
         without: contestants to leave out.
         as_json: whether JSON is printed instead of a table.
     """
-    wanted = _known(models)
-    parsed = [_cohort_and_population(text) for text in sizes or SIZES]
+    parsed = [_cohort_and_population(text) for text in sizes]
     from palimpsest.simulator.bench import table
 
     for name in without:
         if name not in table.CONTESTANTS[1:]:
             fail(f"--without {name!r}: must be one of {', '.join(table.CONTESTANTS[1:])}")
     contestants = [name for name in table.CONTESTANTS if name not in without]
-    lines = table.bench(wanted, parsed, rounds, contestants, ERR)
-    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
-    if any(line.apart > table.AGREE for line in lines):
+    lines = table.bench(_pieces(models or MODELS, parsed), rounds, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
+    if not all(line.same for line in lines):
         ERR.print("error: contestants ended with other weights: they did not do the same work")
         raise typer.Exit(FAILED)
+
+
+def _pieces(models: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tuple[str, int, int]]:
+    """Model, population and cohort of each piece of work, size after size."""
+    from palimpsest.simulator.bench import workloads
+    from palimpsest.simulator.world.errors import ModelError
+    from palimpsest.simulator.world.models.kinds import names
+
+    for name in models:
+        if name not in names():
+            fail(f"--model {name}: must be one of {', '.join(names())}")
+    try:
+        wanted = {name: sizes or workloads.sizes_of(name) for name in models}
+    except ModelError as error:
+        fail(f"--model: {error}")
+    in_turn = dict.fromkeys(size for some in wanted.values() for size in some)
+    return [(name, *size) for size in in_turn for name, some in wanted.items() if size in some]
 
 
 def _quick(as_json: bool) -> None:
@@ -149,12 +170,12 @@ def _quick(as_json: bool) -> None:
     from palimpsest.simulator.bench import table
 
     contestants = [name for name in table.CONTESTANTS if name != guard.WITHOUT]
-    lines = table.bench(MODELS, [guard.SIZE], guard.ROUNDS, contestants, ERR)
-    OUT.print(table.as_json(lines) if as_json else table.table(lines), soft_wrap=as_json)
+    lines = table.bench([(name, *guard.SIZE) for name in MODELS], guard.ROUNDS, contestants, ERR)
+    OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
     found = guard.ratios(lines)
     ERR.print(guard.row(found), markup=False, soft_wrap=True)
     said = guard.fallen(found)
-    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if line.apart > table.AGREE]
+    said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if not line.same]
     for sentence in said:
         ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
     if said:

@@ -23,6 +23,7 @@ from palimpsest.attacks.session import Answer, joined
 from palimpsest.simulator.attack_metrics.answers import answer_card
 from palimpsest.simulator.world.errors import RunFailure, TranscriptError
 from palimpsest.simulator.world.models.given import carried
+from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.streams import each_alone, withheld
@@ -84,10 +85,10 @@ def run_attacks(
     ]
     models = base64.b64encode(carried()).decode()
     said: dict[str, list[Answer | str]] = {attack.kind: [] for attack in attacks}
-    for folder in _handed(transcript):
+    for folder, network in _handed(transcript):
         with tempfile.TemporaryDirectory() as out:
             request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
-            request |= {"models": models}
+            request |= {"models": models, "network": network}
             _process().ask(request)
             broken = Path(out) / "error.json"
             if broken.is_file():
@@ -126,21 +127,25 @@ def _read(place: Path) -> Answer | str:
     return Answer(guesses, Cost(**about["cost"]))
 
 
-def _handed(transcript: Path) -> Iterator[Path]:
+def _handed(transcript: Path) -> Iterator[tuple[Path, bool]]:
     """Folders that attacks are handed one after the other: the transcript, or where brackets are withheld each case.
+
+    Yields:
+        A folder, and whether the model is a network.
 
     Raises:
         RunFailure: the transcript or what is known beside it cannot be read.
     """
     try:
         known = PublicKnowledge.open(transcript / "knowledge.json")
+        network = not model_card(known.facts.model.kind).linear
         if not withheld(known.facts):
             with _copied(transcript) as folder:
-                yield folder
+                yield folder, network
             return
         for folder in each_alone(transcript, known):
             _unmark(folder)
-            yield folder
+            yield folder, network
     except TranscriptError as error:
         raise RunFailure(f"the attacks cannot read {transcript}: {error}") from None
 

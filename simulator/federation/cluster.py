@@ -31,6 +31,10 @@ ANSWER = 5.0
 _FOR_EVER = 10**6
 """Seconds that Ray goes on when a daemon is gone, instead of ending this process: ``daemons`` looks after them."""
 
+INLINE_BYTES = 2**20
+"""Messages and answers of up to so many bytes go straight from process to process: through Ray's object store, which is
+for what several processes read, each costs a millisecond of a round."""
+
 DEATHS = (RayActorError, ActorUnschedulableError, OutOfMemoryError)
 """What Ray raises where a host is gone, or the machine that it was meant for. Where memory is full it ends hosts."""
 
@@ -108,7 +112,10 @@ def _initialise(hosts: int, place: str) -> None:
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
             _temp_dir=place,
-            _system_config={"gcs_rpc_server_reconnect_timeout_s": _FOR_EVER},
+            _system_config={
+                "gcs_rpc_server_reconnect_timeout_s": _FOR_EVER,
+                "max_direct_call_object_size": INLINE_BYTES,
+            },
         )
 
 

@@ -10,8 +10,9 @@ from ray.exceptions import ObjectLostError, RayTaskError
 
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import DEATHS, ClusterError, await_hosts, refuge
-from palimpsest.simulator.federation.local_grid import LocalGrid, _error, _host_context, _load_app
-from palimpsest.simulator.world.models.given import carried, receive
+from palimpsest.simulator.federation.local_grid import LocalGrid, _error
+from palimpsest.simulator.federation.ray_host import _RayHost
+from palimpsest.simulator.world.models.given import carried
 
 STATEFUL = "query.tombstone"
 """Messages that change what a host remembers: a restarted host hears them again."""
@@ -25,24 +26,6 @@ Piece = TypeVar("Piece")
 
 
 Done = TypeVar("Done")
-
-
-class _RayHost:
-    """One host: the ClientApp and its context in a process of its own, with a single torch and BLAS thread."""
-
-    def __init__(self, node: int, hosts: int, models: bytes) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        receive(models)
-        self._app = _load_app()
-        self._context = _host_context(node, hosts)
-
-    def handle(self, message: Message) -> Message:
-        return self._app(message, self._context)
-
-    def do(self, work: Callable[[Any], Any], piece: Any) -> Any:
-        return work(piece)
 
 
 # Ray itself must not restart a dead host: the grid does, and tells the new one what is deleted.

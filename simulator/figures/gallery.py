@@ -318,8 +318,8 @@ def gallery(run: RunFiles, variant: str) -> Path | None:
     if len(data.shape) == 3:
         way = "the first deleted record of each class" if data.class_names else "the first deleted records"
         detail = (
-            f"{way[:1].upper()}{way[1:]}; under each answer its centred cosine similarity to the record (0: "
-            "the public mean); images cut to [0, 1]."
+            f"{way[:1].upper()}{way[1:]}; under each answer its centred cosine similarity (0: the public mean); "
+            "images cut to [0, 1]."
         )
         return save(draw_images(shown, data.shape, title, detail), run.directory.figure("gallery", variant))
     features = data.feature_names or [f"column {k}" for k in range(data.shape[0])]

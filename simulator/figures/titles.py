@@ -7,13 +7,16 @@ import numpy as np
 from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.unlearning_results import Utility
-from palimpsest.simulator.results.verdicts import finding, phrase_of, reconstructions
+from palimpsest.simulator.results.verdicts import finding, label_of, phrase_of, reconstructions
 
 
 def title_of(run: RunFiles, settings: Sequence[SettingOfArms], variant: str) -> list[str]:
-    """What was found of a variant, with ways of unlearning named, and counted."""
-    phrases = [(phrase_of(setting.arms[0], run.arms), setting.arms) for setting in settings]
-    return [of_variant(finding(phrases, brief), variant) for brief in (False, True)]
+    """What was found of a variant, with ways of unlearning named, counted, and counted or named by their labels."""
+    phrases, labels = (
+        [(words(setting.arms[0], run.arms), setting.arms) for setting in settings] for words in (phrase_of, label_of)
+    )
+    said = finding(phrases), finding(phrases, brief=True), finding(labels, brief=True)
+    return [of_variant(text, variant) for text in said]
 
 
 def of_variant(text: str, variant: str) -> str:

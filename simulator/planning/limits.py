@@ -1,9 +1,12 @@
 """Whether a scenario fits this machine: refused with the key that is too large, before it takes memory or time."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
+from typing import Any
+
+import numpy as np
 
 from palimpsest.simulator.planning.plan import Plan, Prefix
 from palimpsest.simulator.planning.setup import model_spec
@@ -51,7 +54,7 @@ class Demand:
 
 
 def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
-    """Refuse a scenario that takes more memory than there is, or days, or that trains nothing.
+    """Refuse a scenario that takes more memory than there is, or days, or that trains nothing, or cannot be computed.
 
     Args:
         plan: of the scenario.
@@ -69,6 +72,8 @@ def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
     _check_clients(plan)
     for prefix in plan.prefixes:
         population = load_population(prefix.setting.data, prefix.entropy, cache)
+        if beyond := _beyond(prefix, population):
+            raise ScenarioError(beyond)
         for sentence, change in (
             (_too_much(prefix, population, scenario), "give less"),
             (_too_long(prefix, population, scenario), "give less"),
@@ -201,17 +206,45 @@ def _too_many(prefix: Prefix, scenario: Scenario) -> str:
         f"deletion.rounds_between{_of(prefix.setting)}": deletion.rounds_between,
         "evaluation.relearning": evaluation.relearning,
     }
-    for arm in prefix.arms:
-        named = [(f"unlearning {arm.unlearning.method!r}", arm.unlearning.model_dump())]
-        named += [(f"defense {part.kind!r}", part.model_dump()) for part in arm.defense.parts()]
-        named += [(f"attack {attack.kind!r}", attack.model_dump()) for attack in arm.attacks]
-        for name, entry in named:
-            values = {key: value for key, value in entry.items() if key in _IS_WORK and type(value) is int}
-            counts |= {f"{key} of {name}": value for key, value in values.items()}
+    for name, entry in _entries(prefix):
+        values = {key: value for key, value in entry.items() if key in _IS_WORK and type(value) is int}
+        counts |= {f"{key} of {name}": value for key, value in values.items()}
     for key, value in counts.items():
         if value > _STEPS:
             return f"{key} = {value}: so many steps take days"
     return ""
+
+
+def _entries(prefix: Prefix) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the arms of a training unlearn, defend and attack by: how a sentence names it, and its options."""
+    for arm in prefix.arms:
+        yield f"unlearning {arm.unlearning.method!r}", arm.unlearning.model_dump()
+        yield from ((f"defense {part.kind!r}", part.model_dump()) for part in arm.defense.parts())
+        yield from ((f"attack {attack.kind!r}", attack.model_dump()) for attack in arm.attacks)
+
+
+def _beyond(prefix: Prefix, population: AbstractPopulation) -> str:
+    """Which number parameters cannot hold, in a sentence; empty: none. Steps by it would fail, and not diverge."""
+    dtype = model_spec(prefix.setting, population, prefix.entropy).dtype
+    largest = float(np.finfo(dtype).max)
+    given = [("training", prefix.setting.training.model_dump()), ("model", prefix.setting.model.model_dump())]
+    for name, entry in (*given, *_entries(prefix)):
+        for key, value in _floats(entry):
+            if largest < abs(value) < inf:
+                return (
+                    f"{key} of {name}{_of(prefix.setting)} = {value:g}: parameters are {dtype} numbers, of which the "
+                    f"largest is {largest:.1e}: give less"
+                )
+    return ""
+
+
+def _floats(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number with a fraction, by its key, those of inner tables by ``outer.inner``."""
+    for key, value in entry.items():
+        if isinstance(value, float):
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", number) for inner, number in _floats(value))
 
 
 def _nobody(prefix: Prefix, population: AbstractPopulation) -> str:

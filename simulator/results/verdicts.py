@@ -109,7 +109,7 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]], brief: bool = F
 
     Args:
         settings: phrases such as ``gradient ascent``, each with its arms (one a seed), which are weighed together.
-        brief: whether several ways are counted instead of named.
+        brief: whether several ways are counted instead of named, and less is said of what is unclear.
     """
     groups: dict[Grade, list[str]] = {}
     for phrase, arms in settings:
@@ -129,7 +129,7 @@ def finding(settings: Sequence[tuple[str, Sequence[ArmResult]]], brief: bool = F
     unclear = ways["unclear"]
     if not said:
         return f"Too few deletions or seeds to tell whether {noun} {verb} back after {unclear}"
-    return f"{title}; too few deletions or seeds to tell after {unclear}"
+    return f"{title}; too few {'' if brief else 'deletions or seeds '}to tell after {unclear}"
 
 
 def _counted(phrases: Sequence[str], ways: int) -> str:
@@ -153,16 +153,23 @@ def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     return " or ".join(FLOORS[name] for name in FLOORS if name in names) or FLOORS["average"]
 
 
-def headline(arms: Sequence[ArmResult], brief: bool = False) -> str:
-    """The finding of a whole run; variants are named only where they turned out differently. See ``finding``."""
+def headline(arms: Sequence[ArmResult], brief: bool = False, short: bool = False) -> str:
+    """The finding of a whole run; variants are named only where they turned out differently. See ``finding``.
+
+    Args:
+        arms: of the run.
+        brief: whether several ways are counted instead of named.
+        short: whether ways are named by their labels.
+    """
+    words = label_of if short else phrase_of
     scored = [arm for arm in arms if not arm.diverged]
     if len(scored) < len(arms):
         count = len(arms) - len(scored)
         lost = f"{count} of {counted(len(arms), 'arm')} {'have' if count > 1 else 'has'} no scores"
-        return f"{headline(scored, brief)}; {lost}" if scored else lost
+        return f"{headline(scored, brief, short)}; {lost}" if scored else lost
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:
-        groups.setdefault(phrase_of(arm, arms), []).append(arm)
+        groups.setdefault(words(arm, arms), []).append(arm)
     grouped: list[tuple[str, list[ArmResult]]] = []
     for phrase, members in groups.items():
         variants = list(dict.fromkeys(arm.variant for arm in members))

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import palimpsest.simulator.world.garbage  # before what takes long to load
 import palimpsest.simulator.world.telemetry  # noqa: F401  # before MLflow
 from palimpsest.simulator.tracking.follow import follow
 

@@ -9,6 +9,7 @@ from palimpsest.simulator.testing import attacks
 from palimpsest.simulator.testing.frozen import check_frozen
 from palimpsest.simulator.world.protocols.attack import Attack
 from palimpsest.simulator.world.protocols.queries import QueryAttack
+from tests.support import short
 from tests.support.packages import installed
 from tests.support.short import ATTACKS as SHORT
 
@@ -16,6 +17,11 @@ UNMOVED = ("average", "public-draw")
 """Baselines that read no model."""
 RECONSTRUCTIONS = [name for name, card in CARDS.items() if card.promises == "reconstruction"]
 PAIRS = [(name, where) for name in RECONSTRUCTIONS for where in attacks.places(name)]
+
+
+@pytest.fixture(autouse=True)
+def little_practice(monkeypatch: pytest.MonkeyPatch) -> None:
+    short.little_practice(monkeypatch)
 
 
 def attack(name: str) -> Attack | QueryAttack:

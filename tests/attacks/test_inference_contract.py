@@ -4,10 +4,16 @@ import pytest
 
 from palimpsest.attacks import CARDS
 from palimpsest.simulator.testing import attacks
+from tests.support import short
 from tests.support.short import ATTACKS as SHORT
 
 INFERENCES = [name for name, card in CARDS.items() if card.promises in ("labels", "scores")]
 PAIRS = [(name, where) for name in INFERENCES for where in attacks.places(name)]
+
+
+@pytest.fixture(autouse=True)
+def little_practice(monkeypatch: pytest.MonkeyPatch) -> None:
+    short.little_practice(monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "where"), PAIRS)

@@ -12,8 +12,14 @@ from palimpsest.simulator.testing import attacks
 from palimpsest.simulator.testing.knowledge import check_knowledge, check_questions
 from palimpsest.simulator.world.protocols.queries import QueryAttack
 from tests.attacks.test_contract import attack
+from tests.support import short
 
 QUERIES = [name for name in CARDS if isinstance(attack(name), QueryAttack)]
+
+
+@pytest.fixture(autouse=True)
+def little_practice(monkeypatch: pytest.MonkeyPatch) -> None:
+    short.little_practice(monkeypatch)
 
 
 @pytest.mark.parametrize("name", CARDS)

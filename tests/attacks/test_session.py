@@ -36,22 +36,23 @@ from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.protocols.transcript import Transcript
 from palimpsest.simulator.world.records import Array, Case, Reconstruction
 from palimpsest.simulator.world.specs import FeatureSpec
-from tests.support.short import ATTACKS
+from tests.support.short import ATTACKS, LABEL_COUNTS
 
 FORBIDDEN = ("flwr", "ray", "mlflow", "opacus")
 ALONE = """
-import json, sys
+import json, os, sys
 from importlib import import_module
 from pathlib import Path
 
-root, directory, forbidden = Path(sys.argv[1]), Path(sys.argv[2]), set(json.loads(sys.argv[3]))
+given = json.loads(sys.argv[1])
+root, directory, truth = Path(given["root"]), Path(given["directory"]), Path(given["truth"])
 
 ALLOWED = ("palimpsest.attacks", "palimpsest.simulator.world")
 
 class Block:
     def find_spec(self, name, path=None, target=None):
         ours = name.startswith("palimpsest.") and name != "palimpsest.simulator"
-        if name.partition(".")[0] in forbidden or ours and not name.startswith(ALLOWED):
+        if name.partition(".")[0] in given["forbidden"] or ours and not name.startswith(ALLOWED):
             raise ImportError(f"the adversary asked for {name}")
 
 wall = Block()
@@ -59,23 +60,28 @@ sys.meta_path.insert(0, wall)
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 
-from palimpsest.attacks import CARDS
+from palimpsest.attacks import CARDS, label_counts
 from palimpsest.attacks.session import attack_transcript
 from palimpsest.simulator.world.models.kinds import suits
 
-short = json.loads(sys.argv[6])
+vars(label_counts).update(given["label_counts"])
 made = []
 for kind, card in CARDS.items():
     module, _, name = card.target.partition(":")
-    if suits(card, sys.argv[5]) and "messages" not in card.needs:
-        made.append(getattr(import_module(module), name)(**short.get(kind, {})))
-answers = attack_transcript(directory, made)
-heard = [path for path in opened if path.startswith(str(directory))]
-others = [path for path in opened if path.startswith(str(root)) and path not in heard]
+    if suits(card, given["kind"]) and "messages" not in card.needs:
+        made.append(getattr(import_module(module), name)(**given["short"].get(kind, {})))
+answers, heard = [], []
+for beside in given["truths"]:
+    os.replace(beside, truth)
+    before = len(opened)
+    answers.append(attack_transcript(directory, made))
+    heard.append(sum(path.startswith(str(directory)) for path in opened[before:]))
+others = [path for path in opened if path.startswith(str(root)) and not path.startswith(str(directory))]
 sys.meta_path.remove(wall)
 from palimpsest.simulator.results.answers import save_answers
-save_answers(Path(sys.argv[4]), answers)
-print(json.dumps([len(heard), others]))
+for place, answer in zip(given["out"], answers, strict=True):
+    save_answers(Path(place), answer)
+print(json.dumps([heard, others]))
 """
 
 
@@ -90,15 +96,30 @@ def overheard(directory: Path, kind: str = "ridge") -> PublicKnowledge:
     return write(directory, knowledge, forgetting(data, spec, deletions))
 
 
-def alone(root: Path, directory: Path, out: Path, kind: str) -> dict[str, Array]:
-    """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run."""
-    given = [str(root), str(directory), json.dumps(FORBIDDEN), str(out), kind, json.dumps(ATTACKS)]
-    done = subprocess.run([sys.executable, "-c", ALONE, *given], capture_output=True, text=True, check=False)
+def alone(root: Path, directory: Path, truth: Path, truths: Sequence[Path], kind: str) -> list[dict[str, Array]]:
+    """Answers of a process that cannot import the rest of the project; it must have opened nothing else of the run.
+
+    It answers once with each of ``truths`` in the place of the ground truth.
+    """
+    out = [root / f"answers-{number}" for number in range(len(truths))]
+    given = {
+        "root": str(root),
+        "directory": str(directory),
+        "truth": str(truth),
+        "truths": [str(beside) for beside in truths],
+        "forbidden": FORBIDDEN,
+        "out": [str(place) for place in out],
+        "kind": kind,
+        "short": ATTACKS,
+        "label_counts": LABEL_COUNTS,
+    }
+    command = [sys.executable, "-c", ALONE, json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heard, others = json.loads(done.stdout)
-    assert heard > 0
+    assert min(heard) > 0
     assert others == []
-    return load_file(out)
+    return [load_file(place) for place in out]
 
 
 @pytest.mark.parametrize("kind", ["ridge", "mlp"])
@@ -108,10 +129,10 @@ def test_the_adversary_runs_without_the_rest_and_never_looks_at_ground_truth(tmp
     overheard(directory, kind)
     truth = tmp_path / "run" / "truth" / "arm.safetensors"
     truth.parent.mkdir()
-    outcomes = []
-    for fill in (0.0, 1.0):
-        save_file({"x": np.full((5, 64), fill), "y": np.full(5, fill)}, truth)
-        outcomes.append(alone(tmp_path, directory, tmp_path / f"answers-{fill}", kind))
+    truths = [tmp_path / f"truth-{number}" for number in range(2)]
+    for number, beside in enumerate(truths):
+        save_file({"x": np.full((5, 64), float(number)), "y": np.full(5, float(number))}, beside)
+    outcomes = alone(tmp_path, directory, truth, truths, kind)
     able = [name for name, card in CARDS.items() if suits(card, kind) and "messages" not in card.needs]
     answered = {"reconstruction": "x", "labels": "evidence", "scores": "deleted", "profile": "counts"}
     assert {f"{name}/{answered[CARDS[name].promises]}" for name in able} <= set(outcomes[0])

@@ -1,6 +1,7 @@
 """The benchmark compares like with like: every contestant ends with the same weights. No timed assertions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,18 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from palimpsest.server.algorithms import fedavg
+from palimpsest.server.setup import Lineage
 from palimpsest.simulator.bench import loops, quick
 from palimpsest.simulator.bench.hand_batched import hand_batched
-from palimpsest.simulator.bench.table import AGREE, BenchLine, as_json, bench
+from palimpsest.simulator.bench.table import AGREE, BenchLine, _agree, as_json, bench, table
 from palimpsest.simulator.bench.work import Work, make_population
+from palimpsest.simulator.bench.workloads import sizes_of, spec_of
 from palimpsest.simulator.cli.main import app
+from palimpsest.simulator.federation.federation import GridFederation
+from palimpsest.simulator.federation.local_grid import SerialGrid
+from palimpsest.simulator.world.errors import ModelError
+from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.specs import ModelKind
 
@@ -20,12 +28,12 @@ from palimpsest.simulator.world.specs import ModelKind
 @pytest.mark.slow
 def test_palimpsest_and_the_loops_end_with_the_same_weights() -> None:
     contestants = ("palimpsest", "hand-batched", "vmap loop", "torch loop")
-    lines = bench(["softmax", "mlp", "cnn"], [(6, 4)], 2, contestants, Console(quiet=True))
+    lines = bench([(kind, 6, 4) for kind in ("softmax", "mlp", "cnn")], 2, contestants, Console(quiet=True))
     assert [(line.kind, line.contestant) for line in lines] == [
         (kind, name) for kind in ("softmax", "mlp", "cnn") for name in contestants
     ]
-    assert all(line.apart <= AGREE for line in lines), lines
-    assert all(line.updates > 0 and line.memory > 0 for line in lines)
+    assert all(line.same and line.agree == AGREE for line in lines), lines
+    assert all(line.updates > 0 and line.cpu > 0 and line.memory > 0 for line in lines)
     assert len(json.loads(as_json(lines))["lines"]) == 12
 
 
@@ -41,8 +49,45 @@ def test_other_clients_would_be_noticed(kind: ModelKind, tmp_path: Path) -> None
         assert np.abs(flat(right) - flat(same(work, model, clients, 0))).max() <= AGREE
 
 
+@pytest.mark.parametrize("kind", [name for name in CARDS if name not in ("softmax", "mlp", "cnn", "resnet18")])
+def test_loops_do_the_work_of_any_model(kind: ModelKind, tmp_path: Path) -> None:
+    directory = make_population(3, tmp_path, spec_of(kind).shape)
+    work = Work(kind=kind, population=3, cohort=2, rounds=1, directory=directory)
+    federation = GridFederation(SerialGrid(), {"data": {}, "directory": str(directory)}, work.setup.sizes, 0, "bench")
+    model, clients = work.start(), sorted(work.clients(0))
+    ours = next(fedavg.rounds(work.setup, [Lineage(branch=0, forget={})], [model], federation)).models[0]
+    agree = _agree(work, flat(ours))
+    for train in (loops.vmapped, loops.plainly):
+        right = train(work, model, clients, 0)
+        moved = {name: value + right[name] / len(clients) for name, value in model.items()}
+        assert np.abs(flat(moved) - flat(ours)).max() <= agree
+        wrong = train(work, model, [clients[0], 3 - sum(clients)], 0)
+        assert np.abs(flat(right) - flat(wrong)).max() / len(clients) > 10 * agree
+
+
+def test_every_model_has_records_and_sizes_that_suit_it() -> None:
+    assert spec_of("vit-tiny").shape == (3, 32, 32) and sizes_of("vit-tiny") == ((100, 100),)
+    assert spec_of("svm").shape == (1, 28, 28) and len(sizes_of("svm")) == 3
+    assert sizes_of("resnet18") == ((4, 4),)
+    with pytest.raises(ModelError, match="there is no model 'resnet' here"):
+        spec_of("resnet")
+
+
+def test_who_has_no_loop_for_a_model_gets_dashes() -> None:
+    lines = [replace(_line(name, 10.0), kind="convnet") for name in ("palimpsest", "torch loop")]
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(table(lines, ("palimpsest", "hand-batched", "torch loop")))
+    rows = [line.split() for line in shown.get().splitlines()]
+    assert ["hand-batched", *["-"] * 7] in rows
+    assert "convnet 1x28x28" in shown.get()
+    assert next(row for row in rows if row[:1] == ["convnet"])[1:4] == ["300/300", "palimpsest", "10"]
+
+
 def _line(contestant: str, updates: float) -> BenchLine:
-    return BenchLine("softmax", 300, 300, contestant, updates, updates, updates, 3, 1.0, 100.0, 0.0)
+    return BenchLine(
+        "softmax", 300, 300, contestant, updates, updates, updates, 1.0, (1, 28, 28), 3, 1.0, 100.0, 0.0, 2e-6
+    )
 
 
 def test_a_ratio_that_has_fallen_by_half_is_a_sentence() -> None:
@@ -57,7 +102,8 @@ def test_a_ratio_that_has_fallen_by_half_is_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [
-        (["--model", "resnet"], "softmax, mlp, cnn"),
+        (["--model", "resnet"], "--model resnet: must be one of ridge, softmax"),
+        (["--model", "given:some-network"], "must be one of"),
         (["--size", "10"], "COHORT/POPULATION"),
         (["--size", "10/5"], "at most the population"),
         (["--without", "palimpsest"], "plain flower"),

@@ -1,5 +1,6 @@
 """``palimpsest new``: what it writes is installed, listed, keeps its contract and takes part in a run."""
 
+import hashlib
 import importlib
 import os
 import subprocess
@@ -22,6 +23,7 @@ from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.testing import check_answer, check_figure, check_unlearning_measure
 from palimpsest.simulator.testing.answers import check_packing
 from palimpsest.simulator.testing.runs import check_drawn, check_measured
+from palimpsest.simulator.world.files import cache_directory
 from tests.support.fabricated import digits, make_run
 from tests.support.packages import installed
 from tests.support.scenarios import small_scenario
@@ -76,18 +78,27 @@ def test_what_is_written_is_in_order(packages: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_written_has_sound_types(packages: Path, tmp_path: Path) -> None:
-    (tmp_path / "palimpsest").mkdir()
-    for folder in ("attacks", "clients", "defenses", "server", "simulator"):
-        (tmp_path / "palimpsest" / folder).symlink_to(PROJECT / folder)
-    options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(tmp_path / "cache")]
+def test_what_is_written_has_sound_types(packages: Path) -> None:
+    place = types_of_the_project()
+    options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(place / "cache")]
     options += ["--follow-imports", "silent"]  # what they import is checked by itself: here only its types are read
     files = sorted(str(file) for file in packages.glob("*/*.py"))
-    (tmp_path / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
-    command = [sys.executable, "-m", "mypy", *options, "--config-file", str(tmp_path / "mypy.ini"), *files]
-    environment = os.environ | {"MYPYPATH": os.pathsep.join([str(tmp_path), *map(str, packages.iterdir())])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "mypy", *options, "--config-file", str(place / "mypy.ini"), *files]
+    environment = os.environ | {"MYPYPATH": os.pathsep.join([str(place), *map(str, packages.iterdir())])}
+    done = subprocess.run(command, cwd=packages, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def types_of_the_project() -> Path:
+    """Where mypy finds the project and keeps what it has read of others: the same place in every run of the tests."""
+    place = cache_directory() / "tests" / f"types-{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:12]}"
+    (place / "palimpsest").mkdir(parents=True, exist_ok=True)
+    for folder in ("attacks", "clients", "defenses", "server", "simulator"):
+        link = place / "palimpsest" / folder
+        if not link.is_symlink():
+            link.symlink_to(PROJECT / folder)
+    (place / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
+    return place
 
 
 @pytest.mark.slow

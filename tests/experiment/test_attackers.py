@@ -60,11 +60,21 @@ class Spy(Base):
         links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
         held = [os.readlink(link) for link in links if link.is_symlink()]
         times = {path.stat().st_mtime_ns for path in Path.cwd().rglob("*")}
+        secret = "-".join(("the", "secret"))  # in pieces: this source is in memory too
         return {
-            "told": sum("the-secret" in part for part in text),
+            "told": sum(secret in part for part in text),
             "held": sum(not name.startswith(("/dev/null", "/proc")) for name in held),
             "times": len(times),
         }
+
+
+class Loads(Base):
+    """Tells what its process has loaded before it was forked, and how often it looks for garbage."""
+
+    kind: Literal["loads"] = "loads"
+
+    def look(self, cases, rng):
+        return {"compiler": "torch._dynamo" in sys.modules, "threshold": gc.get_threshold()[0]}
 
 
 class Thief(Base):
@@ -158,6 +168,19 @@ def test_an_attack_that_uses_all_that_it_is_handed_finds_nothing(
         answers, failures = run_attacks(transcript, [plugin.Spy()])
     assert failures == {}
     assert notes_of(answers["spy"]) == {"told": 0, "held": 0, "times": 1}
+
+
+def test_what_a_networks_gradient_needs_is_loaded_before_attacks_are_forked(plugin: Any, tmp_path: Path) -> None:
+    """It takes a second, which every attack would spend anew; who attacks a linear model does without."""
+    data, loaded = digits(private=60, public=80), {}
+    for kind in ("softmax", "mlp"):
+        spec = data.spec(kind, 1.0)
+        write(tmp_path / kind, data.knowledge(spec, "identity", 0.1), ascending(data, spec, [[0]], 0.1))
+        attackers._of_this_process.cache_clear()  # a new process, which has loaded nothing for another model
+        answers, failures = run_attacks(tmp_path / kind, [plugin.Loads()])
+        assert failures == {}
+        loaded[kind] = notes_of(answers["loads"])
+    assert loaded == {"softmax": {"compiler": 0, "threshold": 10_000}, "mlp": {"compiler": 1, "threshold": 10_000}}
 
 
 def test_a_confined_attack_reaches_no_file_but_the_transcripts(plugin: Any, transcript: Path) -> None:

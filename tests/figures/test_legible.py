@@ -101,3 +101,17 @@ def test_a_title_takes_two_lines_and_the_first_that_fits_is_shown(tmp_path: Path
     figure = Figure(figsize=(6.0, 2.0))
     heading(figure, [long, short], "And more.")
     assert alternative_text(save(figure, tmp_path / "a.png")) == "short enough. And more."
+
+
+def test_a_title_of_three_findings_is_not_cut(tmp_path: Path) -> None:
+    """Of three ways of unlearning with long names, each of which leaves something else behind."""
+    ways = [
+        Way({"method": "ascent"}, {"hrec": 1.0}),
+        Way({"method": "retrain", "coupling": "same-order"}, {"hrec": 0.6}),
+        Way({"method": "retrain", "coupling": "independent"}, {"hrec": 0.0}),
+    ]
+    run = make_run(tmp_path / "run", {"": digits()}, ways=ways, deletions=12)
+    said = {path.name: alternative_text(path) for path in draw_all(run)}
+    gallery = said["gallery.png"]
+    assert gallery.count(";") >= 2, "three findings"
+    assert not [name for name, text in said.items() if " ..." in text]

@@ -130,6 +130,32 @@ def test_what_trains_nothing_or_never_ends_is_refused(said: str, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+BEYOND = {
+    "learning_rate of training = 1e+300": ["training.learning_rate=1e300"],
+    "learning_rate of training = 1e+39": ["training.learning_rate=1e39"],
+    "learning_rate of unlearning 'ascent' = 1e+60": ['unlearning=[{method="ascent",learning_rate=1e60}]'],
+    "clip of defense 'dp-sgd' = 1e+50": ['defense=[{kind="dp-sgd",clip=1e50,noise_multiplier=1.0}]'],
+    "l2 of model = 1e+40": ["model.l2=1e40"],
+}
+
+
+@pytest.mark.parametrize("said", BEYOND)
+def test_numbers_that_no_parameter_holds_are_refused_before_anything_starts(said: str, tmp_path: Path) -> None:
+    (tmp_path / "absurd.toml").write_text(BASE)
+    changes = [part for change in BEYOND[said] for part in ("--set", change)]
+    for command in (["plan"], ["run", "--out", str(tmp_path / "run")]):
+        done = CliRunner().invoke(cli.app, [command[0], str(tmp_path / "absurd.toml"), *changes, *command[1:]])
+        assert done.exit_code == 2, done.output
+        assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+        assert "float32" in done.stderr and "3.4e+38" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_float64_models_take_what_float32_ones_cannot() -> None:
+    scenario = small_scenario(model={"kind": "ridge", "lambda": 1e39}, training={"algorithm": "closed-form"})
+    assert check(plan(scenario), scenario) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [

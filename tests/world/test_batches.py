@@ -1,8 +1,10 @@
 """The order in which a client visits its records."""
 
 import numpy as np
+import pytest
 
-from palimpsest.simulator.world.models.batches import batches_of, weigh
+from palimpsest.simulator.world.models.batches import batches_of, drawn, placed, weigh
+from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import Recipe
 
 RECIPE = Recipe(batch_size=4, local_epochs=3)
@@ -51,3 +53,18 @@ def test_clients_weigh_their_records_or_one() -> None:
     records = np.array([0, 1, 7])
     assert weigh(records, Recipe()).tolist() == [0, 1, 7]
     assert weigh(records, Recipe(local_steps=1)).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("size", [0, 3, 30, 31])
+@pytest.mark.parametrize("changes", [{}, {"local_epochs": 2}, {"local_steps": 2}])
+def test_rows_of_data_are_what_is_drawn_of_a_client(size: int, changes: dict[str, int]) -> None:
+    recipe = Recipe.model_validate({"batch_size": 10} | changes)
+    for forgotten, compact in (((), False), ((1, 2), False), ((1, 2), True)):
+        if max(forgotten, default=-1) >= size:
+            continue
+        first, again = (generator(3, "batches", size) for _ in range(2))
+        local = drawn(size, forgotten, recipe, first, compact)
+        rows = placed(100, size, forgotten, recipe, again, compact)
+        assert rows.shape == local.shape and rows.dtype == local.dtype
+        assert np.array_equal(rows, np.where(local < 0, -1, local + 100))
+        assert first.random() == again.random()

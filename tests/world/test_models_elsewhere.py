@@ -16,7 +16,7 @@ from palimpsest.simulator.world.models.batches import batches_of
 from palimpsest.simulator.world.models.gradients import clipped_sums
 from palimpsest.simulator.world.models.kinds import model_card, names
 from palimpsest.simulator.world.models.model import Model
-from palimpsest.simulator.world.models.training import Slot, fit
+from palimpsest.simulator.world.models.training import Slot, fit, pack_width
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
 from tests.support.packaged_models import install
@@ -56,8 +56,10 @@ def test_clients_trained_at_once_are_those_of_torch_optim(kind: str, momentum: f
             torch.testing.assert_close(trained[name.removeprefix("body.")][i], value.detach(), rtol=0, atol=1e-5)
 
 
-def test_a_client_is_the_same_bits_in_whatever_company() -> None:
-    model, recipe = build("net"), Recipe(batch_size=6)
+@pytest.mark.parametrize("kind", ["net", "in-place"])
+def test_a_client_is_the_same_bits_in_whatever_company(kind: str) -> None:
+    model, recipe = build(kind), Recipe(batch_size=6)
+    assert pack_width(model) == (8 if kind == "net" else 1)
     population = digits_population()
     x, y = torch.from_numpy(population.train_x), torch.from_numpy(population.train_y)
     starts = {name: torch.from_numpy(value)[None] for name, value in model.init(generator(0, "init")).items()}

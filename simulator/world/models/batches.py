@@ -56,6 +56,24 @@ def drawn(size: int, forgotten: tuple[int, ...], recipe: Recipe, rng: np.random.
     return places.reshape(-1, recipe.batch_size)
 
 
+def placed(
+    begin: int, size: int, forgotten: tuple[int, ...], recipe: Recipe, rng: np.random.Generator, compact: bool
+) -> Array:
+    """The same as rows of data in which the client's records start at ``begin``: what ``drawn`` draws, bit by bit.
+
+    One pass over all that a client has is drawn where it is needed, as a round has it from all of its clients.
+    """
+    if forgotten or recipe.local_steps or recipe.local_epochs != 1:
+        local = drawn(size, forgotten, recipe, rng, compact)
+        return np.where(local < 0, -1, local + begin)
+    short = -size % recipe.batch_size
+    order = np.arange(begin, begin + size)
+    rng.shuffle(order)
+    if short:
+        order = np.concatenate([order, np.full(short, -1)])
+    return order.reshape(-1, recipe.batch_size)
+
+
 def weigh(records: Array, recipe: Recipe) -> Array:
     """What the updates of clients with so many records each count for in the mean: so much, or 1 with local steps."""
     return np.minimum(records, 1) if recipe.local_steps else records

@@ -15,7 +15,7 @@ from torch.func import grad
 
 from palimpsest.simulator.world.models.layers import Params
 from palimpsest.simulator.world.models.model import Model
-from palimpsest.simulator.world.models.packs import over_models, over_records
+from palimpsest.simulator.world.models.packs import over_models, over_records, stacked
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _anyhow(
         together: Params = over_models(model, slope, (0, 0, 0, 0, 0))(params, x, y, filled, count)
         return dict(together)
     gradients_of = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
-    return {name: torch.stack([params_of[name] for params_of in gradients_of]) for name in params}
+    return {name: stacked([params_of[name] for params_of in gradients_of]) for name in params}
 
 
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:

@@ -116,6 +116,11 @@ class Model:
             self.written = called(self.card.gradients)
 
     @property
+    def alone(self) -> bool:
+        """Whether gradients are taken of one model after the other."""
+        return self.written is None and self.width <= 1
+
+    @property
     def size(self) -> int:
         """Number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes.values())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
@@ -47,15 +48,23 @@ def _length(args: Sequence[Any], dims: Dims) -> int:
 
 
 def _cut(args: Sequence[Any], dims: Dims, begins: range, width: int) -> Iterator[list[Any]]:
-    """Pieces of ``width``, the last one filled up with its last entry; of width 1, the entry without its axis."""
+    """Pieces of ``width``, the last one filled up with its last entry; of width 1, the entry without its axis.
+
+    Nothing is copied but what is filled up: parameters of a whole pack would be, in every step.
+    """
     count = _length(args, dims)
     for begin in begins:
-        rows = [min(begin + i, count - 1) for i in range(width)]
-        taken = rows[0] if width == 1 else rows
+        whole: int | slice = begin if width == 1 else slice(begin, begin + width)
+        taken = whole if begin + width <= count else [min(begin + i, count - 1) for i in range(width)]
         yield [
             arg if dim is None else tree_map(lambda value, taken=taken: value[taken], arg)
             for arg, dim in zip(args, dims, strict=True)
         ]
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """``torch.stack``, which copies even a single tensor, as large as a model may be."""
+    return torch.stack(list(parts)) if len(parts) > 1 else parts[0].unsqueeze(0)
 
 
 def _alone(result: Any) -> Any:
@@ -63,4 +72,4 @@ def _alone(result: Any) -> Any:
 
 
 def _joined(parts: Sequence[Any], count: int) -> Any:
-    return tree_map(lambda *values: torch.cat(values)[:count], *parts)
+    return tree_map(lambda *values: (torch.cat(values) if len(values) > 1 else values[0])[:count], *parts)

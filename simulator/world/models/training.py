@@ -65,25 +65,40 @@ def fit(
     """
     order = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
     sorted_slots = [slots[i] for i in order]
-    if len(slots) == 1:
+    least = least_width(model)
+    if len(slots) < least:
         sorted_slots, order = sorted_slots * 2, order * 2
     origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
-    params = {name: starts[name].index_select(0, origin) for name in model.names}
-    pulls = pulls_of(params, recipe, {name: value[order] for name, value in (shifts or {}).items()})
+    params = {name: starts[name].new_empty((len(order), *starts[name].shape[1:])) for name in model.names}
+    shifts_of = {name: value[order] for name, value in (shifts or {}).items()}
     width = pack_width(model)
-    begins = list(range(0, len(sorted_slots) - 1, width))  # what would be a pack of one joins the last
+    begins = list(range(0, len(sorted_slots) - least + 1, width))  # what would be too narrow a pack joins the last
     for begin, end in zip(begins, [*begins[1:], len(sorted_slots)], strict=True):
         pack = {name: value[begin:end] for name, value in params.items()}
-        pull = {name: value[begin:end] for name, value in pulls.items()}
+        for name, value in pack.items():  # of this pack alone, whose parameters are then in the core's cache
+            torch.index_select(starts[name], 0, origin[begin:end], out=value)
+        pull = pulls_of(pack, recipe, {name: value[begin:end] for name, value in shifts_of.items()})
         _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe, pull)
-    if order == sorted(order) and len(slots) > 1:
+    if order == list(range(len(slots))):
         return params
     back = torch.from_numpy(np.argsort(order[: len(slots)])).to(x.device)
     return {name: value.index_select(0, back) for name, value in params.items()}
 
 
+def least_width(model: Model) -> int:
+    """Slots stepped together at least: a lone matrix may take another kernel than a stack of them."""
+    return 1 if model.alone else 2
+
+
 def pack_width(model: Model) -> int:
-    """Slots stepped together at most; decides speed, and no bit."""
+    """Slots stepped together at most; decides speed, and no bit.
+
+    Where gradients are taken of one model, or of a fixed number at once, these are stepped before the next ones' are.
+    """
+    if model.alone:
+        return 1
+    if model.width:
+        return model.width
     cached = PACK_BYTES // model.bytes
     return min(WIDEST, max(NARROWEST, min(ENOUGH, 4 * cached), cached))
 
@@ -108,7 +123,7 @@ def _fit_pack(
     memory, taken = memory_of(params, recipe), np.cumsum(counts > 0, axis=0)
     targets = y.index_select(0, places.flatten()).view(places.shape)
     held = x.new_empty((len(batches) * recipe.batch_size, *x.shape[1:]))  # once a pack: a new one a step costs faults
-    for step, (active, idle) in enumerate(_who_moves(lengths, counts)):
+    for step, (active, idle) in enumerate(_who_moves(lengths, counts, least_width(model))):
         now = {key: value[:active] for key, value in params.items()}
         kept = {key: value[:active] for key, value in memory.items()}
         pull = {key: value[:active] for key, value in pulls.items()}
@@ -123,8 +138,8 @@ def _fit_pack(
             value[still] = old
 
 
-def _who_moves(lengths: Array, counts: Array) -> Iterator[tuple[int, Array]]:
-    """For each step how many slots are stepped, two at least, and which of those must not move."""
+def _who_moves(lengths: Array, counts: Array, least: int) -> Iterator[tuple[int, Array]]:
+    """For each step how many slots are stepped, ``least`` at least, and which of those must not move."""
     for step, filled in enumerate(counts):
-        active = max(2, int((lengths > step).sum()))
+        active = max(least, int((lengths > step).sum()))
         yield active, np.flatnonzero(filled[:active] == 0)
