@@ -25,7 +25,7 @@ LEAST = 0.3
 _ROLES = {
     "palimpsest.attacks": "attacks",
     "simulator.tracking": "MLflow",
-    "ray::_RayHost": "host",
+    "ray::RayHost": "host",
     "default_worker.py": "host",
     "gcs_server": "Ray",
     "raylet": "Ray",

@@ -21,7 +21,7 @@ from palimpsest.attacks import confinement
 from palimpsest.attacks.cost import Cost
 from palimpsest.attacks.session import Answer, joined
 from palimpsest.simulator.attack_metrics.answers import answer_card
-from palimpsest.simulator.world.errors import RunFailure, TranscriptError
+from palimpsest.simulator.world.errors import ModelError, RunFailure, TranscriptError
 from palimpsest.simulator.world.models.given import carried
 from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.protocols.attack import Attack
@@ -134,7 +134,7 @@ def _handed(transcript: Path) -> Iterator[tuple[Path, bool]]:
         A folder, and whether the model is a network.
 
     Raises:
-        RunFailure: the transcript or what is known beside it cannot be read.
+        RunFailure: the transcript or what is known beside it cannot be read, or its model's package is not installed.
     """
     try:
         known = PublicKnowledge.open(transcript / "knowledge.json")
@@ -146,7 +146,7 @@ def _handed(transcript: Path) -> Iterator[tuple[Path, bool]]:
         for folder in each_alone(transcript, known):
             _unmark(folder)
             yield folder, network
-    except TranscriptError as error:
+    except (ModelError, TranscriptError) as error:
         raise RunFailure(f"the attacks cannot read {transcript}: {error}") from None
 
 

@@ -11,7 +11,7 @@ from ray.exceptions import ObjectLostError, RayTaskError
 from palimpsest.simulator.federation import daemons
 from palimpsest.simulator.federation.cluster import DEATHS, ClusterError, await_hosts, refuge
 from palimpsest.simulator.federation.local_grid import LocalGrid, _error
-from palimpsest.simulator.federation.ray_host import _RayHost
+from palimpsest.simulator.federation.ray_host import RayHost
 from palimpsest.simulator.world.models.given import carried
 
 STATEFUL = "query.tombstone"
@@ -29,7 +29,7 @@ Done = TypeVar("Done")
 
 
 # Ray itself must not restart a dead host: the grid does, and tells the new one what is deleted.
-_REMOTE_HOST: Any = ray.remote(max_restarts=0)(_RayHost)
+_REMOTE_HOST: Any = ray.remote(max_restarts=0)(RayHost)
 
 
 class RayGrid(LocalGrid):

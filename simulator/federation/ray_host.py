@@ -1,4 +1,8 @@
-"""What runs in a host's process. It is imported there first, and what takes long to load after it."""
+"""A host on Ray, in a module that imports nothing heavy.
+
+Ray imports this module in a new process before it makes the host there. So the host sets first how often Python looks
+for garbage, and loads torch and the app after that: that takes less time where Python looks seldom.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -7,7 +11,7 @@ if TYPE_CHECKING:
     from flwr.app import Message
 
 
-class _RayHost:
+class RayHost:
     """One host: the ClientApp and its context in a process of its own, with a single torch and BLAS thread."""
 
     def __init__(self, node: int, hosts: int, models: bytes) -> None:

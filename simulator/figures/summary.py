@@ -30,7 +30,7 @@ def summary(run: RunFiles) -> Path | None:
     if not settings:
         return None
     shown = [arm for setting in settings for arm in setting.arms]
-    title = [headline(shown), headline(shown, brief=True), headline(shown, brief=True, short=True)]
+    title = [headline(shown), headline(shown, brief=True), headline(shown, brief=True, labels=True)]
     detail = (
         "Median centred cosine similarity of reconstruction and deleted record, and its 10th to 90th percentile. "
         f"0 is what the public mean scores, 1 the record itself. {seeds_of(settings)}"

@@ -11,7 +11,13 @@ from palimpsest.simulator.results.verdicts import finding, label_of, phrase_of, 
 
 
 def title_of(run: RunFiles, settings: Sequence[SettingOfArms], variant: str) -> list[str]:
-    """What was found of a variant, with ways of unlearning named, counted, and counted or named by their labels."""
+    """What was found of a variant, in three lengths: a figure takes the first that fits.
+
+    Returns:
+        1. Ways of unlearning are named in words.
+        2. The same words, but several ways are counted instead of named.
+        3. As the second, but ways that are named are named by their labels.
+    """
     phrases, labels = (
         [(words(setting.arms[0], run.arms), setting.arms) for setting in settings] for words in (phrase_of, label_of)
     )

@@ -153,20 +153,20 @@ def _floor(settings: Sequence[tuple[str, Sequence[ArmResult]]]) -> str:
     return " or ".join(FLOORS[name] for name in FLOORS if name in names) or FLOORS["average"]
 
 
-def headline(arms: Sequence[ArmResult], brief: bool = False, short: bool = False) -> str:
+def headline(arms: Sequence[ArmResult], brief: bool = False, labels: bool = False) -> str:
     """The finding of a whole run; variants are named only where they turned out differently. See ``finding``.
 
     Args:
         arms: of the run.
         brief: whether several ways are counted instead of named.
-        short: whether ways are named by their labels.
+        labels: whether ways are named by their labels instead of in words.
     """
-    words = label_of if short else phrase_of
+    words = label_of if labels else phrase_of
     scored = [arm for arm in arms if not arm.diverged]
     if len(scored) < len(arms):
         count = len(arms) - len(scored)
         lost = f"{count} of {counted(len(arms), 'arm')} {'have' if count > 1 else 'has'} no scores"
-        return f"{headline(scored, brief, short)}; {lost}" if scored else lost
+        return f"{headline(scored, brief, labels)}; {lost}" if scored else lost
     groups: dict[str, list[ArmResult]] = {}
     for arm in arms:
         groups.setdefault(words(arm, arms), []).append(arm)

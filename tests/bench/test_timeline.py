@@ -22,7 +22,7 @@ SMALL = [
     [
         ("/usr/bin/python -P -m palimpsest.attacks", "attacks"),
         ("/usr/bin/python -m palimpsest.simulator.tracking out sqlite:///mlflow.db", "MLflow"),
-        ("ray::_RayHost.handle", "host"),
+        ("ray::RayHost.handle", "host"),
         ("/x/site-packages/ray/core/src/ray/raylet/raylet --raylet_socket_name=y", "Ray"),
         ("sleep 5", ""),
     ],

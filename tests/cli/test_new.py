@@ -78,9 +78,9 @@ def test_what_is_written_is_in_order(packages: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_written_has_sound_types(packages: Path) -> None:
-    place = types_of_the_project()
-    options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(place / "cache")]
+def test_what_is_written_has_sound_types(packages: Path, tmp_path: Path) -> None:
+    place, kept = types_of_the_project(tmp_path)
+    options = ["--strict", "--namespace-packages", "--explicit-package-bases", "--cache-dir", str(kept)]
     options += ["--follow-imports", "silent"]  # what they import is checked by itself: here only its types are read
     files = sorted(str(file) for file in packages.glob("*/*.py"))
     command = [sys.executable, "-m", "mypy", *options, "--config-file", str(place / "mypy.ini"), *files]
@@ -89,16 +89,13 @@ def test_what_is_written_has_sound_types(packages: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def types_of_the_project() -> Path:
-    """Where mypy finds the project and keeps what it has read of others: the same place in every run of the tests."""
-    place = cache_directory() / "tests" / f"types-{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:12]}"
-    (place / "palimpsest").mkdir(parents=True, exist_ok=True)
+def types_of_the_project(place: Path) -> tuple[Path, Path]:
+    """Where mypy finds the project, and where it keeps what it has read: the same place in every run of the tests."""
+    (place / "palimpsest").mkdir()
     for folder in ("attacks", "clients", "defenses", "server", "simulator"):
-        link = place / "palimpsest" / folder
-        if not link.is_symlink():
-            link.symlink_to(PROJECT / folder)
+        (place / "palimpsest" / folder).symlink_to(PROJECT / folder)
     (place / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
-    return place
+    return place, cache_directory() / "tests" / f"types-{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:12]}"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The attacks' process: what an attack that looks around there finds, and what one that breaks down costs others."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -217,4 +218,12 @@ def test_an_attack_that_breaks_down_does_so_alone(plugin: Any, transcript: Path,
 def test_a_transcript_that_cannot_be_read_is_no_attacks_failure(transcript: Path) -> None:
     (transcript / "releases" / "000001.safetensors").write_bytes(b"")
     with pytest.raises(RunFailure, match=r"the attacks cannot read .*000001"):
+        run_attacks(transcript, [Average()])
+
+
+def test_neither_is_one_whose_models_package_is_not_installed(transcript: Path) -> None:
+    known = json.loads((transcript / "knowledge.json").read_text())
+    known["model"]["kind"] = "of-another-package"
+    (transcript / "knowledge.json").write_text(json.dumps(known))
+    with pytest.raises(RunFailure, match=r"the attacks cannot read .*there is no model 'of-another-package' here"):
         run_attacks(transcript, [Average()])

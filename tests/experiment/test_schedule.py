@@ -60,7 +60,12 @@ def _several(**changes: Any) -> Scenario:
     return small_scenario(
         **{
             "variant": [
-                {"name": "softmax", "model": {"kind": "softmax"}, "deletion": {"level": "client"}},
+                {
+                    "name": "softmax",
+                    "model": {"kind": "softmax"},
+                    "deletion": {"level": "client"},
+                    "adversary": {"knows": ["labels"]},  # to find a whole client's takes hrec longer than all the rest
+                },
                 {"name": "ridge", "model": {"kind": "ridge"}, "training": {"algorithm": "closed-form"}},
             ],
             "unlearning": [
@@ -69,7 +74,6 @@ def _several(**changes: Any) -> Scenario:
                 {"method": "downdate", "only": ["ridge"]},
             ],
             "evaluation": {"relearning": 2, "retrainings": 2},
-            "adversary": {"knows": ["labels"]},  # to find those of a whole client takes hrec longer than all the rest
         }
         | changes
     )
@@ -141,7 +145,7 @@ def _kill_a_host_at_work(killed: list[int]) -> None:
     """Kill a host, as the kernel would, a moment after it has begun something that it does by itself."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not killed:
-        for process in hosts_titled("ray::_RayHost.do")[:1]:
+        for process in hosts_titled("ray::RayHost.do")[:1]:
             time.sleep(0.05)
             os.kill(process, signal.SIGKILL)
             killed.append(process)

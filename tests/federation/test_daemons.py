@@ -34,11 +34,6 @@ class Sleeper:
         return seconds
 
 
-def daemons_of_ray() -> list[psutil.Process]:
-    """Those that Ray started from here. Children of a raylet bear its name too, until they are workers."""
-    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
-
-
 def caught() -> set[int]:
     """Signals that this process has a handler for, as the system sees it: libraries set some beneath Python."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt")]
@@ -87,10 +82,10 @@ def test_a_dead_daemon_ends_the_waiting_and_leaves_nothing(victim: str) -> None:
     with pytest.raises(DaemonError, match=f"{victim}, a process of Ray, .*fewer runtime.hosts"), ray_session(hosts=1):
         sleeper = Sleeper.remote()
         assert daemons.got(sleeper.sleep.remote(0.0)) == 0.0
-        [process] = [child for child in daemons_of_ray() if child.name() == victim]
+        [daemon] = worker._global_node.all_processes[victim]  # other processes may bear its name
         working = sleeper.sleep.remote(600.0)
         assert daemons.ready([working], timeout=0.5) == []
-        process.kill()
+        daemon.process.kill()
         daemons.got(working)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert psutil.wait_procs(left, timeout=10)[1] == []

@@ -95,7 +95,7 @@ def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     bench = _bench(tmp_path, grid=grid)
     [request] = record_requests(bench.population, 1, FEDAVG.rounds)
     bench.serve(Retrain(), [request])
-    [process] = hosts_titled("ray::_RayHost")
+    [process] = hosts_titled("ray::RayHost")
     os.kill(process, signal.SIGKILL)
     history = bench.history()  # the trunk reads everything, on branch 0: allowed
     assert grid.replaced == 1
@@ -110,7 +110,7 @@ def _kill_a_working_host(killed: list[int]) -> None:
     deadline = time.monotonic() + 60
     seen = 0
     while time.monotonic() < deadline and not killed:
-        for process in hosts_titled("ray::_RayHost.handle"):
+        for process in hosts_titled("ray::RayHost.handle"):
             seen += 1
             if seen == 3:
                 os.kill(process, signal.SIGKILL)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import new_store
-
 pytestmark = pytest.mark.mlflow
 
 SCRIPT = """
@@ -33,7 +31,6 @@ def test_a_script_beside_files_named_like_our_folders_runs_a_scenario(tmp_path: 
     for name in ("server", "clients", "attacks"):
         (tmp_path / f"{name}.py").write_text(f"MINE = 'my {name}'\n")
     (tmp_path / "script.py").write_text(SCRIPT)
-    new_store(tmp_path)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["my attacks", "my clients", "my server", 5]

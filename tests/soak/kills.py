@@ -96,7 +96,7 @@ BLOWS: Mapping[str, Blow] = {
     **{f"{name} twice": Blow(number, times=2, codes=(128 + number,)) for name, number in _NAMED.items()},
     **{f"{name} to all": Blow(n, group=True, codes=(128 + n,)) for name, n in _NAMED.items() if name != "SIGTERM"},
     "driver": Blow(signal.SIGKILL, codes=(128 + signal.SIGKILL,)),
-    "host": Blow(victim="ray::_RayHost", codes=(0,), on=("ray",)),
+    "host": Blow(victim="ray::RayHost", codes=(0,), on=("ray",)),
     "raylet": Blow(victim="raylet/raylet", codes=(0, 1), on=("ray",)),
     "GCS": Blow(victim="gcs/gcs_server", codes=(0, 1), on=("ray",)),
     "attacks' process": Blow(victim="palimpsest.attacks", codes=(0, 1)),

@@ -56,7 +56,7 @@ class Killer(Silent):
         """Ray names a worker after the call that it is in."""
         for process in self.machine.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "".join(process.cmdline()).startswith("ray::_RayHost.handle"):
+                if "".join(process.cmdline()).startswith("ray::RayHost.handle"):
                     return True
         return False
 
