@@ -41,9 +41,9 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
         begin = 0
         for block in group:
             rows = slice(begin, begin + len(block.clients))
-            updates = {name: value[rows] for name, value in trained.items()}
+            models = {name: value[rows] for name, value in trained.items()}
             start = {name: value[block.model] for name, value in starts.items()}
-            result = _summed(updates, start, _weights(data, block, recipe), block.update_clip)
+            updates, result = _summed(models, start, _weights(data, block, recipe), block.update_clip)
             if question.each:
                 result = replace(result, each=_each(updates))
             results.append(
@@ -131,25 +131,28 @@ def _in_memory(model: Model, blocks: Sequence[Block]) -> Iterator[list[Block]]:
         yield group
 
 
-def _summed(trained: dict[str, Tensor], start: dict[str, Tensor], weights: Array, clip: float) -> BlockResult:
+def _summed(
+    trained: dict[str, Tensor], start: dict[str, Tensor], weights: Array, clip: float
+) -> tuple[dict[str, Tensor], BlockResult]:
     """Sum n_k (local - global) over one block alone, in float64: no other block can change its bits.
 
     The trained parameters become the updates, in place. Where nothing is clipped, that and the sum take some columns
     at a time, so that these are read from memory once.
+
+    Returns:
+        The updates, in the memory of ``trained``, and their sum.
     """
     if clip:
-        return clipped_sum({name: value.sub_(start[name]) for name, value in trained.items()}, weights, clip)
+        updates = {name: value.sub_(start[name]) for name, value in trained.items()}
+        return updates, clipped_sum(updates, weights, clip)
     sums = {}
     for name, value in trained.items():
         scale = torch.from_numpy(weights.astype(np.float64)).to(value.device)
-        columns = zip(*(torch.split(part, SUM_COLUMNS, dim=-1) for part in _flattened(value, start[name])), strict=True)
+        flat = value.flatten(1), start[name].flatten()
+        columns = zip(*(torch.split(part, SUM_COLUMNS, dim=-1) for part in flat), strict=True)
         parts = [scale @ some.sub_(begun).double() for some, begun in columns]
         sums[name] = torch.cat(parts).view(value.shape[1:]).cpu().numpy()
-    return BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
-
-
-def _flattened(value: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    return value.flatten(1), start.flatten()
+    return trained, BlockResult(sums, float(weights.sum()), {"clients": float(len(weights))})
 
 
 def _each(updates: dict[str, Tensor]) -> Params:

@@ -68,7 +68,7 @@ def priors(public_x: Array, mean: Array, error: float, rng: np.random.Generator)
     """
     key = hashlib.blake2b(repr((public_x.shape, str(public_x.dtype), error, rng.bit_generator.state)).encode())
     for array in (public_x, mean):
-        key.update(np.ascontiguousarray(array).tobytes())
+        key.update(np.ascontiguousarray(array).data)
     if (known := _kept.get(key.digest())) is None:
         centres = {column: mean if column == "cosine_centred" else np.zeros_like(mean) for column in THRESHOLDS}
         shares = {
@@ -98,7 +98,8 @@ def prior(points: Array, centre: Array, threshold: float, error: float, rng: np.
     """
     elsewhere = np.flatnonzero((points != centre).any(axis=1))
     drawn = points[elsewhere[rng.permutation(len(elsewhere))[:_LARGEST]]].astype(np.float64) - centre
-    units = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    lengths = np.linalg.norm(drawn, axis=1, keepdims=True)
+    units = drawn[lengths[:, 0] > 0.0] / lengths[lengths > 0.0, None]  # a difference may be too small to have a length
     fitted, held = units[::2], units[1::2]
     if len(held) < _FEWEST:
         return None

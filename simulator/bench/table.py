@@ -30,13 +30,14 @@ from palimpsest.simulator.world.records import Array
 
 CONTESTANTS = ("palimpsest", "hand-batched", "vmap loop", "torch loop", "plain flower")
 AGREE = 2e-6
-"""Largest difference of any weight between contestants after the first round that still counts as the same work; of
-weights beyond 1, in their size."""
+"""Contestants did the same work if no weight differs by more after the first round. Where the largest weight is beyond
+1, this is multiplied by it."""
 AGREE_DEEP = 1e-2
-"""The same of models that nobody wrote a step for, in the largest change of a weight in that round: a deep network
-amplifies rounding from step to step, and other batches would change a weight by as much as these do."""
+"""For models whose gradients are not written out: the difference allowed, as a share of the largest change of a weight
+in the first round. Deep networks amplify rounding from step to step. Other batches would differ by about the whole
+change, so that this still tells them apart."""
 
-NUMBERS = ("updates/s", "ratio", "cpu ms", "ratio", "start", "MiB", "same")
+NUMBERS = ("updates/s", "ratio", "cpu ms", "cpu\nratio", "start", "MiB", "same")
 """Columns of the table; both ratios are larger where Palimpsest is faster."""
 
 _NEEDS: Mapping[str, Callable[[Work], bool]] = {
@@ -106,7 +107,7 @@ def bench(
             results = _lines(work, _in_turn(work, able, "plain flower" in contestants))
             lines += results
             for line in results:
-                said = f"{line.updates:,.4g} updates/s, {line.cpu:,.4g} ms of a processor each"
+                said = f"{_rounded(line.updates, 4)} updates/s, {_rounded(line.cpu, 4)} ms of a processor each"
                 console.print(f"{kind}, {cohort} of {population}: {line.contestant} {said}", soft_wrap=True)
     return lines
 
@@ -237,17 +238,27 @@ def table(lines: Sequence[BenchLine], contestants: Sequence[str]) -> Table:
 
 
 def _numbers(line: BenchLine, ours: BenchLine | None) -> list[str]:
-    """What ``NUMBERS`` names; ratios beside Palimpsest's line alone."""
+    """What ``NUMBERS`` names; Palimpsest's own line has no ratios."""
     beside = ours if ours is not line else None
     return [
-        f"{line.updates:,.0f}" if line.updates >= 10 else f"{line.updates:.2g}",
-        f"{beside.updates / line.updates:.3g}" if beside else "",
-        f"{line.cpu:,.3g}" if line.cpu < 1000 else f"{line.cpu:,.0f}",
-        f"{line.cpu / beside.cpu:.3g}" if beside else "",
+        _rounded(line.updates, 2),
+        _ratio(beside.updates, line.updates) if beside else "",
+        _rounded(line.cpu, 3),
+        _ratio(line.cpu, beside.cpu) if beside else "",
         f"{line.start:.1f}",
         f"{line.memory:,.0f}",
         "yes" if line.same else f"NO ({line.apart:.1e})",
     ]
+
+
+def _ratio(above: float, below: float) -> str:
+    """A dash where one of both is zero: a short round can take less processor time than the kernel's clock resolves."""
+    return _rounded(above / below, 3) if above and below else "-"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many significant digits, or all before the point where these are more; never with an exponent of ten."""
+    return f"{value:,.0f}" if value >= 10**digits - 0.5 else f"{value:,.{digits}g}"
 
 
 def as_json(lines: Sequence[BenchLine]) -> str:

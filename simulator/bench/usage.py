@@ -38,12 +38,15 @@ def peak_memory(processes: Sequence[int]) -> Iterator[dict[str, float]]:
 
 
 def cpu_seconds(processes: Sequence[int]) -> float:
-    """Processor time so far, user's and system's; of a process that has ended, what its parent waited for."""
+    """Processor time so far, user's and system's; of a process that has ended, once its parent has waited for it.
+
+    The parent's account of its children holds those that it has waited for alone, so that no living one counts twice.
+    """
     total = 0.0
     for process in _family(processes):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

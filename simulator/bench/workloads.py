@@ -22,7 +22,7 @@ SHAPES: Mapping[str, tuple[int, ...]] = {"convnet": COLOUR, "vit-tiny": COLOUR, 
 it can be built for."""
 
 SIZES = ((1000, 1000), (1000, 100), (100, 100))
-"""Population and cohort, of models whose gradients are written out."""
+"""(population, cohort) of models whose gradients are written out; ``--size`` and the table write COHORT/POPULATION."""
 FEWER, FEWEST = ((100, 100),), ((4, 4),)
 """The same of others, and of those with more than ``LARGE`` parameters."""
 LARGE = 10**6
@@ -50,7 +50,7 @@ def spec_of(kind: ModelKind) -> ModelSpec:
 
 
 def sizes_of(kind: ModelKind) -> tuple[tuple[int, int], ...]:
-    """Populations and cohorts whose rounds take seconds and not minutes."""
+    """(population, cohort) of each piece of work, such that rounds take seconds and not minutes."""
     model = model_of(spec_of(kind))
     if model.size > LARGE:
         return FEWEST

@@ -21,7 +21,8 @@ Models = Annotated[
 Sizes = Annotated[
     list[str] | None,
     typer.Option(
-        help="COHORT/POPULATION; repeatable; if left out 1000/1000, 100/1000, 100/100, and fewer for large models."
+        help="COHORT/POPULATION; repeatable; if left out 1000/1000, 100/1000 and 100/100; 100/100 of models "
+        "without written-out gradients; 4/4 of models with more than a million parameters."
     ),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Measured rounds.")]
@@ -157,6 +158,8 @@ def _pieces(models: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tup
         if name not in names():
             fail(f"--model {name}: must be one of {', '.join(names())}")
     try:
+        for name in models:
+            workloads.spec_of(name)
         wanted = {name: sizes or workloads.sizes_of(name) for name in models}
     except ModelError as error:
         fail(f"--model: {error}")

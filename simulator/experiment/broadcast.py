@@ -19,6 +19,8 @@ from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, 
 
 _NAMED = 3
 """So many of the clients of one request are named."""
+_TOGETHER = 256
+"""Requests that are told of at once where no model is judged."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,18 @@ class Broadcast:
         """Note what the arm has cost before a request."""
         self._begun = _Begun(request.index, time.perf_counter(), self.seconds, replace(self.costs))
 
-    def completed(self, what: Sequence[Processed]) -> None:
+    def completed(self, processed: Sequence[Processed]) -> None:
         """Tell of requests that were completed; their models are judged together, as they are near those before."""
-        began = time.perf_counter()
+        now = time.perf_counter()
         judge = self.inputs.shared.utility_evaluator
-        together = len(what) if judge is None else judge.together
-        for some in (what[begin : begin + together] for begin in range(0, len(what), together)):
+        together = _TOGETHER if judge is None else judge.together
+        for some in (processed[first : first + together] for first in range(0, len(processed), together)):
             models, near = [done.released for done in some], [done.case.before for done in some]
             utilities = [None] * len(some) if judge is None else judge.utility(models, near).tolist()
-            for processed, worth in zip(some, utilities, strict=True):
-                self._tell(self._completed(processed, worth, began))
+            for done, utility in zip(some, utilities, strict=True):
+                self._tell(self._completed(done, utility, now))
         self._begun = None
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - now
 
     def refused(self, request: DeletionRequest, reason: str) -> None:
         """Tell of a request that was refused, and why."""
@@ -164,9 +166,10 @@ class Broadcast:
         )
 
     def _before(self, model: Params) -> float | None:
-        """Utility of a model that was unlearned from; alternatives share one, which is judged once."""
+        """Utility of a model that was unlearned from, by the same arithmetic; alternatives share one, judged once."""
         if self._known is None or self._known[0] is not model:
-            self._known = model, self._judged(model)[0]
+            judge = self.inputs.shared.utility_evaluator
+            self._known = model, None if judge is None else float(judge.utility([model], [model])[0])
         return self._known[1]
 
     def _clients_without(self, gone: Forget) -> int:

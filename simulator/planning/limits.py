@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ _IS_WORK = (
     *("candidates", "shadows", "deletions", "borders", "halvings", "code"),
 )
 """Their integers with which the work grows. Any other may be as large as it likes: a cap, a size, an interval."""
+_IS_FACTOR = ("learning_rate", "l2")
+"""How options end by which parameters are multiplied. Others may be larger than any parameter: a cap, an epsilon."""
 
 
 @dataclass(frozen=True)
@@ -224,27 +226,28 @@ def _entries(prefix: Prefix) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _beyond(prefix: Prefix, population: AbstractPopulation) -> str:
-    """Which number parameters cannot hold, in a sentence; empty: none. Steps by it would fail, and not diverge."""
+    """Which factor of parameters these cannot hold, in a sentence; empty: none. PyTorch refuses to multiply by it."""
     dtype = model_spec(prefix.setting, population, prefix.entropy).dtype
-    largest = float(np.finfo(dtype).max)
-    given = [("training", prefix.setting.training.model_dump()), ("model", prefix.setting.model.model_dump())]
-    for name, entry in (*given, *_entries(prefix)):
-        for key, value in _floats(entry):
-            if largest < abs(value) < inf:
-                return (
-                    f"{key} of {name}{_of(prefix.setting)} = {value:g}: parameters are {dtype} numbers, of which the "
-                    f"largest is {largest:.1e}: give less"
-                )
+    largest, setting = float(np.finfo(dtype).max), prefix.setting
+    named = [(f"training.{key}", value) for key, value in _factors(setting.training.model_dump())]
+    named += [(f"model.{key}", value) for key, value in _factors(setting.model.model_dump())]
+    named += [(f"{key} of {name}", value) for name, entry in _entries(prefix) for key, value in _factors(entry)]
+    for key, value in named:
+        if abs(value) > largest:
+            return (
+                f"{key} = {value:g}{_of(setting)}: parameters are {dtype} numbers, of which the largest is "
+                f"{largest:.1e}: give less"
+            )
     return ""
 
 
-def _floats(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number with a fraction, by its key, those of inner tables by ``outer.inner``."""
+def _factors(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The options by which parameters are multiplied, those of inner tables by ``outer.inner``."""
     for key, value in entry.items():
-        if isinstance(value, float):
+        if isinstance(value, float) and key.endswith(_IS_FACTOR):
             yield key, value
         elif isinstance(value, Mapping):
-            yield from ((f"{key}.{inner}", number) for inner, number in _floats(value))
+            yield from ((f"{key}.{inner}", number) for inner, number in _factors(value))
 
 
 def _nobody(prefix: Prefix, population: AbstractPopulation) -> str:

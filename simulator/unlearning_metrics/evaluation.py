@@ -1,5 +1,6 @@
 """What models are worth on some records, many at a time, and how far two models are apart."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ _CACHED = 512
 """Records that go through linear models at once: they stay in the processor's cache from one model to the next."""
 _SCORES = 2**25
 """Bytes of scores in one evaluation, about."""
+_REFERENCES = 16
+"""Models near which others are told, at most: of each, what it says of the records is kept."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class UtilityEvaluator:
         self._y = np.asarray(y)
         with torch.no_grad():
             self._features = model.embed(torch.tensor(np.asarray(x), dtype=model.dtype))
-        self._margins: tuple[Params, Margins] | None = None
+        self._margins: OrderedDict[int, tuple[Params, Margins]] = OrderedDict()
 
     @property
     def together(self) -> int:
@@ -81,7 +84,7 @@ class UtilityEvaluator:
         return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers, y)
 
     def answers(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
-        """``[models, n]`` predicted classes or targets.
+        """``[models, n]`` predicted classes or targets; those of linear classifiers are told from float64 scores.
 
         Args:
             models: to evaluate.
@@ -92,13 +95,18 @@ class UtilityEvaluator:
         return np.stack([self._around(by).answers(params) for params, by in zip(models, near, strict=True)])
 
     def utility(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
-        """``[models]`` accuracy, or R^2 for regression, as ``Evaluated`` has it; arguments as those of ``answers``."""
+        """``[models]`` accuracy, or R^2 for regression, of ``answers``."""
         return utility(self._model.spec.task, self._y, self.answers(models, near))
 
     def _around(self, reference: Params) -> Margins:
-        if self._margins is None or self._margins[0] is not reference:
-            self._margins = reference, Margins(self._features.numpy(), reference)
-        return self._margins[1]
+        """Of a reference; of requests of several rounds, which come mixed, each round has one of its own."""
+        kept = self._margins.get(id(reference))
+        if kept is None:
+            kept = reference, Margins(self._features.numpy(), reference)
+            self._margins[id(reference)] = kept  # with the reference itself: another one cannot have its id meanwhile
+            while len(self._margins) > _REFERENCES:
+                self._margins.popitem(last=False)
+        return kept[1]
 
     def _linear(self, models: Sequence[Params]) -> list[Tensor]:
         """``[n, outputs]`` scores of each of some linear models, a product a model and chunk of records.

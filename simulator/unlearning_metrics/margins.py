@@ -5,7 +5,7 @@ import numpy as np
 from palimpsest.simulator.world.records import Array, Params
 
 _TOGETHER = 512
-"""Records whose scores are computed at once."""
+"""Records whose scores are computed at once, always as many: sums of a product may change order with its shape."""
 
 
 class Margins:
@@ -29,8 +29,7 @@ class Margins:
         self._answers = scores.argmax(axis=1)
         second, first = np.partition(scores, -2, axis=1)[:, -2:].T
         lengths = np.sqrt(np.einsum("np,np->n", features, features, dtype=np.float64) + 1.0)
-        with np.errstate(invalid="ignore"):  # of a model that has diverged nothing is known
-            lead = np.nan_to_num((first - second) / lengths, nan=-np.inf)
+        lead = np.nan_to_num((first - second) / lengths, nan=-np.inf)  # nothing is known of a model that has diverged
         self._order = np.argsort(lead)
         self._lead = lead[self._order]
 
@@ -58,8 +57,11 @@ def _stacked(model: Params) -> Array:
 
 
 def _scores(features: Array, stacked: Array) -> Array:
-    scores: Array = features.astype(np.float64) @ stacked[:, :-1].T + stacked[:, -1]
-    return scores
+    """``[n, c]`` scores of at most ``_TOGETHER`` records; who is with a record changes no bit of its scores."""
+    padded = np.zeros((_TOGETHER, features.shape[1]))
+    padded[: len(features)] = features
+    scores: Array = padded @ stacked[:, :-1].T + stacked[:, -1]
+    return scores[: len(features)]
 
 
 def _chunks(rows: Array) -> list[Array]:

@@ -1,7 +1,7 @@
-"""Python looks for garbage in cycles less often: import this first in a process of the project's own.
+"""Importing this makes Python look less often for garbage in cycles; a process of the project's own does so first.
 
-Loading libraries leaves next to none. With Python's own thresholds it was looked for 770 times while what a run needs
-was loaded, which took a fifth of that time.
+Loading libraries leaves next to none: with Python's thresholds (700, 10, 10) it was looked for 770 times while what a
+run needs was loaded, a fifth of that time. Ten thousand new objects in place of 700 make some fifty looks of these.
 """
 
 import gc

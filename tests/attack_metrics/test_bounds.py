@@ -144,6 +144,9 @@ def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_k
     first = asked()
     fresh = prior(public, mean, 0.5, 0.01, _after_one_split(public))
     assert asked() == first and first["cosine_centred>=0.5"] == fresh
+    again = np.random.default_rng(0)
+    priors(public, mean, 0.01, again)
+    assert again.bit_generator.state == np.random.default_rng(0).bit_generator.state, "it was kept: nothing is drawn"
     other = public.copy()
     other[::2] += 1.0
     for changed in (asked(x=other), asked(centre=mean + 5.0), asked(error=0.2), asked(seed=1)):

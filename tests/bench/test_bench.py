@@ -1,6 +1,8 @@
 """The benchmark compares like with like: every contestant ends with the same weights. No timed assertions."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from palimpsest.server.algorithms import fedavg
 from palimpsest.server.setup import Lineage
 from palimpsest.simulator.bench import loops, quick
 from palimpsest.simulator.bench.hand_batched import hand_batched
-from palimpsest.simulator.bench.table import AGREE, BenchLine, _agree, as_json, bench, table
+from palimpsest.simulator.bench.table import AGREE, BenchLine, _agree, _rounded, as_json, bench, table
+from palimpsest.simulator.bench.usage import cpu_seconds
 from palimpsest.simulator.bench.work import Work, make_population
 from palimpsest.simulator.bench.workloads import sizes_of, spec_of
 from palimpsest.simulator.cli.main import app
@@ -23,6 +26,7 @@ from palimpsest.simulator.world.errors import ModelError
 from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import flat
 from palimpsest.simulator.world.specs import ModelKind
+from tests.support.packaged_models import install
 
 
 @pytest.mark.slow
@@ -82,6 +86,56 @@ def test_who_has_no_loop_for_a_model_gets_dashes() -> None:
     assert ["hand-batched", *["-"] * 7] in rows
     assert "convnet 1x28x28" in shown.get()
     assert next(row for row in rows if row[:1] == ["convnet"])[1:4] == ["300/300", "palimpsest", "10"]
+
+
+def test_a_ratio_of_processor_times_below_the_clocks_ticks_is_a_dash() -> None:
+    ours, theirs = _line("palimpsest", 10.0), _line("torch loop", 5.0)
+    for lines in ([replace(ours, cpu=0.0), theirs], [ours, replace(theirs, cpu=0.0)], [ours, theirs]):
+        console = Console(width=120)
+        with console.capture() as shown:
+            console.print(table(lines, ("palimpsest", "torch loop")))
+        row = next(row.split() for row in shown.get().splitlines() if "torch loop" in row)
+        assert row[3] == "2" and row[5] == ("1" if all(line.cpu for line in lines) else "-")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (12345.6, 4, "12,346"),
+        (9999.6, 4, "10,000"),
+        (1653.2, 4, "1,653"),
+        (999.7, 3, "1,000"),
+        (999.4, 3, "999"),
+        (99.97, 3, "100"),
+        (0.01234, 3, "0.0123"),
+        (9.97, 2, "10"),
+        (0.0, 3, "0"),
+    ],
+)
+def test_numbers_have_no_exponents(value: float, digits: int, shown: str) -> None:
+    assert _rounded(value, digits) == shown
+
+
+def test_processes_that_have_ended_count_once() -> None:
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+    parent = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print('done', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"done\n"
+        used = cpu_seconds([process.pid]) - cpu_seconds([])
+        process.communicate(b"\n")
+    assert 0.38 < used < 0.78
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("broken", "no such driver"), ("short", "the model 'short' cannot read")])
+def test_a_model_that_cannot_be_measured_is_refused_before_hosts_start(
+    kind: str, needed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch)
+    done = CliRunner().invoke(app, ["bench", "--model", "softmax", "--model", kind, "--size", "2/2", "--rounds", "1"])
+    assert done.exit_code == 2
+    assert needed in " ".join(done.stderr.split())
 
 
 def _line(contestant: str, updates: float) -> BenchLine:

@@ -78,6 +78,15 @@ def test_a_run_whose_budget_refuses_every_request_ends_and_says_so(tmp_path: Pat
     assert {path.name for path in draw_all(tmp_path / "run")} == {"utility.png"}
 
 
+def test_where_every_request_is_refused_and_nothing_is_tested_the_run_ends_too(tmp_path: Path) -> None:
+    data = {"source": "digits", "clients": 6, "public_fraction": 0.4, "test_fraction": 0.0}
+    defense = [{"kind": "central-dp", "clip": 1.0, "noise_multiplier": 1.0}]
+    scenario = _scenario(data=data, defense=defense, unlearning=[{"method": "retrain"}], privacy={"budget": 6.6})
+    (tmp_path / "run").mkdir()
+    [arm] = simulate(scenario, prepare(scenario), tmp_path / "run", SerialGrid(1)).arms
+    assert (arm.requests_completed, len(arm.requests)) == (0, 2)
+
+
 def test_noise_of_the_operating_system_can_not_be_repeated_and_the_run_says_so(tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from palimpsest.simulator.unlearning_metrics import margins
 from palimpsest.simulator.unlearning_metrics.margins import Margins
 from palimpsest.simulator.world.records import Array, Params
 
@@ -50,8 +51,6 @@ def test_a_change_that_turns_one_record_is_seen() -> None:
 
 
 def test_few_records_are_computed_for_a_model_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
-    from palimpsest.simulator.unlearning_metrics import margins
-
     x, reference = drawn(3)
     near = Margins(x, reference)
     computed: list[int] = []
@@ -70,3 +69,24 @@ def test_of_a_diverged_model_all_records_are_computed(broken: float) -> None:
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(Margins(x, reference).answers(diverged), whole(x, diverged))
         np.testing.assert_array_equal(Margins(x, diverged).answers(reference), whole(x, reference))
+
+
+def test_who_is_computed_beside_a_record_changes_nothing() -> None:
+    """Two classes of equal weights in another order tie on constant records: the last bits of sums decide."""
+    rng = np.random.default_rng(5)
+    weights = rng.standard_normal(784)
+    model = {"weight": np.stack([weights, rng.permutation(weights)]), "bias": np.zeros(2)}
+    x = np.concatenate([np.full((1, 784), 0.3), rng.standard_normal((2000, 784))]).astype(np.float32)
+    answers = [Margins(x, moved(model, by, 0)).answers(model) for by in (0.0, 1e-9, 1e-3, 0.1, 10.0)]
+    for other in answers[1:]:
+        np.testing.assert_array_equal(other, answers[0])
+
+
+def test_rounding_is_granted_where_scores_cancel() -> None:
+    """A lead that is nothing but rounding of large numbers settles no answer of another model."""
+    x = np.full((40, 3), [1.0, -1.0, 0.0])
+    x[:, 2] = np.linspace(0.0, 1e-9, 40)
+    reference = {"weight": np.array([[1e8, 1e8, 1e-6], [1e8, 1e8, 0.0]]), "bias": np.zeros(2)}
+    near = Margins(x, reference)
+    computed = near._order[: np.searchsorted(near._lead, near._reach(margins._stacked(reference)), side="right")]
+    assert len(computed) == len(x)

@@ -63,7 +63,10 @@ def _cut(args: Sequence[Any], dims: Dims, begins: range, width: int) -> Iterator
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """``torch.stack``, which copies even a single tensor, as large as a model may be."""
+    """``torch.stack``, which copies even a single tensor, as large as a model may be.
+
+    The result must not be written to: of a single tensor it is a view, which may be expanded.
+    """
     return torch.stack(list(parts)) if len(parts) > 1 else parts[0].unsqueeze(0)
 
 
@@ -72,4 +75,5 @@ def _alone(result: Any) -> Any:
 
 
 def _joined(parts: Sequence[Any], count: int) -> Any:
+    """``torch.cat`` of trees of tensors, the first ``count`` rows; a single part is not copied: do not write to it."""
     return tree_map(lambda *values: (torch.cat(values) if len(values) > 1 else values[0])[:count], *parts)
