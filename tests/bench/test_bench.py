@@ -37,7 +37,8 @@ def test_palimpsest_and_the_loops_end_with_the_same_weights() -> None:
         (kind, name) for kind in ("softmax", "mlp", "cnn") for name in contestants
     ]
     assert all(line.same and line.agree == AGREE for line in lines), lines
-    assert all(line.updates > 0 and line.cpu > 0 and line.memory > 0 for line in lines)
+    assert all(line.updates > 0 and line.memory > 0 for line in lines)
+    assert all(line.cpu >= 0 for line in lines)  # counted in hundredths of a second: so little work may take none
     assert len(json.loads(as_json(lines))["lines"]) == 12
 
 
