@@ -25,7 +25,7 @@ class Witness(Protocol):
         """The unlearning of one request begins; not told where several are unlearned together."""
         ...
 
-    def completed(self, what: "Sequence[Processed]") -> None:
+    def completed(self, processed: "Sequence[Processed]") -> None:
         """Requests are completed: those that were unlearned together, in order."""
         ...
 

@@ -19,8 +19,6 @@ from palimpsest.simulator.world.records import DeletionRequest, Forget, Params, 
 
 _NAMED = 3
 """So many of the clients of one request are named."""
-_TOGETHER = 256
-"""Requests that are told of at once where no model is judged."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,10 @@ class Broadcast:
         """Tell of requests that were completed; their models are judged together, as they are near those before."""
         now = time.perf_counter()
         judge = self.inputs.shared.utility_evaluator
-        together = _TOGETHER if judge is None else judge.together
-        for some in (processed[first : first + together] for first in range(0, len(processed), together)):
-            models, near = [done.released for done in some], [done.case.before for done in some]
-            utilities = [None] * len(some) if judge is None else judge.utility(models, near).tolist()
-            for done, utility in zip(some, utilities, strict=True):
-                self._tell(self._completed(done, utility, now))
+        models, near = [done.released for done in processed], [done.case.before for done in processed]
+        utilities = [None] * len(processed) if judge is None else judge.utility(models, near).tolist()
+        for done, utility in zip(processed, utilities, strict=True):
+            self._tell(self._completed(done, utility, now))
         self._begun = None
         self.seconds += time.perf_counter() - now
 

@@ -95,8 +95,10 @@ class UtilityEvaluator:
         return np.stack([self._around(by).answers(params) for params, by in zip(models, near, strict=True)])
 
     def utility(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
-        """``[models]`` accuracy, or R^2 for regression, of ``answers``."""
-        return utility(self._model.spec.task, self._y, self.answers(models, near))
+        """``[models]`` accuracy, or R^2 for regression, of ``answers``; of any number of models, some at a time."""
+        parts = [slice(first, first + self.together) for first in range(0, len(models), self.together)]
+        some = [utility(self._model.spec.task, self._y, self.answers(models[part], near[part])) for part in parts]
+        return np.concatenate(some) if some else np.zeros(0)
 
     def _around(self, reference: Params) -> Margins:
         """Of a reference; of requests of several rounds, which come mixed, each round has one of its own."""

@@ -112,6 +112,19 @@ def test_batches_are_not_padded_beyond_what_clients_have() -> None:
         assert setup_of(setting, population, 0).plan.recipe.batch_size == kept
 
 
+def refusals(changes: list[str], place: Path) -> list[str]:
+    """What ``plan`` and ``run`` say of ``BASE`` with changes that they refuse before anything starts."""
+    (place / "absurd.toml").write_text(BASE)
+    said = []
+    for command in (["plan"], ["run", "--out", str(place / "run")]):
+        given = [part for change in changes for part in ("--set", change)]
+        done = CliRunner().invoke(cli.app, [command[0], str(place / "absurd.toml"), *given, *command[1:]])
+        assert done.exit_code == 2, done.output
+        said.append(done.stderr)
+    assert not (place / "run").exists()
+    return said
+
+
 UNLIKELY = {
     "training.sampling.rate = 1e-09": ["training.clients_per_round=0", "training.sampling.rate=1e-9"],
     "deletion.rounds_between = 1000000000": ["deletion.rounds_between=1000000000"],
@@ -121,13 +134,8 @@ UNLIKELY = {
 
 @pytest.mark.parametrize("said", UNLIKELY)
 def test_what_trains_nothing_or_never_ends_is_refused(said: str, tmp_path: Path) -> None:
-    (tmp_path / "absurd.toml").write_text(BASE)
-    changes = [part for change in UNLIKELY[said] for part in ("--set", change)]
-    for command in (["plan"], ["run", "--out", str(tmp_path / "run")]):
-        done = CliRunner().invoke(cli.app, [command[0], str(tmp_path / "absurd.toml"), *changes, *command[1:]])
-        assert done.exit_code == 2, done.output
-        assert done.stderr.startswith(f"error: {said}") and "--yes" in done.stderr and done.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    for error in refusals(UNLIKELY[said], tmp_path):
+        assert error.startswith(f"error: {said}") and "--yes" in error and error.count("\n") == 1
 
 
 BEYOND = {
@@ -140,14 +148,9 @@ BEYOND = {
 
 @pytest.mark.parametrize("said", BEYOND)
 def test_numbers_that_no_parameter_holds_are_refused_before_anything_starts(said: str, tmp_path: Path) -> None:
-    (tmp_path / "absurd.toml").write_text(BASE)
-    changes = [part for change in BEYOND[said] for part in ("--set", change)]
-    for command in (["plan"], ["run", "--out", str(tmp_path / "run")]):
-        done = CliRunner().invoke(cli.app, [command[0], str(tmp_path / "absurd.toml"), *changes, *command[1:]])
-        assert done.exit_code == 2, done.output
-        assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
-        assert "float32" in done.stderr and "3.4e+38" in done.stderr
-    assert not (tmp_path / "run").exists()
+    for error in refusals(BEYOND[said], tmp_path):
+        assert error.startswith(f"error: {said}") and error.count("\n") == 1
+        assert "float32" in error and "3.4e+38" in error
 
 
 @pytest.mark.parametrize(
