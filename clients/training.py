@@ -13,7 +13,7 @@ from palimpsest.clients.local_data import LocalData
 from palimpsest.clients.parameters import stack
 from palimpsest.clients.private import fit_privately
 from palimpsest.simulator.world.models.batches import placed, weigh
-from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult
 from palimpsest.simulator.world.protocols.questions import Train
@@ -31,7 +31,7 @@ SUM_COLUMNS = 4096
 def train(data: LocalData, question: Train) -> list[BlockResult]:
     """Train every client of every block; see ``Train``."""
     recipe = question.recipe
-    model = model_of(question.spec, data.device)
+    model = data.model(question.spec)
     starts = stack(model, question.models)
     ordinary = _fit_privately if recipe.private else _fit
     results: list[BlockResult] = []
