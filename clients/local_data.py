@@ -47,6 +47,13 @@ class LocalData:
         """An architecture where and as exactly as this host computes."""
         return model_of(spec, self.device, self.precision)
 
+    def drawn_in(self, size: int) -> int:
+        """Clients whose records fit into so many bytes, at least one; 0: any number, as they take no memory."""
+        if not self.population.DRAWN:
+            return 0
+        each = int(self.population.sizes.max()) * self.population.schema.width * np.dtype(np.float32).itemsize
+        return max(1, size // max(each, 1))
+
     def gather(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor, dict[int, int]]:
         """Tensors that hold the records of these blocks' clients, and by client where its first one is."""
         x, y, begins = self.population.gather([client for block in blocks for client in block.clients])

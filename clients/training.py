@@ -24,7 +24,7 @@ from palimpsest.simulator.world.seeding import generators
 from palimpsest.simulator.world.specs import Recipe
 
 GROUP_BYTES = 2**24
-"""Parameters of the clients whose records and orders are held at once."""
+"""Of parameters of clients whose records and orders are held at once; where records are drawn, of these as well."""
 
 
 class _Kept(threading.local):
@@ -51,7 +51,7 @@ def train(data: LocalData, question: Train) -> list[BlockResult]:
     starts = stack(model, question.models)
     ordinary = _privately if question.recipe.private else _plainly
     results: list[BlockResult] = []
-    for group in _cut(question.blocks, GROUP_BYTES // model.bytes):
+    for group in _cut(question.blocks, GROUP_BYTES // model.bytes, data.drawn_in(GROUP_BYTES)):
         training = (ordinary if group[0].ascent is None else ascending)(data, model, starts, group, question)
         begin = 0
         for pack in _cut(group, pack_width(model)):
@@ -146,17 +146,25 @@ def _weights(data: LocalData, block: Block, recipe: Recipe) -> Array:
     return weigh(sizes - np.array(gone), recipe)
 
 
-def _cut(blocks: Sequence[Block], most: int) -> Iterator[list[Block]]:
-    """Cut blocks, in order, into groups that do the same, of so many clients at most or of one block."""
+def _cut(blocks: Sequence[Block], most: int, different: int = 0) -> Iterator[list[Block]]:
+    """Cut blocks, in order, into groups that do the same, or into single blocks.
+
+    Args:
+        blocks: whose clients may be in several.
+        most: clients of a group at most.
+        different: the same, where a client of several blocks counts once; 0: any number.
+    """
     group: list[Block] = []
-    clients = 0
+    clients, seen = 0, set[int]()
     for block in blocks:
-        full = clients + len(block.clients) > most
+        full = clients + len(block.clients) > most or (different and len(seen.union(block.clients)) > different)
         if group and (full or group[0].ascent != block.ascent):
             yield group
-            group, clients = [], 0
+            group, clients, seen = [], 0, set()
         group.append(block)
         clients += len(block.clients)
+        if different:
+            seen.update(block.clients)
     if group:
         yield group
 

@@ -35,9 +35,11 @@ class AbstractPopulation(ABC):
         preprocessing: statistics of the PUBLIC sample that standardised the columns, for the record.
         preview: what was understood of the source, for the user; None where the records have none.
         ARRAYS: names of the fields that are arrays, written and memory-mapped file by file.
+        DRAWN: whether clients' records are drawn where they are read, into memory of whoever reads them.
     """
 
     ARRAYS: ClassVar[tuple[str, ...]] = _SHARED
+    DRAWN: ClassVar[bool] = False
 
     schema: Schema
     public_x: Array

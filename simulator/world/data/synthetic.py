@@ -48,6 +48,7 @@ class SyntheticPopulation(AbstractPopulation):
     """
 
     ARRAYS: ClassVar[tuple[str, ...]] = (*AbstractPopulation.ARRAYS, "mean", "basis", "centres", "roots")
+    DRAWN: ClassVar[bool] = True
 
     seed: int
     count: int
