@@ -6,6 +6,8 @@ import torch
 
 from palimpsest.simulator.testing.populations import digits_population
 from palimpsest.simulator.world.models.batches import batches_of
+from palimpsest.simulator.world.models.card import ModelCard
+from palimpsest.simulator.world.models.given import remember
 from palimpsest.simulator.world.models.gradients import clipped_sums, gradients, onto
 from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import Model, model_of
@@ -252,3 +254,32 @@ def test_what_is_trained_without_room_stays_and_with_room_lasts_until_the_next_t
     assert all(torch.equal(alone[name], wanted[name]) and torch.equal(shared[name], wanted[name]) for name in wanted)
     fit(model, starts, slots, x, y, Recipe(batch_size=8, learning_rate=1.0), room=room)
     assert not torch.equal(shared["weight"], wanted["weight"])
+
+
+class _WithAnUnusedLayer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = torch.nn.Linear(64, 10), torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.used(x.flatten(-3))
+        return out
+
+
+def test_gradients_of_models_stepped_alone_are_those_of_torch_func() -> None:
+    """They are taken without a graph for second derivatives, whose kernels round in another order."""
+    card = ModelCard(lambda schema, options: _WithAnUnusedLayer(), "a layer that nothing goes through", vmapped=False)
+    for model in (_model("resnet18"), _model(remember(card), options={})):
+        (x, y), starts = _data(), _starts(model, 1)
+        batch, labels, filled = x[:10].unsqueeze(0), y[:10].unsqueeze(0), torch.arange(10).unsqueeze(0) < 7
+        assert model.alone
+        taken = gradients(model, starts, batch, labels, filled, torch.tensor([7.0]))
+        params = {name: value[0] for name, value in starts.items()}
+        wanted = torch.func.grad(_mean_loss)(params, model, x[:7], y[:7])
+        vectors = [torch.cat([of[name].flatten().double() for name in wanted]) for of in (taken, wanted)]
+        assert (vectors[0] - vectors[1]).norm() <= 1e-6 * vectors[1].norm()
+        assert not any(value.requires_grad for value in taken.values())
+
+
+def _mean_loss(params: dict[str, torch.Tensor], model: Model, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return model.losses(model.scores(params, x), y).mean()

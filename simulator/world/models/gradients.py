@@ -6,6 +6,7 @@ convolutional network change their kernel, and with it the last bits, with the n
 ``vmap`` always as many at once, or one after the other, where their kernels need no company to be worth their call.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -74,12 +75,24 @@ def _anyhow(
         each = model.losses(model.scores(params_of, x1), y1)
         return torch.where(filled1, each, 0.0).sum() / count1
 
-    slope = grad(mean_loss)
-    if model.width:
-        together: Params = over_models(model, slope, (0, 0, 0, 0, 0))(params, x, y, filled, count)
+    if not model.alone:
+        together: Params = over_models(model, grad(mean_loss), (0, 0, 0, 0, 0))(params, x, y, filled, count)
         return dict(together)
-    gradients_of = [slope({n: v[i] for n, v in params.items()}, x[i], y[i], filled[i], count[i]) for i in range(len(x))]
+    gradients_of = [
+        _first_derivatives(
+            mean_loss, {name: value[i] for name, value in params.items()}, x[i], y[i], filled[i], count[i]
+        )
+        for i in range(len(x))
+    ]
     return {name: stacked([params_of[name] for params_of in gradients_of]) for name in params}
+
+
+def _first_derivatives(loss: Callable[..., Tensor], params: Params, *about: Tensor) -> Params:
+    """What ``torch.func.grad`` gives, without a graph for second derivatives: some layers' gradients are then slow."""
+    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+    with torch.enable_grad():
+        slopes = torch.autograd.grad(loss(leaves, *about), list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, slopes, strict=True))
 
 
 def clipped_sums(model: Model, params: Params, x: Tensor, y: Tensor, filled: Tensor, clip: float) -> Params:
