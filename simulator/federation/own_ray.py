@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, worker
+from ray._private import node, ray_constants, worker
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without types
     AuthenticationMode,
     AuthenticationTokenLoader,
@@ -25,6 +25,9 @@ from palimpsest.simulator.world.signals import kept
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, Ray takes this machine's address to be 127.0.0.1, and its servers listen there and nowhere else."""
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+_UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
+"""What starts processes of Ray that have nothing to do here: they would ask for more machines, show what hosts print,
+and count for statistics. Together they take over a second of a core, and Ray waits for the last."""
 _SHORT, _SPARE = "/tmp", 24
 """Paths of sockets have 107 characters at most, of which Ray takes 64."""
 
@@ -48,7 +51,8 @@ def closed_to_others() -> Iterator[str]:
             token.write(secrets.token_hex(32))
         # Without a mode Ray chooses tokens for whom it starts itself, and looks for the mode anew.
         try:
-            with _quiet(), _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
+            given = {_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}
+            with _quiet(), _without_unused(), _environment(given):
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 AuthenticationTokenLoader.instance().reset_cache()
                 yield str(Path(place) / "r")  # Ray opens it to everybody, and the one around it stays closed
@@ -71,6 +75,23 @@ def _quiet() -> Iterator[None]:
         worker.print_to_stdstream = printing
 
 
+@contextmanager
+def _without_unused() -> Iterator[None]:
+    """Have Ray start only what hosts need."""
+
+    def nothing(of: Any, **given: Any) -> None:
+        of._webui_url = ""  # which Ray notes: there is no dashboard
+
+    starting = {name: getattr(node.Node, name) for name in _UNUSED}
+    for name in starting:
+        setattr(node.Node, name, nothing)
+    try:
+        yield
+    finally:
+        for name, start in starting.items():
+            setattr(node.Node, name, start)
+
+
 def check_authentication() -> None:
     """Refuse a Ray that has started without asking for the token.
 
@@ -91,23 +112,16 @@ def shut_down() -> None:
     handlers of this process are in place again.
     """
     with kept() as set_again:
-        node: Any = worker._global_node
-        if node is not None:
-            end_daemons = node.kill_all_processes
+        here: Any = worker._global_node
+        if here is not None:
+            end_daemons = here.kill_all_processes
 
             def end(*given: Any, **named: Any) -> None:
                 set_again()
-                _kill_monitor(node)
                 end_daemons(*given, **named)
 
-            node.kill_all_processes = end
+            here.kill_all_processes = end
         ray.shutdown()
-
-
-def _kill_monitor(node: Any) -> None:
-    """Kill what would ask for more machines: it has nothing to do here, and Ray waits a second for it to end."""
-    for started in node.all_processes.get(ray_constants.PROCESS_TYPE_MONITOR, ()):
-        started.process.kill()
 
 
 @contextmanager
