@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,16 @@ def run_attacks(
                 raise RunFailure(f"the attacks cannot read {transcript}: {json.loads(broken.read_text())['error']}")
             for number, attack in enumerate(attacks):
                 said[attack.kind].append(_read(Path(out) / str(number)))
+    return _sorted_out(said)
+
+
+def start() -> None:
+    """Start the attacks' process, so that it gets ready while something else is done."""
+    _process()
+
+
+def _sorted_out(said: Mapping[str, Sequence[Answer | str]]) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Each attack's answer on all folders together, or why one of them has none."""
     answers: dict[str, Answer] = {}
     failures: dict[str, str] = {}
     for kind, parts in said.items():
@@ -106,11 +116,6 @@ def run_attacks(
         else:
             answers[kind] = read[0] if len(read) == 1 else joined(read)
     return answers, failures
-
-
-def start() -> None:
-    """Start the attacks' process, so that it gets ready while something else is done."""
-    _process()
 
 
 def _read(place: Path) -> Answer | str:
