@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from palimpsest.simulator.attack_metrics.card import (
     AnswerCard,
@@ -96,8 +95,7 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
     """Match each case's answers to its records; labels take no part in it."""
     orders = []
     for truth, answer in zip(truths, reconstructions, strict=True):
-        likeness = unit(truth.x) @ unit(answer.x).T
-        orders.append(linear_sum_assignment(-likeness)[1])
+        orders.append(_assigned(unit(truth.x) @ unit(answer.x).T))
     return Pairs(
         case=np.concatenate([np.full(len(truth.y), truth.case) for truth in truths]),
         target=np.concatenate([np.arange(len(truth.y)) for truth in truths]),
@@ -106,6 +104,16 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
         found_x=np.concatenate([answer.x[order] for answer, order in zip(reconstructions, orders, strict=True)]),
         found_y=np.concatenate([answer.y[order] for answer, order in zip(reconstructions, orders, strict=True)]),
     )
+
+
+def _assigned(likeness: Array) -> Array:
+    """The column of each row, so that their sum is largest."""
+    if len(likeness) == 1:
+        return np.zeros(1, dtype=np.int64)
+    from scipy.optimize import linear_sum_assignment  # takes a while to import, and one record does not need it
+
+    assigned: Array = linear_sum_assignment(-likeness)[1]
+    return assigned
 
 
 def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> dict[str, Any]:
