@@ -1,6 +1,7 @@
 """Unlearning that a client does by itself: several local steps up the loss of what it deletes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -13,11 +14,14 @@ from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
+Training: TypeAlias = Callable[[slice], dict[str, Tensor]]
+"""Train some of a group's clients; return name -> ``[clients, ...]`` their parameters."""
 
-def ascend(
+
+def ascending(
     data: LocalData, model: Model, starts: dict[str, Tensor], blocks: Sequence[Block], question: Train
-) -> dict[str, Tensor]:
-    """``[clients, ...]`` parameters after every client's ascent; see ``Ascent``.
+) -> Training:
+    """Every client's ascent; see ``Ascent``.
 
     Args:
         data: of the clients.
@@ -37,7 +41,7 @@ def ascend(
         for client in block.clients:
             rows = begins[client] + np.asarray(block.forget.get(client, ()), dtype=np.int64)
             slots.append(Slot(block.model, np.tile(_cut(rows, batch), (how.epochs, 1))))
-    return fit(model, starts, slots, x, y, upward)
+    return lambda which: fit(model, starts, slots[which], x, y, upward)
 
 
 def _cut(rows: Array, size: int) -> Array:

@@ -11,7 +11,7 @@ from palimpsest.clients.gradient_sums import gradient_sums
 from palimpsest.clients.local_data import LocalData
 from palimpsest.clients.parameters import stack
 from palimpsest.clients.private import private_gradients
-from palimpsest.simulator.world.models.model import Model, model_of
+from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.protocols.federation import Block, BlockResult
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import Params
@@ -28,7 +28,7 @@ def gradient(data: LocalData, question: Gradient) -> list[BlockResult]:
     """Sums of loss gradients over each block; see ``Gradient``."""
     if question.private is not None:
         return _private_gradient(data, question, question.private)
-    model, blocks, of = model_of(question.spec, data.device), question.blocks, question.of
+    model, blocks, of = data.model(question.spec), question.blocks, question.of
     stacked = stack(model, question.models)
     results: dict[int, BlockResult] = {}
     for group in _of_same_records(blocks, of):
@@ -54,7 +54,7 @@ def _private_gradient(data: LocalData, question: Gradient, how: PrivateSteps) ->
     """Sums of clipped gradients, noised by each client."""
     if question.loss != "training":
         raise ValueError("private gradients are of the training loss")
-    model, blocks, of = model_of(question.spec, data.device), question.blocks, question.of
+    model, blocks, of = data.model(question.spec), question.blocks, question.of
     x, y, begins = data.gather(blocks)
     slots = data.private_slots(blocks, begins, question.step, of)
     noised = private_gradients(model, stack(model, question.models), slots, x, y, how, PRIVATE_CHUNK)

@@ -13,8 +13,10 @@ from palimpsest.clients.reader import Reader
 from palimpsest.clients.ridge import factors, statistics
 from palimpsest.clients.tombstones import Tombstones
 from palimpsest.clients.training import train
+from palimpsest.simulator.world.models.precision import multiplying
 from palimpsest.simulator.world.protocols.federation import Answer, Question
 from palimpsest.simulator.world.protocols.questions import Gradient, Hessian, RidgeFactors, RidgeStatistics, Train
+from palimpsest.simulator.world.specs import Precision
 
 HANDLERS: Mapping[type[Question[Any]], Callable[[LocalData, Any], list[Any]]] = {
     Train: train,
@@ -38,10 +40,19 @@ class Host:
         arm: whose tombstones bind.
         tombstones: what the clients have deleted.
         device: where it trains and takes gradients; ridge statistics, in float64, are computed on the CPU.
+        precision: of what is computed in float32.
     """
 
-    def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones, device: str = "cpu") -> None:
-        self._data = LocalData(reader, seed, arm, tombstones, device)
+    def __init__(
+        self,
+        reader: Reader,
+        seed: int,
+        arm: str,
+        tombstones: Tombstones,
+        device: str = "cpu",
+        precision: Precision = "highest",
+    ) -> None:
+        self._data = LocalData(reader, seed, arm, tombstones, device, precision)
 
     def ask(self, question: Question[Answer]) -> list[Answer]:
         """Answer for every block; see ``Federation.ask``.
@@ -49,5 +60,6 @@ class Host:
         Raises:
             Refusal: a client was asked to read a record that it has deleted.
         """
-        answers: list[Answer] = HANDLERS[type(question)](self._data, question)
+        with multiplying(self._data.precision):
+            answers: list[Answer] = HANDLERS[type(question)](self._data, question)
         return answers

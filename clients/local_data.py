@@ -9,9 +9,11 @@ from torch import Tensor
 from palimpsest.clients.private import PrivateSlot
 from palimpsest.clients.reader import Reader
 from palimpsest.clients.tombstones import Tombstones
+from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.privacy.noise import noise_of
 from palimpsest.simulator.world.protocols.federation import Block
 from palimpsest.simulator.world.records import Array
+from palimpsest.simulator.world.specs import ModelSpec, Precision
 
 
 class LocalData:
@@ -23,19 +25,27 @@ class LocalData:
         arm: whose tombstones bind.
         tombstones: what the clients have deleted.
         device: where it trains and takes gradients; ridge statistics, in float64, are computed on the CPU.
+        precision: of what is computed in float32.
 
     Attributes:
-        reader, seed, device: as given.
+        reader, seed, device, precision: as given.
         population: what the reader reads.
     """
 
-    def __init__(self, reader: Reader, seed: int, arm: str, tombstones: Tombstones, device: str) -> None:
+    def __init__(
+        self, reader: Reader, seed: int, arm: str, tombstones: Tombstones, device: str, precision: Precision
+    ) -> None:
         self.reader = reader
         self.population = reader.population
         self.seed = seed
         self.device = device
+        self.precision = precision
         self._arm = arm
         self._tombstones = tombstones
+
+    def model(self, spec: ModelSpec) -> Model:
+        """An architecture where and as exactly as this host computes."""
+        return model_of(spec, self.device, self.precision)
 
     def gather(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor, dict[int, int]]:
         """Tensors that hold the records of these blocks' clients, and by client where its first one is."""

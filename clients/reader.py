@@ -9,7 +9,7 @@ from torch import Tensor
 from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.records import Array
-from palimpsest.simulator.world.specs import ModelSpec
+from palimpsest.simulator.world.specs import ModelSpec, Precision
 
 CHUNK = 512
 """Rows of a full-batch product: sums are cut at fixed places, so that their bits depend on the block alone."""
@@ -23,7 +23,7 @@ class Reader:
 
     def __init__(self, population: AbstractPopulation) -> None:
         self.population = population
-        self._cache: dict[tuple[ModelSpec, torch.device, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
+        self._cache: dict[tuple[ModelSpec, torch.device, Precision, tuple[int, ...]], list[tuple[Tensor, Tensor]]] = {}
         self._cached_bytes = 0
 
     def rows_of(self, clients: tuple[int, ...]) -> Array:
@@ -42,7 +42,7 @@ class Reader:
         """Yield the same for all records of some clients, from memory where ``CACHE_BYTES`` allows."""
         rows = self.rows_of(clients)
         size = len(rows) * model.inputs * model.dtype.itemsize
-        key = (model.spec, model.device, clients)
+        key = (model.spec, model.device, model.precision, clients)
         if key not in self._cache and self._cached_bytes + size <= CACHE_BYTES:
             self._cache[key] = list(self.read(model, rows))
             self._cached_bytes += size

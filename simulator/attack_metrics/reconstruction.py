@@ -42,7 +42,7 @@ def score_attack(
     Args:
         truths: one a case.
         reconstructions: one a case, in the order of ``truths``.
-        knowledge: for the public mean.
+        knowledge: for the public mean, and those of classes.
         schema: form and task of the data.
         candidates_x: ``[c, d]`` records held out from training and from the attack; at most 999 of them, drawn by
             ``rng``, join the true one. May be empty.
@@ -55,7 +55,8 @@ def score_attack(
     if not truths:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in ("case", "target", "cosine", "cosine_centred")})
     _check(truths, reconstructions)
-    pairs, background = _matched(truths, reconstructions), Background(knowledge.mean, schema, candidates_x, rng)
+    pairs = _matched(truths, reconstructions)
+    background = Background(knowledge.mean, schema, candidates_x, rng, _class_means(knowledge, schema))
     columns: dict[str, Array] = {"case": pairs.case, "target": pairs.target}
     for name, measure in measures().items():
         if measure.applies(background):
@@ -66,6 +67,15 @@ def score_attack(
                     f"records; it must return a number for each"
                 )
     return pd.DataFrame(columns | _reported(truths, reconstructions))
+
+
+def _class_means(knowledge: PublicKnowledge, schema: Schema) -> Array | None:
+    """``[classes, d]`` of the public sample, its mean for a class that it has no record of; None in regression."""
+    if schema.task != "classification":
+        return None
+    x, y = np.asarray(knowledge.x), np.asarray(knowledge.y)
+    members = [y == label for label in range(schema.outputs)]
+    return np.stack([x[mine].mean(axis=0) if mine.any() else knowledge.mean for mine in members])
 
 
 def _reported(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> dict[str, Array]:

@@ -39,6 +39,7 @@ from palimpsest.simulator.tracking.store import check_store
 from palimpsest.simulator.world.data.given import Dataset
 from palimpsest.simulator.world.files import cache_directory
 from palimpsest.simulator.world.protocols.events import Noted, Observer, StageBegan
+from palimpsest.simulator.world.specs import Precision
 
 
 def run(
@@ -195,13 +196,18 @@ def simulate(
         "schema": VERSION,
         "scenario": scenario.name,
         "versions": versions(),
-        "machine": {**machine(), "device": device},
+        "machine": {**machine(), "device": device, **_rounding(scenario.runtime.precision)},
         **({"secret": scenario.privacy.secret} if scenario.privacy.secret else {}),
         "arms": [place.arm(arm.id).result() for arm in outline.arms],
     }
     results = RunResults.model_validate(content)
     place.write_results(results)
     return results
+
+
+def _rounding(precision: Precision) -> dict[str, str]:
+    """What a result says of the precision that it was computed at, where it is not the full one."""
+    return {} if precision == "highest" else {"precision": precision}
 
 
 def _left(

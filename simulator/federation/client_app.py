@@ -73,7 +73,7 @@ def _host(asker: dict[str, Any], context: Context) -> Host:
         reader = _reader(json.dumps(about["data"]), asker["seed"], about["directory"])
     else:
         reader = _reader_of_site(place, Path(about["directory"]).name)
-    return Host(reader, asker["seed"], asker["arm"], _tombstones(context), asker["device"])
+    return Host(reader, asker["seed"], asker["arm"], _tombstones(context), asker["device"], asker["precision"])
 
 
 def _site_data(context: Context) -> Path | None:

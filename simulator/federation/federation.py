@@ -18,6 +18,7 @@ from palimpsest.simulator.world.errors import RunFailure
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import Answer, Block, Question
 from palimpsest.simulator.world.records import Array, Forget
+from palimpsest.simulator.world.specs import Precision
 
 ATTEMPTS = 3
 """How often blocks are sent before a host that does not answer becomes an error."""
@@ -61,6 +62,7 @@ class GridFederation:
         arm: whose tombstones bind.
         sites: places that hold their own clients' records; 0: any host serves any client.
         device: where hosts compute.
+        precision: of what they compute in float32.
         costs: what has been asked of clients.
     """
 
@@ -71,6 +73,7 @@ class GridFederation:
     arm: str
     sites: int = 0
     device: str = "cpu"
+    precision: Precision = "highest"
     costs: Costs = field(default_factory=Costs)
 
     def ask(self, question: Question[Answer]) -> list[Answer]:
@@ -117,7 +120,8 @@ class GridFederation:
     def _answers(self, question: Question[Answer], wanted: Sequence[int]) -> list[Answer]:
         """Send each of these blocks to some host, once more to another if no answer comes."""
         blocks = question.blocks
-        asker = {"arm": self.arm, "seed": self.seed, "population": self.population, "device": self.device}
+        asker = {"arm": self.arm, "seed": self.seed, "population": self.population}
+        asker |= {"device": self.device, "precision": self.precision}
         results: dict[int, Answer] = {}
         for _ in range(ATTEMPTS):
             pending = [i for i in wanted if i not in results]

@@ -75,7 +75,8 @@ class _Work:
         setting = prefix.setting
         key = setting.data, setting.model, setting.training
         if key not in self._paces:
-            self._paces[key] = seconds_per_update(prefix, self.population(prefix))
+            precision = self.scenario.runtime.precision
+            self._paces[key] = seconds_per_update(prefix, self.population(prefix), precision=precision)
         return self._paces[key]
 
     def shared(self, prefix: Prefix) -> Cost:

@@ -21,7 +21,7 @@ from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.questions import Train
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import Recipe
+from palimpsest.simulator.world.specs import Precision, Recipe
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since some moment."""
@@ -53,7 +53,12 @@ class Trial:
     seconds: float
 
 
-def seconds_per_update(prefix: Prefix, population: AbstractPopulation, clock: Clock = time.thread_time) -> float | None:
+def seconds_per_update(
+    prefix: Prefix,
+    population: AbstractPopulation,
+    clock: Clock = time.thread_time,
+    precision: Precision = "highest",
+) -> float | None:
     """What one local training takes, all cores working; None but for fedavg.
 
     Whole trainings of 64 clients where they take less than a second; else fewer clients and steps, scaled up by the
@@ -63,6 +68,7 @@ def seconds_per_update(prefix: Prefix, population: AbstractPopulation, clock: Cl
         prefix: the training.
         population: its data.
         clock: by which trials are timed; that of this thread's work alone, as other programs may keep the cores busy.
+        precision: of the hosts' computing.
     """
     if prefix.setting.training.algorithm != "fedavg":
         return None
@@ -70,7 +76,7 @@ def seconds_per_update(prefix: Prefix, population: AbstractPopulation, clock: Cl
     tried = np.linspace(0, population.clients - 1, num=min(_CLIENTS, population.clients)).astype(int)
     wanted = float(steps_of(population.sizes[tried], setup.plan.recipe).mean())
     with one_thread():
-        trials = _trials(_Rehearsal(setup, population, prefix.entropy, clock), tried, wanted)
+        trials = _trials(_Rehearsal(setup, population, prefix.entropy, clock, precision), tried, wanted)
     return extrapolated(trials, wanted) / (os.cpu_count() or 1)
 
 
@@ -104,9 +110,11 @@ def extrapolated(trials: Sequence[Trial], wanted: float) -> float:
 class _Rehearsal:
     """Local trainings that lead to nothing, timed."""
 
-    def __init__(self, setup: Setup, population: AbstractPopulation, entropy: int, clock: Clock) -> None:
+    def __init__(
+        self, setup: Setup, population: AbstractPopulation, entropy: int, clock: Clock, precision: Precision
+    ) -> None:
         self._setup = setup
-        self._host = Host(Reader(population), entropy, "estimate", Tombstones())
+        self._host = Host(Reader(population), entropy, "estimate", Tombstones(), precision=precision)
         self._start = model_of(setup.spec).init(generator(entropy, "init"))
         self._clock = clock
 

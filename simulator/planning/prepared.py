@@ -18,6 +18,7 @@ from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError, ModelError
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.records import DeletionRequest
+from palimpsest.simulator.world.specs import Precision
 
 if TYPE_CHECKING:
     from palimpsest.simulator.federation.federation import GridFederation
@@ -36,6 +37,7 @@ class PreparedTraining:
         setup: the training.
         requests: what will be deleted.
         device: where hosts compute.
+        precision: of what they compute in float32.
     """
 
     setting: Setting
@@ -46,6 +48,7 @@ class PreparedTraining:
     setup: Setup
     requests: tuple[DeletionRequest, ...]
     device: str = "cpu"
+    precision: Precision = "highest"
 
     @classmethod
     def of(cls, scenario: Scenario, prefix: Prefix, root: Path) -> "PreparedTraining":
@@ -76,7 +79,8 @@ class PreparedTraining:
         setup = defended(setup, prefix.defenses, scenario.privacy)
         requests = setup.defense.schedule(draw_requests(setting.deletion, population, setup.rounds, seed))
         directory = population_directory(setting.data, seed, root)
-        return cls(setting, prefix.seed, seed, population, directory, setup, requests)
+        precision = scenario.runtime.precision
+        return cls(setting, prefix.seed, seed, population, directory, setup, requests, precision=precision)
 
     @property
     def label(self) -> str:
@@ -85,15 +89,16 @@ class PreparedTraining:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the population out, in a message to a host: every process maps it into memory for itself."""
-        directory = self.directory.resolve()
-        return _mapped, (self.setting, self.seed, self.entropy, directory, self.setup, self.requests, self.device)
+        directory, hosts = self.directory.resolve(), (self.device, self.precision)
+        return _mapped, (self.setting, self.seed, self.entropy, directory, self.setup, self.requests, *hosts)
 
     def federation(self, grid: "Grid", arm: str) -> "GridFederation":
         """The clients under one arm's tombstones, with costs of its own."""
         from palimpsest.simulator.federation.federation import GridFederation  # with Flower and Ray: a second
 
         about = {"data": self.setting.data.model_dump(mode="json"), "directory": str(self.directory.resolve())}
-        return GridFederation(grid, about, self.population.sizes, self.entropy, arm, self.setup.sites, self.device)
+        hosts = self.setup.sites, self.device, self.precision
+        return GridFederation(grid, about, self.population.sizes, self.entropy, arm, *hosts)
 
 
 def _mapped(setting: Setting, seed: int, entropy: int, directory: Path, *rest: Any) -> PreparedTraining:

@@ -17,6 +17,7 @@ from palimpsest.simulator.scenario.entries import Entry, applies, resolve, with_
 from palimpsest.simulator.scenario.errors import ScenarioError, closest, explain, listed
 from palimpsest.simulator.scenario.model import ModelConfig
 from palimpsest.simulator.scenario.overrides import filled, merged, overridden, plain
+from palimpsest.simulator.scenario.precision_rules import check_precision
 from palimpsest.simulator.scenario.private_methods import check_privacy, check_randomness
 from palimpsest.simulator.scenario.registry import Group
 from palimpsest.simulator.scenario.runtime import RuntimeConfig, TrackingConfig
@@ -200,6 +201,7 @@ def scenario_from_dict(content: Mapping[str, Any]) -> Scenario:
     _check_unique("seeds", scenario.seeds)
     _check_variants_differ(scenario)
     check(scenario.settings(), entries, scenario.federation.secure_aggregation)
+    check_precision(scenario.runtime.precision, scenario.settings(), entries)
     check_privacy(scenario.privacy, entries["defense"])
     check_randomness(scenario.privacy, entries["unlearning"])
     check_secrecy(scenario.settings(), scenario.privacy, entries["defense"])

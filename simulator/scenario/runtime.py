@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from palimpsest.simulator.scenario.errors import OWN_WORDS
 from palimpsest.simulator.scenario.sections import Count
 from palimpsest.simulator.world.errors import holds_secret
-from palimpsest.simulator.world.specs import Frozen
+from palimpsest.simulator.world.specs import Frozen, Precision
 
 _LAST_PORT = 65535
 
@@ -16,7 +16,8 @@ Device = Literal["cpu", "cuda", "auto"]
 
 
 class RuntimeConfig(Frozen):
-    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites`` and ``device``.
+    """Where it runs; none of it changes a bit of the outcome but ``block_size``, ``sites``, ``device`` and
+    ``precision``.
 
     Attributes:
         hosts: ``auto``: one a core. Where a scenario has at least as many arms, each host of this machine does some by
@@ -28,6 +29,10 @@ class RuntimeConfig(Frozen):
         backend: serial runs in this process, without Ray.
         device: of the hosts' computing. cuda: GPUs, which Ray's hosts share; auto: these where every host has one, else
             the CPU, and the run says which.
+        precision: of what hosts compute in float32; server, scores and attacks are not touched. highest: float32
+            throughout; medium: products and convolutions may be rounded inside, to TF32 on GPUs and to bfloat16 on CPUs
+            with units for it; bfloat16: layers of networks whose gradients PyTorch takes (convnet, vit-tiny, resnet18,
+            those of other packages) compute in it.
         compress_updates: whether histories of client updates (for federaser and others) lie on disk compressed, without
             loss: less disk for more processor time.
     """
@@ -38,6 +43,7 @@ class RuntimeConfig(Frozen):
     ray_address: str = ""
     backend: Literal["ray", "serial"] = "ray"
     device: Device = "cpu"
+    precision: Precision = "highest"
     compress_updates: bool = False
 
     @field_validator("hosts", mode="before")

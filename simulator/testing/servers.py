@@ -21,7 +21,7 @@ from palimpsest.simulator.world.protocols.defense import Defense, private_part
 from palimpsest.simulator.world.protocols.transcript import digest_of
 from palimpsest.simulator.world.protocols.unlearning import Drift, Unlearner
 from palimpsest.simulator.world.records import DeletionRequest, Params, Release
-from palimpsest.simulator.world.specs import ModelSpec, Recipe
+from palimpsest.simulator.world.specs import ModelSpec, Precision, Recipe
 
 SOFTMAX = ModelSpec(kind="softmax", task="classification", shape=(1, 8, 8), outputs=10, regularisation=3.0)
 RIDGE = ModelSpec(kind="ridge", task="classification", shape=(1, 8, 8), outputs=10, regularisation=1.0, dtype="float64")
@@ -45,6 +45,7 @@ class Bench:
     block_size: int = 4
     seed: int = 0
     arm: str = "arm"
+    precision: Precision = "highest"
     keep_working: bool = False
     defense: Defense = field(default_factory=Defense)
     privacy_budget: PrivacyBudget | None = None
@@ -55,7 +56,8 @@ class Bench:
     def federation(self) -> GridFederation:
         self.population.save(self.directory / "population")
         about: dict[str, Any] = {"data": {}, "directory": str(self.directory / "population")}
-        return GridFederation(self.grid, about, self.population.sizes, self.seed, self.arm)
+        sizes, precision = self.population.sizes, self.precision
+        return GridFederation(self.grid, about, sizes, self.seed, self.arm, precision=precision)
 
     def history(self, updates: bool = False, drifts: bool = False, shards: bool = False) -> History:
         setup = Setup(self.spec, self.plan, self.population.sizes, self.block_size, self.seed)

@@ -9,6 +9,14 @@ from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 Task = Literal["classification", "regression"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "exponential"]
+Precision = Literal["highest", "medium", "bfloat16"]
+"""Of what hosts compute in float32.
+
+highest: all of it is. medium: products and convolutions may be rounded inside, as PyTorch's ``medium`` allows: to
+TF32 on GPUs, to bfloat16 on CPUs with units for it; other CPUs take other float32 kernels. bfloat16: the layers of
+networks whose gradients PyTorch takes compute in it, forward and backward; parameters, scores, losses and steps stay
+float32.
+"""
 ModelKind: TypeAlias = str
 """A name in the table of models (``world.models.kinds``)."""
 

@@ -22,7 +22,7 @@ from palimpsest.simulator.federation.federation import FederationError
 from palimpsest.simulator.federation.local_grid import SerialGrid
 from palimpsest.simulator.federation.ray_grid import RayGrid
 from palimpsest.simulator.testing.populations import digits_population
-from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, Bench, record_requests
+from palimpsest.simulator.testing.servers import FEDAVG, RIDGE, SOFTMAX, Bench, record_requests
 from palimpsest.simulator.world.protocols.questions import Gradient
 from palimpsest.simulator.world.records import DeletionRequest
 from palimpsest.simulator.world.specs import Recipe
@@ -72,6 +72,15 @@ def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path, 
         digests[f"ray {hosts}"] = _digest(_bench(tmp_path, grid=grid))
         grid.close()
     assert len(set(digests.values())) == 1, digests
+
+
+def test_hosts_on_ray_compute_at_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    network = SOFTMAX.model_copy(update={"kind": "vit-tiny"})
+    about = {"spec": network, "plan": FEDAVG.model_copy(update={"rounds": 1}), "precision": "bfloat16"}
+    grid = RayGrid(2)
+    digests = [_digest(_bench(tmp_path, grid=where, **about)) for where in (SerialGrid(1), grid)]
+    grid.close()
+    assert digests[0] == digests[1] != _digest(_bench(tmp_path, **about | {"precision": "highest"}))
 
 
 def test_the_digest_depends_on_seed_and_block_size(tmp_path: Path) -> None:

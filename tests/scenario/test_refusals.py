@@ -21,6 +21,28 @@ def _method(name: str) -> str:
 
 SHARDS = "[training]\nshards = 3\n"
 REFUSED = {
+    "a precision that nobody knows": ('[runtime]\nprecision = "high"', ["runtime.precision", "highest", "medium"]),
+    "a precision of nothing": (
+        '[runtime]\nprecision = "medium"\n[training]\nalgorithm = "lbfgs"',
+        ["runtime.precision = 'medium'", "'lbfgs'", "float64", "take 'highest'"],
+    ),
+    "bfloat16 of written-out gradients": (
+        '[runtime]\nprecision = "bfloat16"',
+        ["runtime.precision = 'bfloat16'", "model.kind = 'softmax'", "take 'medium'", "convnet", "resnet18"],
+    ),
+    "rounded gradients and a bound on their length": (
+        '[runtime]\nprecision = "medium"\n[[defense]]\nkind = "dp-sgd"\nnoise_multiplier = 1.0',
+        ["runtime.precision = 'medium'", "defense.0.kind = 'dp-sgd'", "take precision = 'highest'"],
+    ),
+    "rounded gradients in a stack": (
+        '[runtime]\nprecision = "medium"\n[[defense]]\nkind = "stack"\n'
+        'of = [{ kind = "dp-sgd", noise_multiplier = 1.0 }, { kind = "rounding" }]',
+        ["runtime.precision = 'medium'", "'dp-sgd'"],
+    ),
+    "rounded steps and a certificate": (
+        '[runtime]\nprecision = "medium"\n[deletion]\nlevel = "client"\n' + _method("sifu"),
+        ["runtime.precision = 'medium'", "unlearning.0.method = 'sifu'", "one of retrain"],
+    ),
     "sharded without shards": (_method("sharded"), ["'sharded'", "training.shards = 1", "2 or more", "rollback"]),
     "training on from a merged model": (
         SHARDS + _method("finetune"),

@@ -10,6 +10,7 @@ from palimpsest.simulator.world.models.gradients import clipped_sums, gradients,
 from palimpsest.simulator.world.models.kinds import CARDS
 from palimpsest.simulator.world.models.model import Model, model_of
 from palimpsest.simulator.world.models.training import Slot, fit, pack_width
+from palimpsest.simulator.world.models.workspace import KEPT, Workspace
 from palimpsest.simulator.world.seeding import generator
 from palimpsest.simulator.world.specs import ModelSpec, Recipe
 
@@ -226,3 +227,28 @@ def test_clipped_gradients_are_the_same_bits_in_any_pack(kind: str) -> None:
     apart = clipped_sums(model, {name: value[3:5] for name, value in starts.items()}, x[3:5], y[3:5], filled[3:5], 1.0)
     for name in model.names:
         assert torch.equal(together[name][3:5], apart[name])
+
+
+def test_memory_is_taken_again_and_no_more_of_it_is_kept_than_said() -> None:
+    room, device = Workspace(), torch.device("cpu")
+    first = room.take("records", (10, 8), torch.float32, device)
+    assert room.take("records", (5, 8), torch.float32, device).data_ptr() == first.data_ptr()
+    assert room.take("records", (10, 8), torch.float64, device).data_ptr() != first.data_ptr()
+    assert room.take("sums", (10, 8), torch.float32, device).data_ptr() != first.data_ptr()
+    for purpose in ("a", "b", "c"):
+        room.take(purpose, (KEPT // 8,), torch.float32, device)
+    assert sum(kept.nbytes for kept in room._kept.values()) <= KEPT
+    large = room.take("large", (KEPT,), torch.float32, device)
+    assert room.take("large", (KEPT,), torch.float32, device).data_ptr() != large.data_ptr()
+
+
+def test_what_is_trained_without_room_stays_and_with_room_lasts_until_the_next_time() -> None:
+    model, (x, y), recipe = _model("softmax"), _data(), Recipe(batch_size=8)
+    starts, slots = _starts(model), _slots(7, recipe)
+    alone, room = fit(model, starts, slots, x, y, recipe), Workspace()
+    wanted = {name: value.clone() for name, value in alone.items()}
+    fit(model, starts, slots, x, y, Recipe(batch_size=8, learning_rate=1.0))
+    shared = fit(model, starts, slots, x, y, recipe, room=room)
+    assert all(torch.equal(alone[name], wanted[name]) and torch.equal(shared[name], wanted[name]) for name in wanted)
+    fit(model, starts, slots, x, y, Recipe(batch_size=8, learning_rate=1.0), room=room)
+    assert not torch.equal(shared["weight"], wanted["weight"])

@@ -8,6 +8,7 @@ gradient of a record's loss is -x~ r^T, where r is the ``residual``: this rank-1
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -21,9 +22,11 @@ from palimpsest.simulator.world.models.card import called
 from palimpsest.simulator.world.models.convolutions import Convolution
 from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.models.modules import check_builds, check_kind, seeded, tried
+from palimpsest.simulator.world.models.one_hot import one_hot
+from palimpsest.simulator.world.models.precision import in_bfloat16
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import generator
-from palimpsest.simulator.world.specs import FeatureSpec, Frozen, ModelSpec, Schema
+from palimpsest.simulator.world.specs import FeatureSpec, Frozen, ModelSpec, Precision, Schema
 
 _TOGETHER = 8
 """Models without written-out gradients that are stepped at once."""
@@ -82,6 +85,7 @@ class Model:
         spec: what was built.
         card: what its model says of itself.
         device: where it computes.
+        precision: of its layers; whoever calls sees to that of products (``precision.multiplying``).
         names: of the parameters, in the order in which they are released.
         dtype: of the parameters.
         linear: whether scores are linear in the parameters.
@@ -93,8 +97,8 @@ class Model:
         vmaps: whether ``vmap`` goes through the module.
     """
 
-    def __init__(self, spec: ModelSpec, device: str = "cpu") -> None:
-        self.spec, self.card = spec, model_card(spec.kind)
+    def __init__(self, spec: ModelSpec, device: str = "cpu", precision: Precision = "highest") -> None:
+        self.spec, self.card, self.precision = spec, model_card(spec.kind), precision
         self.options: Frozen = self.card.options.model_validate(spec.options.root)
         self.device = torch.device(device)
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
@@ -191,8 +195,9 @@ class Model:
     def head(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """The same from records that went through ``embed`` already."""
         records = features.reshape(*features.shape[:-1], *self.spec.shape) if self._shaped else features
-        out: Tensor = functional_call(self._body, params, (records,))
-        return out
+        with in_bfloat16(self.device) if self.precision == "bfloat16" else nullcontext():
+            out: Tensor = functional_call(self._body, params, (records,))
+        return out if self.precision == "highest" else out.to(self.dtype)
 
     def before_last(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """``[n, d] -> [n, p]`` what the last layer sees of records.
@@ -236,13 +241,13 @@ class Model:
         """
         if self.spec.task == "regression":
             return y.to(scores.dtype).unsqueeze(-1) - scores
-        one_hot = nn.functional.one_hot(y, self.spec.outputs).to(scores.dtype)
+        wanted = one_hot(y, self.spec.outputs, scores)
         if self.squared:
-            return one_hot - scores
+            return wanted - scores
         if self.card.loss == "squared hinge":
-            sign = 2.0 * one_hot - 1.0
+            sign = 2.0 * wanted - 1.0
             return sign * torch.clamp(1.0 - sign * scores, min=0.0)
-        return one_hot - torch.softmax(scores, -1)
+        return wanted - torch.softmax(scores, -1)
 
     def module(self, params: Params) -> nn.Module:
         """Return an ordinary ``torch.nn`` module, flat records to scores, holding the released parameters."""
@@ -304,9 +309,9 @@ class Model:
 
 
 @lru_cache(maxsize=16)
-def model_of(spec: ModelSpec, device: str = "cpu") -> Model:
+def model_of(spec: ModelSpec, device: str = "cpu", precision: Precision = "highest") -> Model:
     """Build a model once a process."""
-    return Model(spec, device)
+    return Model(spec, device, precision)
 
 
 def theta(params: Params) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor
 from palimpsest.simulator.world.models.gradients import gradients
 from palimpsest.simulator.world.models.model import Model
 from palimpsest.simulator.world.models.steps import OptimizerStep, descend, memory_of, pulls_of
+from palimpsest.simulator.world.models.workspace import Workspace
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.specs import Recipe
 
@@ -48,6 +49,7 @@ def fit(
     y: Tensor,
     recipe: Recipe,
     shifts: Mapping[str, Tensor] | None = None,
+    room: Workspace | None = None,
 ) -> dict[str, Tensor]:
     """Train every slot from its start model.
 
@@ -59,17 +61,19 @@ def fit(
         y: ``[n]`` labels or targets.
         recipe: the hyper-parameters.
         shifts: name -> ``[slots, ...]`` what each slot adds to its gradients; None: nothing.
+        room: where what is returned lies until the next call with it; None: in memory of its own.
 
     Returns:
         name -> ``[slots, ...]`` trained parameters.
     """
+    room = room or Workspace()
     order = sorted(range(len(slots)), key=lambda i: -len(slots[i].batches))
     sorted_slots = [slots[i] for i in order]
     least = least_width(model)
     if len(slots) < least:
         sorted_slots, order = sorted_slots * 2, order * 2
     origin = torch.tensor([slot.model for slot in sorted_slots], dtype=torch.int64).to(x.device)
-    params = {name: starts[name].new_empty((len(order), *starts[name].shape[1:])) for name in model.names}
+    params = {name: _room_for(starts[name], len(order), room, f"trained {name}") for name in model.names}
     shifts_of = {name: value[order] for name, value in (shifts or {}).items()}
     width = pack_width(model)
     begins = list(range(0, len(sorted_slots) - least + 1, width))  # what would be too narrow a pack joins the last
@@ -78,11 +82,23 @@ def fit(
         for name, value in pack.items():  # of this pack alone, whose parameters are then in the core's cache
             torch.index_select(starts[name], 0, origin[begin:end], out=value)
         pull = pulls_of(pack, recipe, {name: value[begin:end] for name, value in shifts_of.items()})
-        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe, pull)
-    if order == list(range(len(slots))):
+        _fit_pack(model, pack, [slot.batches for slot in sorted_slots[begin:end]], x, y, recipe, pull, room)
+    return _in_order(params, order[: len(slots)], room)
+
+
+def _in_order(params: dict[str, Tensor], order: list[int], room: Workspace) -> dict[str, Tensor]:
+    """Put what was sorted, and is followed by nothing or copies, back into the order that it had."""
+    if order == list(range(len(next(iter(params.values()))))):
         return params
-    back = torch.from_numpy(np.argsort(order[: len(slots)])).to(x.device)
-    return {name: value.index_select(0, back) for name, value in params.items()}
+    back = {name: _room_for(value, len(order), room, f"in order {name}") for name, value in params.items()}
+    places = torch.from_numpy(np.argsort(order))
+    return {
+        name: torch.index_select(params[name], 0, places.to(value.device), out=value) for name, value in back.items()
+    }
+
+
+def _room_for(like: Tensor, count: int, room: Workspace, purpose: str) -> Tensor:
+    return room.take(purpose, (count, *like.shape[1:]), like.dtype, like.device)
 
 
 def least_width(model: Model) -> int:
@@ -111,22 +127,23 @@ def _fit_pack(
     y: Tensor,
     recipe: Recipe,
     pulls: Mapping[str, Tensor],
+    room: Workspace,
 ) -> None:
     """Train one pack in place, the longest slot first: at each step only those that still have batches are stepped."""
-    lengths = np.array([len(batch) for batch in batches])
-    rows = np.full((lengths[0], len(batches), recipe.batch_size), -1, dtype=np.int64)
-    for i, batch in enumerate(batches):
-        rows[: len(batch), i] = batch
+    rows = _side_by_side(batches, recipe.batch_size)
     counts = (rows >= 0).sum(2)
     places, filled = (torch.from_numpy(what).to(x.device) for what in (np.maximum(rows, 0), rows >= 0))
     divisors = torch.from_numpy(np.maximum(counts, 1)).to(x.device, model.dtype)
     memory, taken = memory_of(params, recipe), np.cumsum(counts > 0, axis=0)
     targets = y.index_select(0, places.flatten()).view(places.shape)
-    held = x.new_empty((len(batches) * recipe.batch_size, *x.shape[1:]))  # once a pack: a new one a step costs faults
-    for step, (active, idle) in enumerate(_who_moves(lengths, counts, least_width(model))):
-        now = {key: value[:active] for key, value in params.items()}
-        kept = {key: value[:active] for key, value in memory.items()}
-        pull = {key: value[:active] for key, value in pulls.items()}
+    held = _room_for(x, len(batches) * recipe.batch_size, room, "records of a step")
+    steps = _who_moves(np.array([len(batch) for batch in batches]), counts, least_width(model))
+    now, kept, pull = params, memory, pulls
+    for step, (active, idle) in enumerate(steps):
+        if active < len(batches):
+            now = {key: value[:active] for key, value in params.items()}
+            kept = {key: value[:active] for key, value in memory.items()}
+            pull = {key: value[:active] for key, value in pulls.items()}
         batch_x = torch.index_select(x, 0, places[step, :active].flatten(), out=held[: active * recipe.batch_size])
         batch_x = batch_x.view(active, recipe.batch_size, -1).to(model.dtype)
         slopes = gradients(model, now, batch_x, targets[step, :active], filled[step, :active], divisors[step, :active])
@@ -138,8 +155,25 @@ def _fit_pack(
             value[still] = old
 
 
+def _side_by_side(batches: Sequence[Array], size: int) -> Array:
+    """``[steps, slots, size]`` the rows of each slot at each step, the longest slot first; -1 where there are none."""
+    longest = len(batches[0])
+    if longest == len(batches[-1]):
+        return np.ascontiguousarray(np.concatenate(batches).reshape(-1, longest, size).transpose(1, 0, 2))
+    rows = np.full((longest, len(batches), size), -1, dtype=np.int64)
+    for i, batch in enumerate(batches):
+        rows[: len(batch), i] = batch
+    return rows
+
+
 def _who_moves(lengths: Array, counts: Array, least: int) -> Iterator[tuple[int, Array]]:
     """For each step how many slots are stepped, ``least`` at least, and which of those must not move."""
-    for step, filled in enumerate(counts):
-        active = max(least, int((lengths > step).sum()))
-        yield active, np.flatnonzero(filled[:active] == 0)
+    moving, idle = (lengths > np.arange(len(counts))[:, None]).sum(1), counts == 0
+    if not idle.any():
+        yield from ((max(least, active), _NOBODY) for active in moving.tolist())
+        return
+    for active, still in zip(moving.tolist(), idle, strict=True):
+        yield max(least, active), np.flatnonzero(still[: max(least, active)])
+
+
+_NOBODY = np.zeros(0, dtype=np.int64)
