@@ -214,7 +214,9 @@ def loaded() -> Any:
     """Starts processes that have loaded what an upload needs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["palimpsest.simulator.tracking.sending", "mlflow"])
-    context.Process(target=bool).start()  # loads it
+    first = context.Process(target=bool)
+    first.start()
+    first.join()  # it has been loaded
     return context
 
 
