@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from palimpsest.attacks.divergence import clients_of, present_records, step_of_a_round
 from palimpsest.simulator.world.errors import TranscriptError
@@ -121,6 +120,8 @@ def _local_steps(knowledge: PublicKnowledge) -> tuple[int, float]:
 
 def _readings(steps: int, rate: float, taking_part: float) -> tuple[Array, Array]:
     """How often a record is read in a round, over what is expected where its client takes part, and how probably."""
+    from scipy.stats import binom  # takes a third of a second to import, and releases without noise do not need it
+
     counts = np.arange(steps + 1)
     chance = binom.pmf(counts, steps, rate) * taking_part
     chance[0] += 1.0 - taking_part

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
 
 from palimpsest.defenses.losses import losses
@@ -74,6 +73,8 @@ def _least(sampled: tuple[tuple[float, float, int], ...], mu: float, kappa: floa
         composed = losses(sampled, mu)
     except OverflowError:  # noise so small that one step's loss has no exponential
         return 1.0
+
+    from scipy.optimize import minimize_scalar  # takes a while to import, and few runs are bounded by steps
 
     def bound(epsilon: float) -> float:
         return math.exp(epsilon) * kappa + float(composed.get_delta_for_epsilon(epsilon))

@@ -76,12 +76,14 @@ def bounds(
         strata: how deletions are drawn, of ``strata_of``; None: not known, so that the chance
             of ``top1`` is an estimate too.
     """
+    reconstructions = {attack: frame for attack, frame in scores.items() if "cosine_centred" in frame}
+    if not reconstructions:
+        return []
     error = _ERROR / comparisons
     guessed = priors(public_x, mean, error, rng)
     return [
         row
-        for attack, frame in scores.items()
-        if "cosine_centred" in frame
+        for attack, frame in reconstructions.items()
         for row in _bounds_of(attack, frame, spans, guessed | _chance(frame, strata), error)
     ]
 

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -21,7 +20,10 @@ _FEWEST = 20
 _KEPT = 8
 """So many samples' guesses are kept: arms of one training share theirs, and looking for them takes half a second."""
 
-_kept: OrderedDict[bytes, dict[str, "Prior"]] = OrderedDict()
+Count: TypeAlias = tuple[int, int]
+"""How often a guess was right, and of how many records."""
+
+_kept: OrderedDict[bytes, dict[str, Count]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -64,25 +66,37 @@ def priors(public_x: Array, mean: Array, error: float, rng: np.random.Generator)
         public_x: ``[n, d]`` records of the same distribution as the deleted ones, in any type.
         mean: ``[d]`` the public mean that scores are centred by.
         error: of each interval.
-        rng: splits the records. Asked again for the same of all four, what was found is given again.
+        rng: splits the records, see ``best_guesses``.
     """
-    key = hashlib.blake2b(repr((public_x.shape, str(public_x.dtype), error, rng.bit_generator.state)).encode())
+    counts = best_guesses(public_x, mean, rng)
+    return {event: Prior(Share.of(*count, error), "estimate") for event, count in counts.items()}
+
+
+def best_guesses(public_x: Array, mean: Array, rng: np.random.Generator) -> dict[str, Count]:
+    """How often the best guess that was found is right, by event; events for which records are too few are absent.
+
+    Args:
+        public_x: ``[n, d]`` records of the same distribution as the deleted ones, in any type.
+        mean: ``[d]`` the public mean that scores are centred by.
+        rng: splits the records. Asked again for the same of all three, what was found is given again.
+    """
+    key = hashlib.blake2b(repr((public_x.shape, str(public_x.dtype), rng.bit_generator.state)).encode())
     for array in (public_x, mean):
         key.update(np.ascontiguousarray(array).data)
     if (known := _kept.get(key.digest())) is None:
         centres = {column: mean if column == "cosine_centred" else np.zeros_like(mean) for column in THRESHOLDS}
-        shares = {
-            f"{column}>={threshold:g}": prior(public_x, centres[column], threshold, error, rng)
+        counts = {
+            f"{column}>={threshold:g}": best_guess(public_x, centres[column], threshold, rng)
             for column, threshold in THRESHOLDS.items()
         }
-        known = {event: Prior(share, "estimate") for event, share in shares.items() if share is not None}
+        known = {event: count for event, count in counts.items() if count is not None}
         _kept[key.digest()] = known
         while len(_kept) > _KEPT:
             _kept.popitem(last=False)
     return known
 
 
-def prior(points: Array, centre: Array, threshold: float, error: float, rng: np.random.Generator) -> Share | None:
+def best_guess(points: Array, centre: Array, threshold: float, rng: np.random.Generator) -> Count | None:
     """How often the best constant guess has at least this cosine with a record; None where records are too few.
 
     The guess is looked for on one half of the records (from each of them, moving to the mean direction of all within
@@ -93,7 +107,6 @@ def prior(points: Array, centre: Array, threshold: float, error: float, rng: np.
         points: ``[n, d]`` records, of which a thousand are drawn.
         centre: ``[d]`` what is taken off records before their directions are compared.
         threshold: cosine from where on a guess counts.
-        error: of the interval.
         rng: draws and splits the records.
     """
     elsewhere = np.flatnonzero((points != centre).any(axis=1))
@@ -103,22 +116,30 @@ def prior(points: Array, centre: Array, threshold: float, error: float, rng: np.
     fitted, held = units[::2], units[1::2]
     if len(held) < _FEWEST:
         return None
-    guesses = np.concatenate([_shifted(fitted, reach) for reach in _reaches(threshold)])
-    best = guesses[np.argmax((guesses @ fitted.T >= threshold).sum(axis=1))]
-    return Share.of(int((held @ best >= threshold).sum()), len(held), error)
+    return int((held @ _fullest(fitted, threshold) >= threshold).sum()), len(held)
+
+
+def _fullest(units: Array, threshold: float) -> Array:
+    """``[d]`` of all places that directions ``[n, d]`` come to, the first that has most of them within reach.
+
+    Each of them moves to the mean of those within reach, again and again.
+    """
+    best: Array = units[0]
+    most = 0
+    for reaches in _reaches(threshold):
+        places = units
+        for reach in (*reaches, None):
+            cosines = places @ units.T
+            counts = (cosines >= threshold).sum(axis=1)
+            if counts.max() > most:
+                best, most = places[counts.argmax()], counts.max()
+            if reach is not None:
+                pulled = (cosines >= reach) @ units
+                places = pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300)
+    return best
 
 
 def _reaches(threshold: float) -> list[list[float]]:
     """Cosines within which directions move, step by step: narrow from the start, and from wide to narrow."""
     narrow = [threshold] * _SHIFTS
     return [narrow, [*np.linspace(threshold - _WIDER, threshold, _STEPS), *narrow]]
-
-
-def _shifted(units: Array, reaches: Sequence[float]) -> Array:
-    """All places of directions ``[n, d]``, each of which moves to the mean of those within reach, again and again."""
-    moved = [units]
-    for reach in reaches:
-        pulled = (moved[-1] @ units.T >= reach) @ units
-        moved.append(pulled / np.maximum(np.linalg.norm(pulled, axis=1, keepdims=True), 1e-300))
-    places: Array = np.concatenate(moved)
-    return places

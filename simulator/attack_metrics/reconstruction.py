@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from palimpsest.simulator.attack_metrics.card import (
     AnswerCard,
@@ -43,7 +42,7 @@ def score_attack(
     Args:
         truths: one a case.
         reconstructions: one a case, in the order of ``truths``.
-        knowledge: for the public mean.
+        knowledge: for the public mean, and those of classes.
         schema: form and task of the data.
         candidates_x: ``[c, d]`` records held out from training and from the attack; at most 999 of them, drawn by
             ``rng``, join the true one. May be empty.
@@ -56,7 +55,8 @@ def score_attack(
     if not truths:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in ("case", "target", "cosine", "cosine_centred")})
     _check(truths, reconstructions)
-    pairs, background = _matched(truths, reconstructions), Background(knowledge.mean, schema, candidates_x, rng)
+    pairs = _matched(truths, reconstructions)
+    background = Background(knowledge.mean, schema, candidates_x, rng, _class_means(knowledge, schema))
     columns: dict[str, Array] = {"case": pairs.case, "target": pairs.target}
     for name, measure in measures().items():
         if measure.applies(background):
@@ -67,6 +67,15 @@ def score_attack(
                     f"records; it must return a number for each"
                 )
     return pd.DataFrame(columns | _reported(truths, reconstructions))
+
+
+def _class_means(knowledge: PublicKnowledge, schema: Schema) -> Array | None:
+    """``[classes, d]`` of the public sample, its mean for a class that it has no record of; None in regression."""
+    if schema.task != "classification":
+        return None
+    x, y = np.asarray(knowledge.x), np.asarray(knowledge.y)
+    members = [y == label for label in range(schema.outputs)]
+    return np.stack([x[mine].mean(axis=0) if mine.any() else knowledge.mean for mine in members])
 
 
 def _reported(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction]) -> dict[str, Array]:
@@ -96,8 +105,7 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
     """Match each case's answers to its records; labels take no part in it."""
     orders = []
     for truth, answer in zip(truths, reconstructions, strict=True):
-        likeness = unit(truth.x) @ unit(answer.x).T
-        orders.append(linear_sum_assignment(-likeness)[1])
+        orders.append(_assigned(unit(truth.x) @ unit(answer.x).T))
     return Pairs(
         case=np.concatenate([np.full(len(truth.y), truth.case) for truth in truths]),
         target=np.concatenate([np.arange(len(truth.y)) for truth in truths]),
@@ -106,6 +114,16 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
         found_x=np.concatenate([answer.x[order] for answer, order in zip(reconstructions, orders, strict=True)]),
         found_y=np.concatenate([answer.y[order] for answer, order in zip(reconstructions, orders, strict=True)]),
     )
+
+
+def _assigned(likeness: Array) -> Array:
+    """The column of each row, so that their sum is largest."""
+    if len(likeness) == 1:
+        return np.zeros(1, dtype=np.int64)
+    from scipy.optimize import linear_sum_assignment  # takes a while to import, and one record does not need it
+
+    assigned: Array = linear_sum_assignment(-likeness)[1]
+    return assigned
 
 
 def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> dict[str, Any]:

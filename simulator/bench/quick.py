@@ -46,10 +46,19 @@ def row(found: Mapping[tuple[str, str], float]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def fallen(found: Mapping[tuple[str, str], float]) -> list[str]:
-    """A sentence for each ratio that is below half of what is recorded."""
-    return [
-        f"{kind}: {ratio:.2f} of the speed of {contestant}, and {RECORDED[kind, contestant]:.2f} is recorded"
+def better(
+    first: Mapping[tuple[str, str], float], second: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
+    """The higher of two measurements of each ratio; the second may be of some models alone."""
+    return {key: max(ratio, second.get(key, 0.0)) for key, ratio in first.items()}
+
+
+def fallen(found: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], str]:
+    """A sentence for each ratio that is below half of what is recorded, by model and contestant."""
+    return {
+        (kind, contestant): (
+            f"{kind}: {ratio:.2f} of the speed of {contestant}, and {RECORDED[kind, contestant]:.2f} is recorded"
+        )
         for (kind, contestant), ratio in found.items()
         if ratio < FALLEN * RECORDED.get((kind, contestant), 0.0)
-    ]
+    }

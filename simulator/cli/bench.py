@@ -168,7 +168,7 @@ def _pieces(models: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tup
 
 
 def _quick(as_json: bool) -> None:
-    """Ratios to loops in a minute; fails where one is below half of what is recorded."""
+    """Ratios to loops in a minute; fails where one is below half of what is recorded, and once more so."""
     from palimpsest.simulator.bench import quick as guard
     from palimpsest.simulator.bench import table
 
@@ -176,8 +176,12 @@ def _quick(as_json: bool) -> None:
     lines = table.bench([(name, *guard.SIZE) for name in MODELS], guard.ROUNDS, contestants, ERR)
     OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
     found = guard.ratios(lines)
+    if fallen := sorted({kind for kind, _ in guard.fallen(found)}):
+        ERR.print(f"measured once more, as something else may have kept this machine busy: {', '.join(fallen)}")
+        again = table.bench([(name, *guard.SIZE) for name in fallen], guard.ROUNDS, contestants, ERR)
+        lines, found = [*lines, *again], guard.better(found, guard.ratios(again))
     ERR.print(guard.row(found), markup=False, soft_wrap=True)
-    said = guard.fallen(found)
+    said = list(guard.fallen(found).values())
     said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if not line.same]
     for sentence in said:
         ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)

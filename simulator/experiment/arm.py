@@ -1,6 +1,8 @@
 """One arm: its server unlearns, its transcript goes to the adversary, and ground truth meets the answers."""
 
-from palimpsest.simulator.experiment.assessed import Assessed, assess
+from functools import cache
+
+from palimpsest.simulator.experiment.assessed import Assessed, assess, evaluate
 from palimpsest.simulator.experiment.attacked import Attacked, attack, grant
 from palimpsest.simulator.experiment.diverged import UnservedArm, settle
 from palimpsest.simulator.experiment.inputs import ArmInputs
@@ -34,9 +36,10 @@ def _judged(directory: RunDirectory, inputs: ArmInputs, served: Served, observer
     files = directory.arm(inputs.arm.id)
     granted = grant(inputs, served)
     granted.knowledge.save(files.transcript)
-    attacked = attack(files.transcript, inputs.arm.attacks)
+    evaluation = cache(lambda: evaluate(inputs, served, granted))  # done once, while attacks work
+    attacked = attack(files.transcript, inputs.arm.attacks, evaluation)
     digest = Transcript.open(files.transcript).digest()
-    assessed = assess(inputs, served, granted, attacked, digest)
+    assessed = assess(inputs, served, granted, attacked, evaluation(), digest)
     for kind, why in assessed.failures.items():
         observer.noted(Noted(f"{inputs.arm.id}: the attack {kind} failed: {why}"))
     _write(files, inputs, served, attacked, assessed)

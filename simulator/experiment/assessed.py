@@ -11,7 +11,7 @@ from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import bounds, spans_of
 from palimpsest.simulator.attack_metrics.card import AnswerError, Material, Truth
 from palimpsest.simulator.attack_metrics.gains import gains
-from palimpsest.simulator.attack_metrics.priors import THRESHOLDS
+from palimpsest.simulator.attack_metrics.priors import THRESHOLDS, best_guesses
 from palimpsest.simulator.attack_metrics.score import AttackScore, score_answer
 from palimpsest.simulator.experiment.attacked import Attacked, Granted, public_of
 from palimpsest.simulator.experiment.finite import check_measured, not_finite
@@ -73,14 +73,31 @@ class Assessed:
     failures: Mapping[str, str]
 
 
-def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attacked, digest: str) -> Assessed:
-    """Score attacks, measure forgetting and utility, and sum up costs and privacy.
+def evaluate(inputs: ArmInputs, served: Served, granted: Granted) -> Evaluation:
+    """What needs no attack's answer: utility and forgetting beside the hidden retrainings, and the rows behind them.
+
+    The best guess without a model is looked for too, which ``assess`` will ask for.
+
+    Raises:
+        SettledFailure: the arm's models have grown too large to be measured.
+    """
+    if _is_bounded(inputs, served) and any(attack.card.promises == "reconstruction" for attack in inputs.arm.attacks):
+        population = inputs.shared.preparation.population
+        best_guesses(population.public_x, public_of(inputs, granted).mean, _of_bounds(inputs))
+    return _worth(inputs, served.processed)
+
+
+def assess(
+    inputs: ArmInputs, served: Served, granted: Granted, attacked: Attacked, worth: Evaluation, digest: str
+) -> Assessed:
+    """Score attacks, and sum up what is known, costs and privacy.
 
     Args:
         inputs: of the arm.
         served: what its server did.
         granted: what its adversary knew.
         attacked: what its attacks answered.
+        worth: of ``evaluate``.
         digest: of its transcript.
 
     Raises:
@@ -89,7 +106,6 @@ def assess(inputs: ArmInputs, served: Served, granted: Granted, attacked: Attack
     shared, processed = inputs.shared, served.processed
     public = public_of(inputs, granted)
     marks, failures = _marks(inputs, processed, attacked, public, granted)
-    worth = _worth(inputs, processed)
     entry = {
         **identity(inputs),
         "requests_made": len(shared.preparation.requests),
@@ -203,20 +219,27 @@ def _privacy(inputs: ArmInputs, served: Served) -> dict[str, Any]:
 def _bounds(
     inputs: ArmInputs, served: Served, marks: Mapping[str, AttackScore], knowledge: PublicKnowledge
 ) -> dict[str, Any]:
-    """How often attacks may succeed; absent where no attack has a score, and where labels or clients are granted.
-
-    The prior is another one where they are granted.
-    """
-    if not served.processed or not marks or inputs.arm.setting.adversary.knows:
+    """How often attacks may succeed; absent where no attack has a score, and where ``_is_bounded`` says no."""
+    if not marks or not _is_bounded(inputs, served):
         return {}
     preparation = inputs.shared.preparation
     solved = preparation.setup.plan.algorithm in ("lbfgs", "closed-form")
     spans = spans_of(served.account, served.processed, solved)
     scores = {kind: marked.frame for kind, marked in marks.items()}
     comparisons = len(plan(inputs.scenario).arms) * len(scores) * (1 + len(THRESHOLDS))
-    setting, rng = preparation.setting, generator(inputs.arm.seed, "bounds")
+    setting, rng = preparation.setting, _of_bounds(inputs)
     strata = strata_of(setting.deletion, preparation.population, alike=setting.data.partition.scheme == "iid")
     return {"bounds": bounds(scores, spans, preparation.population.public_x, knowledge.mean, comparisons, rng, strata)}
+
+
+def _is_bounded(inputs: ArmInputs, served: Served) -> bool:
+    """Whether attacks are bounded: not where labels or clients are granted, as the prior is another one then."""
+    return bool(served.processed) and not inputs.arm.setting.adversary.knows
+
+
+def _of_bounds(inputs: ArmInputs) -> np.random.Generator:
+    """Splits the public records that the best guess is looked for on."""
+    return generator(inputs.arm.seed, "bounds")
 
 
 def _notes(processed: Sequence[Processed]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """An arm's adversary: what it is granted, and what its attacks answer from the transcript's directory alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,13 +53,18 @@ def grant(inputs: ArmInputs, served: Served) -> Granted:
     return Granted(replace(known, challenge=None if posed is None else posed.challenge), posed)
 
 
-def attack(transcript: Path, attacks: Sequence[Attack]) -> Attacked:
+def attack(transcript: Path, attacks: Sequence[Attack], meanwhile: Callable[[], object] | None = None) -> Attacked:
     """Run an arm's attacks on its transcript, with the knowledge that lies beside it.
+
+    Args:
+        transcript: its directory.
+        attacks: one of each kind.
+        meanwhile: what is done while they work, see ``run_attacks``.
 
     Raises:
         RunFailure: the transcript or the knowledge cannot be read.
     """
-    return Attacked(*run_attacks(transcript, attacks))
+    return Attacked(*run_attacks(transcript, attacks, meanwhile=meanwhile))
 
 
 def public_of(inputs: ArmInputs, granted: Granted) -> PublicKnowledge:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def said_of_confinement() -> str:
 
 
 def run_attacks(
-    transcript: Path, attacks: Sequence[Attack], seconds: float = SECONDS
+    transcript: Path, attacks: Sequence[Attack], seconds: float = SECONDS, meanwhile: Callable[[], object] | None = None
 ) -> tuple[dict[str, Answer], dict[str, str]]:
     """Run attacks on one transcript in the attacks' process.
 
@@ -68,12 +68,14 @@ def run_attacks(
         transcript: its directory.
         attacks: one of each kind.
         seconds: that each of them may take.
+        meanwhile: what this process does while that one works; called once for each folder that is handed over.
 
     Returns:
         Answers by the attack's kind; for each attack that failed, why, as the rest of a sentence.
 
     Raises:
         RunFailure: the transcript cannot be read there, or the process cannot be started.
+        Exception: what ``meanwhile`` raised; the attacks are ended then.
     """
     wanted = [
         {
@@ -89,12 +91,22 @@ def run_attacks(
         with tempfile.TemporaryDirectory() as out:
             request = {"folder": str(folder), "out": out, "path": _path(), "attacks": wanted, "seconds": seconds}
             request |= {"models": models, "network": network}
-            _process().ask(request)
+            _process().ask(request, meanwhile)
             broken = Path(out) / "error.json"
             if broken.is_file():
                 raise RunFailure(f"the attacks cannot read {transcript}: {json.loads(broken.read_text())['error']}")
             for number, attack in enumerate(attacks):
                 said[attack.kind].append(_read(Path(out) / str(number)))
+    return _sorted_out(said)
+
+
+def start() -> None:
+    """Start the attacks' process, so that it gets ready while something else is done."""
+    _process()
+
+
+def _sorted_out(said: Mapping[str, Sequence[Answer | str]]) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Each attack's answer on all folders together, or why one of them has none."""
     answers: dict[str, Answer] = {}
     failures: dict[str, str] = {}
     for kind, parts in said.items():
@@ -104,11 +116,6 @@ def run_attacks(
         else:
             answers[kind] = read[0] if len(read) == 1 else joined(read)
     return answers, failures
-
-
-def start() -> None:
-    """Start the attacks' process, so that it gets ready while something else is done."""
-    _process()
 
 
 def _read(place: Path) -> Answer | str:
@@ -192,22 +199,23 @@ class _Process:
             )
         return self._child
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Have a request served.
+    def ask(self, request: dict[str, Any], meanwhile: Callable[[], object] | None = None) -> None:
+        """Have a request served, and do something else until it is.
 
         Raises:
             RunFailure: the process is gone.
         """
         with self._lock:
             child = self.start()
-            assert child.stdin is not None
-            assert child.stdout is not None
             try:
-                child.stdin.write(json.dumps(request) + "\n")
-                child.stdin.flush()
-                reply = child.stdout.readline()
-            except OSError:
-                reply = ""
+                self._send(child, request)
+                if meanwhile is not None:
+                    meanwhile()
+                reply = self._reply(child)
+            except BaseException:  # Ctrl-C too: what it says later would be taken for the reply to the next request
+                child.kill()
+                child.wait()
+                raise
             if _FULL in reply:
                 raise RunFailure(
                     f"the attacks find no room for their answers under {tempfile.gettempdir()}: make room there, or "
@@ -215,6 +223,20 @@ class _Process:
                 )
             if not reply:
                 raise RunFailure(f"the attacks' process ended with exit code {child.wait()}; its error is above")
+
+    def _send(self, child: "subprocess.Popen[str]", request: dict[str, Any]) -> None:
+        assert child.stdin is not None
+        with contextlib.suppress(OSError):  # it is gone: there will be no reply
+            child.stdin.write(json.dumps(request) + "\n")
+            child.stdin.flush()
+
+    def _reply(self, child: "subprocess.Popen[str]") -> str:
+        """What it said; empty where it is gone."""
+        assert child.stdout is not None
+        try:
+            return child.stdout.readline()
+        except OSError:
+            return ""
 
 
 @cache

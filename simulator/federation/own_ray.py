@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, worker
+from ray._private import ray_constants, utils, worker
+from ray._private.node import Node
 from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without types
     AuthenticationMode,
     AuthenticationTokenLoader,
@@ -25,6 +26,9 @@ from palimpsest.simulator.world.signals import kept
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, Ray takes this machine's address to be 127.0.0.1, and its servers listen there and nowhere else."""
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+_NEEDLESS = ("start_monitor", "start_api_server", "start_log_monitor")
+"""Methods of Ray's ``Node`` that start a daemon: to ask for more machines, to serve a dashboard, to show what hosts
+say. None of them has anything to do here; each loads Ray, and Ray waits until the second has."""
 _SHORT, _SPARE = "/tmp", 24
 """Paths of sockets have 107 characters at most, of which Ray takes 64."""
 
@@ -48,7 +52,11 @@ def closed_to_others() -> Iterator[str]:
             token.write(secrets.token_hex(32))
         # Without a mode Ray chooses tokens for whom it starts itself, and looks for the mode anew.
         try:
-            with _quiet(), _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}):
+            with (
+                _quiet(),
+                _with_few_daemons(),
+                _environment({_PATH: str(file), _CLUSTERS: "0", _MODE: None, _TOKEN: None}),
+            ):
                 ray_constants.ENABLE_RAY_CLUSTER = False
                 AuthenticationTokenLoader.instance().reset_cache()
                 yield str(Path(place) / "r")  # Ray opens it to everybody, and the one around it stays closed
@@ -69,6 +77,33 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         worker.print_to_stdstream = printing
+
+
+@contextmanager
+def _with_few_daemons() -> Iterator[None]:
+    """Keep Ray from starting what nobody here has a use for: 1.4 s of processor time, and a second of waiting.
+
+    To know whether a dashboard could be served it would load here what that takes, 0.2 s.
+    """
+    replaced = {(Node, name): _nothing for name in _NEEDLESS} | {
+        (utils, "get_dashboard_dependency_error"): _no_dashboard
+    }
+    kept = {place: getattr(*place) for place in replaced}
+    try:
+        for (where, name), function in replaced.items():
+            setattr(where, name, function)
+        yield
+    finally:
+        for (where, name), function in kept.items():
+            setattr(where, name, function)
+
+
+def _nothing(*given: Any, **named: Any) -> None:
+    pass
+
+
+def _no_dashboard() -> ImportError:
+    return ImportError("nobody looks at a dashboard")
 
 
 def check_authentication() -> None:
@@ -97,17 +132,10 @@ def shut_down() -> None:
 
             def end(*given: Any, **named: Any) -> None:
                 set_again()
-                _kill_monitor(node)
                 end_daemons(*given, **named)
 
             node.kill_all_processes = end
         ray.shutdown()
-
-
-def _kill_monitor(node: Any) -> None:
-    """Kill what would ask for more machines: it has nothing to do here, and Ray waits a second for it to end."""
-    for started in node.all_processes.get(ray_constants.PROCESS_TYPE_MONITOR, ()):
-        started.process.kill()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from palimpsest.simulator.figures.style import (
     INK,
@@ -136,9 +135,18 @@ def _matched(answer: Records, truth: Records, picked: NDArray[np.int64]) -> NDAr
     matched = []
     for row in picked:
         wanted, given = truth.of_case(int(truth.case[row])), answer.of_case(int(truth.case[row]))
-        order = linear_sum_assignment(-_cosine_table(truth.x[wanted], answer.x[given]))[1]
+        order = _assigned(_cosine_table(truth.x[wanted], answer.x[given]))
         matched.append(answer.x[given[order[list(wanted).index(row)]]])
     return np.asarray(matched, dtype=np.float64)
+
+
+def _assigned(cosines: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The column of each row, so that their sum is largest."""
+    if len(cosines) == 1:
+        return np.zeros(1, dtype=np.int64)
+    from scipy.optimize import linear_sum_assignment  # takes a while to import, and one record does not need it
+
+    return np.asarray(linear_sum_assignment(-cosines)[1], dtype=np.int64)
 
 
 def _cosine_table(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -122,7 +122,7 @@ def table(plan: Plan, scenario: Scenario) -> CostTable:
             costs_table.lines.append(Line(arm.id, (*_cells(cost, pace), *_epsilon(spent, arm.id, private))))
         total = max(total, memory(prefix, work.population(prefix), scenario))
         kept = max(kept, kept_updates(prefix, work.population(prefix)))
-    said = f"memory    about {shown(total)}, server and hosts together"
+    said = f"memory    about {shown(total)}, all processes together"
     costs_table.total = [known.said(len(plan.arms)), said, *_history(kept, scenario), *_silent(plan)]
     return costs_table
 

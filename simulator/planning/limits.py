@@ -22,6 +22,10 @@ from palimpsest.simulator.world.models.model import model_of
 
 _LIBRARIES = 550_000_000
 """Bytes of a process with torch, Flower and Ray."""
+_OF_ATTACKS, _OF_RAY, _OF_MLFLOW = 350_000_000, 200_000_000, 300_000_000
+"""Bytes of one attacks' process, of Ray's own processes, and of the one that follows a run into MLflow."""
+_JUDGED = 8
+"""Copies of the public sample in float64: half of them the attacks' process's, half of who scores its answers."""
 _COPIES = 4
 """Of each model in a block: as it was, as it is, its gradient, and room for a step."""
 _INDEX = 8
@@ -90,7 +94,10 @@ def check(plan: Plan, scenario: Scenario, yes: bool = False) -> list[str]:
 
 
 def memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) -> float:
-    """Bytes that server and hosts hold at once, libraries included (docs/scale.md says what grows with what)."""
+    """Bytes that all processes of a run hold at once, libraries included (docs/scale.md says what grows with what).
+
+    What attacks hold besides the public sample is theirs, and not counted.
+    """
     return _LIBRARIES + sum(demand.amount for demand in _memory(prefix, population, scenario))
 
 
@@ -137,7 +144,8 @@ def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) 
     at_once = 1 if deletion.pattern == "sequential" else requests
     size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
     block, rounds = min(runtime.block_size, clients), rounds_of(training)
-    yield Demand(f"runtime.hosts = {runtime.hosts}", (here if runtime.backend == "ray" else 0) * _LIBRARIES)
+    judges = max(here, 1)
+    yield from _beside(prefix, population, scenario, here if runtime.backend == "ray" else 0, judges)
     yield Demand(f"runtime.block_size = {runtime.block_size}", here * _COPIES * block * size)
     yield Demand(f"training.rounds = {rounds}", (rounds + 1) * size)
     yield Demand(f"deletion.requests = {requests}", _COPIES * at_once * size)
@@ -145,13 +153,24 @@ def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) 
         longest = int(population.sizes.max())
         padded = fillable(training.batch_size, longest) + longest
         yield Demand(
-            _passes(training), max(here, 1) * block * (training.local_steps or training.local_epochs) * padded * _INDEX
+            _passes(training), judges * block * (training.local_steps or training.local_epochs) * padded * _INDEX
         )
     if training.start == "public":
         yield Demand(
             f"training.start_epochs = {training.start_epochs}",
             training.start_epochs * len(population.public_x) * _INDEX,
         )
+
+
+def _beside(
+    prefix: Prefix, population: AbstractPopulation, scenario: Scenario, on_ray: int, judges: int
+) -> Iterator[Demand]:
+    """Other processes than the run's own, and what is held of the public sample, by hosts on Ray and arms at a time."""
+    public = population.public_x.size * np.float64().nbytes
+    of_hosts = on_ray * _LIBRARIES + (_OF_RAY if on_ray else 0) + judges * _OF_ATTACKS
+    yield Demand(f"runtime.hosts = {scenario.runtime.hosts}", of_hosts)
+    yield Demand("tracking in MLflow", _OF_MLFLOW)
+    yield Demand(f"data.public_fraction = {prefix.setting.data.public_fraction}", (judges * _JUDGED + 1) * public)
 
 
 def _passes(training: TrainingConfig) -> str:
@@ -164,7 +183,7 @@ def _too_much(prefix: Prefix, population: AbstractPopulation, scenario: Scenario
     """What takes more memory than there is, in a sentence; empty: nothing does."""
     demands, there = list(_memory(prefix, population, scenario)), machine.memory()
     total = _LIBRARIES + sum(demand.amount for demand in demands)
-    if total <= _GENEROUS * there:  # the estimate is an upper bound
+    if total <= _GENEROUS * there:  # the estimate is a rough one
         return ""
     largest = max(demands, key=lambda demand: demand.amount)
     return (

@@ -96,8 +96,8 @@ def requests(run: RunFiles) -> pd.DataFrame:
 def scores(run: RunFiles) -> pd.DataFrame:
     """A row for each arm, attack and deleted record: ``arm``, ``attack``, ``case``, ``target``, and how it was scored.
 
-    Reconstructions have ``cosine``, ``cosine_centred``, ``mse``, ``psnr`` and ``ssim`` (of images), ``label_correct``
-    and the record's ``rank`` among ``candidates``; other answers have what their kind is scored by.
+    Reconstructions have ``cosine``, ``cosine_centred``, ``mse``, ``psnr`` and ``ssim`` (of images), ``label_correct``,
+    the record's ``rank`` among ``candidates`` and ``cosine_in_class``; other answers have what their kind is scored by.
     """
     return _together((arm.arm, run.files(arm).scores()) for arm in run.arms)
 

@@ -72,4 +72,6 @@ def _pairs(schema: Schema) -> Pairs:
 
 def _background(schema: Schema) -> Background:
     rng = np.random.default_rng(1)
-    return Background(rng.random(schema.width), schema, rng.random((20, schema.width)), np.random.default_rng(2))
+    mean, candidates = rng.random(schema.width), rng.random((20, schema.width))
+    class_means = rng.random((schema.outputs, schema.width)) if schema.task == "classification" else None
+    return Background(mean, schema, candidates, np.random.default_rng(2), class_means)

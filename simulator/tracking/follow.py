@@ -20,8 +20,8 @@ _LONGEST_PAUSE = 60.0
 """Where the store fails, pauses double up to this."""
 _SYSTEM_PAUSE = 10.0
 _PATIENCE = 60.0
-_NICENESS = 10
-"""Training comes first."""
+_NICENESS = 15
+"""Training comes first: that of Ray's hosts, which at 10 had waited for MLflow to be loaded."""
 
 
 def follow(path: Path, uri: str, orders: IO[bytes], answer: IO[str]) -> None:
@@ -40,7 +40,9 @@ def follow(path: Path, uri: str, orders: IO[bytes], answer: IO[str]) -> None:
         directory.tracked.note_end("")
         connection, pause, due = Connection(directory, uri), _PAUSE, 0.0
         machine = _machine(directory)
-        while (how := _heard(orders, _PAUSE)) is None:
+        wait = 0.0  # while hosts start there is time to load MLflow
+        while (how := _heard(orders, wait)) is None:
+            wait = _PAUSE
             next(machine)
             if time.monotonic() < due:
                 continue

@@ -95,7 +95,7 @@ class UnlearningEvaluator:
 
     def on_test(self, models: Sequence[Params]) -> Array:
         """``[models]`` utility on the test records; empty where there are none."""
-        return np.zeros(0) if self._test is None else self._test(models).utility
+        return np.zeros(0) if self._test is None else self._test.alone(models)
 
     def loss_of(self, forget: Forget) -> Callable[[Params], float]:
         """The mean loss of a model on some records of the clients."""

@@ -75,13 +75,18 @@ class UtilityEvaluator:
 
     def __call__(self, models: Sequence[Params]) -> Evaluated:
         """Evaluate some models."""
-        model, y = self._model, self._y
+        model, y, scores = self._model, self._y, self._scores(models)
         with torch.no_grad():
-            scores = self._linear(models) if model.linear else [self._any(params) for params in models]
             losses = np.stack([model.losses(of_one, torch.from_numpy(y)).double().numpy() for of_one in scores])
         predicted = np.stack([of_one.double().numpy() for of_one in scores])
-        answers = predicted.argmax(-1) if model.spec.task == "classification" else predicted[..., 0]
+        answers = self._answers(scores)
         return Evaluated(utility(model.spec.task, y, answers), losses, predicted, answers, y)
+
+    def alone(self, models: Sequence[Params]) -> Array:
+        """``[models]`` the utility of ``__call__``, without losses; of any number of models, some at a time."""
+        parts = [models[first : first + self.together] for first in range(0, len(models), self.together)]
+        some = [utility(self._model.spec.task, self._y, self._answers(self._scores(part))) for part in parts]
+        return np.concatenate(some) if some else np.zeros(0)
 
     def answers(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
         """``[models, n]`` predicted classes or targets; those of linear classifiers are told from float64 scores.
@@ -91,7 +96,7 @@ class UtilityEvaluator:
             near: for each a model that is likely to be close to it; it changes the time that this takes, nothing else.
         """
         if not self._model.linear or self._model.spec.task != "classification":
-            return self(models).answers
+            return self._answers(self._scores(models))
         return np.stack([self._around(by).answers(params) for params, by in zip(models, near, strict=True)])
 
     def utility(self, models: Sequence[Params], near: Sequence[Params]) -> Array:
@@ -99,6 +104,17 @@ class UtilityEvaluator:
         parts = [slice(first, first + self.together) for first in range(0, len(models), self.together)]
         some = [utility(self._model.spec.task, self._y, self.answers(models[part], near[part])) for part in parts]
         return np.concatenate(some) if some else np.zeros(0)
+
+    def _scores(self, models: Sequence[Params]) -> list[Tensor]:
+        """``[n, outputs]`` of each model."""
+        with torch.no_grad():
+            return self._linear(models) if self._model.linear else [self._any(params) for params in models]
+
+    def _answers(self, scores: Sequence[Tensor]) -> Array:
+        """``[models, n]`` predicted classes or targets."""
+        if self._model.spec.task == "classification":
+            return np.stack([of_one.numpy().argmax(-1) for of_one in scores])
+        return np.stack([of_one[:, 0].double().numpy() for of_one in scores])
 
     def _around(self, reference: Params) -> Margins:
         """Of a reference; of requests of several rounds, which come mixed, each round has one of its own."""

@@ -8,7 +8,7 @@ from scipy.stats import binomtest, norm
 from palimpsest.defenses.bound import gaussian_blow_up
 from palimpsest.server.session import Processed
 from palimpsest.simulator.attack_metrics.bounds import bounds, spans_of
-from palimpsest.simulator.attack_metrics.priors import Share, prior, priors
+from palimpsest.simulator.attack_metrics.priors import Share, best_guess, priors
 from palimpsest.simulator.planning.drawing import weighed_chance
 from palimpsest.simulator.world.privacy.account import Account, Charge, Spending
 from palimpsest.simulator.world.protocols.unlearning import UnlearningCase
@@ -124,14 +124,14 @@ def test_the_prior_is_that_of_the_best_direction_on_records_it_was_not_fitted_to
     rng, origin = np.random.default_rng(6), np.zeros(60)
     towards = np.eye(60)[0] + 0.02 * rng.standard_normal((300, 60))
     points = np.concatenate([towards * rng.uniform(1, 9, (300, 1)), rng.standard_normal((600, 60))])
-    share = prior(points, origin, 0.9, 0.01, rng)
-    assert share is not None
+    count = best_guess(points, origin, 0.9, rng)
+    assert count is not None
+    share = Share.of(*count, 0.01)
     assert share.low < 1 / 3 < share.high
     assert share.high - share.low < 0.15
-    nothing = prior(rng.standard_normal((900, 60)), origin, 0.9, 0.01, rng)
-    assert nothing is not None
-    assert nothing.found == 0.0, "what was fitted to is not counted: each record is its own best guess there"
-    assert prior(points[:30], origin, 0.9, 0.01, rng) is None
+    nothing = best_guess(rng.standard_normal((900, 60)), origin, 0.9, rng)
+    assert nothing == (0, 450), "what was fitted to is not counted: each record is its own best guess there"
+    assert best_guess(points[:30], origin, 0.9, rng) is None
 
 
 def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_kept() -> None:
@@ -142,8 +142,9 @@ def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_k
         return {event: of.share for event, of in priors(x, centre, error, np.random.default_rng(seed)).items()}
 
     first = asked()
-    fresh = prior(public, mean, 0.5, 0.01, _after_one_split(public))
-    assert asked() == first and first["cosine_centred>=0.5"] == fresh
+    fresh = best_guess(public, mean, 0.5, _after_one_split(public))
+    assert fresh is not None
+    assert asked() == first and first["cosine_centred>=0.5"] == Share.of(*fresh, 0.01)
     again = np.random.default_rng(0)
     priors(public, mean, 0.01, again)
     assert again.bit_generator.state == np.random.default_rng(0).bit_generator.state, "it was kept: nothing is drawn"
@@ -155,5 +156,5 @@ def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_k
 
 def _after_one_split(public: Array) -> np.random.Generator:
     rng = np.random.default_rng(0)
-    prior(public, np.zeros(12), 0.9, 0.01, rng)
+    best_guess(public, np.zeros(12), 0.9, rng)
     return rng

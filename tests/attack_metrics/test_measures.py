@@ -14,8 +14,6 @@ IMAGES = Schema.model_validate(
 )
 TABLE = Schema.model_validate({"name": "table", "task": "regression", "shape": (5,), "outputs": 1})
 COUNT = 12
-BEST = {"cosine": 1, "cosine_centred": 1, "mse": 0, "ssim": 1, "target_error": 0, "label_correct": 1, "rank": 1}
-"""What the record itself has."""
 
 
 def pairs(schema: Schema, exact: bool) -> Pairs:
@@ -28,7 +26,9 @@ def pairs(schema: Schema, exact: bool) -> Pairs:
 
 def background(schema: Schema) -> Background:
     rng = np.random.default_rng(1)
-    return Background(np.full(schema.width, 0.5), schema, rng.random((30, schema.width)), np.random.default_rng(2))
+    mean, candidates = np.full(schema.width, 0.5), rng.random((30, schema.width))
+    class_means = rng.random((schema.outputs, schema.width)) if schema.task == "classification" else None
+    return Background(mean, schema, candidates, np.random.default_rng(2), class_means)
 
 
 def values(name: str, schema: Schema, of: Pairs) -> np.ndarray:
@@ -63,6 +63,7 @@ def test_it_is_a_finite_number_a_record_that_takes_no_notice_of_the_others(name:
         "target_error": 0.0,
         "label_correct": 1.0,
         "rank": 1.0,
+        "cosine_in_class": 1.0,
     }.items(),
 )
 def test_the_record_itself_has_the_best_value_and_another_one_has_not(name: str, best: float, schema: Schema) -> None:
@@ -70,6 +71,27 @@ def test_the_record_itself_has_the_best_value_and_another_one_has_not(name: str,
         pytest.skip("it means nothing for these data")
     np.testing.assert_allclose(values(name, schema, pairs(schema, exact=True)), best, atol=1e-12)
     assert (np.abs(values(name, schema, pairs(schema, exact=False)) - best) > 1e-3).mean() > 0.5
+
+
+def test_the_class_alone_tells_nothing_of_the_record_within_it() -> None:
+    """Records scattered about class means: those means have a high centred cosine, and none within the class."""
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 3, 300)
+    means = rng.normal(size=(3, IMAGES.width))
+    x = means[y] + 0.5 * rng.normal(size=(300, IMAGES.width))
+    there = Background(means.mean(axis=0), IMAGES, x, rng, means)
+
+    def measured(name: str, found: np.ndarray) -> np.ndarray:
+        of = Pairs(np.arange(300), np.zeros(300), x, y.astype(float), found, y.astype(float))
+        return np.asarray(measures()[name].values(of, there))
+
+    assert np.median(measured("cosine_centred", means[y])) > 0.8
+    assert np.array_equal(measured("cosine_in_class", means[y]), np.zeros(300))
+    others = np.array([x[rng.choice(np.flatnonzero(y == label))] for label in y])
+    assert np.median(measured("cosine_centred", others)) > 0.6
+    assert abs(np.median(measured("cosine_in_class", others))) < 0.05
+    half = 0.5 * (means[y] + x)  # half way to the record
+    np.testing.assert_allclose(measured("cosine_in_class", half), 1.0)
 
 
 @pytest.mark.parametrize("name", [name for name, measure in measures().items() if measure.figures is not None])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,8 +151,26 @@ def test_a_ratio_that_has_fallen_by_half_is_a_sentence() -> None:
     low = f"softmax: {0.49 * recorded:.2f} of the speed of vmap loop, and {recorded:.2f} is recorded"
     for share, expected in ((0.51, []), (0.49, [low])):
         lines = [_line("palimpsest", share * recorded * 1000.0), _line("vmap loop", 1000.0)]
-        assert quick.fallen(quick.ratios(lines)) == expected
+        assert list(quick.fallen(quick.ratios(lines)).values()) == expected
         assert quick.row(quick.ratios(lines)).endswith(f"| {share * recorded:.2f} |")
+
+
+@pytest.mark.parametrize(("second", "code"), [(0.51, 0), (0.48, 1)])
+def test_a_ratio_that_has_fallen_is_measured_once_more(
+    second: float, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, shares = quick.RECORDED["softmax", "vmap loop"], [0.49, second]
+    asked: list[list[str]] = []
+
+    def measured(pieces: Sequence[tuple[str, int, int]], *_: object) -> list[BenchLine]:
+        asked.append([kind for kind, *_ in pieces])
+        return [_line("palimpsest", shares[len(asked) - 1] * recorded * 1000.0), _line("vmap loop", 1000.0)]
+
+    monkeypatch.setattr("palimpsest.simulator.bench.table.bench", measured)
+    done = CliRunner().invoke(app, ["bench", "--quick"])
+    assert (done.exit_code, asked) == (code, [["softmax", "mlp", "cnn"], ["softmax"]])
+    assert f"| {max(shares) * recorded:.2f} |" in done.stderr
+    assert ("error: softmax" in done.stderr) == bool(code)
 
 
 @pytest.mark.parametrize(

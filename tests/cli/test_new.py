@@ -29,6 +29,19 @@ from tests.support.packages import installed
 from tests.support.scenarios import small_scenario
 
 PROJECT = Path(__file__).parents[2]
+TYPES = """[mypy]
+plugins = pydantic.mypy
+ignore_missing_imports = True
+[mypy-{}]
+follow_imports = skip
+"""
+"""What mypy is told; within are modules whose types no plug-in sees."""
+UNSEEN = (
+    "databricks", "datasets", "flwr", "IPython", "mlflow", "opacus", "ray", "sqlalchemy", "torch._dynamo",
+    "torch._export", "torch._functorch", "torch._higher_order_ops", "torch._inductor", "torch.distributed",
+    "torch.export", "torch.fx", "torch.onnx", "torch.testing", "torch.utils.data",
+)  # fmt: skip
+"""Packages that the project uses within, and parts of PyTorch that networks do without: two files of three."""
 
 
 def new(*arguments: str) -> Result:
@@ -95,7 +108,7 @@ def types_of_the_project(place: Path) -> tuple[Path, Path]:
     (place / "palimpsest").mkdir()
     for folder in ("attacks", "clients", "defenses", "server", "simulator"):
         (place / "palimpsest" / folder).symlink_to(PROJECT / folder)
-    (place / "mypy.ini").write_text("[mypy]\nplugins = pydantic.mypy\nignore_missing_imports = True\n")
+    (place / "mypy.ini").write_text(TYPES.format(",".join(f"{module}.*" for module in UNSEEN)))
     return place, cache_directory() / "tests" / f"types-{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:12]}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from palimpsest.attacks import confinement
@@ -213,6 +214,42 @@ def test_an_attack_that_breaks_down_does_so_alone(plugin: Any, transcript: Path,
     assert failures == {broken.kind: said}
     assert list(answers) == ["average"]
     assert time.monotonic() - began < 30
+
+
+def test_attacks_work_while_something_else_is_done(plugin: Any, transcript: Path) -> None:
+    seen: list[int] = []
+
+    def look() -> None:
+        end = time.monotonic() + 20
+        while not seen and time.monotonic() < end:
+            seen.extend(child.pid for child in at_work().children(recursive=True))
+
+    answers, failures = run_attacks(transcript, [plugin.Slow(), Average()], seconds=2.0, meanwhile=look)
+    assert seen
+    assert list(answers) == ["average"] and list(failures) == ["slow"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("of the scoring"), KeyboardInterrupt()])
+def test_who_stops_waiting_gets_no_reply_to_an_earlier_request(
+    plugin: Any, transcript: Path, fault: BaseException
+) -> None:
+    left: list[psutil.Process] = []
+
+    def stop() -> None:
+        left.append(at_work())
+        raise fault
+
+    with pytest.raises(type(fault)):
+        run_attacks(transcript, [plugin.Slow()], meanwhile=stop)
+    answers, failures = run_attacks(transcript, [Average()])
+    assert (list(answers), failures) == (["average"], {})
+    assert not left[0].is_running()
+
+
+def at_work() -> psutil.Process:
+    """The attacks' process of this one."""
+    child = attackers._process().start()
+    return psutil.Process(child.pid)
 
 
 def test_a_transcript_that_cannot_be_read_is_no_attacks_failure(transcript: Path) -> None:

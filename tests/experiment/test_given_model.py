@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from palimpsest.simulator import resume, run
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.experiment.given_model import with_model
+from palimpsest.simulator.federation.grids import open_grid
 from palimpsest.simulator.results.run_directory import RunFiles
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario
@@ -108,12 +109,13 @@ def test_hosts_on_ray_and_in_this_process_give_one_digest(tmp_path: Path, monkey
         deletion={"requests": 1},
         attack=[{"kind": "class-score"}],
         evaluation={"retrainings": 0},
-        runtime={"backend": "ray", "hosts": 2},
     )
-    [arm] = run(about, tmp_path / "ray", model=of_schema).results["arms"]
-    [same] = RunFiles.open(untracked(with_model(about, of_schema), tmp_path / "serial").path).arms
-    assert "class-score" in arm["attacks"] and "class-score" in same.attacks
-    assert arm["transcript_digest"] == same.transcript_digest
+    wanted = with_model(about, of_schema)
+    with open_grid("ray", 2) as hosts:
+        [arm] = RunFiles.open(untracked(wanted, tmp_path / "ray", hosts).path).arms
+    [same] = RunFiles.open(untracked(wanted, tmp_path / "serial").path).arms
+    assert "class-score" in arm.attacks and "class-score" in same.attacks
+    assert arm.transcript_digest == same.transcript_digest
 
 
 def test_a_network_has_the_name_of_its_source_and_first_parameters() -> None:

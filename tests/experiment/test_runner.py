@@ -256,7 +256,7 @@ def test_without_test_data_utility_is_absent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_resumes_to_the_same_digests(tmp_path: Path) -> None:
-    expected = _digests(_simulate(_scenario(), tmp_path / "unbroken"))
+    expected = _digests(_simulate(_scenario(**BARE), tmp_path / "unbroken"))
     scenario = tmp_path / "small.toml"
     scenario.write_text(dump_toml(_scenario(tracking={"uri": new_store(tmp_path)})))
     out = tmp_path / "broken"

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 HEAD, SMALL, LARGE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 """Ray takes 127.0.0.1 for another name of the machine's outward address."""
 
-START = "start --disable-usage-stats --block --object-store-memory 100000000 --node-ip-address"
+START = "start --disable-usage-stats --include-log-monitor 0 --block --object-store-memory 100000000 --node-ip-address"
 RAY = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3", "RAY_worker_niceness": "0"}
 """The head takes a machine that refuses connections for dead after 3 seconds, not 15; hosts do not make way."""
 
@@ -70,7 +70,9 @@ def test_a_machine_lost_during_a_round_changes_no_bit_and_the_last_one_is_missed
         port = probe.getsockname()[1]
     address = f"{HEAD}:{port}"
     with ExitStack() as stack:
-        head = f"{HEAD} --head --port {port} --num-cpus 0 --include-dashboard false --temp-dir {place}/{HEAD[-1]}"
+        head = (
+            f"{HEAD} --head --no-monitor --port {port} --num-cpus 0 --include-dashboard 0 --temp-dir {place}/{HEAD[-1]}"
+        )
         stack.enter_context(_machine(head, environment, tmp_path / "head.log"))
         wait_until(lambda: _listens(HEAD, port))
         machines = []

@@ -50,6 +50,7 @@ def test_handlers_of_signals_outlive_a_ray() -> None:
             signal.signal(number, signal.default_int_handler)
         with ray_session(hosts=1):
             assert caught() == set(signals.ENDING)
+            assert set(worker._global_node.all_processes) == {"gcs_server", "raylet"}, "no other daemon has a use here"
             end = worker._global_node.kill_all_processes
             while_ending: list[set[int]] = []
             worker._global_node.kill_all_processes = lambda *given, **named: (

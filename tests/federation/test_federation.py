@@ -38,6 +38,14 @@ def ray() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def two(ray: None) -> Iterator[RayGrid]:
+    """Two hosts for several tests, each of which has an arm of its own: hosts remember what an arm has deleted."""
+    grid = RayGrid(2)
+    yield grid
+    grid.close()
+
+
 def _bench(directory: Path, **settings: object) -> Bench:
     directory.mkdir(parents=True, exist_ok=True)
     return Bench(digits_population(), directory, **settings)
@@ -56,9 +64,10 @@ def test_a_small_round_does_not_go_through_the_object_store() -> None:
         assert bool(get_object_locations([answer])[answer]["node_ids"]) == stored
 
 
-def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path) -> None:
+def test_any_number_of_hosts_on_ray_and_serial_gives_one_digest(tmp_path: Path, two: RayGrid) -> None:
     digests = {f"serial {hosts}": _digest(_bench(tmp_path, grid=SerialGrid(hosts))) for hosts in (1, 3)}
-    for hosts in (1, 2, 3):
+    digests["ray 2"] = _digest(_bench(tmp_path, grid=two, arm="any number"))
+    for hosts in (1, 3):
         grid = RayGrid(hosts)
         digests[f"ray {hosts}"] = _digest(_bench(tmp_path, grid=grid))
         grid.close()
@@ -81,30 +90,30 @@ def test_the_digest_depends_on_seed_and_block_size(tmp_path: Path) -> None:
     assert same != other_seed
 
 
-def test_a_host_killed_during_a_round_changes_no_bit(tmp_path: Path) -> None:
+def test_a_host_killed_during_a_round_changes_no_bit(tmp_path: Path, two: RayGrid) -> None:
     plan = FEDAVG.model_copy(update={"recipe": Recipe(batch_size=2, learning_rate=0.05, local_epochs=5)})
     expected = _digest(_bench(tmp_path, plan=plan))
-    grid = RayGrid(2)
-    grid.await_hosts()  # who looks for a host at work before that keeps a core busy with looking
-    bench = _bench(tmp_path, plan=plan, grid=grid)
+    two.await_hosts()  # who looks for a host at work before that keeps a core busy with looking
+    before = two.replaced
+    bench = _bench(tmp_path, plan=plan, grid=two, arm="killed")
     killed: list[int] = []
     killer = threading.Thread(target=_kill_a_working_host, args=(killed,))
     killer.start()
     digest = _digest(bench)
     killer.join()
     assert killed, "no host was seen at work"
-    assert grid.replaced == 1
+    assert two.replaced == before + 1
     assert digest == expected
-    grid.close()
 
 
 def test_a_replaced_host_still_refuses_what_was_deleted(tmp_path: Path) -> None:
     """Tombstones live in the host that died; its successor is told before it serves."""
+    others = hosts_titled("ray::RayHost")
     grid = RayGrid(1)
     bench = _bench(tmp_path, grid=grid)
     [request] = record_requests(bench.population, 1, FEDAVG.rounds)
     bench.serve(Retrain(), [request])
-    [process] = hosts_titled("ray::RayHost")
+    [process] = set(hosts_titled("ray::RayHost")) - set(others)
     os.kill(process, signal.SIGKILL)
     history = bench.history()  # the trunk reads everything, on branch 0: allowed
     assert grid.replaced == 1
@@ -127,17 +136,15 @@ def _kill_a_working_host(killed: list[int]) -> None:
         time.sleep(0.002)
 
 
-def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path) -> None:
+def test_what_methods_ask_of_single_clients_is_the_same_on_ray_and_serial(tmp_path: Path, two: RayGrid) -> None:
     """Updates of single clients, gradients of the unlearning loss, and Hessian-vector products."""
     perturbed = TrainingPlan(algorithm="closed-form", perturbation=0.1)
-    grid = RayGrid(2)
     for unlearner, settings in ((FedEraser(), {}), (FedOsd(), {}), (Newton(), {"plan": perturbed, "spec": RIDGE})):
         serial, ray = (
             _bench(tmp_path / unlearner.method / name, grid=place, arm=unlearner.method, **settings)
-            for name, place in (("serial", SerialGrid(1)), ("ray", grid))
+            for name, place in (("serial", SerialGrid(1)), ("ray", two))
         )
         forget = {3: tuple(range(int(serial.population.sizes[3])))}
         for bench in (serial, ray):
             bench.serve(unlearner, [DeletionRequest(0, bench.plan.rounds, "client", forget)])
         assert serial.digest() == ray.digest(), unlearner.method
-    grid.close()

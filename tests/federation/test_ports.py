@@ -37,12 +37,14 @@ class Listening:
 
     Attributes:
         ports: address and port of every socket that one of its processes listens at.
+        scripts: names of the scripts that these processes run.
         token: what opens them.
         file: where the token lies.
         mode: permissions of that file, and of the directory around it.
     """
 
     ports: frozenset[tuple[str, int]]
+    scripts: frozenset[str]
     token: str
     file: Path
     mode: tuple[int, int]
@@ -63,22 +65,30 @@ def listening(home: Path) -> Iterator[Listening]:
     """Two hosts on Ray."""
     with open_grid("ray", 2) as grid:
         grid.await_hosts()
-        me = psutil.Process()
+        children = psutil.Process().children(recursive=True)
         ports = frozenset(
             (connection.laddr.ip, connection.laddr.port)
-            for process in [me, *me.children(recursive=True)]
+            for process in [psutil.Process(), *children]
             for connection in process.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         )
+        scripts = frozenset(
+            Path(part).name for process in children for part in process.cmdline() if part.endswith(".py")
+        )
         file = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
         mode = stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)
-        yield Listening(ports, file.read_text(), file, mode)
+        yield Listening(ports, scripts, file.read_text(), file, mode)
     assert not file.parent.exists()
 
 
 def test_every_port_is_on_loopback(listening: Listening) -> None:
-    assert len(listening.ports) >= 5
+    assert len(listening.ports) >= 4
     assert {address.removeprefix("::ffff:") for address, _ in listening.ports} == {"127.0.0.1"}
+
+
+def test_ray_starts_nothing_that_hosts_can_do_without(listening: Listening) -> None:
+    """No autoscaler, no dashboard, nobody who reads logs."""
+    assert not listening.scripts & {"monitor.py", "dashboard.py", "log_monitor.py"}
 
 
 def test_without_the_token_no_port_answers(listening: Listening) -> None:

@@ -46,12 +46,12 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def start(place: Path, mode: str) -> None:
+def start(place: Path, mode: str, rounds: int = 3) -> None:
     """One run of the app in this process: its ServerApp, its ClientApp and Flower's own loop and strategy."""
     from quickstart.server_app import main  # type: ignore[import-not-found]
 
     config: dict[str, Any] = {
-        "rounds": 3, "learning-rate": 0.1, "mode": mode,
+        "rounds": rounds, "learning-rate": 0.1, "mode": mode,
         "transcript": str(place / "heard"), "checkpoint": str(place / "model.pt"),
     }  # fmt: skip
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
@@ -138,25 +138,28 @@ def test_what_a_tap_cannot_mark_is_one_sentence(app: Path, tmp_path: Path) -> No
 @pytest.mark.ray
 @pytest.mark.slow
 def test_under_flwr_run(app: Path, tmp_path: Path) -> None:
-    """The same app by ``flwr run``, on a SuperLink, and ``palimpsest attack``: a training, then deletions."""
+    """The same app by ``flwr run``, on a SuperLink, and ``palimpsest attack``: a training, then deletions.
+
+    One deletion follows the training of the same run, two that of another process, whose transcript is taken up.
+    """
+    start(tmp_path, "train", rounds=2)
+    for heard in ("retrained", "unseeded"):
+        shutil.copytree(tmp_path / "heard", tmp_path / heard)
+    turns = [
+        ("train", "ascended"), ("ascend", "ascended"), ("retrain", "retrained"), ("retrain-anew", "unseeded"),
+    ]  # fmt: skip
+    modes, transcripts = " ".join(mode for mode, _ in turns), " ".join(str(tmp_path / heard) for _, heard in turns)
+    settings = f"mode='{modes}' rounds=2 transcript='{transcripts}' checkpoint='{tmp_path / 'model.pt'}'"
     paths = f"{app}:{os.environ.get('PYTHONPATH', '')}"
     (tmp_path / "link").mkdir()
     with superlink(tmp_path / "link", {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}) as environment:
-
-        def flower(**modes: str) -> None:
-            transcripts = " ".join(str(tmp_path / heard) for heard in modes)
-            settings = f"mode='{' '.join(modes.values())}' rounds=2 transcript='{transcripts}'"
-            settings += f" checkpoint='{tmp_path / 'model.pt'}'"
-            command = ["flwr", "run", str(app), "--federation-config", "num-supernodes=4", "--run-config", settings]
-            done = subprocess.run([*command, "--stream"], env=environment, timeout=240, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout + done.stderr
-            written = all((tmp_path / heard / "knowledge.json").is_file() for heard in modes)
-            assert written, done.stdout + (tmp_path / "link/superlink.log").read_text()
-
-        flower(ascended="train")
-        for heard in ("retrained", "unseeded"):
-            shutil.copytree(tmp_path / "ascended", tmp_path / heard)
-        flower(ascended="ascend", retrained="retrain", unseeded="retrain-anew")
+        command = ["flwr", "run", str(app), "--federation-config", "num-supernodes=4", "--run-config", settings]
+        done = subprocess.run([*command, "--stream"], env=environment, timeout=240, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = done.stdout + (tmp_path / "link/superlink.log").read_text()
+        for _, heard in turns:
+            assert (tmp_path / heard / "knowledge.json").is_file(), told
+            assert Transcript.open(tmp_path / heard).heard[-1].phase == "unlearning", told
         by_command = attacked_by_the_command(tmp_path, "ascended", environment)
         # The others by the same command in this process, where PyTorch is loaded.
         for said, cosine, comes_back in (

@@ -45,14 +45,15 @@ def test_one_deletion_by_hand_gives_the_record_back(tmp_path: Path) -> None:
 
 SMALL = [
     "deletion.requests=1", "data.source=digits", "data.clients=4", "training.rounds=1",
-    "training.clients_per_round=2", "runtime.backend=serial", "evaluation.retrainings=1",
+    "training.clients_per_round=2", "runtime.backend=serial", "evaluation.retrainings=1", "variant=[]",
+    "unlearning=[{method='retrain'}, {method='ascent'}]",
 ]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.mlflow
 def test_the_readme_s_python_runs(tmp_path: Path) -> None:
-    """All of it in order, as one script, on fewer clients and rounds than the page has."""
+    """All of it in order, as one script, on fewer clients, rounds and arms than the page has."""
     code = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     script = "\n\n".join(code)
     script = re.sub(r'load_scenario\("mnist-deletions".*?\)', f'load_scenario("mnist-deletions", {SMALL!r})', script)

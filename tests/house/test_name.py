@@ -19,7 +19,8 @@ import attacks, clients, server
 from palimpsest.simulator import Result, load_scenario, run
 
 changes = ["data.source=digits", "data.clients=4", "deletion.requests=1", "training.rounds=1",
-           "training.clients_per_round=2", "runtime.backend=serial", "tracking.uri=sqlite:///mlflow.db"]
+           "training.clients_per_round=2", "runtime.backend=serial", "variant=[]",
+           "unlearning=[{method='ascent'}, {method='none'}]", "tracking.uri=sqlite:///mlflow.db"]
 result = run(load_scenario("mnist-deletions", changes), Path("out"))
 assert isinstance(result, Result)
 print(json.dumps([attacks.MINE, clients.MINE, server.MINE, len(result.results["arms"])]))
@@ -33,7 +34,7 @@ def test_a_script_beside_files_named_like_our_folders_runs_a_scenario(tmp_path: 
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == ["my attacks", "my clients", "my server", 5]
+    assert json.loads(done.stdout.splitlines()[-1]) == ["my attacks", "my clients", "my server", 2]
 
 
 def test_the_public_door_imports_nothing_heavy() -> None:

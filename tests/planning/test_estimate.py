@@ -104,7 +104,7 @@ def test_the_total_adds_up_what_is_known_and_says_what_memory_it_takes() -> None
     total, memory = table(plan(scenario), scenario).total
     # A model has 2,600 bytes; four releases of the trunk and one of each branch, in both arms.
     assert total == "total     2 arms: < 1 s of training, 31.2 kB of transcripts"
-    assert re.fullmatch(r"memory    about [\d.]+ GB, server and hosts together", memory)
+    assert re.fullmatch(r"memory    about [\d.]+ GB, all processes together", memory)
     partly = scenario_from_dict(content | {"unlearning": [{"method": "rollback"}]})
     assert "1 arm: at least < 1 s" in table(plan(partly), partly).total[0]
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from palimpsest.simulator.cli import main as cli
 from palimpsest.simulator.planning.cautions import of_magnitudes
-from palimpsest.simulator.planning.limits import check, kept_updates
+from palimpsest.simulator.planning.limits import check, kept_updates, memory
 from palimpsest.simulator.planning.plan import plan
 from palimpsest.simulator.planning.setup import setup_of
 from palimpsest.simulator.scenario.errors import ScenarioError
@@ -98,6 +98,22 @@ def test_shipped_scenarios_fit(name: str) -> None:
     assert name in shipped()
     scenario = load_scenario(name)
     assert check(plan(scenario), scenario) == []
+
+
+@pytest.mark.parametrize("runtime", [{"backend": "serial"}, {"hosts": 3}])
+def test_what_attacks_and_scores_hold_of_the_public_sample_is_counted(runtime: dict[str, object]) -> None:
+    """In float64, where the sample is read and where answers are judged, once for every arm that is at work."""
+    needed = []
+    for fraction in (0.1, 0.3):
+        scenario = scenario_from_dict(
+            {"name": "x", "data": {"source": "mnist5k", "public_fraction": fraction}, "runtime": runtime}
+        )
+        [prefix] = plan(scenario).prefixes
+        needed.append(memory(prefix, build_population(prefix.setting.data, prefix.entropy), scenario))
+    float64 = 8 * 1000 * 784
+    at_once = runtime.get("hosts", 1)
+    assert isinstance(at_once, int)
+    assert needed[1] - needed[0] > 6 * at_once * float64
 
 
 def test_batches_are_not_padded_beyond_what_clients_have() -> None:

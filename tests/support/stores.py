@@ -23,6 +23,14 @@ from palimpsest.simulator.results.run_directory import RunDirectory
 from palimpsest.simulator.world.files import cache_directory
 
 _EMPTY = cache_directory() / "tests" / f"mlflow-{version('mlflow')}.db"
+_SERVED = {
+    "_MLFLOW_SERVER_FILE_STORE": "sqlite:///mlflow.db",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+    "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
+    "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+"""What ``mlflow server`` tells the server that it starts."""
 _MEASURED = ("seconds", "bytes", "speed_up", "system/")
 """In names of metrics that differ between two runs of one scenario."""
 
@@ -112,12 +120,14 @@ def each_once(found: Mapping[str, Any]) -> None:
 
 @contextmanager
 def tracking_server(place: Path, port: int = 0) -> Iterator[str]:
-    """A real tracking server on loopback, with a SQLite store in ``place``; killed at the end."""
+    """A real tracking server on loopback, with a SQLite store in ``place``; killed at the end.
+
+    Started as ``mlflow server`` starts it, without that process, which loads MLflow as well.
+    """
     with socket.create_server(("127.0.0.1", port)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command, quiet = [*command, "mlflow.server.fastapi_app:app"], os.environ | _SERVED
     with (
         (place / "server.log").open("a") as log,
         subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=quiet, start_new_session=True) as it,

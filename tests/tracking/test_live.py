@@ -3,6 +3,7 @@
 What is killed at random is killed at two moments of ten; at all ten where ``PALIMPSEST_SOAK=1``.
 """
 
+import multiprocessing
 import os
 import random
 import shutil
@@ -208,24 +209,29 @@ def test_a_server_that_dies_in_mid_run_gets_all_of_it_once_when_it_is_back(
     assert found == unbroken
 
 
-UPLOAD = "import sys; from pathlib import Path; from palimpsest.simulator.tracking.upload import track; " + (
-    "print('ready', flush=True); print(track(Path(sys.argv[1]), sys.argv[2]).ok)"
-)
+@pytest.fixture(scope="module")
+def loaded() -> Any:
+    """Starts processes that have loaded what an upload needs."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["palimpsest.simulator.tracking.sending", "mlflow"])
+    first = context.Process(target=bool)
+    first.start()
+    first.join()  # it has been loaded
+    return context
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed > 1 else []) for seed in SEEDS])
-def test_an_upload_that_is_killed_is_completed_by_the_next(seed: int, store: str, tmp_path: Path) -> None:
+def test_an_upload_that_is_killed_is_completed_by_the_next(seed: int, store: str, tmp_path: Path, loaded: Any) -> None:
     place = make_run(tmp_path / "run", {"": digits()}, ways=(WAYS[0], WAYS[3]), deletions=8)
     (place / "figures" / "summary.png").write_bytes(b"\x89PNG")
     draw = random.Random(seed)
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", UPLOAD, str(place), store], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(1.0 + draw.uniform(0.0, 2.5))
+        process = loaded.Process(target=track, args=(place, store))
+        process.start()
+        time.sleep(draw.uniform(0.0, 1.0))
         process.kill()
-        process.communicate()
-        print(f"seed {seed}: killed with {process.wait()}")
+        process.join()
+        print(f"seed {seed}: killed with {process.exitcode}")
     assert track(place, store).ok
     found = content(store, place)
     each_once(found)

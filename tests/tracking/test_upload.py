@@ -2,12 +2,8 @@
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +20,7 @@ from palimpsest.simulator.tracking.upload import track
 from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.specs import ModelSpec
 from tests.support.fabricated import WAYS, digits, make_run
-from tests.support.stores import content, each_once, new_store
+from tests.support.stores import content, each_once, new_store, tracking_server
 
 pytestmark = pytest.mark.mlflow
 
@@ -183,29 +179,10 @@ def test_a_store_that_fails_costs_seconds_and_loses_nothing(run: Path, deaf: int
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real tracking server on loopback, with a store of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     place = tmp_path / "server"
     new_store(place)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    uri = f"http://127.0.0.1:{port}"
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (
-        (tmp_path / "server.log").open("w") as log,
-        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, env=quiet, start_new_session=True) as it,
-    ):
-        try:
-            for _ in range(300):
-                assert it.poll() is None, (tmp_path / "server.log").read_text()
-                try:
-                    with urllib.request.urlopen(f"{uri}/health", timeout=1):
-                        break
-                except OSError:
-                    time.sleep(0.2)
-            yield uri
-        finally:
-            os.killpg(it.pid, signal.SIGKILL)  # its workers too: it holds nothing worth a graceful end
+    with tracking_server(place) as uri:
+        yield uri
 
 
 def test_a_run_is_uploaded_to_a_server(run: Path, server: str) -> None:

@@ -78,6 +78,17 @@ def test_models_judged_together_are_judged_as_each_alone(kind: Literal["softmax"
         np.testing.assert_allclose(together.losses[i], losses, rtol=1e-12)
         np.testing.assert_allclose(judge([params]).losses[0], together.losses[i], rtol=1e-12)
         assert together.utility[i] == (scores.argmax(1) == y).mean()
+    assert np.array_equal(judge.alone(models), together.utility)
+    assert judge.alone([]).shape == (0,)
+
+
+def test_utilities_of_a_regression_are_the_same_without_losses() -> None:
+    spec = ModelSpec(kind="ridge", task="regression", shape=(6,), outputs=1, regularisation=1.0, dtype="float32")
+    model, rng = model_of(spec), np.random.default_rng(1)
+    models = [{name: rng.normal(size=value.shape) for name, value in model.init(rng).items()} for _ in range(3)]
+    judge = UtilityEvaluator(model, rng.random((40, 6)), rng.normal(size=40))
+    assert np.array_equal(judge.alone(models), judge(models).utility)
+    assert len(set(judge.alone(models))) == 3
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

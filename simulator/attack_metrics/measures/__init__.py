@@ -28,6 +28,7 @@ CARDS: Mapping[str, MeasureCard] = {
     "label_correct": MeasureCard(f"{_HERE}.label:CORRECT", "whether the class is right"),
     "rank": MeasureCard(f"{_HERE}.rank:RANK", "place of the deleted record among held-out ones, 1 is the most alike"),
     "candidates": MeasureCard(f"{_HERE}.rank:COUNT", "how many records it is ranked among"),
+    "cosine_in_class": MeasureCard(f"{_HERE}.cosine:IN_CLASS", "cosine less the class's public mean, which scores 0"),
 }
 
 

@@ -42,12 +42,15 @@ class Background:
         schema: form and task of the data.
         candidates: ``[c, d]`` records held out from training and from the attack; may be empty.
         rng: of scoring; built-in measures draw from it before others do.
+        class_means: ``[classes, d]`` of the public sample; its mean for a class of which it has no record. None in
+            regression, and where nobody has taken them.
     """
 
     mean: Array
     schema: Schema
     candidates: Array
     rng: np.random.Generator
+    class_means: Array | None = None
 
 
 def always(background: Background) -> bool:
@@ -84,9 +87,9 @@ def unit(x: Array) -> Array:
 
 
 def centred(x: Array, mean: Array) -> Array:
-    """Rows less the public mean, at length 1; the mean itself, up to rounding, becomes zero."""
+    """Rows less a mean ``[d]``, or one for each row, at length 1; the mean itself, up to rounding, becomes zero."""
     off = x - mean
-    size = np.linalg.norm(mean) + np.linalg.norm(x, axis=1)
+    size = np.linalg.norm(mean, axis=-1) + np.linalg.norm(x, axis=1)
     off[np.linalg.norm(off, axis=1) <= 1e-12 * size] = 0.0
     return unit(off)
 

@@ -2,7 +2,6 @@
 
 import math
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 
@@ -35,6 +34,8 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
         raise ValueError(
             f"epsilon = {epsilon}, delta = {delta}, sensitivity = {sensitivity}: must be positive, delta < 1"
         )
+
+    from scipy.optimize import brentq  # takes a while to import, and few runs have such noise
 
     def excess(log_sigma: float) -> float:
         return gaussian_delta(epsilon, math.exp(log_sigma), 1.0) - delta

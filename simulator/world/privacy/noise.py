@@ -4,7 +4,6 @@ import os
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtri
 
 from palimpsest.simulator.world.records import Array
 from palimpsest.simulator.world.seeding import Key, generator
@@ -30,6 +29,8 @@ class SystemNoise:
 
     def standard_normal(self, size: tuple[int, ...]) -> Array:
         """Draw from N(0, 1), by the inverse of its distribution function."""
+        from scipy.special import ndtri  # takes a while to import, and few hosts draw such noise
+
         drawn: Array = ndtri(self._bits(size) * 2.0**-53 + 2.0**-54)
         return drawn
 
