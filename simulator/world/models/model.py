@@ -22,7 +22,6 @@ from palimpsest.simulator.world.models.card import called
 from palimpsest.simulator.world.models.convolutions import Convolution
 from palimpsest.simulator.world.models.kinds import model_card
 from palimpsest.simulator.world.models.modules import check_builds, check_kind, seeded, tried
-from palimpsest.simulator.world.models.one_hot import one_hot
 from palimpsest.simulator.world.models.precision import in_bfloat16
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import generator
@@ -241,13 +240,13 @@ class Model:
         """
         if self.spec.task == "regression":
             return y.to(scores.dtype).unsqueeze(-1) - scores
-        wanted = one_hot(y, self.spec.outputs, scores)
+        one_hot = nn.functional.one_hot(y, self.spec.outputs).to(scores.dtype)
         if self.squared:
-            return wanted - scores
+            return one_hot - scores
         if self.card.loss == "squared hinge":
-            sign = 2.0 * wanted - 1.0
+            sign = 2.0 * one_hot - 1.0
             return sign * torch.clamp(1.0 - sign * scores, min=0.0)
-        return wanted - torch.softmax(scores, -1)
+        return one_hot - torch.softmax(scores, -1)
 
     def module(self, params: Params) -> nn.Module:
         """Return an ordinary ``torch.nn`` module, flat records to scores, holding the released parameters."""
