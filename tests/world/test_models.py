@@ -4,7 +4,10 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from scipy.special import softmax
 
 from palimpsest.simulator.scenario.load import scenario_from_dict
 from palimpsest.simulator.world.models.kinds import CARDS
@@ -26,6 +29,26 @@ def test_a_spec_of_a_run_before_there_were_options_is_read(kind: str, options: d
     assert spec.options.root == options
     assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
     assert model_of(spec).options.model_dump() == options
+
+
+@pytest.mark.parametrize("outputs", [3, 1024, 1025])
+@pytest.mark.parametrize("kind", ["softmax", "ridge", "svm"])
+def test_residuals_of_few_and_of_many_classes(kind: str, outputs: int) -> None:
+    """The identity of a hundred thousand classes would take 40 GB: a model holds that of few."""
+    spec = ModelSpec(kind=kind, task="classification", shape=(2,), outputs=outputs, regularisation=0.0, dtype="float64")
+    model, rng = model_of(spec), np.random.default_rng(0)
+    scores, y = rng.normal(size=(5, outputs)), rng.integers(0, outputs, 5)
+    truth = np.zeros((5, outputs))
+    truth[range(5), y] = 1.0
+    sign = 2.0 * truth - 1.0
+    expected = {
+        "softmax": truth - softmax(scores, axis=1),
+        "ridge": truth - scores,
+        "svm": sign * np.maximum(0.0, 1.0 - sign * scores),
+    }[kind]
+    given = model.residual(torch.from_numpy(scores), torch.from_numpy(y))
+    np.testing.assert_allclose(given.numpy(), expected, atol=1e-12)
+    assert (model._one_hot.identity is not None) == (outputs <= 1024)
 
 
 def test_a_scenario_that_was_written_when_every_model_had_all_keys_is_read() -> None:
