@@ -16,7 +16,7 @@ class Cost:
     """Of one attack over all cases.
 
     Attributes:
-        seconds: wall clock.
+        seconds: of processor time, of all threads: what runs beside the attack does not count.
         peak_bytes: by how much the process's resident memory rose above where it was at the start, at most. Memory that
             the process had set free but kept is not counted, and a peak shorter than 20 ms may be missed: a lower
             bound.
@@ -40,13 +40,13 @@ class CostMeter:
     def __enter__(self) -> "CostMeter":
         self._base = self._peak = self._process.memory_info().rss
         self._watch.start()
-        self._began = time.perf_counter()
+        self._began = time.process_time()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._seconds = time.perf_counter() - self._began
+        self._seconds = time.process_time() - self._began
         self._done.set()
         self._watch.join()
         self._peak = max(self._peak, self._process.memory_info().rss)

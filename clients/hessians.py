@@ -4,13 +4,14 @@ import torch
 
 from palimpsest.clients.gradient_sums import hessian_times
 from palimpsest.clients.local_data import LocalData
+from palimpsest.simulator.world.models.model import model_of
 from palimpsest.simulator.world.protocols.federation import BlockResult
 from palimpsest.simulator.world.protocols.questions import Hessian
 
 
 def hessian(data: LocalData, question: Hessian) -> list[BlockResult]:
     """Sums of Hessian-vector products over each block; see ``Hessian``."""
-    model = data.model(question.spec)
+    model = model_of(question.spec, data.device)  # layers in bfloat16 have no second derivatives everywhere
     results = []
     for block in question.blocks:
         used, seen = torch.from_numpy(data.kept_mask(block)).to(model.device), 0

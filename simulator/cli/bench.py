@@ -174,12 +174,12 @@ def _quick(as_json: bool) -> None:
 
     contestants = [name for name in table.CONTESTANTS if name != guard.WITHOUT]
     lines = table.bench([(name, *guard.SIZE) for name in MODELS], guard.ROUNDS, contestants, ERR)
-    OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
     found = guard.ratios(lines)
     if fallen := sorted({kind for kind, _ in guard.fallen(found)}):
         ERR.print(f"measured once more, as something else may have kept this machine busy: {', '.join(fallen)}")
         again = table.bench([(name, *guard.SIZE) for name in fallen], guard.ROUNDS, contestants, ERR)
         lines, found = [*lines, *again], guard.better(found, guard.ratios(again))
+    OUT.print(table.as_json(lines) if as_json else table.table(lines, contestants), soft_wrap=as_json)
     ERR.print(guard.row(found), markup=False, soft_wrap=True)
     said = list(guard.fallen(found).values())
     said += [f"{line.kind}: {line.contestant} ended with other weights" for line in lines if not line.same]

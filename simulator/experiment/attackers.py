@@ -75,7 +75,7 @@ def run_attacks(
 
     Raises:
         RunFailure: the transcript cannot be read there, or the process cannot be started.
-        Exception: what ``meanwhile`` raised; the attacks are ended then.
+        BaseException: what ``meanwhile`` raised; the attacks are ended then.
     """
     wanted = [
         {
@@ -208,8 +208,8 @@ class _Process:
         with self._lock:
             child = self.start()
             try:
-                self._send(child, request)
-                if meanwhile is not None:
+                sent = self._send(child, request)
+                if sent and meanwhile is not None:
                     meanwhile()
                 reply = self._reply(child)
             except BaseException:  # Ctrl-C too: what it says later would be taken for the reply to the next request
@@ -224,11 +224,15 @@ class _Process:
             if not reply:
                 raise RunFailure(f"the attacks' process ended with exit code {child.wait()}; its error is above")
 
-    def _send(self, child: "subprocess.Popen[str]", request: dict[str, Any]) -> None:
+    def _send(self, child: "subprocess.Popen[str]", request: dict[str, Any]) -> bool:
+        """Whether it is there to be asked."""
         assert child.stdin is not None
-        with contextlib.suppress(OSError):  # it is gone: there will be no reply
+        try:
             child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
+        except OSError:
+            return False
+        return True
 
     def _reply(self, child: "subprocess.Popen[str]") -> str:
         """What it said; empty where it is gone."""

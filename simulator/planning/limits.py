@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from palimpsest.simulator.planning.plan import Plan, Prefix
+from palimpsest.simulator.planning.plan import plan as plan_of
 from palimpsest.simulator.planning.setup import model_spec
 from palimpsest.simulator.scenario.errors import ScenarioError
 from palimpsest.simulator.scenario.load import Scenario
@@ -144,7 +145,8 @@ def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) 
     at_once = 1 if deletion.pattern == "sequential" else requests
     size = model_of(model_spec(prefix.setting, population, prefix.entropy)).bytes
     block, rounds = min(runtime.block_size, clients), rounds_of(training)
-    judges = max(here, 1)
+    on_cpus = scenario.runtime.device == "cpu"
+    judges = here if on_cpus and 1 < here <= len(plan_of(scenario).arms) else 1
     yield from _beside(prefix, population, scenario, here if runtime.backend == "ray" else 0, judges)
     yield Demand(f"runtime.block_size = {runtime.block_size}", here * _COPIES * block * size)
     yield Demand(f"training.rounds = {rounds}", (rounds + 1) * size)

@@ -9,6 +9,7 @@ from palimpsest.simulator.world.data.population import AbstractPopulation
 from palimpsest.simulator.world.errors import DataError
 from palimpsest.simulator.world.models.batches import drawn, fillable
 from palimpsest.simulator.world.models.model import model_of
+from palimpsest.simulator.world.models.precision import multiplying
 from palimpsest.simulator.world.models.training import Slot, fit
 from palimpsest.simulator.world.records import Params
 from palimpsest.simulator.world.seeding import generator
@@ -34,5 +35,6 @@ def public_start(setting: Setting, population: AbstractPopulation, setup: Setup,
     x = torch.tensor(np.asarray(population.public_x), dtype=model.dtype)
     y = torch.tensor(np.asarray(population.public_y), dtype=torch.int64 if classes else model.dtype)
     initial = model.tensors(model.init(generator(seed, "init")))
-    trained = fit(model, {name: value[None] for name, value in initial.items()}, [Slot(0, batches)], x, y, recipe)
+    with multiplying("highest"):
+        trained = fit(model, {name: value[None] for name, value in initial.items()}, [Slot(0, batches)], x, y, recipe)
     return {name: value[0].numpy() for name, value in trained.items()}

@@ -59,6 +59,10 @@ _HOMES = {
 """The module of each: loaded where it is first used, since what whole runs need takes a while to load."""
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

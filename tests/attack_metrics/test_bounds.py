@@ -134,6 +134,15 @@ def test_the_prior_is_that_of_the_best_direction_on_records_it_was_not_fitted_to
     assert best_guess(points[:30], origin, 0.9, rng) is None
 
 
+def test_the_search_finds_a_direction_that_no_record_has() -> None:
+    """Records about a centre, at a cosine of 0.75 to it and of 0.56 to each other: at 0.7 only the centre is near."""
+    rng, centre = np.random.default_rng(7), np.eye(300)[0]
+    points = centre + 0.88 / np.sqrt(300) * rng.standard_normal((400, 300))
+    count = best_guess(points, np.zeros(300), 0.7, rng)
+    assert count is not None
+    assert count[0] > 0.9 * count[1] == 0.9 * 200
+
+
 def test_guesses_of_another_sample_mean_error_or_split_are_not_those_that_were_kept() -> None:
     public = np.random.default_rng(0).normal(size=(300, 12)) + 0.3
     mean = public.mean(axis=0)

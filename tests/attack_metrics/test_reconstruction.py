@@ -42,6 +42,20 @@ def images(count: int) -> Array:
     return np.random.default_rng(0).random((count, 64))
 
 
+def test_classes_are_centred_by_their_own_public_means_and_by_the_mean_of_all_where_there_is_none() -> None:
+    """Class 0 has the public mean (1, 0), class 1 (0, 3), class 2 none: that of all four, (0.5, 1.5)."""
+    schema = Schema(name="p", task="classification", shape=(2,), outputs=3)
+    public = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 4.0]])
+    data = Data(schema, public, np.zeros(4), public, np.array([0.0, 0.0, 1.0, 1.0]))
+    true = np.array([[1.0, 1.0], [1.0, 3.0], [0.5, 2.5]])
+    found = np.array([[2.0, 1.0], [1.0, 3.0], [0.5, 1.5]])
+    truths = [Truth(i, true[i : i + 1], np.array([float(i)])) for i in range(3)]
+    answers = [Reconstruction(i, found[i : i + 1], np.array([0.0])) for i in range(3)]
+    known = data.knowledge(data.spec("ridge", 1.0))
+    frame = score_attack(truths, answers, known, schema, NOBODY, generator(0, "candidates"))
+    assert frame["cosine_in_class"].to_numpy() == pytest.approx([1 / np.sqrt(2), 1.0, 0.0])
+
+
 def test_hand_computed_table() -> None:
     """Truth (3, 4), answer (4, 3), public mean (3, 0): cosine 24/25, centred (0, 4).(1, 3) / (4 sqrt 10)."""
     row = scored(

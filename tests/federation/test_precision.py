@@ -1,5 +1,6 @@
 """How exactly hosts compute: in every process that trains, for as long as it does, and with bits of its own."""
 
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,9 +168,31 @@ def test_features_that_a_reader_keeps_are_of_one_precision() -> None:
     spec, reader = SOFTMAX.model_copy(update={"features": features}), Reader(digits_population())
     params = model_of(spec).init(np.random.default_rng(0))
     _gradient(_host("medium", reader), spec, params)
-    after = _gradient(_host("highest", reader), spec, params)
-    alone = _gradient(_host("highest", Reader(digits_population())), spec, params)
-    assert all(np.array_equal(after[name], alone[name]) for name in alone)
+    before = set(reader._cache)
+    _gradient(_host("highest", reader), spec, params)
+    assert before and set(reader._cache) > before, "what was read at one precision is not given at another"
+
+
+def test_threads_at_two_precisions_take_turns_and_leave_what_was_there() -> None:
+    """Settings are of the process: neither may compute at the other's, and nothing may stay."""
+    place, seen = torch.backends.mkldnn.matmul, []
+    before, inside, done = place.fp32_precision, threading.Event(), threading.Event()
+
+    def other() -> None:
+        inside.wait()
+        with multiplying("highest"):
+            seen.append(place.fp32_precision)
+        done.set()
+
+    waiting = threading.Thread(target=other)
+    waiting.start()
+    with multiplying("medium"), multiplying("medium"):
+        inside.set()
+        assert not done.wait(0.2)
+        seen.append(place.fp32_precision)
+    waiting.join(10)
+    assert seen == ["bf16", "ieee"]
+    assert place.fp32_precision == before
 
 
 @pytest.mark.parametrize("spec, precision", [(SOFTMAX, "medium"), (MLP, "medium"), (NETWORK, "bfloat16")])

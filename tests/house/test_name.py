@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest.simulator import testing
+
 pytestmark = pytest.mark.mlflow
 
 SCRIPT = """
@@ -68,3 +70,9 @@ def test_flowers_bundle_finds_its_own_parts_where_the_project_is_not_installed(t
     if installed != "None":
         pytest.skip("the project is installed other than editable")
     assert found == f"ClientApp ServerApp {project}"
+
+
+def test_the_contract_suites_are_found_by_name() -> None:
+    """They are loaded where they are first used."""
+    assert set(testing._HOMES) == set(testing.__all__) <= set(dir(testing))
+    assert all(callable(getattr(testing, name)) for name in testing.__all__)

@@ -100,20 +100,26 @@ def test_shipped_scenarios_fit(name: str) -> None:
     assert check(plan(scenario), scenario) == []
 
 
-@pytest.mark.parametrize("runtime", [{"backend": "serial"}, {"hosts": 3}])
-def test_what_attacks_and_scores_hold_of_the_public_sample_is_counted(runtime: dict[str, object]) -> None:
-    """In float64, where the sample is read and where answers are judged, once for every arm that is at work."""
+@pytest.mark.parametrize(
+    ("runtime", "arms", "at_work"),
+    [({"backend": "serial"}, 3, 1), ({"hosts": 3}, 3, 3), ({"hosts": 64}, 3, 1), ({"hosts": 1}, 3, 1)],
+)
+def test_what_attacks_and_scores_hold_of_the_public_sample_is_counted(
+    runtime: dict[str, object], arms: int, at_work: int
+) -> None:
+    """In float64, where the sample is read and where answers are judged, once for every arm that is at work.
+
+    Hosts do arms by themselves where there are enough for all.
+    """
     needed = []
     for fraction in (0.1, 0.3):
-        scenario = scenario_from_dict(
-            {"name": "x", "data": {"source": "mnist5k", "public_fraction": fraction}, "runtime": runtime}
-        )
+        data, ways = {"source": "mnist5k", "public_fraction": fraction}, ("retrain", "ascent", "none")
+        unlearning = [{"method": method} for method in ways[:arms]]
+        scenario = scenario_from_dict({"name": "x", "data": data, "unlearning": unlearning, "runtime": runtime})
         [prefix] = plan(scenario).prefixes
         needed.append(memory(prefix, build_population(prefix.setting.data, prefix.entropy), scenario))
     float64 = 8 * 1000 * 784
-    at_once = runtime.get("hosts", 1)
-    assert isinstance(at_once, int)
-    assert needed[1] - needed[0] > 6 * at_once * float64
+    assert 6 * at_work * float64 < needed[1] - needed[0] < 12 * at_work * float64
 
 
 def test_batches_are_not_padded_beyond_what_clients_have() -> None:

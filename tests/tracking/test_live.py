@@ -224,14 +224,21 @@ def loaded() -> Any:
 def test_an_upload_that_is_killed_is_completed_by_the_next(seed: int, store: str, tmp_path: Path, loaded: Any) -> None:
     place = make_run(tmp_path / "run", {"": digits()}, ways=(WAYS[0], WAYS[3]), deletions=8)
     (place / "figures" / "summary.png").write_bytes(b"\x89PNG")
-    draw = random.Random(seed)
+    draw, killed = random.Random(seed), list[bool]()
+    elsewhere = shutil.copytree(place, tmp_path / "copy"), new_store(tmp_path / "other")
+    undisturbed = loaded.Process(target=track, args=elsewhere)
+    began = time.monotonic()
+    undisturbed.start()
+    undisturbed.join()
+    whole = time.monotonic() - began
     for _ in range(3):
         process = loaded.Process(target=track, args=(place, store))
         process.start()
-        time.sleep(draw.uniform(0.0, 1.0))
+        time.sleep(draw.uniform(0.0, whole))
         process.kill()
         process.join()
-        print(f"seed {seed}: killed with {process.exitcode}")
+        killed.append(process.exitcode == -signal.SIGKILL)
+    assert any(killed), "all uploads had ended before they were killed"
     assert track(place, store).ok
     found = content(store, place)
     each_once(found)

@@ -112,6 +112,19 @@ def test_fit_equals_torch_optim(kind: str, momentum: float) -> None:
             torch.testing.assert_close(trained[name][i], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_has_no_batch_is_left_as_it_is(kind: str) -> None:
+    """A client all of whose records are deleted, alone in its pack, with others like it, and beside one that trains."""
+    model, recipe = _model(kind), Recipe(batch_size=6, learning_rate=0.05)
+    starts, empty = _starts(model), np.zeros((0, 6), dtype=np.int64)
+    some = _slots(7, recipe)[0].batches
+    for slots in ([Slot(0, empty)], [Slot(0, empty), Slot(1, empty)], [Slot(0, empty), Slot(1, some)]):
+        trained = fit(model, starts, slots, *_data(), recipe)
+        for i, slot in enumerate(slots):
+            same = [torch.equal(value[i], starts[name][slot.model]) for name, value in trained.items()]
+            assert all(same) == (not len(slot.batches))
+
+
 STEPS = {
     "proximal": {"proximal": 0.5},
     "proximal with momentum": {"proximal": 0.5, "momentum": 0.9},

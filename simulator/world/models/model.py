@@ -102,8 +102,7 @@ class Model:
         self.options: Frozen = self.card.options.model_validate(spec.options.root)
         self.device = torch.device(device)
         self.dtype = torch.float64 if spec.dtype == "float64" else torch.float32
-        self.linear = self.card.linear
-        self.embed = self._features().to(self.device)
+        self.linear, self.embed = self.card.linear, self._features().to(self.device)
         self.maps = spec.features is not None or self.card.features is not None
         with torch.no_grad():
             empty = torch.zeros(1, math.prod(spec.shape), dtype=self.dtype).to(self.device)

@@ -158,7 +158,7 @@ def _fit_pack(
 def _side_by_side(batches: Sequence[Array], size: int) -> Array:
     """``[steps, slots, size]`` the rows of each slot at each step, the longest slot first; -1 where there are none."""
     longest = len(batches[0])
-    if longest == len(batches[-1]):
+    if longest and longest == len(batches[-1]):
         return np.ascontiguousarray(np.concatenate(batches).reshape(-1, longest, size).transpose(1, 0, 2))
     rows = np.full((longest, len(batches), size), -1, dtype=np.int64)
     for i, batch in enumerate(batches):
