@@ -15,17 +15,17 @@ WITHOUT = "plain flower"
 """It takes longer than all others together."""
 
 RECORDED: Mapping[tuple[str, str], float] = {
-    ("softmax", "hand-batched"): 0.87,
-    ("softmax", "vmap loop"): 1.46,
-    ("softmax", "torch loop"): 3.58,
-    ("mlp", "hand-batched"): 0.74,
-    ("mlp", "vmap loop"): 1.53,
-    ("mlp", "torch loop"): 2.35,
-    ("cnn", "hand-batched"): 1.15,
-    ("cnn", "vmap loop"): 0.75,
-    ("cnn", "torch loop"): 3.21,
+    ("softmax", "hand-batched"): 0.74,
+    ("softmax", "vmap loop"): 1.92,
+    ("softmax", "torch loop"): 4.42,
+    ("mlp", "hand-batched"): 0.88,
+    ("mlp", "vmap loop"): 1.78,
+    ("mlp", "torch loop"): 2.76,
+    ("cnn", "hand-batched"): 0.88,
+    ("cnn", "vmap loop"): 1.00,
+    ("cnn", "torch loop"): 3.14,
 }
-"""Palimpsest's speed over a contestant's, by model and contestant, as measured; see docs/performance.md."""
+"""Palimpsest's speed over a contestant's, by model and contestant: medians of three quiet runs; docs/performance.md."""
 FALLEN = 0.5
 """A ratio below this part of what is recorded is no chance."""
 

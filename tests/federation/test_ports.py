@@ -1,5 +1,6 @@
 """What listens while a run goes on: on loopback alone, and nothing without the run's token."""
 
+import contextlib
 import http.client
 import os
 import stat
@@ -37,7 +38,7 @@ class Listening:
 
     Attributes:
         ports: address and port of every socket that one of its processes listens at.
-        scripts: names of the scripts that these processes run.
+        scripts: names of the scripts that its processes run.
         token: what opens them.
         file: where the token lies.
         mode: permissions of that file, and of the directory around it.
@@ -65,19 +66,15 @@ def listening(home: Path) -> Iterator[Listening]:
     """Two hosts on Ray."""
     with open_grid("ray", 2) as grid:
         grid.await_hosts()
-        children = psutil.Process().children(recursive=True)
-        ports = frozenset(
-            (connection.laddr.ip, connection.laddr.port)
-            for process in [psutil.Process(), *children]
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        )
-        scripts = frozenset(
-            Path(part).name for process in children for part in process.cmdline() if part.endswith(".py")
-        )
+        ports, scripts = set[tuple[str, int]](), set[str]()
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, and nobody has asked how
+                listens = [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+                ports |= {(one.laddr.ip, one.laddr.port) for one in listens}
+                scripts |= {Path(part).name for part in process.cmdline() if part.endswith(".py")}
         file = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
         mode = stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)
-        yield Listening(ports, scripts, file.read_text(), file, mode)
+        yield Listening(frozenset(ports), frozenset(scripts), file.read_text(), file, mode)
     assert not file.parent.exists()
 
 
