@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"  # workers share the cores
 
 import palimpsest.simulator.world.telemetry  # noqa: F401 - telemetry is off before anything that has some is imported
 
