@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -196,6 +197,26 @@ def test_a_confined_attack_reaches_no_file_but_the_transcripts(plugin: Any, tran
     assert failures == {}
     assert notes_of(answers["thief"]) == {"truth": 0, "parent": 0, "written": 0, "transcript": 1}
     assert not truth.with_name("more").exists()
+
+
+def test_an_attack_is_found_in_a_folder_that_changes_meanwhile(plugin: Any, transcript: Path) -> None:
+    """As by the journal of a store that lies beside it: who is confined could not list the folder again."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            file = Path(plugin.__file__).with_name("journal")
+            file.touch()
+            file.unlink()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        found = [run_attacks(transcript, [plugin.Loads()]) for _ in range(3)]
+    finally:
+        stop.set()
+        writing.join()
+    assert [(list(answers), failures) for answers, failures in found] == [(["loads"], {})] * 3
 
 
 @pytest.mark.parametrize(
