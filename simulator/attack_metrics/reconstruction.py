@@ -21,6 +21,7 @@ from palimpsest.simulator.attack_metrics.card import (
 from palimpsest.simulator.attack_metrics.measures import measures
 from palimpsest.simulator.attack_metrics.measures.measure import Background, Pairs, unit
 from palimpsest.simulator.attack_metrics.resampling import Resampled
+from palimpsest.simulator.world.assignment import assigned
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array, Reconstruction
 from palimpsest.simulator.world.specs import Schema
@@ -105,7 +106,7 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
     """Match each case's answers to its records; labels take no part in it."""
     orders = []
     for truth, answer in zip(truths, reconstructions, strict=True):
-        orders.append(_assigned(unit(truth.x) @ unit(answer.x).T))
+        orders.append(assigned(unit(truth.x) @ unit(answer.x).T))
     return Pairs(
         case=np.concatenate([np.full(len(truth.y), truth.case) for truth in truths]),
         target=np.concatenate([np.arange(len(truth.y)) for truth in truths]),
@@ -114,16 +115,6 @@ def _matched(truths: Sequence[Truth], reconstructions: Sequence[Reconstruction])
         found_x=np.concatenate([answer.x[order] for answer, order in zip(reconstructions, orders, strict=True)]),
         found_y=np.concatenate([answer.y[order] for answer, order in zip(reconstructions, orders, strict=True)]),
     )
-
-
-def _assigned(likeness: Array) -> Array:
-    """The column of each row, so that their sum is largest."""
-    if len(likeness) == 1:
-        return np.zeros(1, dtype=np.int64)
-    from scipy.optimize import linear_sum_assignment  # takes a while to import, and one record does not need it
-
-    assigned: Array = linear_sum_assignment(-likeness)[1]
-    return assigned
 
 
 def summarise(frame: pd.DataFrame, seconds: float, rng: np.random.Generator) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from palimpsest.attacks.session import Answer
 from palimpsest.simulator.attack_metrics.answers import answer_card
@@ -14,6 +13,7 @@ from palimpsest.simulator.attack_metrics.measures.measure import unit
 from palimpsest.simulator.attack_metrics.score import AttackScore
 from palimpsest.simulator.figures.gallery import COLUMNS, Gallery, Row, draw_answers, draw_images, draw_values
 from palimpsest.simulator.figures.style import STYLE, save
+from palimpsest.simulator.world.assignment import assigned
 from palimpsest.simulator.world.protocols.knowledge import PublicKnowledge
 from palimpsest.simulator.world.records import Array
 
@@ -55,6 +55,6 @@ def _records(answer: Answer) -> Array | None:
 
 def _row(name: str, x: Array, scored: AttackScore, truth: Truth, count: int) -> Row:
     """One attack's answers in the order of the records, as they were matched when they were scored."""
-    order = linear_sum_assignment(-(unit(truth.x) @ unit(x).T))[1]
+    order = assigned(unit(truth.x) @ unit(x).T)
     captions = tuple(f"{cosine:.2f}" for cosine in scored.frame.sort_values("target")["cosine"][:count])
     return Row("", name, np.asarray(x[order][:count], np.float64), captions)

@@ -28,6 +28,7 @@ from palimpsest.simulator.results.evidence import FLOORS
 from palimpsest.simulator.results.run_directory import RunFiles, SettingOfArms
 from palimpsest.simulator.results.schema import ArmResult
 from palimpsest.simulator.results.verdicts import BASELINES, leading, reconstructions
+from palimpsest.simulator.world.assignment import assigned
 
 COLUMNS = 10
 ROWS = 20
@@ -135,18 +136,9 @@ def _matched(answer: Records, truth: Records, picked: NDArray[np.int64]) -> NDAr
     matched = []
     for row in picked:
         wanted, given = truth.of_case(int(truth.case[row])), answer.of_case(int(truth.case[row]))
-        order = _assigned(_cosine_table(truth.x[wanted], answer.x[given]))
+        order = assigned(_cosine_table(truth.x[wanted], answer.x[given]))
         matched.append(answer.x[given[order[list(wanted).index(row)]]])
     return np.asarray(matched, dtype=np.float64)
-
-
-def _assigned(cosines: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The column of each row, so that their sum is largest."""
-    if len(cosines) == 1:
-        return np.zeros(1, dtype=np.int64)
-    from scipy.optimize import linear_sum_assignment  # takes a while to import, and one record does not need it
-
-    return np.asarray(linear_sum_assignment(-cosines)[1], dtype=np.int64)
 
 
 def _cosine_table(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -155,7 +155,7 @@ def _memory(prefix: Prefix, population: AbstractPopulation, scenario: Scenario) 
         longest = int(population.sizes.max())
         padded = fillable(training.batch_size, longest) + longest
         yield Demand(
-            _passes(training), judges * block * (training.local_steps or training.local_epochs) * padded * _INDEX
+            _passes(training), max(here, 1) * block * (training.local_steps or training.local_epochs) * padded * _INDEX
         )
     if training.start == "public":
         yield Demand(
